@@ -1,0 +1,215 @@
+"""`AppointmentService`: the operations on appointments as coroutines.
+
+It knows the guide's paths and what an answer means for each operation; how a request is sent is the session's.
+"""
+
+import functools
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+from .exceptions import ConnectorError, DecodingError, NotFoundError, OutcomeUnknownError, ServerError, TransportError
+from .models import UNSET, Appointment, AppointmentUpdate, NewAppointment, Unset
+from .pagination import AsyncPager, Page
+from .protocol import Response, check_appointment_id, request_id
+from .session import ConnectorSession
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_APPOINTMENT: Final = ("appointment",)
+_PREVIEW: Final = ("appointment", "preview")
+
+
+def _recorded(operation: "_Operation[P, T]") -> "_Operation[P, T]":
+    """Write into every error of the tree that leaves `operation` what it took."""
+
+    @functools.wraps(operation)
+    async def record(self: "AppointmentService", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        started_at = self.session.clock.monotonic()
+        try:
+            return await operation(self, *args, **kwargs)
+        except ConnectorError as error:
+            error.attempts = 1 if error.sent else 0
+            error.elapsed = self.session.clock.monotonic() - started_at
+            raise
+
+    return record
+
+
+class AppointmentService:
+    """The appointments of a session's tenant.
+
+    Each coroutine raises an error of the `ConnectorError` tree for whatever the network or the server does, with the
+    attempts and the seconds it took, and `ValueError` or `TypeError` for a bad argument before anything is sent.
+
+    Args:
+        session: Sends the requests; it is not closed with the service, which has nothing to close.
+    """
+
+    def __init__(self, session: ConnectorSession) -> None:
+        if not isinstance(session, ConnectorSession):
+            raise TypeError(f"session must be a ConnectorSession, not {type(session).__name__}")
+        self.session = session
+        """What sends the requests."""
+
+    def __repr__(self) -> str:
+        return f"AppointmentService({self.session!r})"
+
+    @_recorded
+    async def get(self, appointment_id: str) -> Appointment:
+        """Return one appointment.
+
+        Raises:
+            NotFoundError: There is none with that id.
+            DecodingError: The answer is no appointment.
+            ConnectorError: Any other failure; see the tree in `connector_async.exceptions`.
+            ValueError: `appointment_id` is empty, `.`, `..`, or not printable.
+        """
+        query = {"appointmentId": check_appointment_id(appointment_id)}
+        response = await self.session.request("GET", _APPOINTMENT, query=query)
+        if not response.body:
+            # Some servers say so instead of 404 (contract, open point 4).
+            path = self.session.quoted_path(_APPOINTMENT)
+            raise NotFoundError(
+                f"GET {path} answered {response.status} with an empty body",
+                status=response.status,
+                method="GET",
+                path=path,
+                request_id=request_id(response.headers),
+            )
+        return self._decode(response, lambda body: self._structure(body, Appointment))
+
+    @_recorded
+    async def create(self, new: NewAppointment) -> Appointment:
+        """Create an appointment and return it with its id: what the answer leaves out is taken from `new`.
+
+        Raises:
+            OutcomeUnknownError: It was sent, and nothing tells whether it happened: the answer was lost, late or cut,
+                or was 500, 502, 504, or 503 without `Retry-After`.
+            InvalidRequestError: The server refuses it.
+            DecodingError: It was created, and the answer has no id or is malformed.
+            ConnectorError: Any other failure, after which nothing was created.
+            TypeError: `new` is no `NewAppointment`.
+        """
+        if not isinstance(new, NewAppointment):
+            raise TypeError(f"new must be a NewAppointment, not {type(new).__name__}")
+        wire_format, zone = self.session.wire_format, self.session.assume_zone
+        try:
+            response = await self.session.request("POST", _APPOINTMENT, body=wire_format.unstructure(new))
+        except (ServerError, TransportError) as error:
+            if not _leaves_outcome_open(error):
+                raise
+            raise OutcomeUnknownError(
+                "the create was sent, and its outcome is unknown", status=getattr(error, "status", None)
+            ) from error
+        return self._decode(response, lambda body: wire_format.structure_created(body, new, zone))
+
+    @_recorded
+    async def update(
+        self,
+        appointment_id: str,
+        *,
+        title: str | Unset = UNSET,
+        start_time: datetime | Unset = UNSET,
+        end_time: datetime | Unset = UNSET,
+        description: str | Unset | None = UNSET,
+    ) -> Appointment | None:
+        """Change the given fields of an appointment, and send no others.
+
+        Returns:
+            The appointment as the server then has it; `None` when its answer holds none.
+
+        Raises:
+            NotFoundError: There is none with that id.
+            InvalidRequestError: The server refuses the change.
+            DecodingError: It was changed, and the answer is malformed.
+            ConnectorError: Any other failure; see the tree in `connector_async.exceptions`.
+            ValueError: Nothing is given, or a value breaks a rule of `AppointmentUpdate`.
+        """
+        update = AppointmentUpdate(
+            appointment_id=check_appointment_id(appointment_id),
+            title=title,
+            start_time=start_time,
+            end_time=end_time,
+            description=description,
+        )
+        wire_format, zone = self.session.wire_format, self.session.assume_zone
+        response = await self.session.request("PUT", _APPOINTMENT, body=wire_format.unstructure(update))
+        return self._decode(response, lambda body: wire_format.structure_updated(body, zone))
+
+    @_recorded
+    async def delete(self, appointment_id: str) -> None:
+        """Delete an appointment.
+
+        Raises:
+            NotFoundError: There is none with that id.
+            ConnectorError: Any other failure; see the tree in `connector_async.exceptions`.
+            ValueError: `appointment_id` is empty, `.`, `..`, or not printable.
+        """
+        body = self.session.wire_format.unstructure_id(check_appointment_id(appointment_id))
+        # The answer is a confirmation of unstated shape (contract, "Appointments"): its status says all.
+        await self.session.request("DELETE", _APPOINTMENT, body=body)
+
+    def preview(self, start: datetime | None = None, end: datetime | None = None) -> AsyncPager[Appointment]:
+        """Return the tenant's appointments that overlap the time from `start` (included) to `end` (excluded).
+
+        The guide's preview takes no parameters: the server sends all, and what overlaps is kept here.
+
+        Args:
+            start: Aware; `None`: from the beginning of time.
+            end: Aware, not before `start`; `None`: to its end.
+
+        Returns:
+            A pager that sends nothing before its first item is asked for. It raises what `get` raises.
+
+        Raises:
+            ValueError: A date-time is naive, or `end` is before `start`.
+            TypeError: One is no date-time.
+        """
+        _check_aware("start", start)
+        _check_aware("end", end)
+        if start is not None and end is not None and end < start:
+            raise ValueError("end must not be before start")
+        return AsyncPager(functools.partial(self._fetch_preview, start, end))
+
+    @_recorded
+    async def _fetch_preview(self, start: datetime | None, end: datetime | None) -> Page[Appointment]:
+        response = await self.session.request("GET", _PREVIEW)
+        appointments = self._decode(response, lambda body: self._structure(body, list[Appointment]))
+        return Page(items=[appointment for appointment in appointments if _overlaps(appointment, start, end)])
+
+    def _structure(self, body: bytes, type_: type[T]) -> T:
+        return self.session.wire_format.structure(body, type_, self.session.assume_zone)
+
+    def _decode(self, response: Response, structure: Callable[[bytes], T]) -> T:
+        try:
+            return structure(response.body)
+        except DecodingError as error:
+            error.request_id = request_id(response.headers)
+            raise
+
+
+_Operation = Callable[Concatenate[AppointmentService, P], Coroutine[Any, Any, T]]
+
+
+def _leaves_outcome_open(error: ServerError | TransportError) -> bool:
+    if isinstance(error, ServerError):
+        refused = error.status == 503 and error.retry_after is not None
+        return error.sent and error.status in {500, 502, 503, 504} and not refused
+    return error.sent
+
+
+def _overlaps(appointment: Appointment, start: datetime | None, end: datetime | None) -> bool:
+    begins_in_time = end is None or appointment.start_time < end
+    # One without duration that begins at `start` lies in it, although it does not end after it.
+    return begins_in_time and (start is None or appointment.end_time > start or appointment.start_time == start)
+
+
+def _check_aware(name: str, value: datetime | None) -> None:
+    if value is None:
+        return
+    if not isinstance(value, datetime):
+        raise TypeError(f"{name} must be a datetime, not {type(value).__name__}")
+    if value.utcoffset() is None:
+        raise ValueError(f"{name} must be aware: it has no time zone")

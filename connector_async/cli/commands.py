@@ -1,0 +1,60 @@
+"""The commands and their options; what each does stands in a module of its own."""
+
+import sys
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+from rich.console import Console
+
+from connector_async.cli.demo import run_demo
+from connector_async.cli.serve import serve
+from connector_async.protocol import VERSION
+
+app = App(
+    name="connector-async", version=VERSION, help="A client for the Connector Public API, and a local server of it."
+)
+
+
+@app.command
+async def demo(
+    *,
+    appointments: Annotated[int, Parameter(validator=Number(gte=2, lte=100_000))] = 300,
+    concurrency: Annotated[int, Parameter(validator=Number(gte=1, lte=1_000))] = 32,
+) -> None:
+    """Create, preview, get, update and delete appointments of two tenants against a local server of the API.
+
+    The table compares what the client did with what the server logged. It exits with 1 when they differ.
+
+    Parameters
+    ----------
+    appointments
+        How many to create, over both tenants.
+    concurrency
+        How many calls are under way at a time.
+    """
+    if not await run_demo(Console(), appointments=appointments, concurrency=concurrency):
+        sys.exit(1)
+
+
+@app.command
+async def sandbox(
+    *,
+    host: str = "127.0.0.1",
+    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 8080,
+    token_lifetime: Annotated[int, Parameter(validator=Number(gte=1))] = 3600,
+) -> None:
+    """Serve a local server of the API until it is interrupted; its base URL is printed once it listens.
+
+    Every tenant id exists. The client id is "sandbox", its secret "sandbox-secret".
+
+    Parameters
+    ----------
+    host
+        The address to listen on.
+    port
+        The port to listen on; 0 takes a free one.
+    token_lifetime
+        Seconds that a token lives.
+    """
+    await serve(host=host, port=port, token_lifetime=token_lifetime)

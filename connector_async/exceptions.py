@@ -1,0 +1,171 @@
+"""Every error this package raises for something the network or the server did.
+
+It knows nothing of HTTP libraries or of this API's fields. Mistakes of the caller are `ValueError` or `TypeError`,
+raised before any I/O, and `asyncio.CancelledError` passes through untouched; both stay outside this tree.
+
+    ConnectorError
+    ├─ TransportError                 no usable answer; `sent` says whether the request may have left
+    │  ├─ ConnectFailedError          also ConnectionError
+    │  └─ RequestTimeoutError         also TimeoutError
+    ├─ ResponseError                  an answer outside 2xx
+    │  ├─ InvalidRequestError         400 422
+    │  ├─ AuthenticationError         401, and 400 401 403 of the token endpoint
+    │  ├─ ForbiddenError              403
+    │  ├─ NotFoundError               404 410
+    │  ├─ ConflictError               409 412
+    │  ├─ RateLimitedError            429
+    │  ├─ UnexpectedRedirectError     3xx
+    │  └─ ServerError                 5xx
+    ├─ DecodingError                  a 2xx body is not what the contract says
+    └─ OutcomeUnknownError            a create was sent and its answer lost: it may have happened
+
+Each is picklable. Neither its text nor its `repr` nor its chain of causes holds a token, a secret or a body.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class ConnectorError(Exception):
+    """The root: catch this to catch everything the network or the server can do."""
+
+    def __init__(
+        self, message: str, *, sent: bool = True, attempts: int | None = None, elapsed: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.sent = sent
+        """`False`: the operation's request never left this client, so it has not happened. `True`: it may have left."""
+        self.attempts = attempts
+        """How many times the operation was sent; `None` when no service made the call. A replay after a 401 is none."""
+        self.elapsed = elapsed
+        """Seconds from the call to this error, by the monotonic clock; `None` when no service made the call."""
+
+
+class TransportError(ConnectorError):
+    """No usable answer: the connection was dropped, or the answer was cut, late, or not HTTP."""
+
+
+class ConnectFailedError(TransportError, ConnectionError):
+    """No connection was made: refused, unreachable, name not resolved, or TLS failed. `sent` is `False`."""
+
+    def __init__(
+        self, message: str, *, sent: bool = False, attempts: int | None = None, elapsed: float | None = None
+    ) -> None:
+        super().__init__(message, sent=sent, attempts=attempts, elapsed=elapsed)
+
+
+class RequestTimeoutError(TransportError, TimeoutError):
+    """An attempt took longer than it may. `sent` is `False` when it was still waiting for a connection."""
+
+
+class ResponseError(ConnectorError):
+    """A whole answer came, and its status is not 2xx."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        method: str = "",
+        path: str = "",
+        request_id: str | None = None,
+        problem: Mapping[str, Any] | None = None,
+        retry_after: float | None = None,
+        sent: bool = True,
+        attempts: int | None = None,
+        elapsed: float | None = None,
+    ) -> None:
+        super().__init__(message, sent=sent, attempts=attempts, elapsed=elapsed)
+        self.status = status
+        """The HTTP status code."""
+        self.method = method
+        """The HTTP method that was sent."""
+        self.path = path
+        """The path that was sent, percent-encoded, without its query."""
+        self.request_id = request_id
+        """How the server names this exchange, to quote to its support; `None` when it sent no such name."""
+        self.problem = problem
+        """The problem details object as the server sent it (RFC 9457); `None` when the body was none."""
+        self.retry_after = retry_after
+        """Seconds the server asks to wait (RFC 9110, section 10.2.3); `None` when it asked for nothing usable."""
+
+
+class InvalidRequestError(ResponseError):
+    """400 or 422: the server refuses the request as it is."""
+
+    @property
+    def errors(self) -> Mapping[str, Sequence[str]]:
+        """The server's messages by field, as ASP.NET's `errors` lists them; empty when it names none."""
+        errors = (self.problem or {}).get("errors")
+        if not isinstance(errors, dict):
+            return {}
+        return {str(field): _messages(value) for field, value in errors.items()}
+
+
+class AuthenticationError(ResponseError):
+    """401, or the token endpoint refused the credentials with 400, 401 or 403."""
+
+
+class ForbiddenError(ResponseError):
+    """403: the credentials are good, and may not do this."""
+
+
+class NotFoundError(ResponseError):
+    """404 or 410, or a `get` that was answered with an empty body."""
+
+
+class ConflictError(ResponseError):
+    """409 or 412: the state of the server does not allow it."""
+
+
+class RateLimitedError(ResponseError):
+    """429: too many requests."""
+
+
+class UnexpectedRedirectError(ResponseError):
+    """3xx: redirects are never followed, since they would carry credentials to wherever the answer points."""
+
+
+class ServerError(ResponseError):
+    """5xx: the server failed, or something in front of it did."""
+
+
+class DecodingError(ConnectorError):
+    """A 2xx answer whose body is not what the contract says. A write that ends in it has happened."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        problems: Sequence[str] = (),
+        request_id: str | None = None,
+        sent: bool = True,
+        attempts: int | None = None,
+        elapsed: float | None = None,
+    ) -> None:
+        super().__init__(message, sent=sent, attempts=attempts, elapsed=elapsed)
+        self.problems = tuple(problems)
+        """One line per fault: its path in the body and the rule it breaks, never the value found there."""
+        self.request_id = request_id
+        """How the server names this exchange; `None` when it sent no such name."""
+
+
+class OutcomeUnknownError(ConnectorError):
+    """A create was sent and no answer tells whether it happened. `__cause__` says what came instead."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        sent: bool = True,
+        attempts: int | None = None,
+        elapsed: float | None = None,
+    ) -> None:
+        super().__init__(message, sent=sent, attempts=attempts, elapsed=elapsed)
+        self.status = status
+        """The status of the answer that leaves the outcome open (500, 502, 503, 504); `None` when none came."""
+
+
+def _messages(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else (str(value),)

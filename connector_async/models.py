@@ -1,0 +1,189 @@
+"""The appointments of the API as attrs classes.
+
+They know neither JSON nor HTTP. What a user builds is checked when it is built, and every date-time in it is turned to
+UTC there, so that equal instants make equal models whatever zone they were written in.
+"""
+
+import contextlib
+import enum
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    from attrs import frozen as frozen_for_type_checkers
+else:
+    # A frozen attrs class builds in 0.58 µs, this one in 0.21: what is decoded by the thousand is frozen by the type
+    # checker, what a user builds is frozen in fact.
+    frozen_for_type_checkers = attrs.define(unsafe_hash=True)
+
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+class Unset(enum.Enum):
+    """The type of `UNSET`."""
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+UNSET: Final = Unset.UNSET
+"""Stands for a field that the caller does not set: it is not sent. `None` is sent, as `null`."""
+
+
+def _check_text(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{field.name} must be a str, not {type(value).__name__}")
+    if _SURROGATE.search(value):
+        raise ValueError(f"{field.name} must be encodable as UTF-8: it has a lone surrogate")
+
+
+def _check_not_blank(instance: object, field: "attrs.Attribute[Any]", value: Any) -> None:
+    _check_text(instance, field, value)
+    if not value.strip():
+        raise ValueError(f"{field.name} must not be empty")
+
+
+def _check_order(instance: Any, field: "attrs.Attribute[Any]", value: Any) -> None:
+    if instance.start_time is not UNSET and value < instance.start_time:
+        raise ValueError(f"{field.name} must not be before start_time")
+
+
+def _in_utc(value: datetime) -> datetime:
+    if isinstance(value, datetime) and value.utcoffset() is not None:
+        with contextlib.suppress(OverflowError):
+            return value.astimezone(UTC)
+    return value  # for the validator to refuse, which knows the field's name
+
+
+def _in_utc_unless_unset(value: datetime | Unset) -> datetime | Unset:
+    return value if isinstance(value, Unset) else _in_utc(value)
+
+
+def _check_instant(_: object, field: "attrs.Attribute[Any]", value: Any) -> None:
+    if not isinstance(value, datetime):
+        raise TypeError(f"{field.name} must be a datetime, not {type(value).__name__}")
+    if value.utcoffset() is None:
+        raise ValueError(f"{field.name} must be aware: it has no time zone")
+    if value.tzinfo is not UTC:
+        raise ValueError(f"{field.name} must lie in the years 1 to 9999 in UTC")
+
+
+def _unless(skipped: tuple[object, ...], check: _Validator) -> _Validator:
+    def check_unless_skipped(instance: Any, field: "attrs.Attribute[Any]", value: Any) -> None:
+        if value not in skipped:
+            check(instance, field, value)
+
+    return check_unless_skipped
+
+
+_check_description = _unless((UNSET, None), _check_text)
+
+
+@attrs.frozen(kw_only=True)
+class NewAppointment:
+    """An appointment to create.
+
+    Raises:
+        ValueError: `title` is empty, a date-time is naive, or `end_time` is before `start_time`; it names the field.
+        TypeError: A field is of another type; it names the field.
+    """
+
+    title: str = attrs.field(validator=_check_not_blank, repr=False)
+    """Not empty. Personal data: it takes no part in the `repr`."""
+    start_time: datetime = attrs.field(converter=_in_utc, validator=_check_instant)
+    """Aware; kept in UTC."""
+    end_time: datetime = attrs.field(converter=_in_utc, validator=[_check_instant, _check_order])
+    """Aware; kept in UTC; not before `start_time`."""
+    description: str | Unset | None = attrs.field(default=UNSET, validator=_check_description, repr=False)
+    """Personal data: it takes no part in the `repr`. `UNSET`: not sent."""
+
+
+@attrs.frozen(kw_only=True)
+class AppointmentUpdate:
+    """New values for some fields of an appointment. A field that is `UNSET` is not sent.
+
+    Raises:
+        ValueError: Nothing is set, `title` is empty, a date-time is naive, or `end_time` is before `start_time`.
+        TypeError: A field is of another type; it names the field.
+    """
+
+    appointment_id: str = attrs.field(validator=_check_not_blank)
+    """Which appointment; not empty."""
+    title: str | Unset = attrs.field(default=UNSET, validator=_unless((UNSET,), _check_not_blank), repr=False)
+    """Not empty. Personal data: it takes no part in the `repr`."""
+    start_time: datetime | Unset = attrs.field(
+        default=UNSET, converter=_in_utc_unless_unset, validator=_unless((UNSET,), _check_instant)
+    )
+    """Aware; kept in UTC."""
+    end_time: datetime | Unset = attrs.field(
+        default=UNSET,
+        converter=_in_utc_unless_unset,
+        validator=[_unless((UNSET,), _check_instant), _unless((UNSET,), _check_order)],
+    )
+    """Aware; kept in UTC; not before `start_time` where both are set."""
+    description: str | Unset | None = attrs.field(default=UNSET, validator=_check_description, repr=False)
+    """Personal data: it takes no part in the `repr`. `None`: cleared."""
+
+    def __attrs_post_init__(self) -> None:
+        if all(value is UNSET for value in (self.title, self.start_time, self.end_time, self.description)):
+            raise ValueError("an update must set at least one of title, start_time, end_time, description")
+
+
+class _NothingExtra(Mapping[str, Any]):
+    """An empty mapping that stays empty, so that all appointments without extra fields can share it."""
+
+    def __getitem__(self, key: str) -> Any:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "{}"
+
+
+_NOTHING_EXTRA: Final = _NothingExtra()
+
+
+@frozen_for_type_checkers
+class Appointment:
+    """An appointment as the server has it. Hashable; nothing of it may be changed."""
+
+    appointment_id: str
+    """The server's identifier."""
+    title: str = attrs.field(repr=False)
+    """Personal data: it takes no part in the `repr`."""
+    start_time: datetime
+    """Aware, in UTC."""
+    end_time: datetime
+    """Aware, in UTC."""
+    description: str | None = attrs.field(repr=False)
+    """Personal data: it takes no part in the `repr`. `None`: the server has none, or sent none."""
+    extra: Mapping[str, Any] = attrs.field(default=_NOTHING_EXTRA, hash=False, repr=False)
+    """Fields that this version does not know, by their name on the wire, as JSON decodes them."""
+
+
+@attrs.frozen
+class DirectoryUser:
+    """A user of the directory, whose appointments are meant.
+
+    Raises:
+        ValueError: A field is empty.
+        TypeError: A field is no text.
+    """
+
+    ad_id: str = attrs.field(validator=_check_not_blank)
+    """The user's id in the directory; not empty."""
+    domain_id: str = attrs.field(validator=_check_not_blank)
+    """The directory's tenant id; not empty."""

@@ -1,0 +1,229 @@
+"""The rules of the HTTP exchange, without any I/O: what may be sent where, and what an answer means.
+
+It knows neither an HTTP library nor the fields of an appointment.
+"""
+
+import email.utils
+import ipaddress
+import re
+from collections.abc import Mapping
+from datetime import UTC
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import attrs
+import orjson
+
+from .exceptions import (
+    AuthenticationError,
+    ConflictError,
+    ForbiddenError,
+    InvalidRequestError,
+    NotFoundError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+    UnexpectedRedirectError,
+)
+
+VERSION: Final = "0.1.0"
+
+TOKEN_PATH: Final = ("authentication", "token")
+"""Below the tenant: the endpoint that gives tokens (contract, "Authentication")."""
+
+_DELAY_SECONDS: Final = re.compile(r"[0-9]+", re.ASCII)
+_ERROR_BY_STATUS: Final[Mapping[int, type[ResponseError]]] = {
+    400: InvalidRequestError,
+    401: AuthenticationError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    409: ConflictError,
+    410: NotFoundError,
+    412: ConflictError,
+    422: InvalidRequestError,
+    429: RateLimitedError,
+}
+
+
+@attrs.frozen(kw_only=True)
+class Response:
+    """A whole answer."""
+
+    status: int
+    """The HTTP status code."""
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    """Names are matched without regard to case."""
+    body: bytes = attrs.field(repr=False)
+    """Decompressed; empty when it was oversized."""
+    oversized: bool = False
+    """The body was longer than the cap, and was not read to its end."""
+
+
+def user_agent(suffix: str = "") -> str:
+    """Return the `User-Agent` of this package (RFC 9110, section 10.1.5), with the caller's product behind it.
+
+    Raises:
+        ValueError: `suffix` is not printable ASCII.
+    """
+    if not (suffix.isascii() and suffix.isprintable()):
+        raise ValueError("user_agent_suffix must be printable ASCII: a header carries it")
+    return f"connector-async/{VERSION} {suffix}".rstrip()
+
+
+def check_base_url(base_url: str, *, allow_http: bool = False) -> str:
+    """Return `base_url` without a slash at its end.
+
+    Raises:
+        ValueError: It is not absolute, has user information, a query or a fragment, or is plain `http` to a host that
+            is not the loopback although `allow_http` is off. The message never repeats it.
+    """
+    try:
+        parts = urlsplit(base_url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("base_url is not a valid URL") from None
+    if parts.scheme not in {"http", "https"} or not host:
+        raise ValueError("base_url must be an absolute http or https URL")
+    if "@" in parts.netloc:
+        raise ValueError("base_url must not hold user information")
+    if "?" in base_url or "#" in base_url:
+        raise ValueError("base_url must have neither a query nor a fragment")
+    if not base_url.isprintable() or " " in base_url:
+        raise ValueError("base_url must not hold spaces or control characters")
+    if parts.scheme == "http" and not allow_http and not _is_loopback(host):
+        raise ValueError("base_url must be https: over http anybody on the way reads the token (allow_http permits it)")
+    return base_url.rstrip("/")
+
+
+def check_tenant_id(tenant_id: str) -> str:
+    """Return `tenant_id` when it can be carried both as a path segment and as a header.
+
+    Raises:
+        ValueError: It is empty, `.` or `..`, has spaces at its ends, or anything but printable ASCII (RFC 9110,
+            section 5.5).
+        TypeError: It is no text.
+    """
+    _check_segment("tenant_id", tenant_id)
+    if not tenant_id.isascii():
+        raise ValueError("tenant_id must be printable ASCII: a header carries it")
+    if tenant_id != tenant_id.strip():
+        raise ValueError("tenant_id must not begin or end with a space: a header would lose it")
+    return tenant_id
+
+
+def check_appointment_id(appointment_id: str) -> str:
+    """Return `appointment_id` when it can name an appointment.
+
+    Raises:
+        ValueError: It is empty, `.` or `..`, or has a character that is not printable.
+        TypeError: It is no text.
+    """
+    return _check_segment("appointment_id", appointment_id)
+
+
+def quote_path(*segments: str) -> str:
+    """Return `segments` as a path, each quoted by itself (RFC 3986, section 3.3), so that none can end early."""
+    return "".join("/" + quote(segment, safe="") for segment in segments)
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Read `Retry-After` (RFC 9110, section 10.2.3) in either of its forms.
+
+    Args:
+        headers: The answer's headers.
+        now: Seconds since 1970 in UTC.
+
+    Returns:
+        Seconds to wait, above zero. `None` when it is absent, malformed, or not in the future.
+    """
+    value = headers.get("Retry-After", "").strip()
+    if _DELAY_SECONDS.fullmatch(value):
+        # More digits than any wait has; int() itself refuses 4,300.
+        seconds = float(value) if len(value) < 20 else None
+    else:
+        seconds = _seconds_until(value, now)
+    return seconds if seconds and seconds > 0 else None
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """Return how the server names this exchange, or `None`."""
+    return headers.get("X-Request-Id") or headers.get("X-Correlation-Id")
+
+
+def error_for(
+    method: str, path: str, response: Response, now: float, *, from_token_endpoint: bool = False
+) -> ResponseError:
+    """Return the error that an answer outside 2xx means. Its text holds nothing of the body.
+
+    Args:
+        method: The method that was sent.
+        path: The path that was sent, quoted, without its query.
+        response: The answer.
+        now: Seconds since 1970 in UTC, for a `Retry-After` that is a date.
+        from_token_endpoint: There 400 and 403 refuse the credentials, as 401 does (contract, "Authentication").
+    """
+    status = response.status
+    refused = from_token_endpoint and status in {400, 403}
+    error_type = AuthenticationError if refused else _error_type(status)
+    return error_type(
+        f"{method} {path} answered {status}{_phrase(status)}",
+        status=status,
+        method=method,
+        path=path,
+        request_id=request_id(response.headers),
+        problem=_problem(response),
+        retry_after=retry_after(response.headers, now),
+    )
+
+
+def _error_type(status: int) -> type[ResponseError]:
+    if 300 <= status < 400:
+        return UnexpectedRedirectError
+    if 500 <= status < 600:
+        return ServerError
+    return _ERROR_BY_STATUS.get(status, ResponseError)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f" {HTTPStatus(status).phrase}"
+    except ValueError:
+        return ""
+
+
+def _problem(response: Response) -> Mapping[str, Any] | None:
+    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if not response.body or media_type not in {"application/problem+json", "application/json"}:
+        return None
+    try:
+        parsed = orjson.loads(response.body)
+    except orjson.JSONDecodeError:
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _seconds_until(http_date: str, now: float) -> float | None:
+    try:
+        date = email.utils.parsedate_to_datetime(http_date)
+        # An HTTP-date is always GMT; its asctime form (RFC 9110, section 5.6.7) does not say so.
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_segment(name: str, value: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if value in {"", ".", ".."}:
+        raise ValueError(f"{name} must not be empty, '.' or '..'")
+    if not value.isprintable():
+        raise ValueError(f"{name} must be printable: it has a control character")
+    return value

@@ -1,0 +1,8 @@
+"""The one way a request takes: token, send, one replay after a 401.
+
+It knows no fields of appointments and does not decide when to send again.
+"""
+
+from .connector_session import ConnectorSession
+
+__all__ = ["ConnectorSession"]

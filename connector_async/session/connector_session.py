@@ -1,0 +1,247 @@
+"""`ConnectorSession`: what a user opens, and the path of a request through it."""
+
+from collections.abc import Mapping
+from datetime import tzinfo
+from types import TracebackType
+from typing import Any, Final, Self
+
+import aiohttp
+import attrs
+from multidict import CIMultiDict, istr
+
+from connector_async.auth import Token, TokenProvider
+from connector_async.deadline import Clock
+from connector_async.exceptions import ConnectorError
+from connector_async.protocol import Response, check_base_url, check_tenant_id, user_agent
+from connector_async.wire import WireFormat
+
+from .tenant import Tenant, success
+from .transport import Transport, TransportOptions
+
+_AUTHORIZATION: Final = istr("Authorization")
+_CONTENT_TYPE: Final = istr("Content-Type")
+
+
+class ConnectorSession:
+    """Sends requests for one tenant, and through `for_tenant` for others over the same connections.
+
+    It may be built outside of an event loop, and used from several, one after another. Close it with `aclose` or as an
+    asynchronous context manager; what it opened in a loop is closed at the latest when that loop shuts down.
+
+    Args:
+        base_url: Where the API is; it may have a path. `https`, unless the host is the loopback.
+        tenant_id: The tenant, in printable ASCII: each request carries it in its path and in the `tenantId` header.
+        auth: Where the tokens come from.
+        wire_format: How bodies are written.
+        assume_zone: The zone of date-times that the server writes without an offset. `None`: they are refused.
+        connect_timeout: Seconds for the handshakes of TCP and TLS with one address.
+        attempt_timeout: Seconds for one attempt, from the wait for a connection to the last byte of the answer.
+        session: A session of aiohttp to send through. It is never closed, serves in one event loop only, and decides
+            about its pool and its cookies; its middlewares are not run.
+        pool_size: Connections at a time, in each event loop.
+        keepalive_timeout: Seconds that an idle connection is kept. Common servers close one after 5, and of what is
+            sent just then nobody can tell whether it was processed.
+        max_body_size: Bytes of an answer that are read at most, after decompression.
+        allow_http: Permits `http` to hosts that are not the loopback, where anybody on the way reads the token.
+        user_agent_suffix: The caller's own product, for the `User-Agent` header (RFC 9110, section 10.1.5).
+        clock: Time as the session reads it.
+
+    Raises:
+        ValueError: An argument breaks its rule; the message names both.
+        TypeError: An argument is of another type; the message names it.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        tenant_id: str,
+        auth: TokenProvider,
+        wire_format: WireFormat = WireFormat.GUIDE,
+        assume_zone: tzinfo | None = None,
+        connect_timeout: float = 5,
+        attempt_timeout: float = 30,
+        session: aiohttp.ClientSession | None = None,
+        pool_size: int = 100,
+        keepalive_timeout: float = 4,
+        max_body_size: int = 10 * 1024 * 1024,
+        allow_http: bool = False,
+        user_agent_suffix: str = "",
+        clock: Clock | None = None,
+    ) -> None:
+        _check_type("wire_format", wire_format, WireFormat)
+        _check_type("assume_zone", assume_zone, (tzinfo, type(None)))
+        _check_type("session", session, (aiohttp.ClientSession, type(None)))
+        options = TransportOptions(
+            connect_timeout=connect_timeout,
+            attempt_timeout=attempt_timeout,
+            keepalive_timeout=keepalive_timeout,
+            pool_size=pool_size,
+            max_body_size=max_body_size,
+        )
+        shared = _Shared(
+            base_url=check_base_url(base_url, allow_http=allow_http),
+            user_agent=user_agent(user_agent_suffix),
+            wire_format=wire_format,
+            assume_zone=assume_zone,
+            clock=clock or Clock(),
+            transport=Transport(options, session),
+        )
+        self._serve(tenant_id, auth, shared, owns=True)
+
+    def _serve(self, tenant_id: str, auth: TokenProvider, shared: "_Shared", *, owns: bool) -> None:
+        _check_type("auth", auth, TokenProvider)
+        self._shared = shared
+        self._owns_shared = owns
+        self._tenant = shared.tenant(check_tenant_id(tenant_id))
+        self._auth = self._tenant.shared(auth)
+        self._token: Token | None = None
+        self._headers = self._json_headers = CIMultiDict[str]()
+
+    def __repr__(self) -> str:
+        return f"ConnectorSession({self.base_url!r}, tenant_id={self.tenant_id!r}, wire_format={self.wire_format})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    @property
+    def base_url(self) -> str:
+        """Where the API is, without a slash at its end."""
+        return self._shared.base_url
+
+    @property
+    def tenant_id(self) -> str:
+        """The tenant that the requests are for."""
+        return self._tenant.tenant_id
+
+    @property
+    def wire_format(self) -> WireFormat:
+        """How bodies are written."""
+        return self._shared.wire_format
+
+    @property
+    def assume_zone(self) -> tzinfo | None:
+        """The zone of date-times without an offset; `None`: they are refused."""
+        return self._shared.assume_zone
+
+    @property
+    def clock(self) -> Clock:
+        """Time as the session reads it."""
+        return self._shared.clock
+
+    def for_tenant(self, tenant_id: str, auth: TokenProvider | None = None) -> "ConnectorSession":
+        """Return a session for another tenant over the same connections, with tokens of its own.
+
+        It is cheap enough to be made for each request of a web service: all that are made for one tenant with equal
+        credentials share their token. Closing it closes nothing.
+
+        Args:
+            tenant_id: The tenant, in printable ASCII.
+            auth: Where its tokens come from; `None`: from this session's provider, asked for that tenant.
+
+        Raises:
+            ValueError: `tenant_id` cannot be carried in a path and a header.
+            TypeError: `tenant_id` is no text, or `auth` no provider.
+        """
+        child = ConnectorSession.__new__(ConnectorSession)
+        child._serve(tenant_id, self._auth if auth is None else auth, self._shared, owns=False)  # noqa: SLF001 - its own
+        return child
+
+    def quoted_path(self, path: tuple[str, ...]) -> str:
+        """Return a path below the tenant as it is sent, with that of `base_url` before it, and as errors name it."""
+        return self._tenant.url(path).raw_path
+
+    async def request(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Response:
+        """Send one request below the tenant and return its 2xx answer.
+
+        A token that is refused with 401 is given back to its provider, and if that has another one, the request is sent
+        once more with it.
+
+        Args:
+            method: The HTTP method.
+            path: The segments below the tenant, unquoted.
+            query: The query's parameters, unquoted.
+            body: JSON.
+
+        Raises:
+            ResponseError: The answer is outside 2xx; the kinds say what it means.
+            TransportError: There is no whole answer.
+            DecodingError: The answer is longer than `max_body_size`.
+            RuntimeError: The session is closed.
+        """
+        url = self._tenant.url(path)
+        if query is not None:
+            url = url.with_query(query)
+        send = self._shared.transport.send
+        token = await self._current_token()
+        response = await send(method, url, self._headers_with(token, body), body)
+        if response.status == 401:
+            self._auth.invalidate(self.tenant_id, token)
+            fresh = await self._current_token()
+            if fresh is not token:
+                response = await send(method, url, self._headers_with(fresh, body), body)
+        return success(method, url, response, self.clock)
+
+    async def aclose(self) -> None:
+        """Close the connections, and end the fetches of tokens. A session made by `for_tenant` closes nothing."""
+        if self._owns_shared:
+            await self._shared.aclose()
+
+    async def _current_token(self) -> Token:
+        try:
+            return await self._auth.token(self._tenant.tenant_id, self._tenant)
+        except ConnectorError as error:
+            error.sent = False  # whatever became of the token's request, the operation's own never left
+            raise
+
+    def _headers_with(self, token: Token, body: bytes | None) -> CIMultiDict[str]:
+        if token is not self._token:
+            self._headers = self._tenant.headers()
+            self._headers[_AUTHORIZATION] = f"Bearer {token.value.reveal()}"
+            self._json_headers = self._headers.copy()
+            self._json_headers[_CONTENT_TYPE] = "application/json"
+            self._token = token
+        return self._headers if body is None else self._json_headers
+
+
+@attrs.define(eq=False, kw_only=True)
+class _Shared:
+    """What a session and all that `for_tenant` makes of it have in common."""
+
+    base_url: str
+    user_agent: str
+    wire_format: WireFormat
+    assume_zone: tzinfo | None
+    clock: Clock
+    transport: Transport
+    _tenants: dict[str, Tenant] = attrs.field(init=False, factory=dict)
+
+    def tenant(self, tenant_id: str) -> Tenant:
+        tenant = self._tenants.get(tenant_id)
+        if tenant is None:
+            tenant = Tenant(tenant_id, self.base_url, self.user_agent, self.transport, self.clock)
+            self._tenants[tenant_id] = tenant
+        return tenant
+
+    async def aclose(self) -> None:
+        for tenant in self._tenants.values():
+            await tenant.aclose()
+        await self.transport.aclose()
+
+
+def _check_type(name: str, value: object, expected: Any) -> None:
+    if not isinstance(value, expected):
+        wanted = " or ".join(kind.__name__ for kind in (expected if isinstance(expected, tuple) else (expected,)))
+        raise TypeError(f"{name} must be a {wanted}, not {type(value).__name__}")

@@ -1,0 +1,103 @@
+"""What all sessions of one tenant share: its URLs, its headers, its tokens and the way to its token endpoint.
+
+It knows nothing of the requests that are sent with them.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import attrs
+from multidict import CIMultiDict
+from yarl import URL
+
+from connector_async.auth import ClientCredentials, Token, TokenProvider
+from connector_async.deadline import Clock
+from connector_async.exceptions import DecodingError
+from connector_async.protocol import TOKEN_PATH, Response, error_for, quote_path, request_id
+
+from .transport import Transport
+
+
+@attrs.define(eq=False)
+class Tenant:
+    """One tenant of one API. Called with a body, it posts that to the tenant's token endpoint (a `TokenSend`)."""
+
+    tenant_id: str
+    base_url: str
+    user_agent: str
+    _transport: Transport
+    _clock: Clock
+    _urls: dict[tuple[str, ...], URL] = attrs.field(init=False, factory=dict)
+    _credentials: dict[ClientCredentials, ClientCredentials] = attrs.field(init=False, factory=dict)
+    _fetches: set[asyncio.Task[Token]] = attrs.field(init=False, factory=set)
+
+    def url(self, path: tuple[str, ...]) -> URL:
+        """Return the URL of a path below the tenant; the segments are unquoted."""
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = URL(self.base_url + quote_path(self.tenant_id, *path), encoded=True)
+        return url
+
+    def headers(self) -> CIMultiDict[str]:
+        """Return the headers of every request, which the caller may add to."""
+        return CIMultiDict(
+            {
+                # The guide: the tenant id is sent in the path and as a header.
+                "tenantId": self.tenant_id,
+                "Accept": "application/json, application/problem+json",
+                "User-Agent": self.user_agent,
+            }
+        )
+
+    def shared(self, auth: TokenProvider) -> TokenProvider:
+        """Return the provider that stands for `auth`: equal credentials are one, so that they share a token."""
+        return self._credentials.setdefault(auth, auth) if isinstance(auth, ClientCredentials) else auth
+
+    async def __call__(self, body: bytes) -> Response:
+        """Post `body` to the token endpoint; see `TokenSend`."""
+        url = self.url(TOKEN_PATH)
+        headers = self.headers()
+        headers["Content-Type"] = "application/json"
+        return success("POST", url, await self._transport.send("POST", url, headers, body), self._clock, token=True)
+
+    def create_task(self, fetch: Coroutine[Any, Any, Token]) -> asyncio.Task[Token]:
+        """Run `fetch` in a task that ends when the session is closed; see `TokenSend`."""
+        task = asyncio.create_task(fetch, name="connector_async token")
+        self._fetches.add(task)
+        task.add_done_callback(self._fetches.discard)
+        return task
+
+    async def aclose(self) -> None:
+        """End the fetches of tokens in this event loop."""
+        loop = asyncio.get_running_loop()
+        fetches = [task for task in self._fetches if task.get_loop() is loop]
+        for task in fetches:
+            task.cancel()
+        if fetches:
+            await asyncio.wait(fetches)
+
+
+def success(method: str, url: URL, response: Response, clock: Clock, *, token: bool = False) -> Response:
+    """Return `response` when its status is 2xx and its body was read whole.
+
+    Args:
+        method: The method that was sent.
+        url: Where to.
+        response: The answer.
+        clock: For a `Retry-After` that is a date.
+        token: It is the token endpoint's, where 400 and 403 refuse the credentials.
+
+    Raises:
+        ResponseError: The status is another one.
+        DecodingError: The body is longer than the session reads.
+    """
+    if not 200 <= response.status < 300:
+        raise error_for(method, url.raw_path, response, clock.time(), from_token_endpoint=token)
+    if response.oversized:
+        raise DecodingError(
+            "the body is longer than max_body_size",
+            problems=["$: longer than max_body_size"],
+            request_id=request_id(response.headers),
+        )
+    return response

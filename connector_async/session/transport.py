@@ -1,0 +1,192 @@
+"""One attempt over aiohttp: a pool for each event loop, whole and capped answers, aiohttp's errors as `TransportError`.
+
+It knows neither tenants nor tokens nor when to send again.
+"""
+
+import asyncio
+import math
+import weakref
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Final
+
+import aiohttp
+import attrs
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
+from attrs.validators import and_, gt, instance_of, lt
+from yarl import URL
+
+from connector_async.exceptions import ConnectFailedError, RequestTimeoutError, TransportError
+from connector_async.protocol import Response
+
+# A wait for a connection ends this much before the attempt does. Were both to end at once, aiohttp would tell of the
+# attempt, and nobody could say that the request never left.
+_POOL_WAIT_MARGIN: Final = 0.01
+
+
+def _above_zero(*kinds: type) -> Any:
+    return attrs.field(validator=and_(instance_of(kinds), gt(0), lt(math.inf)))
+
+
+@attrs.frozen(kw_only=True)
+class TransportOptions:
+    """How to connect and how long to wait. Each is finite and above zero.
+
+    Raises:
+        ValueError: An option is out of its range; the message names it.
+        TypeError: An option is no number.
+    """
+
+    connect_timeout: float = _above_zero(int, float)
+    """Seconds for the handshakes of TCP and TLS with one address."""
+    attempt_timeout: float = _above_zero(int, float)
+    """Seconds for one attempt, from the wait for a connection to the last byte of the answer."""
+    keepalive_timeout: float = _above_zero(int, float)
+    """Seconds that an idle connection stays in the pool."""
+    pool_size: int = _above_zero(int)
+    """Connections at a time, in each event loop."""
+    max_body_size: int = _above_zero(int)
+    """Bytes of an answer that are read at most, after decompression."""
+
+
+class Transport:
+    """Sends. It may be built outside of an event loop, and used from several, one after another.
+
+    In each loop it opens a session of its own when it first sends, which is closed when that loop shuts down. A
+    borrowed session is never closed, and serves in one loop only.
+    """
+
+    def __init__(self, options: TransportOptions, borrowed: aiohttp.ClientSession | None = None) -> None:
+        self._options = options
+        self._timeout = aiohttp.ClientTimeout(
+            total=options.attempt_timeout,
+            connect=max(options.attempt_timeout - _POOL_WAIT_MARGIN, options.attempt_timeout / 2),
+            sock_connect=options.connect_timeout,
+            ceil_threshold=math.inf,  # otherwise a total above 5 s is rounded up to whole seconds
+        )
+        self._borrowed = borrowed
+        # A session's own raise_for_status raises the error whose repr holds the bearer token.
+        self._arguments: Mapping[str, Any] = (
+            {"middlewares": (_send_once,), "raise_for_status": False} if borrowed is not None else {}
+        )
+        self._opened: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[aiohttp.ClientSession]]
+        self._opened = weakref.WeakKeyDictionary()
+        self._current: tuple[asyncio.AbstractEventLoop, aiohttp.ClientSession] | None = None
+        self._closed = False
+
+    async def send(self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> Response:
+        """Send one request, once, and read its whole answer.
+
+        Raises:
+            TransportError: There is no whole answer; its kinds say why.
+            RuntimeError: The transport is closed, or the borrowed session is closed or of another event loop.
+        """
+        session = await self._session()
+        try:
+            async with session.request(
+                method,
+                url,
+                data=body,
+                headers=headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+                **self._arguments,
+            ) as response:
+                return await self._read(response)
+        except (aiohttp.ClientError, OSError) as error:
+            failure = _failure(error)
+        # Raised outside of the handler: the repr of aiohttp's errors may hold the headers of the request.
+        raise failure
+
+    async def aclose(self) -> None:
+        """Close the sessions it opened. Closing again does nothing."""
+        self._closed = True
+        self._current = None
+        while self._opened:
+            _, holder = self._opened.popitem()
+            await holder.aclose()
+
+    async def _session(self) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        if self._current is not None and self._current[0] is loop:
+            return self._current[1]
+        if self._closed:
+            raise RuntimeError("the session is closed")
+        if self._borrowed is None:
+            session = await anext(self._opened.setdefault(loop, self._hold()))
+        elif self._current is None:
+            session = self._borrowed
+        else:
+            raise RuntimeError("the borrowed aiohttp session belongs to another event loop")
+        self._current = (loop, session)
+        return session
+
+    async def _hold(self) -> AsyncGenerator[aiohttp.ClientSession]:
+        """Yield a session, and close it when the generator is closed: at the latest when the loop shuts down."""
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._options.pool_size, keepalive_timeout=self._options.keepalive_timeout
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            response_class=_SentOnceResponse,
+        ) as session:
+            while True:
+                yield session
+
+    async def _read(self, response: ClientResponse) -> Response:
+        stream = response.content
+        body = await stream.readany()
+        if not stream.at_eof():
+            chunks = [body]
+            size = len(body)
+            while size <= self._options.max_body_size and (chunk := await stream.readany()):
+                chunks.append(chunk)
+                size += len(chunk)
+            body = b"".join(chunks)
+        if len(body) <= self._options.max_body_size:
+            return Response(status=response.status, headers=response.headers, body=body)
+        response.close()
+        return Response(status=response.status, headers=response.headers, body=b"", oversized=True)
+
+
+class _DroppedError(aiohttp.ClientError):
+    """Stands for a dropped connection on its way through aiohttp, which sends again when it sees its own error."""
+
+
+class _SentOnceResponse(ClientResponse):
+    """Makes an attempt an attempt: aiohttp repeats a GET, PUT or DELETE by itself when the connection drops.
+
+    In a session of our own this costs nothing, where a client middleware costs 3 % of the call.
+    """
+
+    async def start(self, connection: Any) -> ClientResponse:
+        try:
+            return await super().start(connection)
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+            raise _DroppedError from None
+
+
+async def _send_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Do what `_SentOnceResponse` does, for a borrowed session, whose response class is not ours to choose."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise  # refused: it never left, and aiohttp does not repeat it
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+        raise _DroppedError from None
+
+
+def _failure(error: Exception) -> TransportError:
+    # Only what our own side knows is told: the text of other errors may hold the URL or what the server sent.
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return RequestTimeoutError("no connection in time", sent=False)
+    if isinstance(error, TimeoutError):
+        return RequestTimeoutError("no whole answer in time")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return ConnectFailedError(str(error))
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return ConnectFailedError(f"the proxy answered {error.status}")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return TransportError("the answer was cut short or cannot be decompressed")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return TransportError("the answer is not valid HTTP")
+    return TransportError("the connection was dropped before a whole answer")

@@ -1,0 +1,101 @@
+"""A server of bytes: it answers each request with the next of its answers, as it stands, and counts what came."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+import attrs
+
+Answer = bytes | Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@attrs.frozen
+class ReceivedRequest:
+    """One request as it came over the wire."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    """Lower-case names."""
+    body: bytes
+
+
+def http(status: int, body: bytes = b"", *, length: int | None = None, **headers: str) -> bytes:
+    """Return an answer. `length` lies about the body's; underscores in header names become hyphens."""
+    fields = {"Content-Type": "application/json", "Content-Length": str(len(body) if length is None else length)}
+    fields |= {name.replace("_", "-"): value for name, value in headers.items()}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"HTTP/1.1 {status} Reason\r\n{head}\r\n".encode() + body
+
+
+async def drop(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Close the connection without an answer."""
+    writer.close()
+
+
+async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """Never answer, until the client goes."""
+    await reader.read()
+
+
+class HostileServer:
+    """Listens on the loopback. The last answer is given again to whatever comes after it."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self._answers = list(answers)
+        self.requests: list[ReceivedRequest] = []
+        self.connections = 0
+        self.closed_by_client = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.base_url = f"http://127.0.0.1:{self.port}"
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        try:
+            async for request in _requests(reader):
+                self.requests.append(request)
+                answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+                if isinstance(answer, bytes):
+                    writer.write(answer)
+                    await writer.drain()
+                else:
+                    await answer(reader, writer)
+            self.closed_by_client.set()
+        except ConnectionError:
+            self.closed_by_client.set()
+        except asyncio.CancelledError:
+            pass  # asyncio's streams report the cancellation of a handler as an error
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+async def _requests(reader: asyncio.StreamReader) -> AsyncIterator[ReceivedRequest]:
+    with contextlib.suppress(asyncio.IncompleteReadError):
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            request_line, *lines = head.strip().split("\r\n")
+            method, target, _ = request_line.split(" ")
+            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+            body = await reader.readexactly(int(headers.get("content-length", 0)))
+            yield ReceivedRequest(method, target, headers, body)

@@ -1,0 +1,81 @@
+import copy
+import pickle
+import re
+
+import pytest
+
+from connector_async import exceptions
+from connector_async.exceptions import (
+    ConnectFailedError,
+    ConnectorError,
+    DecodingError,
+    InvalidRequestError,
+    NotFoundError,
+    OutcomeUnknownError,
+    RequestTimeoutError,
+    ResponseError,
+    TransportError,
+)
+
+ERRORS = [value for value in vars(exceptions).values() if isinstance(value, type) and issubclass(value, ConnectorError)]
+
+
+def test_the_tree_in_the_docstring_is_the_tree() -> None:
+    drawn = re.findall(r"^ {4}([│├└─ ]*)(\w+Error)\b", exceptions.__doc__ or "", re.MULTILINE)
+    depths = {name: len(branch) // 3 for branch, name in drawn}
+    assert depths == {error.__name__: _depth(error) for error in ERRORS}
+
+
+def _depth(error: type[ConnectorError]) -> int:
+    return sum(issubclass(base, ConnectorError) for base in error.__mro__) - 1
+
+
+@pytest.mark.parametrize("error_type", ERRORS)
+def test_an_error_survives_a_pickle_and_a_copy(error_type: type[ConnectorError]) -> None:
+    error = error_type("it failed", sent=False, attempts=3, elapsed=1.5)
+    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(twin) is error_type
+        assert str(twin) == "it failed"
+        assert vars(twin) == vars(error)
+
+
+def test_a_response_error_survives_a_pickle_with_everything_it_carries() -> None:
+    error = NotFoundError(
+        "gone", status=410, method="GET", path="/acme", request_id="r-1", problem={"title": "Gone"}, retry_after=3.0
+    )
+    assert vars(pickle.loads(pickle.dumps(error))) == vars(error)
+    problems = DecodingError("broken", problems=["$.title: required, and missing"], request_id="r-2")
+    assert vars(pickle.loads(pickle.dumps(problems))) == vars(problems)
+    unknown = OutcomeUnknownError("who knows", status=502)
+    assert vars(pickle.loads(pickle.dumps(unknown))) == vars(unknown)
+
+
+def test_errors_are_also_the_builtin_ones_that_callers_expect() -> None:
+    assert issubclass(RequestTimeoutError, TimeoutError)
+    assert issubclass(ConnectFailedError, ConnectionError)
+    assert ConnectFailedError("refused").sent is False
+    assert TransportError("dropped").sent is True
+
+
+@pytest.mark.parametrize(
+    ("problem", "errors"),
+    [
+        (None, {}),
+        ({}, {}),
+        ({"errors": ["no mapping"]}, {}),
+        (
+            {"errors": {"title": ["empty", "short"], "endTime": "early"}},
+            {"title": ("empty", "short"), "endTime": ("early",)},
+        ),
+    ],
+)
+def test_the_messages_of_a_refused_request_by_field(
+    problem: dict[str, object] | None, errors: dict[str, object]
+) -> None:
+    assert InvalidRequestError("refused", problem=problem).errors == errors
+
+
+def test_the_text_of_an_error_is_its_message_alone() -> None:
+    error = ResponseError("GET /a answered 400", problem={"detail": "Jane Doe"}, request_id="r")
+    assert str(error) == "GET /a answered 400"
+    assert "Jane" not in repr(error)

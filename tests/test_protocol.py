@@ -1,0 +1,266 @@
+import email.utils
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector_async import exceptions
+from connector_async.protocol import (
+    VERSION,
+    Response,
+    check_appointment_id,
+    check_base_url,
+    check_tenant_id,
+    error_for,
+    quote_path,
+    request_id,
+    retry_after,
+    user_agent,
+)
+
+NOW = 1_700_000_000.0
+
+
+def answer(status: int, body: bytes = b"", **headers: str) -> Response:
+    return Response(
+        status=status, headers={name.replace("_", "-"): value for name, value in headers.items()}, body=body
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (301, exceptions.UnexpectedRedirectError),
+        (302, exceptions.UnexpectedRedirectError),
+        (304, exceptions.UnexpectedRedirectError),
+        (307, exceptions.UnexpectedRedirectError),
+        (308, exceptions.UnexpectedRedirectError),
+        (400, exceptions.InvalidRequestError),
+        (401, exceptions.AuthenticationError),
+        (402, exceptions.ResponseError),
+        (403, exceptions.ForbiddenError),
+        (404, exceptions.NotFoundError),
+        (405, exceptions.ResponseError),
+        (408, exceptions.ResponseError),
+        (409, exceptions.ConflictError),
+        (410, exceptions.NotFoundError),
+        (412, exceptions.ConflictError),
+        (415, exceptions.ResponseError),
+        (418, exceptions.ResponseError),
+        (422, exceptions.InvalidRequestError),
+        (429, exceptions.RateLimitedError),
+        (499, exceptions.ResponseError),
+        (500, exceptions.ServerError),
+        (501, exceptions.ServerError),
+        (502, exceptions.ServerError),
+        (503, exceptions.ServerError),
+        (504, exceptions.ServerError),
+        (599, exceptions.ServerError),
+        (600, exceptions.ResponseError),
+    ],
+)
+def test_each_status_is_its_error(status: int, error: type[exceptions.ResponseError]) -> None:
+    made = error_for("GET", "/acme/appointment", answer(status), NOW)
+    assert type(made) is error
+    assert (made.status, made.method, made.path) == (status, "GET", "/acme/appointment")
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, exceptions.AuthenticationError),
+        (401, exceptions.AuthenticationError),
+        (403, exceptions.AuthenticationError),
+        (404, exceptions.NotFoundError),
+        (422, exceptions.InvalidRequestError),
+        (429, exceptions.RateLimitedError),
+        (500, exceptions.ServerError),
+    ],
+)
+def test_the_token_endpoint_refuses_credentials_with_more_statuses(
+    status: int, error: type[exceptions.ResponseError]
+) -> None:
+    assert type(error_for("POST", "/acme/authentication/token", answer(status), NOW, from_token_endpoint=True)) is error
+
+
+def test_an_error_carries_what_the_answer_says_and_shows_none_of_its_body() -> None:
+    response = answer(
+        422,
+        b'{"title":"Invalid","detail":"Jane Doe is no title","errors":{"title":["too short"]}}',
+        Content_Type="application/problem+json; charset=utf-8",
+        X_Request_Id="r-1",
+        Retry_After="20",
+    )
+    error = error_for("POST", "/acme/appointment", response, NOW)
+    assert isinstance(error, exceptions.InvalidRequestError)
+    assert str(error) == "POST /acme/appointment answered 422 Unprocessable Entity"
+    assert error.request_id == "r-1"
+    assert error.retry_after == 20
+    assert error.problem is not None
+    assert error.problem["title"] == "Invalid"
+    assert error.errors == {"title": ("too short",)}
+    assert "Jane" not in repr(error)
+    assert "Jane" not in repr(response)
+
+
+def test_a_status_without_name_is_told_by_its_number() -> None:
+    assert str(error_for("GET", "/a", answer(599), NOW)) == "GET /a answered 599"
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type"),
+    [
+        (b"", "application/problem+json"),
+        (b"<html>", "text/html"),
+        (b'{"title":"x"}', "text/html"),
+        (b"{", "application/problem+json"),
+        (b"[1]", "application/json"),
+        (b"[" * 200_000, "application/json"),
+        (b'{"title":"x"}', ""),
+    ],
+)
+def test_a_body_that_is_no_problem_makes_no_problem(body: bytes, media_type: str) -> None:
+    assert error_for("GET", "/a", answer(500, body, Content_Type=media_type), NOW).problem is None
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("20", 20),
+        ("120", 120),
+        (" 20 ", 20),
+        ("3600", 3600),
+        (email.utils.formatdate(NOW + 20, usegmt=True), 20),
+        ("Tue, 14 Nov 2023 22:13:40 GMT", 20),
+        ("Tuesday, 14-Nov-23 22:13:40 GMT", 20),  # RFC 850's form
+        ("Tue Nov 14 22:13:40 2023", 20),  # asctime's form
+        (email.utils.formatdate(NOW - 20, usegmt=True), None),
+        (email.utils.formatdate(NOW, usegmt=True), None),
+        ("Fri, 31 Dec 100000 23:59:59 GMT", None),
+        ("Fri, 99 Dec 1999 23:59:59 GMT", None),
+        ("Fri, 31 Dec 2030 23:59:59 +9999999999", None),
+        ("9" * 5000, None),
+        *(
+            (junk, None)
+            for junk in ("0", "-10", "inf", "nan", "", "soon", "1,120", "+5", "1_0", "٣", "1e3", "0x10", "5.5")
+        ),
+    ],
+)
+def test_retry_after_is_read_in_both_forms_and_junk_is_none(value: str, seconds: float | None) -> None:
+    assert retry_after({"Retry-After": value}, NOW) == seconds
+
+
+def test_retry_after_may_be_absent() -> None:
+    assert retry_after({}, NOW) is None
+
+
+@given(st.text())
+def test_no_retry_after_raises(value: str) -> None:
+    seconds = retry_after({"Retry-After": value}, NOW)
+    assert seconds is None or seconds > 0
+
+
+def test_the_request_id_is_the_first_that_is_there() -> None:
+    assert request_id({"X-Request-Id": "a", "X-Correlation-Id": "b"}) == "a"
+    assert request_id({"X-Correlation-Id": "b"}) == "b"
+    assert request_id({}) is None
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "https://publicapi.officeplace.global",
+        "https://api.example:8443/public/v1",
+        "http://127.0.0.1:8080",
+        "http://127.9.9.9",
+        "http://[::1]:8080",
+        "http://localhost:8080",
+    ],
+)
+def test_a_base_url_is_kept_without_a_slash_at_its_end(base_url: str) -> None:
+    assert check_base_url(base_url) == base_url
+    assert check_base_url(base_url + "/") == base_url
+
+
+@pytest.mark.parametrize(
+    ("base_url", "rule"),
+    [
+        ("", "absolute"),
+        ("publicapi.officeplace.global", "absolute"),
+        ("/api", "absolute"),
+        ("ftp://api.example", "absolute"),
+        ("https://", "absolute"),
+        ("https:///api", "absolute"),
+        ("https://user:secret@api.example", "user information"),
+        ("https://secret@api.example", "user information"),
+        ("https://api.example?key=secret", "neither a query"),
+        ("https://api.example#secret", "neither a query"),
+        ("https://api.example/?", "neither a query"),
+        ("https://api.example:99999", "valid URL"),
+        ("https://[::1", "valid URL"),
+        ("https://api.example/\r\nx", "control characters"),
+        ("https://api.example/a b", "control characters"),
+        ("http://api.example", "https"),
+        ("http://127.0.0.1.api.example", "https"),
+        ("http://localhost.api.example", "https"),
+        ("http://10.0.0.1", "https"),
+        ("http://0.0.0.0", "https"),
+    ],
+)
+def test_a_bad_base_url_is_refused_by_its_rule_and_not_repeated(base_url: str, rule: str) -> None:
+    with pytest.raises(ValueError, match=rule) as caught:
+        check_base_url(base_url)
+    assert "base_url" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_http_may_be_permitted() -> None:
+    assert check_base_url("http://api.internal/", allow_http=True) == "http://api.internal"
+
+
+@pytest.mark.parametrize("check", [check_tenant_id, check_appointment_id])
+@pytest.mark.parametrize("value", ["", ".", "..", "a\r\nb", "a\0b", "\t", "a\x7fb", "a\u2028b", "\ud800"])
+def test_an_id_that_cannot_be_carried_is_refused(check: object, value: str) -> None:
+    assert callable(check)
+    with pytest.raises(ValueError, match="_id must"):
+        check(value)
+
+
+@pytest.mark.parametrize("check", [check_tenant_id, check_appointment_id])
+def test_an_id_is_a_text(check: object) -> None:
+    assert callable(check)
+    with pytest.raises(TypeError, match="_id must be a str, not int"):
+        check(5)
+
+
+@pytest.mark.parametrize("tenant_id", ["café", " acme", "acme ", "a\u00a0b"])
+def test_a_tenant_id_must_fit_a_header(tenant_id: str) -> None:
+    with pytest.raises(ValueError, match="tenant_id must"):
+        check_tenant_id(tenant_id)
+
+
+@pytest.mark.parametrize(
+    "tenant_id", ["acme", "../../admin", "a/../b", "t?x=", "%2e%2e", "a b", "x" * 10_000, "...", "#;,"]
+)
+def test_a_tenant_id_may_be_any_other_printable_ascii(tenant_id: str) -> None:
+    assert check_tenant_id(tenant_id) == tenant_id
+
+
+def test_an_appointment_id_may_be_any_printable_text() -> None:
+    assert check_appointment_id("café/../ü ?&=") == "café/../ü ?&="
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1))
+def test_each_segment_of_a_path_is_carried_exactly(segments: list[str]) -> None:
+    path = urlsplit("https://api.example" + quote_path(*segments)).path
+    assert [unquote(segment) for segment in path.split("/")[1:]] == segments
+    assert path.isascii()
+
+
+def test_the_user_agent_names_the_package_its_version_and_the_callers_product() -> None:
+    assert user_agent() == f"connector-async/{VERSION}"
+    assert user_agent("shop/2.1") == f"connector-async/{VERSION} shop/2.1"
+    for suffix in ("a\r\nX: y", "café"):
+        with pytest.raises(ValueError, match="user_agent_suffix must be printable ASCII"):
+            user_agent(suffix)

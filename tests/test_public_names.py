@@ -1,0 +1,49 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import connector_async
+from connector_async import exceptions
+
+ROOT = Path(connector_async.__file__).parent
+
+
+def test_all_is_sorted() -> None:
+    # Constants first, then classes, then the rest: what ruff's RUF022 sorts by.
+    def group(name: str) -> int:
+        return 0 if name.isupper() else 1 if name[0].isupper() else 2
+
+    assert connector_async.__all__ == sorted(connector_async.__all__, key=lambda name: (group(name), name))
+
+
+def test_all_is_importable() -> None:
+    for name in connector_async.__all__:
+        assert getattr(connector_async, name) is not None
+
+
+def test_all_is_complete() -> None:
+    tree = ast.parse((ROOT / "__init__.py").read_text())
+    imported = {
+        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert set(connector_async.__all__) == imported - {"VERSION"} | {"__version__"}
+
+
+def test_every_error_is_public() -> None:
+    errors = {
+        name for name, value in vars(exceptions).items() if isinstance(value, type) and issubclass(value, Exception)
+    }
+    assert errors <= set(connector_async.__all__)
+
+
+@pytest.mark.parametrize("module", ["cyclopts", "rich", "jwt", "aiosqlite", "pytest", "connector_async.sandbox"])
+def test_the_client_imports_nothing_of_the_extras(module: str) -> None:
+    code = f"import sys, connector_async; sys.exit({module!r} in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_package_is_typed() -> None:
+    assert (ROOT / "py.typed").exists()

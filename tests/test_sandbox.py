@@ -1,0 +1,133 @@
+import asyncio
+import sqlite3
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+import connector_async.sandbox
+from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Sandbox
+
+CREDENTIALS = {"clientId": DEFAULT_CLIENT_ID, "clientSecret": DEFAULT_CLIENT_SECRET}
+MEETING = {"title": "x", "startTime": "2024-01-15T10:00:00Z", "endTime": "2024-01-15T11:00:00Z"}
+
+
+async def sign_in(session: aiohttp.ClientSession) -> dict[str, str]:
+    async with session.post("/acme/authentication/token", json=CREDENTIALS) as response:
+        return {"Authorization": f"Bearer {(await response.json())['accessToken']}", "tenantId": "acme"}
+
+
+async def assert_alive(sandbox: Sandbox) -> None:
+    async with aiohttp.ClientSession(sandbox.base_url) as session:
+        assert await sign_in(session)
+
+
+def test_the_exported_names_exist_and_are_sorted() -> None:
+    names = connector_async.sandbox.__all__
+    assert all(hasattr(connector_async.sandbox, name) for name in names)
+    assert [*names] == sorted(names, key=lambda name: (not name.isupper(), name))
+
+
+async def test_it_listens_on_loopback_and_a_free_port() -> None:
+    async with Sandbox() as one, Sandbox() as other:
+        assert urlsplit(one.base_url).hostname == "127.0.0.1"
+        assert one.base_url != other.base_url
+        await assert_alive(one)
+        await assert_alive(other)
+
+
+async def test_the_base_url_of_an_ipv6_host_is_bracketed() -> None:
+    async with Sandbox(host="::1") as sandbox:
+        assert sandbox.base_url.startswith("http://[::1]:")
+        await assert_alive(sandbox)
+
+
+async def test_without_running_it_has_no_base_url() -> None:
+    sandbox = Sandbox()
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = sandbox.base_url
+    async with sandbox:
+        pass
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = sandbox.base_url
+
+
+async def test_it_starts_once_at_a_time_and_closes_any_number_of_times() -> None:
+    sandbox = Sandbox()
+    await sandbox.aclose()
+    await sandbox.start()
+    with pytest.raises(RuntimeError, match="running already"):
+        await sandbox.start()
+    await assert_alive(sandbox)
+    await sandbox.aclose()
+    await sandbox.aclose()
+    await sandbox.start()
+    await assert_alive(sandbox)
+    await sandbox.aclose()
+
+
+async def test_closing_leaves_no_task_and_no_thread_even_with_a_connection_open() -> None:
+    threads = set(threading.enumerate())
+    async with aiohttp.ClientSession() as session:
+        async with Sandbox() as sandbox:
+            async with session.get(sandbox.base_url) as response:
+                assert response.status == 404
+            assert set(threading.enumerate()) > threads
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert_no_thread_is_left(threads)
+
+
+async def test_a_request_that_never_ends_does_not_keep_it_from_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connector_async.sandbox.server._SHUTDOWN_TIMEOUT", 0.01)
+    async with Sandbox() as sandbox:
+        host, port = urlsplit(sandbox.base_url).hostname, urlsplit(sandbox.base_url).port
+        reader, writer = await asyncio.open_connection(host, port)
+        head = "POST /acme/authentication/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Expect: 100-continue\r\nContent-Length: 9\r\n\r\n".encode())
+        async with asyncio.timeout(5):
+            await reader.readuntil(b"\r\n\r\n")
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    writer.close()
+    await writer.wait_closed()
+    assert sandbox.log.count() == 0
+
+
+def assert_no_thread_is_left(before: set[threading.Thread]) -> None:
+    for thread in set(threading.enumerate()) - before:
+        thread.join(1)  # one that has been told to end may not have ended yet
+        assert not thread.is_alive()
+
+
+async def test_a_port_that_is_taken_is_an_os_error_and_leaves_nothing_open() -> None:
+    threads = set(threading.enumerate())
+    async with Sandbox() as first:
+        port = urlsplit(first.base_url).port
+        assert port is not None
+        second = Sandbox(port=port)
+        with pytest.raises(OSError, match="address already in use"):
+            await second.start()
+        await assert_alive(first)
+    assert_no_thread_is_left(threads)
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    threads = set(threading.enumerate())
+    file = tmp_path / "notes.txt"
+    file.write_text("not a database, though long enough to be looked at as one\n" * 100)
+    with pytest.raises(sqlite3.DatabaseError):
+        await Sandbox(database=file).start()
+    assert_no_thread_is_left(threads)
+
+
+@pytest.mark.parametrize("in_file", [True, False])
+async def test_only_a_database_file_outlives_the_sandbox(tmp_path: Path, *, in_file: bool) -> None:
+    database = tmp_path / "appointments.db" if in_file else ":memory:"
+    for expected in ([], ["x"] if in_file else []):
+        async with Sandbox(database=database) as sandbox, aiohttp.ClientSession(sandbox.base_url) as session:
+            headers = await sign_in(session)
+            async with session.get("/acme/appointment/preview", headers=headers) as response:
+                assert [item["title"] for item in await response.json()] == expected
+            async with session.post("/acme/appointment", json=MEETING, headers=headers) as response:
+                assert response.status == 200

@@ -1,0 +1,257 @@
+import asyncio
+import io
+import json
+import re
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, LoggedRequest, Sandbox
+from connector_async.sandbox.appointments import Appointment
+from connector_async.sandbox.storage import Storage
+
+CREDENTIALS = {"clientId": DEFAULT_CLIENT_ID, "clientSecret": DEFAULT_CLIENT_SECRET}
+TOKEN_PATH = "/acme/authentication/token"
+JSON = {"Content-Type": "application/json"}
+LIMIT = 1024**2
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox() as running:
+        yield running
+
+
+@pytest.fixture
+async def session(sandbox: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(sandbox.base_url) as opened:
+        yield opened
+
+
+async def connect(sandbox: Sandbox) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    url = urlsplit(sandbox.base_url)
+    return await asyncio.open_connection(url.hostname, url.port)
+
+
+async def exchange(sandbox: Sandbox, request: bytes) -> bytes:
+    """Send bytes as they are and read until the server closes."""
+    reader, writer = await connect(sandbox)
+    writer.write(request)
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+async def test_every_refusal_is_a_problem_with_the_request_id_as_its_trace_id(
+    session: aiohttp.ClientSession, sandbox: Sandbox
+) -> None:
+    async with session.get("/acme/appointment?appointmentId=1") as response:
+        body = await response.json(content_type="application/problem+json")
+
+    request_id = response.headers["x-request-id"]
+    assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-00", request_id)
+    assert body == {
+        "type": "https://tools.ietf.org/html/rfc9110#section-15.5.2",
+        "title": "Unauthorized",
+        "status": 401,
+        "detail": "A bearer token is required.",
+        "instance": "/acme/appointment",
+        "traceId": request_id,
+    }
+    assert sandbox.log.entries == (
+        LoggedRequest(method="GET", operation="get", tenant="acme", status=401, request_id=request_id),
+    )
+
+
+async def test_successes_are_logged_under_their_request_id_too(
+    session: aiohttp.ClientSession, sandbox: Sandbox
+) -> None:
+    async with session.post(TOKEN_PATH, json=CREDENTIALS) as response:
+        assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert [entry.request_id for entry in sandbox.log.entries] == [response.headers["x-request-id"]]
+    assert sandbox.log.count(operation="token", tenant="acme", status=200) == 1
+
+
+@pytest.mark.parametrize("path", ["/", "/acme", "/acme/nothing", "//appointment", "/acme/appointment/1"])
+async def test_an_unknown_path_is_404(session: aiohttp.ClientSession, sandbox: Sandbox, path: str) -> None:
+    async with session.get(sandbox.base_url + path) as response:
+        assert response.status == 404
+        assert response.content_type == "application/problem+json"
+    assert sandbox.log.count(operation="unknown", status=404) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("PATCH", "/acme/appointment", "DELETE, GET, POST, PUT"),
+        ("HEAD", "/acme/appointment/preview", "GET"),
+        ("GET", TOKEN_PATH, "POST"),
+    ],
+)
+async def test_a_method_the_path_does_not_take_is_405(
+    session: aiohttp.ClientSession, sandbox: Sandbox, method: str, path: str, allow: str
+) -> None:
+    async with session.request(method, path) as response:
+        assert (response.status, response.headers["Allow"]) == (405, allow)
+        assert response.content_type == "application/problem+json"
+    assert sandbox.log.count(operation="unknown", tenant="acme", status=405) == 1
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/json-seq", "application/x-www-form-urlencoded"])
+async def test_another_content_type_than_json_is_415(session: aiohttp.ClientSession, content_type: str) -> None:
+    body, headers = json.dumps(CREDENTIALS), {"Content-Type": content_type}
+    async with session.post(TOKEN_PATH, data=body, headers=headers) as response:
+        assert response.status == 415
+
+
+async def test_a_body_without_a_content_type_is_415(session: aiohttp.ClientSession) -> None:
+    async with session.post(TOKEN_PATH, skip_auto_headers=["Content-Type"]) as response:
+        assert response.status == 415
+
+
+async def test_a_content_type_may_carry_parameters(session: aiohttp.ClientSession) -> None:
+    headers = {"Content-Type": "Application/JSON; charset=utf-8"}
+    async with session.post(TOKEN_PATH, data=json.dumps(CREDENTIALS), headers=headers) as response:
+        assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "The body is not valid JSON."),
+        (b'{"clientId": "a",}', "The body is not valid JSON."),
+        (b'{"clientId": "\xff"}', "The body is not valid JSON."),
+        (b'{"clientId": "\\ud800"}', "The body is not valid JSON."),
+        (b'{"a":' * 5_000, "The body is not valid JSON."),
+        (b"[]", "The body must be a JSON object."),
+        (b"null", "The body must be a JSON object."),
+    ],
+)
+async def test_a_body_that_is_no_json_object_is_400(session: aiohttp.ClientSession, body: bytes, message: str) -> None:
+    async with session.post(TOKEN_PATH, data=body, headers=JSON) as response:
+        assert response.status == 400
+        assert (await response.json())["errors"] == {"$": [message]}
+
+
+def padded(size: int) -> bytes:
+    text = json.dumps(CREDENTIALS).encode()
+    return text + b" " * (size - len(text))
+
+
+async def chunks(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), 2**16):
+        yield body[start : start + 2**16]
+
+
+@pytest.mark.parametrize(("size", "status"), [(LIMIT, 200), (LIMIT + 1, 413)])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_over_one_mebibyte_is_413(
+    session: aiohttp.ClientSession, *, size: int, status: int, chunked: bool
+) -> None:
+    body = padded(size)
+    data = chunks(body) if chunked else io.BytesIO(body)
+    async with session.post(TOKEN_PATH, data=data, headers=JSON) as response:
+        assert response.status == status
+
+
+async def test_a_small_body_that_unpacks_beyond_the_limit_is_413(session: aiohttp.ClientSession) -> None:
+    body = io.BytesIO(padded(LIMIT + 1))
+    async with session.post(TOKEN_PATH, data=body, headers=JSON, compress="gzip") as response:
+        assert response.status == 413
+
+
+async def test_a_body_is_invited_when_the_client_waits_for_it(session: aiohttp.ClientSession) -> None:
+    patience = aiohttp.ClientTimeout(total=5)
+    async with session.post(TOKEN_PATH, json=CREDENTIALS, expect100=True, timeout=patience) as response:
+        assert response.status == 200
+        assert await response.json()
+
+
+async def test_another_expectation_is_417(session: aiohttp.ClientSession) -> None:
+    async with session.post(TOKEN_PATH, json=CREDENTIALS, headers={"Expect": "200-ok"}) as response:
+        assert response.status == 417
+
+
+async def test_a_body_that_is_not_as_encoded_as_it_says_is_400(sandbox: Sandbox) -> None:
+    head = f"POST {TOKEN_PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    answer = await exchange(sandbox, f"{head}Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope".encode())
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in answer
+
+
+async def test_bytes_of_a_token_that_are_not_utf_8_are_401(sandbox: Sandbox) -> None:
+    request = b"GET /acme/appointment/preview HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    answer = await exchange(sandbox, request + b"Authorization: Bearer \xff.\xff.\xff\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+async def test_bytes_of_a_path_that_are_not_utf_8_are_404(sandbox: Sandbox) -> None:
+    request = b"GET /%FF/appointment HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    answer = await exchange(sandbox, request)
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert b'"instance":"/%FF/appointment"' in answer
+    assert sandbox.log.count(operation="unknown", tenant="", status=404) == 1
+
+
+@pytest.fixture
+def counted(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when the sandbox has logged a request."""
+    event, record = asyncio.Event(), sandbox.log.record
+
+    def watched(entry: LoggedRequest) -> None:
+        record(entry)
+        event.set()
+
+    monkeypatch.setattr(sandbox.log, "record", watched)
+    return event
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_counted(
+    sandbox: Sandbox, counted: asyncio.Event
+) -> None:
+    head = f"POST {TOKEN_PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+    reader, writer = await connect(sandbox)
+    writer.write(f"{head}Content-Length: 100\r\n\r\n".encode())
+    async with asyncio.timeout(5):
+        await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"{")
+    writer.close()
+    await writer.wait_closed()
+
+    async with asyncio.timeout(5):
+        await counted.wait()
+    assert sandbox.log.count(operation="token", status=400) == 1
+
+
+async def test_a_client_that_leaves_before_the_answer_is_counted(
+    sandbox: Sandbox, session: aiohttp.ClientSession, counted: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with session.post(TOKEN_PATH, json=CREDENTIALS) as response:
+        token = (await response.json())["accessToken"]
+    counted.clear()
+    asked, left, noticed = asyncio.Event(), asyncio.Event(), web.RequestHandler.connection_lost
+
+    async def wait_for_the_client_to_leave(_storage: Storage, _tenant: str) -> list[Appointment]:
+        asked.set()
+        await left.wait()
+        return []
+
+    def connection_lost(protocol: web.RequestHandler, error: BaseException | None) -> None:
+        noticed(protocol, error)
+        left.set()
+
+    monkeypatch.setattr(Storage, "list_by_start", wait_for_the_client_to_leave)
+    monkeypatch.setattr(web.RequestHandler, "connection_lost", connection_lost)
+    _, writer = await connect(sandbox)
+    head = f"GET /acme/appointment/preview HTTP/1.1\r\nHost: x\r\ntenantId: acme\r\nAuthorization: Bearer {token}"
+    writer.write(f"{head}\r\n\r\n".encode())
+    async with asyncio.timeout(5):
+        await asked.wait()
+        writer.transport.abort()
+        await counted.wait()
+    assert sandbox.log.count(operation="preview", status=200) == 1

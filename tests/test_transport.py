@@ -1,0 +1,271 @@
+"""One attempt against servers that misbehave, on sessions of our own and on borrowed ones."""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from connector_async import ConnectFailedError, RequestTimeoutError, TransportError
+from connector_async.session.transport import Transport, TransportOptions
+from tests.hostile import HostileServer, drop, hang, http
+
+OPTIONS = TransportOptions(
+    connect_timeout=5, attempt_timeout=5, keepalive_timeout=4, pool_size=10, max_body_size=10 * 1024
+)
+
+
+@pytest.fixture(params=["own", "borrowed"])
+async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
+    if request.param == "own":
+        made = Transport(OPTIONS)
+        yield made
+        await made.aclose()
+    else:
+        # The setting whose error shows the bearer token in its repr.
+        async with aiohttp.ClientSession(raise_for_status=True) as session:
+            yield Transport(OPTIONS, session)
+
+
+async def get(transport: Transport, server: HostileServer, method: str = "GET", body: bytes | None = None) -> bytes:
+    return (await transport.send(method, URL(server.base_url), {"Authorization": "Bearer hunter2"}, body)).body
+
+
+async def test_a_whole_answer_is_returned_whatever_its_status(transport: Transport) -> None:
+    async with HostileServer(http(404, b'{"title":"x"}', X_Request_Id="r")) as server:
+        response = await transport.send("GET", URL(server.base_url), {}, None)
+        assert (response.status, response.body, response.headers["x-request-id"]) == (404, b'{"title":"x"}', "r")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])
+async def test_r2_a_dropped_connection_is_one_request(transport: Transport, method: str) -> None:
+    async with HostileServer(http(200, b"1"), drop) as server:
+        assert await get(transport, server, method, b"{}") == b"1"  # a connection to reuse: only then aiohttp repeats
+        with pytest.raises(TransportError) as caught:
+            await get(transport, server, method, b"{}")
+        assert caught.value.sent is True
+        assert len(server.requests) == 2
+
+
+async def test_a_refused_connection_never_left(transport: Transport) -> None:
+    async with HostileServer(drop) as server:
+        url = URL(server.base_url)
+    with pytest.raises(ConnectFailedError, match=r"Cannot connect to host 127\.0\.0\.1") as caught:
+        await transport.send("POST", url, {}, b"{}")
+    assert caught.value.sent is False
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (http(200, b"half", length=100), "cut short"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal", "cut short"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", r"valid HTTP|cut short|dropped"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n", "valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", "valid HTTP"),
+        (b"220 smtp.example ESMTP\r\n\r\n", "valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: " + b"y" * 100_000 + b"\r\n\r\n", "valid HTTP"),
+        (http(200, b"no gzip", Content_Encoding="gzip"), "cut short"),
+        (b"HTTP/1.1 200 O", "dropped"),
+    ],
+    ids=["length", "chunk", "chunk size", "negative", "two lengths", "smtp", "header", "gzip", "head"],
+)
+async def test_an_answer_that_is_not_whole_is_a_transport_error_without_its_bytes(
+    transport: Transport, answer: bytes, message: str
+) -> None:
+    async def answer_and_close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        writer.close()
+
+    async with HostileServer(answer_and_close) as server:
+        with pytest.raises(TransportError, match=message) as caught:
+            await get(transport, server)
+    assert caught.value.sent is True
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    assert "hunter2" not in repr(caught.value)
+
+
+@pytest.mark.parametrize("size", [10_241, 100_000_000])
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+async def test_an_answer_over_the_cap_is_not_kept(transport: Transport, size: int, encoding: str) -> None:
+    body = gzip.compress(b"x" * size) if encoding == "gzip" else b"x" * min(size, 1_000_000)
+    async with HostileServer(http(200, body, Content_Encoding=encoding)) as server:
+        response = await transport.send("GET", URL(server.base_url), {}, None)
+        assert (response.status, response.body, response.oversized) == (200, b"", True)
+
+
+async def test_an_endless_answer_is_cut_off_by_closing_its_connection(transport: Transport) -> None:
+    async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            writer.write(b"x" * 65_536)
+            await writer.drain()
+
+    async with HostileServer(endless) as server:
+        response = await transport.send("GET", URL(server.base_url), {}, None)
+        assert response.oversized
+        async with asyncio.timeout(2):
+            await server.closed_by_client.wait()
+
+
+@pytest.mark.parametrize("size", [0, 1, 10_240])
+async def test_an_answer_up_to_the_cap_is_whole_and_its_connection_reused(transport: Transport, size: int) -> None:
+    async with HostileServer(http(200, b"x" * size)) as server:
+        for _ in range(2):
+            assert await get(transport, server) == b"x" * size
+        assert server.connections == 1
+
+
+async def test_an_answer_in_pieces_is_put_together(transport: Transport) -> None:
+    async def in_pieces(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(200, b"", length=3))
+        for piece in (b"a", b"b", b"c"):
+            await writer.drain()
+            await asyncio.sleep(0.005)
+            writer.write(piece)
+
+    async with HostileServer(in_pieces) as server:
+        assert await get(transport, server) == b"abc"
+
+
+async def test_an_attempt_ends_in_time_and_may_have_been_sent() -> None:
+    transport = Transport(
+        TransportOptions(connect_timeout=5, attempt_timeout=0.05, keepalive_timeout=4, pool_size=1, max_body_size=10)
+    )
+    async with HostileServer(hang) as server:
+        with pytest.raises(RequestTimeoutError) as caught:
+            await get(transport, server)
+    assert caught.value.sent is True
+    await transport.aclose()
+
+
+async def test_r17_a_byte_now_and_then_does_not_prolong_an_attempt() -> None:
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(200, length=1_000))
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.005)
+
+    transport = Transport(
+        TransportOptions(connect_timeout=5, attempt_timeout=0.05, keepalive_timeout=4, pool_size=1, max_body_size=9999)
+    )
+    async with HostileServer(drip) as server:
+        with pytest.raises(RequestTimeoutError) as caught:
+            await get(transport, server)
+    assert caught.value.sent is True
+    await transport.aclose()
+
+
+async def test_a_wait_for_a_connection_of_the_pool_that_is_too_long_never_left() -> None:
+    transport = Transport(
+        TransportOptions(connect_timeout=5, attempt_timeout=0.05, keepalive_timeout=4, pool_size=1, max_body_size=10)
+    )
+    async with HostileServer(hang) as server:
+        errors = await asyncio.gather(get(transport, server), get(transport, server), return_exceptions=True)
+        assert len(server.requests) == 1
+    sent = [error.sent for error in errors if isinstance(error, RequestTimeoutError)]
+    assert sorted(sent) == [False, True]
+    await transport.aclose()
+
+
+@pytest.mark.parametrize("answer", [hang, http(200, b"half", length=100)])
+async def test_r14_a_call_cancelled_while_it_sends_or_reads_holds_no_connection(
+    transport: Transport, answer: bytes
+) -> None:
+    async with HostileServer(answer, http(200, b"1")) as server:
+        call = asyncio.create_task(get(transport, server))
+        while not server.requests:
+            await asyncio.sleep(0.001)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        async with asyncio.timeout(2):
+            await server.closed_by_client.wait()
+        assert await get(transport, server) == b"1"
+
+
+async def test_cookies_are_not_kept() -> None:
+    transport = Transport(OPTIONS)
+    async with HostileServer(http(200, b"1", Set_Cookie="id=5; Path=/")) as server:
+        for _ in range(2):
+            await get(transport, server)
+        assert [request.headers.get("cookie") for request in server.requests] == [None, None]
+    await transport.aclose()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_returned_and_not_followed(transport: Transport, status: int) -> None:
+    async with (
+        HostileServer(http(200, b"1")) as elsewhere,
+        HostileServer(http(status, Location=elsewhere.base_url)) as server,
+    ):
+        response = await transport.send("POST", URL(server.base_url), {}, b"{}")
+        assert response.status == status
+        assert elsewhere.requests == []
+
+
+async def test_c2_a_session_of_our_own_is_closed_and_refuses_further_use() -> None:
+    transport = Transport(OPTIONS)
+    async with HostileServer(http(200, b"1")) as server:
+        await get(transport, server)
+        await transport.aclose()
+        await transport.aclose()
+        async with asyncio.timeout(2):
+            await server.closed_by_client.wait()
+        with pytest.raises(RuntimeError, match="the session is closed"):
+            await get(transport, server)
+
+
+async def test_c2_a_borrowed_session_is_never_closed() -> None:
+    async with aiohttp.ClientSession() as session, HostileServer(http(200, b"1")) as server:
+        transport = Transport(OPTIONS, session)
+        await get(transport, server)
+        await transport.aclose()
+        assert not session.closed
+        with pytest.raises(RuntimeError, match="the session is closed"):
+            await get(transport, server)
+
+
+def test_a_borrowed_session_serves_in_one_event_loop_only() -> None:
+    sessions: list[aiohttp.ClientSession] = []
+
+    async def use(transport: Transport | None = None) -> Transport:
+        async with HostileServer(http(200, b"1")) as server:
+            if transport is None:
+                sessions.append(aiohttp.ClientSession())
+                transport = Transport(OPTIONS, sessions[0])
+            await get(transport, server)
+            await sessions[0].close()
+            return transport
+
+    transport = asyncio.run(use())
+    with pytest.raises(RuntimeError, match="belongs to another event loop"):
+        asyncio.run(use(transport))
+
+
+async def test_a_borrowed_session_that_is_closed_is_a_clear_error() -> None:
+    session = aiohttp.ClientSession()
+    await session.close()
+    async with HostileServer(http(200, b"1")) as server:
+        with pytest.raises(RuntimeError, match="closed"):
+            await get(Transport(OPTIONS, session), server)
+
+
+@pytest.mark.parametrize(
+    "name", ["connect_timeout", "attempt_timeout", "keepalive_timeout", "pool_size", "max_body_size"]
+)
+@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), "5", None])
+def test_an_option_is_a_finite_number_above_zero(name: str, value: object) -> None:
+    options: dict[str, object] = {
+        "connect_timeout": 5,
+        "attempt_timeout": 5,
+        "keepalive_timeout": 4,
+        "pool_size": 10,
+        "max_body_size": 10,
+    }
+    with pytest.raises((ValueError, TypeError), match=name):
+        TransportOptions(**options | {name: value})  # type: ignore[arg-type]
