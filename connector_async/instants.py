@@ -67,7 +67,7 @@ def _parse(text: str, assume_zone: tzinfo | None) -> datetime:
         raise InstantError("no offset, and no zone to assume")
     leap = second == "60"
     try:
-        instant = datetime.fromisoformat(f"{minute}:{'59' if leap else second}{(fraction or '')[:7]}{offset or ''}")
+        instant = datetime.fromisoformat(f"{minute}:{'59' if leap else second}{fraction or ''}{offset or ''}")
     except ValueError:
         raise InstantError("no such day") from None
     instant = _to_utc(instant if offset else instant.replace(tzinfo=assume_zone))

@@ -143,7 +143,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         seconds = float(value) if len(value) < 20 else None
     else:
         seconds = _seconds_until(value, now)
-    return seconds if seconds and seconds > 0 else None
+    return seconds if seconds is not None and seconds > 0 else None
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import pickle
 from collections.abc import Coroutine
 from typing import Any
@@ -204,8 +205,11 @@ async def test_a_failure_that_nobody_waits_for_is_silent(credentials: ClientCred
     await asyncio.wait([caller])
     endpoint.open.set()
     await asyncio.wait(endpoint.tasks)
+    # What the task is reported by is its end as an object.
     endpoint.tasks.clear()
     credentials._fetches.clear()
+    del caller
+    gc.collect()
     assert reported == []
 
 

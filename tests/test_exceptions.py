@@ -33,6 +33,7 @@ def _depth(error: type[ConnectorError]) -> int:
 @pytest.mark.parametrize("error_type", ERRORS)
 def test_an_error_survives_a_pickle_and_a_copy(error_type: type[ConnectorError]) -> None:
     error = error_type("it failed", sent=False, attempts=3, elapsed=1.5)
+    assert (error.sent, error.attempts, error.elapsed) == (False, 3, 1.5)
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert type(twin) is error_type
         assert str(twin) == "it failed"

@@ -86,7 +86,7 @@ def test_the_token_endpoint_refuses_credentials_with_more_statuses(
 
 def test_an_error_carries_what_the_answer_says_and_shows_none_of_its_body() -> None:
     response = answer(
-        422,
+        400,
         b'{"title":"Invalid","detail":"Jane Doe is no title","errors":{"title":["too short"]}}',
         Content_Type="application/problem+json; charset=utf-8",
         X_Request_Id="r-1",
@@ -94,7 +94,7 @@ def test_an_error_carries_what_the_answer_says_and_shows_none_of_its_body() -> N
     )
     error = error_for("POST", "/acme/appointment", response, NOW)
     assert isinstance(error, exceptions.InvalidRequestError)
-    assert str(error) == "POST /acme/appointment answered 422 Unprocessable Entity"
+    assert str(error) == "POST /acme/appointment answered 400 Bad Request"
     assert error.request_id == "r-1"
     assert error.retry_after == 20
     assert error.problem is not None
@@ -194,6 +194,7 @@ def test_a_base_url_is_kept_without_a_slash_at_its_end(base_url: str) -> None:
         ("https:///api", "absolute"),
         ("https://user:secret@api.example", "user information"),
         ("https://secret@api.example", "user information"),
+        ("https://@api.example", "user information"),
         ("https://api.example?key=secret", "neither a query"),
         ("https://api.example#secret", "neither a query"),
         ("https://api.example/?", "neither a query"),

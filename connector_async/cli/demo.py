@@ -33,7 +33,7 @@ class Row:
     client: int
     """Successful calls, as the client counted them; tokens: one for each tenant."""
     server: int
-    """Requests answered with 2xx, as the server logged them."""
+    """Requests, as the server logged them, whatever it answered."""
     seconds: float | None
     """From the first call to the last answer; `None` for tokens, which are fetched within other calls."""
 
@@ -53,9 +53,7 @@ async def run_demo(console: Console, *, appointments: int, concurrency: int) -> 
         work = _Work({tenant: AppointmentService(session.for_tenant(tenant)) for tenant in _TENANTS}, concurrency)
         previewed_all = await _drive(work, appointments)
         rows = [work.row(operation, sandbox.log) for operation in _OPERATIONS]
-        agreed = all(row.client == row.server for row in rows) and sandbox.log.count() == sum(
-            row.client for row in rows
-        )
+        agreed = all(row.client == row.server for row in rows)
     _print_table(console, rows)
     console.print("The server logged just these calls." if agreed else "The counts differ.", style="bold")
     if not previewed_all:
@@ -94,8 +92,7 @@ class _Work:
 
     def row(self, operation: Operation, log: RequestLog) -> Row:
         """Return what the client and the server counted of one operation."""
-        logged = log.count(operation=operation, status=200)
-        return Row(operation, self._calls[operation], logged, self._seconds.get(operation))
+        return Row(operation, self._calls[operation], log.count(operation=operation), self._seconds.get(operation))
 
 
 async def _drive(work: _Work, appointments: int) -> bool:

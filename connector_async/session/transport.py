@@ -144,7 +144,6 @@ class Transport:
             body = b"".join(chunks)
         if len(body) <= self._options.max_body_size:
             return Response(status=response.status, headers=response.headers, body=body)
-        response.close()
         return Response(status=response.status, headers=response.headers, body=b"", oversized=True)
 
 
