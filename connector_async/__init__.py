@@ -26,7 +26,7 @@ from .exceptions import (
 from .models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
 from .pagination import AsyncPager, Page
 from .protocol import VERSION
-from .session import ConnectorSession
+from .session import ConnectorSession, correlation_id
 from .wire import WireFormat
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "Unset",
     "WireFormat",
     "__version__",
+    "correlation_id",
 ]
 
 __version__ = VERSION

@@ -4,12 +4,14 @@ It knows the guide's paths and what an answer means for each operation; how a re
 """
 
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-from .exceptions import ConnectorError, DecodingError, NotFoundError, OutcomeUnknownError, ServerError, TransportError
-from .models import UNSET, Appointment, AppointmentUpdate, NewAppointment, Unset
+import attrs
+
+from .exceptions import ConnectorError, DecodingError, NotFoundError, OutcomeUnknownError, ResponseError, TransportError
+from .models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
 from .pagination import AsyncPager, Page
 from .protocol import Response, check_appointment_id, request_id
 from .session import ConnectorSession
@@ -30,7 +32,8 @@ def _recorded(operation: "_Operation[P, T]") -> "_Operation[P, T]":
         try:
             return await operation(self, *args, **kwargs)
         except ConnectorError as error:
-            error.attempts = 1 if error.sent else 0
+            if error.attempts is None:
+                error.attempts = int(error.sent)
             error.elapsed = self.session.clock.monotonic() - started_at
             raise
 
@@ -45,13 +48,23 @@ class AppointmentService:
 
     Args:
         session: Sends the requests; it is not closed with the service, which has nothing to close.
+        user: Whose appointments are meant; `WireFormat.REFERENCE` needs one, `WireFormat.GUIDE` carries none.
+
+    Raises:
+        ValueError: `user` is missing or too much for the session's wire format.
+        TypeError: An argument is of another type.
     """
 
-    def __init__(self, session: ConnectorSession) -> None:
+    def __init__(self, session: ConnectorSession, *, user: DirectoryUser | None = None) -> None:
         if not isinstance(session, ConnectorSession):
             raise TypeError(f"session must be a ConnectorSession, not {type(session).__name__}")
+        if user is not None and not isinstance(user, DirectoryUser):
+            raise TypeError(f"user must be a DirectoryUser or None, not {type(user).__name__}")
         self.session = session
         """What sends the requests."""
+        self.user = user
+        """Whose appointments are meant; `None` where the wire format carries no user."""
+        self._user_fields = session.wire_format.user_fields(user)
 
     def __repr__(self) -> str:
         return f"AppointmentService({self.session!r})"
@@ -66,10 +79,10 @@ class AppointmentService:
             ConnectorError: Any other failure; see the tree in `connector_async.exceptions`.
             ValueError: `appointment_id` is empty, `.`, `..`, or not printable.
         """
-        query = {"appointmentId": check_appointment_id(appointment_id)}
+        query = {"appointmentId": check_appointment_id(appointment_id), **self._user_fields}
         response = await self.session.request("GET", _APPOINTMENT, query=query)
-        if not response.body:
-            # Some servers say so instead of 404 (contract, open point 4).
+        if not response.body and "Content-Encoding" not in response.headers:
+            # Some servers say so instead of 404 (contract, open point 4). What was compressed may have been cut.
             path = self.session.quoted_path(_APPOINTMENT)
             raise NotFoundError(
                 f"GET {path} answered {response.status} with an empty body",
@@ -86,18 +99,19 @@ class AppointmentService:
 
         Raises:
             OutcomeUnknownError: It was sent, and nothing tells whether it happened: the answer was lost, late or cut,
-                or was 500, 502, 504, or 503 without `Retry-After`.
+                or a status that does not refuse. Those that do are 4xx, 501, 307, 308, and 503 with `Retry-After`.
             InvalidRequestError: The server refuses it.
             DecodingError: It was created, and the answer has no id or is malformed.
             ConnectorError: Any other failure, after which nothing was created.
+            ValueError: The wire format does not carry a field that is set.
             TypeError: `new` is no `NewAppointment`.
         """
         if not isinstance(new, NewAppointment):
             raise TypeError(f"new must be a NewAppointment, not {type(new).__name__}")
         wire_format, zone = self.session.wire_format, self.session.assume_zone
         try:
-            response = await self.session.request("POST", _APPOINTMENT, body=wire_format.unstructure(new))
-        except (ServerError, TransportError) as error:
+            response = await self.session.request("POST", _APPOINTMENT, body=wire_format.unstructure(new, self.user))
+        except (ResponseError, TransportError) as error:
             if not _leaves_outcome_open(error):
                 raise
             raise OutcomeUnknownError(
@@ -114,8 +128,24 @@ class AppointmentService:
         start_time: datetime | Unset = UNSET,
         end_time: datetime | Unset = UNSET,
         description: str | Unset | None = UNSET,
+        description_type: str | Unset = UNSET,
+        time_zone: str | Unset = UNSET,
+        extra: Mapping[str, Any] | None = None,
+        read_first: bool = False,
     ) -> Appointment | None:
         """Change the given fields of an appointment, and send no others.
+
+        Args:
+            appointment_id: Which appointment.
+            title: See `AppointmentUpdate`, and so for the fields that follow.
+            start_time: Aware.
+            end_time: Aware.
+            description: `None` clears it.
+            description_type: `Text` or `Html`.
+            time_zone: An IANA or Windows name.
+            extra: Further fields to send, by their name on the wire.
+            read_first: Get the appointment first, and send its known fields along with the given ones: for servers
+                whose PUT replaces the whole (contract, open point 9). What changes in between is overwritten.
 
         Returns:
             The appointment as the server then has it; `None` when its answer holds none.
@@ -133,9 +163,14 @@ class AppointmentService:
             start_time=start_time,
             end_time=end_time,
             description=description,
+            description_type=description_type,
+            time_zone=time_zone,
+            **({} if extra is None else {"extra": extra}),
         )
+        if read_first:
+            update = _completed(update, await self.get(appointment_id))
         wire_format, zone = self.session.wire_format, self.session.assume_zone
-        response = await self.session.request("PUT", _APPOINTMENT, body=wire_format.unstructure(update))
+        response = await self.session.request("PUT", _APPOINTMENT, body=wire_format.unstructure(update, self.user))
         return self._decode(response, lambda body: wire_format.structure_updated(body, zone))
 
     @_recorded
@@ -147,35 +182,39 @@ class AppointmentService:
             ConnectorError: Any other failure; see the tree in `connector_async.exceptions`.
             ValueError: `appointment_id` is empty, `.`, `..`, or not printable.
         """
-        body = self.session.wire_format.unstructure_id(check_appointment_id(appointment_id))
+        body = self.session.wire_format.unstructure_id(check_appointment_id(appointment_id), self.user)
         # The answer is a confirmation of unstated shape (contract, "Appointments"): its status says all.
         await self.session.request("DELETE", _APPOINTMENT, body=body)
 
     def preview(self, start: datetime | None = None, end: datetime | None = None) -> AsyncPager[Appointment]:
         """Return the tenant's appointments that overlap the time from `start` (included) to `end` (excluded).
 
-        The guide's preview takes no parameters: the server sends all, and what overlaps is kept here.
+        The guide's preview takes no parameters: the server sends all, and what overlaps is kept here. The reference's
+        takes both ends.
 
         Args:
-            start: Aware; `None`: from the beginning of time.
-            end: Aware, not before `start`; `None`: to its end.
+            start: Aware; `None`: from the beginning of time, with `WireFormat.GUIDE` alone.
+            end: Aware, not before `start`; `None`: to its end, with `WireFormat.GUIDE` alone.
 
         Returns:
             A pager that sends nothing before its first item is asked for. It raises what `get` raises.
 
         Raises:
-            ValueError: A date-time is naive, or `end` is before `start`.
+            ValueError: A date-time is naive, `end` is before `start`, or the wire format needs the one that is `None`.
             TypeError: One is no date-time.
         """
         _check_aware("start", start)
         _check_aware("end", end)
         if start is not None and end is not None and end < start:
             raise ValueError("end must not be before start")
-        return AsyncPager(functools.partial(self._fetch_preview, start, end))
+        query = self.session.wire_format.preview_query(self.user, start, end)
+        return AsyncPager(functools.partial(self._fetch_preview, query, start, end))
 
     @_recorded
-    async def _fetch_preview(self, start: datetime | None, end: datetime | None) -> Page[Appointment]:
-        response = await self.session.request("GET", _PREVIEW)
+    async def _fetch_preview(
+        self, query: Mapping[str, str], start: datetime | None, end: datetime | None
+    ) -> Page[Appointment]:
+        response = await self.session.request("GET", _PREVIEW, query=query or None)
         appointments = self._decode(response, lambda body: self._structure(body, list[Appointment]))
         return Page(items=[appointment for appointment in appointments if _overlaps(appointment, start, end)])
 
@@ -193,11 +232,22 @@ class AppointmentService:
 _Operation = Callable[Concatenate[AppointmentService, P], Coroutine[Any, Any, T]]
 
 
-def _leaves_outcome_open(error: ServerError | TransportError) -> bool:
-    if isinstance(error, ServerError):
-        refused = error.status == 503 and error.retry_after is not None
-        return error.sent and error.status in {500, 502, 503, 504} and not refused
-    return error.sent
+def _leaves_outcome_open(error: ResponseError | TransportError) -> bool:
+    if not error.sent or not isinstance(error, ResponseError):
+        return error.sent
+    refused = 400 <= error.status < 500 or error.status == 501
+    throttled = error.status == 503 and error.retry_after is not None
+    elsewhere = error.status in {307, 308}  # RFC 9110, section 15.4: the same request is wanted at another place
+    return not (refused or throttled or elsewhere)
+
+
+def _completed(update: AppointmentUpdate, current: Appointment) -> AppointmentUpdate:
+    """Return `update` with the fields it does not set as they are now; what the server has none of stays unset."""
+    fields = ("title", "start_time", "end_time", "description", "description_type", "time_zone")
+    unset = {field: getattr(current, field) for field in fields if getattr(update, field) is UNSET}
+    if update.description is not UNSET:
+        unset.pop("description_type", None)  # it is that of the text that goes
+    return attrs.evolve(update, **{field: value for field, value in unset.items() if value})
 
 
 def _overlaps(appointment: Appointment, start: datetime | None, end: datetime | None) -> bool:

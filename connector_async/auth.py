@@ -5,6 +5,7 @@ A provider sends through the callable that the session hands in; it knows no HTT
 
 import asyncio
 import copy
+import functools
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final, NoReturn, Protocol, runtime_checkable
 
@@ -13,9 +14,10 @@ import orjson
 
 from .deadline import Clock
 from .exceptions import ConnectorError, DecodingError
-from .protocol import Response, request_id
+from .protocol import Response, check_header_text, check_text, request_id
 
 _DOCUMENTED_LIFETIME: Final = 3600.0
+_MIN_LIFETIME: Final = 1.0
 _MAX_LIFETIME: Final = 24 * 3600.0
 _REFRESH_AHEAD: Final = 0.1
 
@@ -26,6 +28,8 @@ class Secret:
     __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
+        if not isinstance(value, str):
+            raise TypeError(f"a secret must be a str, not {type(value).__name__}")
         self._value = value
 
     def reveal(self) -> str:
@@ -45,11 +49,19 @@ class Secret:
         raise TypeError("a Secret is not pickled")
 
 
+def _to_secret(value: str | Secret) -> Secret:
+    return value if isinstance(value, Secret) else Secret(value)
+
+
 @attrs.frozen(eq=False)
 class Token:
-    """A bearer token. Two are equal when they are the same object, so that a late 401 cannot revoke its successor."""
+    """A bearer token. Two are equal when they are the same object, so that a late 401 cannot revoke its successor.
 
-    value: Secret
+    Raises:
+        TypeError: `value` is neither a text nor a `Secret`.
+    """
+
+    value: Secret = attrs.field(converter=_to_secret)
     """What stands behind `Bearer` in the `Authorization` header (RFC 6750, section 2.1)."""
     expires_at: float | None = None
     """When to stop using it, in seconds of the clock's `monotonic`; `None`: never."""
@@ -94,12 +106,14 @@ class StaticToken:
     """A token that the caller has; it is never renewed.
 
     Raises:
-        ValueError: The token is empty, or has a character that a header cannot carry.
+        ValueError: The token is empty, or is not printable ASCII without spaces.
         TypeError: The token is no text.
     """
 
     def __init__(self, token: str) -> None:
-        _check_header_text("token", token)
+        check_header_text("token", token)
+        if not _is_token(token):
+            raise ValueError("token must not have spaces")
         self._token = Token(Secret(token))
 
     def __repr__(self) -> str:
@@ -126,13 +140,14 @@ class ClientCredentials:
     """
 
     def __init__(self, client_id: str, client_secret: str, *, clock: Clock | None = None) -> None:
-        _check_text("client_id", client_id)
-        _check_text("client_secret", client_secret)
+        check_text("client_id", client_id)
+        check_text("client_secret", client_secret)
         self.client_id = client_id
         self._client_secret = Secret(client_secret)
         self._clock = clock or Clock()
         self._tokens: dict[tuple[str, str], Token] = {}
-        self._fetches: dict[tuple[str, str], asyncio.Task[Token]] = {}
+        # By who sends: sessions with these credentials have timeouts and ends of their own.
+        self._fetches: dict[TokenSend, asyncio.Task[Token]] = {}
 
     def __repr__(self) -> str:
         return f"ClientCredentials({self.client_id!r}, '…')"
@@ -168,12 +183,12 @@ class ClientCredentials:
                 del self._tokens[key]
 
     async def _share_fetch(self, tenant: str, send: TokenSend) -> Token:
-        key = (send.base_url, tenant)
-        task = self._fetches.get(key)
+        task = self._fetches.get(send)
         # One left by an event loop that has ended never finishes.
         if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
-            task = self._fetches[key] = send.create_task(self._fetch(key, send))
+            task = self._fetches[send] = send.create_task(self._fetch((send.base_url, tenant), send))
             task.add_done_callback(_retrieve_exception)
+            task.add_done_callback(functools.partial(self._forget_fetch, send))
         # Unlike awaiting the task, asyncio.wait leaves it running when this caller is cancelled.
         await asyncio.wait([task])
         if task.cancelled():
@@ -182,6 +197,10 @@ class ClientCredentials:
         if isinstance(error, ConnectorError):
             raise copy.copy(error)  # each caller's own, since a traceback is written into what is raised
         return task.result()
+
+    def _forget_fetch(self, send: TokenSend, task: asyncio.Task[Token]) -> None:
+        if self._fetches.get(send) is task:
+            del self._fetches[send]
 
     async def _fetch(self, key: tuple[str, str], send: TokenSend) -> Token:
         asked_at = self._clock.monotonic()
@@ -203,9 +222,14 @@ def _token_from(response: Response, asked_at: float) -> Token:
     value = answer.get("accessToken") or answer.get("token")
     if not isinstance(value, str):
         raise _malformed(response, "$: neither accessToken nor token is a string")
-    if not (value.isascii() and value.isprintable()):
-        raise _malformed(response, "$: the token has a character that a header cannot carry")
+    if not _is_token(value):
+        raise _malformed(response, "$: the token is not printable ASCII without spaces")
     return Token(Secret(value), asked_at + _lifetime(answer.get("expiresIn")) * (1 - _REFRESH_AHEAD))
+
+
+def _is_token(value: str) -> bool:
+    # RFC 6750, section 2.1, allows fewer characters; what matters is that the header says what was meant.
+    return value.isascii() and value.isprintable() and value != "" and " " not in value
 
 
 def _parse(response: Response) -> Mapping[str, Any]:
@@ -228,22 +252,7 @@ def _malformed(response: Response, problem: str) -> DecodingError:
 
 def _lifetime(expires_in: object) -> float:
     if isinstance(expires_in, int | float) and not isinstance(expires_in, bool) and expires_in > 0:
-        return min(float(expires_in), _MAX_LIFETIME)
+        return min(max(float(expires_in), _MIN_LIFETIME), _MAX_LIFETIME)
     # What is missing or makes no sense is read as the documented hour: an early 401 is repaired by a replay, while a
     # token that is born expired would be fetched again for every call.
     return _DOCUMENTED_LIFETIME
-
-
-def _check_text(name: str, value: str) -> None:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    if not value:
-        raise ValueError(f"{name} must not be empty")
-    if not value.isprintable():
-        raise ValueError(f"{name} must be printable: it has a control character")
-
-
-def _check_header_text(name: str, value: str) -> None:
-    _check_text(name, value)
-    if not value.isascii():
-        raise ValueError(f"{name} must be printable ASCII: a header carries it")

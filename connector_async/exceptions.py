@@ -34,7 +34,8 @@ class ConnectorError(Exception):
     ) -> None:
         super().__init__(message)
         self.sent = sent
-        """`False`: the operation's request never left this client, so it has not happened. `True`: it may have left."""
+        """`False`: the operation has not happened. Its request never left this client, or it left with a token that was
+        refused, and no other token could be had. `True`: it left, or may have."""
         self.attempts = attempts
         """How many times the operation was sent; `None` when no service made the call. A replay after a 401 is none."""
         self.elapsed = elapsed
@@ -164,7 +165,7 @@ class OutcomeUnknownError(ConnectorError):
     ) -> None:
         super().__init__(message, sent=sent, attempts=attempts, elapsed=elapsed)
         self.status = status
-        """The status of the answer that leaves the outcome open (500, 502, 503, 504); `None` when none came."""
+        """The status of the answer that leaves the outcome open, such as 500, 502 or 504; `None` when none came."""
 
 
 def _messages(value: object) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ It knows nothing of models. Every value it returns is aware and in UTC.
 """
 
 import contextlib
+import functools
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
@@ -17,9 +18,9 @@ _DATE_TIME = re.compile(
     re.ASCII,
 )
 
-SEPARATORS: Final = slice(4, None, 3)
-"""Picks every separator of `YYYY-MM-DDTHH:MM:SSZ`."""
-SEPARATORS_IN_UTC: Final = "--T::Z"
+SEPARATORS: Final = slice(None, 2, -3)
+"""Picks every separator of `YYYY-MM-DDTHH:MM:SSZ`, from its end, so that nothing can follow the last one."""
+SEPARATORS_IN_UTC: Final = "Z::T--"
 """What `SEPARATORS` picks from that form, the common one. Of the texts that have these there, `fromisoformat` takes
 those of the profile alone, at a third of the regular expression's cost."""
 
@@ -47,6 +48,41 @@ def parse_instant(text: str, assume_zone: tzinfo | None = None) -> datetime:
     return _parse(text.upper(), assume_zone)
 
 
+@functools.lru_cache(maxsize=1024)  # bounded: a server chooses the names
+def zone_named(name: str) -> tzinfo | None:
+    """Return the time zone of an IANA or a Windows name; `None` when there is none of that name."""
+    # Imported here: both are needed only where a server names zones.
+    import zoneinfo  # noqa: PLC0415
+
+    from tzlocal.windows_tz import win_tz  # noqa: PLC0415
+
+    try:
+        return zoneinfo.ZoneInfo(win_tz.get(name, name))
+    except (KeyError, OSError, ValueError):  # no such zone, a folder of zones, or what is no name of a file
+        return None
+
+
+def check_zone(name: str, zone: tzinfo | None) -> None:
+    """Refuse what cannot be the zone of date-times without an offset.
+
+    Raises:
+        ValueError: `zone` has no offset, is not hashable, or is one of pytz, whose offset is wrong unless localized.
+        TypeError: It is no `tzinfo`.
+    """
+    if zone is None:
+        return
+    if not isinstance(zone, tzinfo):
+        raise TypeError(f"{name} must be a tzinfo or None, not {type(zone).__name__}")
+    if hasattr(zone, "localize") or type(zone).__hash__ is None:
+        raise ValueError(f"{name} must be hashable and none of pytz, as those of zoneinfo are")
+    try:
+        offset = zone.utcoffset(datetime(2024, 1, 1))  # noqa: DTZ001 - what a zone is asked with
+    except NotImplementedError:
+        offset = None
+    if offset is None:
+        raise ValueError(f"{name} must have an offset")
+
+
 def format_instant(instant: datetime) -> str:
     """Return `instant` in UTC as RFC 3339 writes it, with `Z` and with a fraction only when there is one.
 
@@ -55,7 +91,8 @@ def format_instant(instant: datetime) -> str:
     """
     if instant.tzinfo is not UTC:
         instant = _to_utc(instant)
-    return instant.isoformat()[:-6] + "Z"
+    # Of a subclass too as datetime writes it: pandas' has nine digits of a second.
+    return datetime.isoformat(instant)[:-6] + "Z"
 
 
 def _parse(text: str, assume_zone: tzinfo | None) -> datetime:

@@ -45,6 +45,12 @@ def _check_text(_: object, field: "attrs.Attribute[Any]", value: object) -> None
         raise ValueError(f"{field.name} must be encodable as UTF-8: it has a lone surrogate")
 
 
+def _check_not_empty(instance: object, field: "attrs.Attribute[Any]", value: Any) -> None:
+    _check_text(instance, field, value)
+    if not value:
+        raise ValueError(f"{field.name} must not be empty")
+
+
 def _check_not_blank(instance: object, field: "attrs.Attribute[Any]", value: Any) -> None:
     _check_text(instance, field, value)
     if not value.strip():
@@ -57,10 +63,13 @@ def _check_order(instance: Any, field: "attrs.Attribute[Any]", value: Any) -> No
 
 
 def _in_utc(value: datetime) -> datetime:
-    if isinstance(value, datetime) and value.utcoffset() is not None:
-        with contextlib.suppress(OverflowError):
-            return value.astimezone(UTC)
-    return value  # for the validator to refuse, which knows the field's name
+    # What cannot be turned is left for the validator to refuse, which knows the field's name. pandas' NaT is a datetime
+    # whose methods raise ValueError, and its Timestamp one with digits that are never sent.
+    with contextlib.suppress(OverflowError, ValueError):
+        if isinstance(value, datetime) and value.utcoffset() is not None:
+            plain = value if type(value) is datetime else datetime.fromisoformat(datetime.isoformat(value))
+            return plain.astimezone(UTC)
+    return value
 
 
 def _in_utc_unless_unset(value: datetime | Unset) -> datetime | Unset:
@@ -70,21 +79,54 @@ def _in_utc_unless_unset(value: datetime | Unset) -> datetime | Unset:
 def _check_instant(_: object, field: "attrs.Attribute[Any]", value: Any) -> None:
     if not isinstance(value, datetime):
         raise TypeError(f"{field.name} must be a datetime, not {type(value).__name__}")
-    if value.utcoffset() is None:
+    if value.tzinfo is None:
         raise ValueError(f"{field.name} must be aware: it has no time zone")
     if value.tzinfo is not UTC:
-        raise ValueError(f"{field.name} must lie in the years 1 to 9999 in UTC")
+        raise ValueError(f"{field.name} must have an offset, and lie in the years 1 to 9999 in UTC")
 
 
 def _unless(skipped: tuple[object, ...], check: _Validator) -> _Validator:
     def check_unless_skipped(instance: Any, field: "attrs.Attribute[Any]", value: Any) -> None:
-        if value not in skipped:
+        if not any(value is one for one in skipped):
             check(instance, field, value)
 
     return check_unless_skipped
 
 
+def _check_one_of(*allowed: object) -> _Validator:
+    def check(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
+        if not any(value is one or value == one for one in allowed):
+            raise ValueError(f"{field.name} must be one of {', '.join(map(repr, allowed))}")
+
+    return check
+
+
+def _check_mapping(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{field.name} must be a mapping, not {type(value).__name__}")
+
+
 _check_description = _unless((UNSET, None), _check_text)
+_check_description_type = _check_one_of("Text", "Html", UNSET)
+
+
+class _NothingExtra(Mapping[str, Any]):
+    """An empty mapping that stays empty, so that all models without extra fields can share it."""
+
+    def __getitem__(self, key: str) -> Any:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "{}"
+
+
+_NOTHING_EXTRA: Final = _NothingExtra()
 
 
 @attrs.frozen(kw_only=True)
@@ -104,6 +146,13 @@ class NewAppointment:
     """Aware; kept in UTC; not before `start_time`."""
     description: str | Unset | None = attrs.field(default=UNSET, validator=_check_description, repr=False)
     """Personal data: it takes no part in the `repr`. `UNSET`: not sent."""
+    description_type: str | Unset = attrs.field(default=UNSET, validator=_check_description_type)
+    """`Text` or `Html`. `UNSET`: `Text`, where the wire format says it at all; GUIDE carries none."""
+    time_zone: str | Unset = attrs.field(default=UNSET, validator=_unless((UNSET,), _check_not_blank))
+    """The zone the times are meant in, by its IANA or Windows name; they are sent in UTC all the same. `UNSET`:
+    `UTC`, where the wire format says it at all; GUIDE carries none."""
+    extra: Mapping[str, Any] = attrs.field(default=_NOTHING_EXTRA, validator=_check_mapping, hash=False, repr=False)
+    """Further fields to send, by their name on the wire, as JSON encodes them: a server may know more than this."""
 
 
 @attrs.frozen(kw_only=True)
@@ -115,7 +164,7 @@ class AppointmentUpdate:
         TypeError: A field is of another type; it names the field.
     """
 
-    appointment_id: str = attrs.field(validator=_check_not_blank)
+    appointment_id: str = attrs.field(validator=_check_not_empty)
     """Which appointment; not empty."""
     title: str | Unset = attrs.field(default=UNSET, validator=_unless((UNSET,), _check_not_blank), repr=False)
     """Not empty. Personal data: it takes no part in the `repr`."""
@@ -131,29 +180,18 @@ class AppointmentUpdate:
     """Aware; kept in UTC; not before `start_time` where both are set."""
     description: str | Unset | None = attrs.field(default=UNSET, validator=_check_description, repr=False)
     """Personal data: it takes no part in the `repr`. `None`: cleared."""
+    description_type: str | Unset = attrs.field(default=UNSET, validator=_check_description_type)
+    """`Text` or `Html`. `UNSET`: `Text`, where the wire format says it at all; GUIDE carries none."""
+    time_zone: str | Unset = attrs.field(default=UNSET, validator=_unless((UNSET,), _check_not_blank))
+    """The zone the times are meant in, by its IANA or Windows name; they are sent in UTC all the same. `UNSET`:
+    `UTC`, where the wire format says it at all; GUIDE carries none."""
+    extra: Mapping[str, Any] = attrs.field(default=_NOTHING_EXTRA, validator=_check_mapping, hash=False, repr=False)
+    """Further fields to send, by their name on the wire, as JSON encodes them: a server may know more than this."""
 
     def __attrs_post_init__(self) -> None:
-        if all(value is UNSET for value in (self.title, self.start_time, self.end_time, self.description)):
-            raise ValueError("an update must set at least one of title, start_time, end_time, description")
-
-
-class _NothingExtra(Mapping[str, Any]):
-    """An empty mapping that stays empty, so that all appointments without extra fields can share it."""
-
-    def __getitem__(self, key: str) -> Any:
-        raise KeyError(key)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
-    def __repr__(self) -> str:
-        return "{}"
-
-
-_NOTHING_EXTRA: Final = _NothingExtra()
+        _, *changes = attrs.astuple(self, recurse=False)
+        if all(change is UNSET or change is _NOTHING_EXTRA for change in changes):
+            raise ValueError("an update must set at least one field beside appointment_id")
 
 
 @frozen_for_type_checkers
@@ -168,8 +206,12 @@ class Appointment:
     """Aware, in UTC."""
     end_time: datetime
     """Aware, in UTC."""
-    description: str | None = attrs.field(repr=False)
+    description: str | None = attrs.field(default=None, repr=False)
     """Personal data: it takes no part in the `repr`. `None`: the server has none, or sent none."""
+    description_type: str | None = None
+    """`Text` or `Html`, as the server says it; `None`: it says none, as with GUIDE."""
+    time_zone: str | None = None
+    """The zone the times are meant in, as the server names it; `None`: it names none, as with GUIDE."""
     extra: Mapping[str, Any] = attrs.field(default=_NOTHING_EXTRA, hash=False, repr=False)
     """Fields that this version does not know, by their name on the wire, as JSON decodes them."""
 

@@ -66,8 +66,8 @@ def user_agent(suffix: str = "") -> str:
     Raises:
         ValueError: `suffix` is not printable ASCII.
     """
-    if not (suffix.isascii() and suffix.isprintable()):
-        raise ValueError("user_agent_suffix must be printable ASCII: a header carries it")
+    if suffix != "":
+        check_header_text("user_agent_suffix", suffix)
     return f"connector-async/{VERSION} {suffix}".rstrip()
 
 
@@ -77,7 +77,10 @@ def check_base_url(base_url: str, *, allow_http: bool = False) -> str:
     Raises:
         ValueError: It is not absolute, has user information, a query or a fragment, or is plain `http` to a host that
             is not the loopback although `allow_http` is off. The message never repeats it.
+        TypeError: It is no text.
     """
+    if not isinstance(base_url, str):
+        raise TypeError(f"base_url must be a str, not {type(base_url).__name__}")
     try:
         parts = urlsplit(base_url)
         host, _ = parts.hostname, parts.port
@@ -96,6 +99,27 @@ def check_base_url(base_url: str, *, allow_http: bool = False) -> str:
     return base_url.rstrip("/")
 
 
+def check_proxy(proxy: str | None) -> str | None:
+    """Return `proxy` when it is the URL of a forward proxy, or `None`.
+
+    Raises:
+        ValueError: It is not an absolute http or https URL. The message never repeats it.
+        TypeError: It is no text.
+    """
+    if proxy is None:
+        return None
+    if not isinstance(proxy, str):
+        raise TypeError(f"proxy must be a str or None, not {type(proxy).__name__}")
+    try:
+        parts = urlsplit(proxy)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("proxy is not a valid URL") from None
+    if parts.scheme not in {"http", "https"} or not host or not proxy.isprintable():
+        raise ValueError("proxy must be an absolute http or https URL")
+    return proxy
+
+
 def check_tenant_id(tenant_id: str) -> str:
     """Return `tenant_id` when it can be carried both as a path segment and as a header.
 
@@ -105,8 +129,7 @@ def check_tenant_id(tenant_id: str) -> str:
         TypeError: It is no text.
     """
     _check_segment("tenant_id", tenant_id)
-    if not tenant_id.isascii():
-        raise ValueError("tenant_id must be printable ASCII: a header carries it")
+    check_header_text("tenant_id", tenant_id)
     if tenant_id != tenant_id.strip():
         raise ValueError("tenant_id must not begin or end with a space: a header would lose it")
     return tenant_id
@@ -120,6 +143,34 @@ def check_appointment_id(appointment_id: str) -> str:
         TypeError: It is no text.
     """
     return _check_segment("appointment_id", appointment_id)
+
+
+def check_text(name: str, value: str) -> str:
+    """Return `value` when it is a text of printable characters that is not empty.
+
+    Raises:
+        ValueError: It is empty, or has a character that is not printable.
+        TypeError: It is no text.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if not value:
+        raise ValueError(f"{name} must not be empty")
+    if not value.isprintable():
+        raise ValueError(f"{name} must be printable")
+    return value
+
+
+def check_header_text(name: str, value: str) -> str:
+    """Return `value` when a header can carry it (RFC 9110, section 5.5).
+
+    Raises:
+        ValueError: It is empty, or not printable ASCII.
+        TypeError: It is no text.
+    """
+    if isinstance(value, str) and not (value.isascii() and value.isprintable()):
+        raise ValueError(f"{name} must be printable ASCII: a header carries it")
+    return check_text(name, value)
 
 
 def quote_path(*segments: str) -> str:
@@ -147,8 +198,11 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
-    """Return how the server names this exchange, or `None`."""
-    return headers.get("X-Request-Id") or headers.get("X-Correlation-Id")
+    """Return how the server names this exchange, or `None`: the first header that is there.
+
+    `traceparent` is that of W3C Trace Context.
+    """
+    return headers.get("X-Request-Id") or headers.get("X-Correlation-Id") or headers.get("traceparent")
 
 
 def error_for(
@@ -164,6 +218,7 @@ def error_for(
         from_token_endpoint: There 400 and 403 refuse the credentials, as 401 does (contract, "Authentication").
     """
     status = response.status
+    problem = _problem(response)
     refused = from_token_endpoint and status in {400, 403}
     error_type = AuthenticationError if refused else _error_type(status)
     return error_type(
@@ -171,8 +226,8 @@ def error_for(
         status=status,
         method=method,
         path=path,
-        request_id=request_id(response.headers),
-        problem=_problem(response),
+        request_id=request_id(response.headers) or _trace_id(problem),
+        problem=problem,
         retry_after=retry_after(response.headers, now),
     )
 
@@ -194,13 +249,18 @@ def _phrase(status: int) -> str:
 
 def _problem(response: Response) -> Mapping[str, Any] | None:
     media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if not response.body or media_type not in {"application/problem+json", "application/json"}:
+    if not (media_type == "application/json" or media_type.endswith("+json")):
         return None
     try:
         parsed = orjson.loads(response.body)
     except orjson.JSONDecodeError:
         return None
     return parsed if isinstance(parsed, dict) else None
+
+
+def _trace_id(problem: Mapping[str, Any] | None) -> str | None:
+    trace_id = (problem or {}).get("traceId")  # as ASP.NET extends RFC 9457
+    return trace_id if isinstance(trace_id, str) else None
 
 
 def _seconds_until(http_date: str, now: float) -> float | None:
@@ -220,10 +280,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _check_segment(name: str, value: str) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    if value in {"", ".", ".."}:
-        raise ValueError(f"{name} must not be empty, '.' or '..'")
-    if not value.isprintable():
-        raise ValueError(f"{name} must be printable: it has a control character")
+    check_text(name, value)
+    if value in {".", ".."}:
+        raise ValueError(f"{name} must not be '.' or '..': a path would lose it")
     return value

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Self
@@ -43,17 +44,18 @@ async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
 class HostileServer:
     """Listens on the loopback. The last answer is given again to whatever comes after it."""
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: Answer, ssl_context: ssl.SSLContext | None = None) -> None:
         self._answers = list(answers)
+        self._ssl_context = ssl_context
         self.requests: list[ReceivedRequest] = []
         self.connections = 0
         self.closed_by_client = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._ssl_context)
         self.port = self._server.sockets[0].getsockname()[1]
-        self.base_url = f"http://127.0.0.1:{self.port}"
+        self.base_url = f"{'https' if self._ssl_context else 'http'}://127.0.0.1:{self.port}"
         return self
 
     async def __aexit__(
@@ -86,8 +88,6 @@ class HostileServer:
             pass  # asyncio's streams report the cancellation of a handler as an error
         finally:
             writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
 
 
 async def _requests(reader: asyncio.StreamReader) -> AsyncIterator[ReceivedRequest]:

@@ -1,6 +1,7 @@
 """The five operations against the sandbox, and against servers that misbehave."""
 
 import asyncio
+import gzip
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,9 +22,11 @@ from connector_async import (
     NotFoundError,
     OutcomeUnknownError,
     RateLimitedError,
+    ResponseError,
     ServerError,
     StaticToken,
     TransportError,
+    UnexpectedRedirectError,
 )
 from connector_async.sandbox import Sandbox
 from tests.conftest import ManualClock
@@ -41,7 +44,9 @@ async def test_an_appointment_lives_from_create_to_delete(
     appointments: AppointmentService, draft: NewAppointment
 ) -> None:
     created = await appointments.create(draft)
-    assert (created.title, created.start_time, created.end_time, created.description) == attrs.astuple(draft)
+    assert created == Appointment(
+        created.appointment_id, draft.title, draft.start_time, draft.end_time, "Quarterly review meeting"
+    )
     assert await appointments.get(created.appointment_id) == created
     changed = await appointments.update(created.appointment_id, title="Updated Meeting Title")
     assert changed == attrs.evolve(created, title="Updated Meeting Title")
@@ -108,6 +113,12 @@ async def test_a_get_that_is_answered_with_nothing_is_not_found() -> None:
     assert (error.status, error.method, error.path, error.request_id) == (200, "GET", "/acme/appointment", "r")
 
 
+async def test_a_get_whose_compressed_answer_was_cut_is_not_taken_for_an_empty_one() -> None:
+    async with HostileServer(http(200, gzip.compress(b"{}")[:10], Content_Encoding="gzip")) as server:
+        with pytest.raises(DecodingError):
+            await service(server).get("1")
+
+
 @pytest.mark.parametrize("body", [b"", b"null", b"{}", b"<html>"])
 async def test_a_create_that_is_answered_without_id_is_a_decoding_error(body: bytes, draft: NewAppointment) -> None:
     async with HostileServer(http(201, body, X_Request_Id="r")) as server:
@@ -140,10 +151,16 @@ async def test_a_preview_that_is_no_list_of_appointments_is_a_decoding_error(bod
     assert (caught.value.attempts, caught.value.elapsed is not None) == (1, True)
 
 
-LOST = [drop, http(201, b'{"app', length=100), http(500), http(502), http(503), http(504), b"no HTTP\r\n\r\n", hang]
+LOST = {
+    "drop": drop,
+    "hang": hang,
+    "no http": b"no HTTP\r\n\r\n",
+    "cut": http(201, b'{"app', length=100),
+    **{str(status): http(status) for status in (300, 301, 302, 303, 304, 500, 502, 503, 504, 507, 520, 524, 598, 999)},
+}
 
 
-@pytest.mark.parametrize("answer", LOST, ids=["drop", "cut", "500", "502", "503", "504", "no http", "hang"])
+@pytest.mark.parametrize("answer", LOST.values(), ids=LOST)
 async def test_r3_a_create_whose_answer_is_lost_is_sent_once_and_its_outcome_unknown(
     answer: bytes, draft: NewAppointment
 ) -> None:
@@ -154,7 +171,7 @@ async def test_r3_a_create_whose_answer_is_lost_is_sent_once_and_its_outcome_unk
     error = caught.value
     assert error.sent is True
     assert error.attempts == 1
-    assert isinstance(error.__cause__, ServerError | TransportError)
+    assert isinstance(error.__cause__, ResponseError | TransportError)
     assert error.status == getattr(error.__cause__, "status", None)
     assert draft.title not in repr(error)
 
@@ -165,6 +182,9 @@ async def test_r3_a_create_whose_answer_is_lost_is_sent_once_and_its_outcome_unk
         (http(400), InvalidRequestError),
         (http(409), ConflictError),
         (http(429), RateLimitedError),
+        (http(408), ResponseError),
+        (http(307, Location="/"), UnexpectedRedirectError),
+        (http(308, Location="/"), UnexpectedRedirectError),
         (http(501), ServerError),
         (http(503, Retry_After="5"), ServerError),
     ],
@@ -219,7 +239,7 @@ async def test_other_bad_arguments_are_refused_before_anything_is_sent() -> None
         appointments = service(server)
         with pytest.raises(TypeError, match="new must be a NewAppointment, not dict"):
             await appointments.create({"title": "x"})  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match="at least one of"):
+        with pytest.raises(ValueError, match="at least one field"):
             await appointments.update("1")
         with pytest.raises(ValueError, match="start must be aware"):
             appointments.preview(datetime(2024, 1, 15))

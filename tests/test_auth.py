@@ -80,6 +80,8 @@ async def test_both_documented_answers_hold_a_token(credentials: ClientCredentia
         {"accessToken": 5},
         {"accessToken": ""},
         {"token": "a\r\nb"},
+        {"token": " "},
+        {"token": "a b"},
         {"token": "é"},
         [],
         b"",
@@ -115,6 +117,14 @@ async def test_a_lifetime_that_makes_no_sense_is_read_as_the_documented_hour(
     for _ in range(3):
         await credentials.token("acme", endpoint)
     clock.now += 3239
+    await credentials.token("acme", endpoint)
+    assert len(endpoint.bodies) == 1
+
+
+async def test_a_tiny_lifetime_is_a_second(credentials: ClientCredentials, clock: ManualClock) -> None:
+    endpoint = Endpoint(*answers("t", expires_in=1e-300))
+    await credentials.token("acme", endpoint)
+    clock.now += 0.89
     await credentials.token("acme", endpoint)
     assert len(endpoint.bodies) == 1
 
@@ -267,6 +277,9 @@ def test_equal_credentials_are_equal() -> None:
         (lambda: ClientCredentials("i", NO_TEXT), TypeError, "client_secret must be a str"),
         (lambda: StaticToken(""), ValueError, "token must not be empty"),
         (lambda: StaticToken("a\r\nX: y"), ValueError, "token must be printable"),
+        (lambda: StaticToken("a b"), ValueError, "token must not have spaces"),
+        (lambda: Secret(NO_TEXT), TypeError, "a secret must be a str, not int"),
+        (lambda: Token(NO_TEXT), TypeError, "a secret must be a str, not int"),
         (lambda: StaticToken("é"), ValueError, "token must be printable ASCII"),
         (lambda: StaticToken(NO_TEXT), TypeError, "token must be a str"),
     ],
@@ -307,6 +320,10 @@ def test_a_secret_shows_itself_nowhere() -> None:
     for holder in (Secret("hunter2"), token, StaticToken("hunter2"), ClientCredentials("id", "hunter2")):
         with pytest.raises(TypeError, match="not pickled"):
             pickle.dumps(holder)
+
+
+def test_the_text_of_a_token_becomes_a_secret() -> None:
+    assert Token("hunter2").value == Secret("hunter2")
 
 
 def test_secrets_are_compared_by_their_text() -> None:

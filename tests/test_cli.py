@@ -134,7 +134,7 @@ async def test_the_demo_fails_when_a_preview_does_not_show_all(monkeypatch: pyte
 
     def short(self: AppointmentService) -> AsyncPager[Any]:
         async def fetch() -> Page[Any]:
-            page = await real(self, None, None)
+            page = await real(self, {}, None, None)
             return Page(items=page.items[1:])
 
         return AsyncPager(fetch)

@@ -149,11 +149,15 @@ def test_every_instant_survives_a_round_trip(instant: datetime) -> None:
     assert parsed.tzinfo is UTC
 
 
-@given(
-    st.from_regex(
-        r"[0-9W+:.,Tt-]{4}-[0-9W]{2}-[0-9W+.,-]{2}T[0-9+.,-]{2}:[0-9+.]{2}:[0-9+.,-]{2}Z[0-9Zz+:]{0,2}", fullmatch=True
-    )
-)
+@pytest.mark.parametrize("tail", ["\0", "\0!", "0", "Z", " ", "\n", "+1", "\0\0\0"])
+def test_nothing_may_follow_the_common_form(tail: str) -> None:
+    text = "2024-01-15T10:00:00Z" + tail
+    assert text[SEPARATORS] != SEPARATORS_IN_UTC
+    with pytest.raises(InstantError):
+        parse_instant(text)
+
+
+@given(st.from_regex(r"[0-9W+:.,Tt-]{4}-[0-9W]{2}-[0-9W+.,-]{2}T[0-9+.,-]{2}:[0-9+.]{2}:[0-9+.,-]{2}Z", fullmatch=True))
 def test_among_texts_with_the_common_separators_fromisoformat_takes_only_the_profile(text: str) -> None:
     assert text[SEPARATORS] == SEPARATORS_IN_UTC
     try:

@@ -164,7 +164,21 @@ def test_no_retry_after_raises(value: str) -> None:
 def test_the_request_id_is_the_first_that_is_there() -> None:
     assert request_id({"X-Request-Id": "a", "X-Correlation-Id": "b"}) == "a"
     assert request_id({"X-Correlation-Id": "b"}) == "b"
+    assert request_id({"X-Request-Id": "", "traceparent": "00-c"}) == "00-c"
     assert request_id({}) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [(b'{"traceId":"t-1"}', "t-1"), (b'{"traceId":5}', None), (b"{}", None), (b"[]", None), (b"", None)],
+)
+@pytest.mark.parametrize("media_type", ["application/problem+json", "application/vnd.api+json", "Application/JSON"])
+def test_without_a_header_the_trace_id_of_the_problem_names_the_exchange(
+    body: bytes, expected: str | None, media_type: str
+) -> None:
+    assert error_for("GET", "/a", answer(500, body, Content_Type=media_type), NOW).request_id == expected
+    named = answer(500, body, Content_Type=media_type, X_Request_Id="r")
+    assert error_for("GET", "/a", named, NOW).request_id == "r"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import asyncio
 import subprocess
 import sys
-from datetime import UTC
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,6 +15,7 @@ from connector_async import (
     ConnectFailedError,
     ConnectorSession,
     DecodingError,
+    NewAppointment,
     RequestTimeoutError,
     ServerError,
     StaticToken,
@@ -101,10 +102,14 @@ async def test_a_query_value_is_carried_exactly(value: str) -> None:
         ({"tenant_id": ".."}, ValueError, "tenant_id must not be"),
         ({"tenant_id": "a\r\nb"}, ValueError, "tenant_id must be printable"),
         ({"tenant_id": 5}, TypeError, "tenant_id must be a str"),
+        ({"base_url": 5}, TypeError, "base_url must be a str, not int"),
+        ({"user_agent_suffix": None}, TypeError, "user_agent_suffix must be a str, not NoneType"),
+        ({"clock": object()}, TypeError, "clock must be a Clock or NoneType, not object"),
+        ({"auth": ClientCredentials}, TypeError, "auth must be a TokenProvider, not type"),
         ({"auth": "token"}, TypeError, "auth must be a TokenProvider, not str"),
         ({"auth": None}, TypeError, "auth must be a TokenProvider, not NoneType"),
         ({"wire_format": "guide"}, TypeError, "wire_format must be a WireFormat, not str"),
-        ({"assume_zone": "UTC"}, TypeError, "assume_zone must be a tzinfo or NoneType, not str"),
+        ({"assume_zone": "UTC"}, TypeError, "assume_zone must be a tzinfo or None, not str"),
         ({"session": object()}, TypeError, "session must be a ClientSession or NoneType, not object"),
         ({"attempt_timeout": 0}, ValueError, "attempt_timeout"),
         ({"pool_size": 1.5}, TypeError, "pool_size"),
@@ -366,3 +371,109 @@ def test_c1_one_session_in_three_event_loops_never_closed_leaves_nothing_behind(
     )
     assert done.stderr == ""
     assert done.stdout.split() == ["walked"] * 3
+
+
+async def test_credentials_that_two_sessions_share_are_fetched_by_each_for_itself(
+    credentials: ClientCredentials,
+) -> None:
+    async with HostileServer(hang, hang, TOKEN_ANSWER, http(200, b"1")) as server:
+        closing = open_session(server, auth=credentials)
+        staying = open_session(server, auth=credentials, attempt_timeout=0.05)
+        calls = [asyncio.create_task(each.request("GET", ("appointment",))) for each in (closing, staying)]
+        while len(server.requests) < 2:
+            await asyncio.sleep(0.001)
+        await closing.aclose()
+        errors = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(error) for error in errors] == [RuntimeError, RequestTimeoutError]
+        assert (await staying.request("GET", ("appointment",))).body == b"1"
+        await staying.aclose()
+
+
+@pytest.mark.parametrize("answer", [None, "token", 5])
+async def test_a_provider_that_gives_no_token_is_told_so_and_nothing_is_sent(answer: object) -> None:
+    class Wrong:
+        async def token(self, *_: object) -> Any:
+            return answer
+
+        def invalidate(self, tenant: str, token: Token) -> None: ...
+
+    async with HostileServer(http(200, b"1")) as server, open_session(server, auth=Wrong()) as session:
+        with pytest.raises(TypeError, match=r"Wrong\.token must return a Token, not"):
+            await session.request("GET", ("appointment",))
+        assert server.requests == []
+
+
+async def test_a_token_that_is_refused_and_cannot_be_renewed_means_that_nothing_happened(draft: NewAppointment) -> None:
+    for renewal in (http(503), drop):
+        auth = ClientCredentials("id", "secret")
+        async with (
+            HostileServer(TOKEN_ANSWER, http(401), renewal) as server,
+            open_session(server, auth=auth) as session,
+        ):
+            with pytest.raises((ServerError, TransportError)) as caught:
+                await AppointmentService(session).create(draft)
+        assert (caught.value.sent, caught.value.attempts) == (False, 1)
+
+
+class _NoOffset(tzinfo):
+    def utcoffset(self, _: datetime | None) -> timedelta | None:
+        return None
+
+    def dst(self, _: datetime | None) -> timedelta | None:
+        return None
+
+    def tzname(self, _: datetime | None) -> str | None:
+        return None
+
+
+class _Abstract(_NoOffset):
+    def utcoffset(self, _: datetime | None) -> timedelta | None:
+        raise NotImplementedError
+
+
+class _Unhashable(_NoOffset):
+    """As those of dateutil."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class _NeedsLocalizing(_NoOffset):
+    """As those of pytz: the offset it tells is not that of the date."""
+
+    def localize(self, value: datetime) -> datetime:
+        return value
+
+
+@pytest.mark.parametrize(
+    ("zone", "rule"),
+    [
+        (_NoOffset(), "assume_zone must have an offset"),
+        (_Abstract(), "assume_zone must have an offset"),
+        (_Unhashable(), "assume_zone must be hashable and none of pytz"),
+        (_NeedsLocalizing(), "assume_zone must be hashable and none of pytz"),
+    ],
+)
+def test_a_zone_that_would_fail_later_or_be_wrong_is_refused(zone: tzinfo, rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        ConnectorSession("https://api.example", tenant_id="acme", auth=StaticToken("t"), assume_zone=zone)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "sent"),
+    [
+        ("https://api.example/é", "https://api.example/%C3%A9"),
+        ('https://api.example/a"b', "https://api.example/a%22b"),
+        ("https://api.example/a/../b", "https://api.example/b"),
+        ("https://api.example/a%2Fb", "https://api.example/a%2Fb"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ("https://ⅷ.example", "https://viii.example"),
+    ],
+)
+def test_a_base_url_is_kept_as_it_is_sent(base_url: str, sent: str) -> None:
+    assert ConnectorSession(base_url, tenant_id="acme", auth=StaticToken("t")).base_url == sent
+
+
+@pytest.mark.parametrize("base_url", ["https://good.example\\.evil.example", "https://a..b/"])
+def test_a_base_url_whose_host_is_none_is_refused_at_once(base_url: str) -> None:
+    with pytest.raises(ValueError, match="base_url is not a valid URL"):
+        ConnectorSession(base_url, tenant_id="acme", auth=StaticToken("t"))

@@ -5,6 +5,7 @@ import gzip
 from collections.abc import AsyncIterator
 
 import aiohttp
+import attrs
 import pytest
 from yarl import URL
 
@@ -270,3 +271,50 @@ def test_an_option_is_a_finite_number_above_zero(name: str, value: object) -> No
     }
     with pytest.raises((ValueError, TypeError), match=name):
         TransportOptions(**options | {name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("borrowed", [False, True])
+async def test_those_who_wait_for_a_connection_when_the_session_closes_are_told_and_not_cancelled(
+    *, borrowed: bool
+) -> None:
+    options = attrs.evolve(OPTIONS, pool_size=1)
+    own = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) if borrowed else None
+    transport = Transport(options, own)
+    async with HostileServer(hang) as server:
+        calls = [asyncio.create_task(get(transport, server)) for _ in range(3)]
+        while not server.requests:
+            await asyncio.sleep(0.001)
+        cancelled = asyncio.create_task(get(transport, server))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        await (own.close() if own else transport.aclose())
+        errors = await asyncio.gather(*calls, cancelled, return_exceptions=True)
+    assert [type(error) for error in errors] == [TransportError] * 3 + [asyncio.CancelledError]
+    assert sorted(error.sent for error in errors if isinstance(error, TransportError)) == [False, False, True]
+
+
+async def test_a_large_body_is_sent_without_a_warning(transport: Transport) -> None:
+    async with HostileServer(http(200, b"1")) as server:
+        assert await get(transport, server, "POST", b"x" * 2_000_000) == b"1"
+        assert len(server.requests[0].body) == 2_000_000
+
+
+async def test_a_borrowed_session_that_does_not_decompress_is_made_to() -> None:
+    async with (
+        aiohttp.ClientSession(auto_decompress=False) as session,
+        HostileServer(http(200, gzip.compress(b"1"), Content_Encoding="gzip")) as server,
+    ):
+        assert await get(Transport(OPTIONS, session), server) == b"1"
+
+
+async def test_a_borrowed_session_with_credentials_of_its_own_is_refused() -> None:
+    async with aiohttp.ClientSession(headers={"authorization": "Basic hunter2"}) as session:
+        with pytest.raises(ValueError, match="session must have no credentials of its own") as caught:
+            Transport(OPTIONS, session)
+        assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["attempt_timeout", "pool_size"])
+def test_an_option_is_no_boolean(name: str) -> None:
+    with pytest.raises(TypeError, match=f"{name} must be an? (int|number), not bool"):
+        attrs.evolve(OPTIONS, **{name: True})  # type: ignore[arg-type]

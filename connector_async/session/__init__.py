@@ -3,6 +3,6 @@
 It knows no fields of appointments and does not decide when to send again.
 """
 
-from .connector_session import ConnectorSession
+from .connector_session import ConnectorSession, correlation_id
 
-__all__ = ["ConnectorSession"]
+__all__ = ["ConnectorSession", "correlation_id"]

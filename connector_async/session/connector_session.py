@@ -1,22 +1,36 @@
 """`ConnectorSession`: what a user opens, and the path of a request through it."""
 
+import os
+import ssl
 from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import tzinfo
 from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
-import attrs
 from multidict import CIMultiDict, istr
 
 from connector_async.auth import Token, TokenProvider
 from connector_async.deadline import Clock
 from connector_async.exceptions import ConnectorError
-from connector_async.protocol import Response, check_base_url, check_tenant_id, user_agent
+from connector_async.instants import check_zone
+from connector_async.protocol import (
+    Response,
+    check_header_text,
+    check_proxy,
+    check_tenant_id,
+    user_agent,
+)
 from connector_async.wire import WireFormat
 
-from .tenant import Tenant, success
+from .environment import from_environment
+from .shared import Shared, base_url_as_sent
+from .tenant import success
 from .transport import Transport, TransportOptions
+
+correlation_id: ContextVar[str | None] = ContextVar("connector_async.correlation_id", default=None)
+"""What the requests of this context are part of, in printable ASCII: sent as `X-Correlation-Id`. `None`: not sent."""
 
 _AUTHORIZATION: Final = istr("Authorization")
 _CONTENT_TYPE: Final = istr("Content-Type")
@@ -38,6 +52,8 @@ class ConnectorSession:
         attempt_timeout: Seconds for one attempt, from the wait for a connection to the last byte of the answer.
         session: A session of aiohttp to send through. It is never closed, serves in one event loop only, and decides
             about its pool and its cookies; its middlewares are not run.
+        ssl_context: Whom to trust over TLS, and with which certificate to answer. `None`: what the machine trusts.
+        proxy: The URL of a forward proxy, which may hold user information. `None`: none, whatever the environment says.
         pool_size: Connections at a time, in each event loop.
         keepalive_timeout: Seconds that an idle connection is kept. Common servers close one after 5, and of what is
             sent just then nobody can tell whether it was processed.
@@ -62,6 +78,8 @@ class ConnectorSession:
         connect_timeout: float = 5,
         attempt_timeout: float = 30,
         session: aiohttp.ClientSession | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
         pool_size: int = 100,
         keepalive_timeout: float = 4,
         max_body_size: int = 10 * 1024 * 1024,
@@ -70,7 +88,8 @@ class ConnectorSession:
         clock: Clock | None = None,
     ) -> None:
         _check_type("wire_format", wire_format, WireFormat)
-        _check_type("assume_zone", assume_zone, (tzinfo, type(None)))
+        _check_type("clock", clock, (Clock, type(None)))
+        check_zone("assume_zone", assume_zone)
         _check_type("session", session, (aiohttp.ClientSession, type(None)))
         options = TransportOptions(
             connect_timeout=connect_timeout,
@@ -78,9 +97,11 @@ class ConnectorSession:
             keepalive_timeout=keepalive_timeout,
             pool_size=pool_size,
             max_body_size=max_body_size,
+            ssl_context=ssl_context,
+            proxy=check_proxy(proxy),
         )
-        shared = _Shared(
-            base_url=check_base_url(base_url, allow_http=allow_http),
+        shared = Shared(
+            base_url=base_url_as_sent(base_url, allow_http=allow_http),
             user_agent=user_agent(user_agent_suffix),
             wire_format=wire_format,
             assume_zone=assume_zone,
@@ -89,14 +110,30 @@ class ConnectorSession:
         )
         self._serve(tenant_id, auth, shared, owns=True)
 
-    def _serve(self, tenant_id: str, auth: TokenProvider, shared: "_Shared", *, owns: bool) -> None:
-        _check_type("auth", auth, TokenProvider)
+    @classmethod
+    def from_env(cls, **options: Any) -> Self:
+        """Open a session as the environment says.
+
+        It reads `CONNECTOR_BASE_URL` and `CONNECTOR_TENANT_ID`, and either `CONNECTOR_TOKEN` or `CONNECTOR_CLIENT_ID`
+        and `CONNECTOR_CLIENT_SECRET`.
+
+        Args:
+            options: Arguments of the constructor, which come before what the environment says.
+
+        Raises:
+            ValueError: A variable is missing or empty, or both kinds of credentials are there; it names them.
+        """
+        return cls(**from_environment(os.environ, options.keys()) | options)
+
+    def _serve(self, tenant_id: str, auth: TokenProvider, shared: "Shared", *, owns: bool) -> None:
+        if isinstance(auth, type) or not isinstance(auth, TokenProvider):
+            raise TypeError(f"auth must be a TokenProvider, not {type(auth).__name__}")
         self._shared = shared
         self._owns_shared = owns
         self._tenant = shared.tenant(check_tenant_id(tenant_id))
         self._auth = self._tenant.shared(auth)
-        self._token: Token | None = None
-        self._headers = self._json_headers = CIMultiDict[str]()
+        # A token, and the headers that carry it without a body and with one: replaced as one, since threads share it.
+        self._ready: tuple[Token | None, CIMultiDict[str], CIMultiDict[str]] = (None, CIMultiDict(), CIMultiDict())
 
     def __repr__(self) -> str:
         return f"ConnectorSession({self.base_url!r}, tenant_id={self.tenant_id!r}, wire_format={self.wire_format})"
@@ -189,7 +226,7 @@ class ConnectorSession:
         response = await send(method, url, self._headers_with(token, body), body)
         if response.status == 401:
             self._auth.invalidate(self.tenant_id, token)
-            fresh = await self._current_token()
+            fresh = await self._current_token(attempts=1)
             if fresh is not token:
                 response = await send(method, url, self._headers_with(fresh, body), body)
         return success(method, url, response, self.clock)
@@ -199,46 +236,34 @@ class ConnectorSession:
         if self._owns_shared:
             await self._shared.aclose()
 
-    async def _current_token(self) -> Token:
+    async def _current_token(self, attempts: int = 0) -> Token:
         try:
-            return await self._auth.token(self._tenant.tenant_id, self._tenant)
+            token = await self._auth.token(self._tenant.tenant_id, self._tenant)
         except ConnectorError as error:
-            error.sent = False  # whatever became of the token's request, the operation's own never left
+            # Whatever became of the token's request, the operation's own has not happened.
+            error.sent = False
+            error.attempts = attempts
             raise
+        if not isinstance(token, Token):
+            raise TypeError(f"{type(self._auth).__name__}.token must return a Token, not {type(token).__name__}")
+        return token
 
     def _headers_with(self, token: Token, body: bytes | None) -> CIMultiDict[str]:
-        if token is not self._token:
-            self._headers = self._tenant.headers()
-            self._headers[_AUTHORIZATION] = f"Bearer {token.value.reveal()}"
-            self._json_headers = self._headers.copy()
-            self._json_headers[_CONTENT_TYPE] = "application/json"
-            self._token = token
-        return self._headers if body is None else self._json_headers
-
-
-@attrs.define(eq=False, kw_only=True)
-class _Shared:
-    """What a session and all that `for_tenant` makes of it have in common."""
-
-    base_url: str
-    user_agent: str
-    wire_format: WireFormat
-    assume_zone: tzinfo | None
-    clock: Clock
-    transport: Transport
-    _tenants: dict[str, Tenant] = attrs.field(init=False, factory=dict)
-
-    def tenant(self, tenant_id: str) -> Tenant:
-        tenant = self._tenants.get(tenant_id)
-        if tenant is None:
-            tenant = Tenant(tenant_id, self.base_url, self.user_agent, self.transport, self.clock)
-            self._tenants[tenant_id] = tenant
-        return tenant
-
-    async def aclose(self) -> None:
-        for tenant in self._tenants.values():
-            await tenant.aclose()
-        await self.transport.aclose()
+        ready, headers, json_headers = self._ready
+        if token is not ready:
+            headers = self._tenant.headers()
+            headers[_AUTHORIZATION] = f"Bearer {token.value.reveal()}"
+            json_headers = headers.copy()
+            json_headers[_CONTENT_TYPE] = "application/json"
+            self._ready = (token, headers, json_headers)
+        if body is not None:
+            headers = json_headers
+        correlation = correlation_id.get()
+        if correlation is None:
+            return headers
+        headers = headers.copy()
+        headers["X-Correlation-Id"] = check_header_text("correlation_id", correlation)
+        return headers
 
 
 def _check_type(name: str, value: object, expected: Any) -> None:

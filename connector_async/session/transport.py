@@ -4,7 +4,9 @@ It knows neither tenants nor tokens nor when to send again.
 """
 
 import asyncio
+import io
 import math
+import ssl
 import weakref
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
@@ -12,7 +14,6 @@ from typing import Any, Final
 import aiohttp
 import attrs
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
-from attrs.validators import and_, gt, instance_of, lt
 from yarl import URL
 
 from connector_async.exceptions import ConnectFailedError, RequestTimeoutError, TransportError
@@ -21,10 +22,24 @@ from connector_async.protocol import Response
 # A wait for a connection ends this much before the attempt does. Were both to end at once, aiohttp would tell of the
 # attempt, and nobody could say that the request never left.
 _POOL_WAIT_MARGIN: Final = 0.01
+_LARGE_BODY: Final = 1024 * 1024
 
 
-def _above_zero(*kinds: type) -> Any:
-    return attrs.field(validator=and_(instance_of(kinds), gt(0), lt(math.inf)))
+def _check_above_zero(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    whole = field.type is int
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        raise TypeError(f"{field.name} must be {'an int' if whole else 'a number'}, not {type(value).__name__}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{field.name} must be above zero and finite")
+
+
+def _check_ssl_context(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    if not isinstance(value, ssl.SSLContext | None):
+        raise TypeError(f"{field.name} must be an SSLContext or None, not {type(value).__name__}")
+
+
+def _above_zero() -> Any:
+    return attrs.field(validator=_check_above_zero)
 
 
 @attrs.frozen(kw_only=True)
@@ -36,16 +51,20 @@ class TransportOptions:
         TypeError: An option is no number.
     """
 
-    connect_timeout: float = _above_zero(int, float)
+    connect_timeout: float = _above_zero()
     """Seconds for the handshakes of TCP and TLS with one address."""
-    attempt_timeout: float = _above_zero(int, float)
+    attempt_timeout: float = _above_zero()
     """Seconds for one attempt, from the wait for a connection to the last byte of the answer."""
-    keepalive_timeout: float = _above_zero(int, float)
+    keepalive_timeout: float = _above_zero()
     """Seconds that an idle connection stays in the pool."""
-    pool_size: int = _above_zero(int)
+    pool_size: int = _above_zero()
     """Connections at a time, in each event loop."""
-    max_body_size: int = _above_zero(int)
+    max_body_size: int = _above_zero()
     """Bytes of an answer that are read at most, after decompression."""
+    ssl_context: ssl.SSLContext | None = attrs.field(default=None, validator=_check_ssl_context)
+    """Whom to trust, and with which certificate to answer; `None`: what the machine trusts."""
+    proxy: str | None = attrs.field(default=None, repr=False)
+    """The URL of a forward proxy, which may hold user information; `None`: none, whatever the environment says."""
 
 
 class Transport:
@@ -53,21 +72,28 @@ class Transport:
 
     In each loop it opens a session of its own when it first sends, which is closed when that loop shuts down. A
     borrowed session is never closed, and serves in one loop only.
+
+    Raises:
+        ValueError: The borrowed session has credentials of its own.
     """
 
     def __init__(self, options: TransportOptions, borrowed: aiohttp.ClientSession | None = None) -> None:
         self._options = options
-        self._timeout = aiohttp.ClientTimeout(
+        timeout = aiohttp.ClientTimeout(
             total=options.attempt_timeout,
             connect=max(options.attempt_timeout - _POOL_WAIT_MARGIN, options.attempt_timeout / 2),
             sock_connect=options.connect_timeout,
             ceil_threshold=math.inf,  # otherwise a total above 5 s is rounded up to whole seconds
         )
+        if borrowed is not None and ("Authorization" in borrowed.headers or borrowed.auth is not None):
+            raise ValueError("session must have no credentials of its own: they would go to the token endpoint")
         self._borrowed = borrowed
         # A session's own raise_for_status raises the error whose repr holds the bearer token.
-        self._arguments: Mapping[str, Any] = (
-            {"middlewares": (_send_once,), "raise_for_status": False} if borrowed is not None else {}
-        )
+        self._arguments: dict[str, Any] = {"timeout": timeout, "allow_redirects": False, "proxy": options.proxy}
+        if borrowed is not None:
+            self._arguments |= {"middlewares": (_send_once,), "raise_for_status": False, "auto_decompress": True}
+        if options.ssl_context is not None:
+            self._arguments["ssl"] = options.ssl_context
         self._opened: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[aiohttp.ClientSession]]
         self._opened = weakref.WeakKeyDictionary()
         self._current: tuple[asyncio.AbstractEventLoop, aiohttp.ClientSession] | None = None
@@ -83,17 +109,17 @@ class Transport:
         session = await self._session()
         try:
             async with session.request(
-                method,
-                url,
-                data=body,
-                headers=headers,
-                timeout=self._timeout,
-                allow_redirects=False,
-                **self._arguments,
+                method, url, data=_payload(body), headers=headers, **self._arguments
             ) as response:
                 return await self._read(response)
         except (aiohttp.ClientError, OSError) as error:
             failure = _failure(error)
+        except asyncio.CancelledError:
+            # aiohttp cancels those who wait for a connection when it closes; nobody cancelled the caller then.
+            task = asyncio.current_task()
+            if (task is not None and task.cancelling()) or not (self._closed or session.closed):
+                raise
+            failure = TransportError("the session was closed while it waited for a connection", sent=False)
         # Raised outside of the handler: the repr of aiohttp's errors may hold the headers of the request.
         raise failure
 
@@ -107,13 +133,14 @@ class Transport:
 
     async def _session(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
-        if self._current is not None and self._current[0] is loop:
-            return self._current[1]
+        current = self._current  # read once: a loop in another thread may replace it
+        if current is not None and current[0] is loop:
+            return current[1]
         if self._closed:
             raise RuntimeError("the session is closed")
         if self._borrowed is None:
             session = await anext(self._opened.setdefault(loop, self._hold()))
-        elif self._current is None:
+        elif current is None:
             session = self._borrowed
         else:
             raise RuntimeError("the borrowed aiohttp session belongs to another event loop")
@@ -172,6 +199,11 @@ async def _send_once(request: ClientRequest, handler: ClientHandlerType) -> Clie
         raise  # refused: it never left, and aiohttp does not repeat it
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
         raise _DroppedError from None
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    # aiohttp warns when it is handed more than 1 MiB of bytes.
+    return body if body is None or len(body) <= _LARGE_BODY else io.BytesIO(body)
 
 
 def _failure(error: Exception) -> TransportError:

@@ -1,0 +1,59 @@
+"""What a session and all that `for_tenant` makes of it have in common. It knows no requests."""
+
+from datetime import tzinfo
+
+import attrs
+from yarl import URL
+
+from connector_async.deadline import Clock
+from connector_async.protocol import check_base_url
+from connector_async.wire import WireFormat
+
+from .tenant import Tenant
+from .transport import Transport
+
+
+@attrs.define(eq=False, kw_only=True)
+class Shared:
+    """What a session and all that `for_tenant` makes of it have in common."""
+
+    base_url: str
+    user_agent: str
+    wire_format: WireFormat
+    assume_zone: tzinfo | None
+    clock: Clock
+    transport: Transport
+    _tenants: dict[str, Tenant] = attrs.field(init=False, factory=dict)
+
+    def tenant(self, tenant_id: str) -> Tenant:
+        """Return the tenant of that id, the same one each time."""
+        tenant = self._tenants.get(tenant_id)
+        if tenant is None:
+            tenant = Tenant(tenant_id, self.base_url, self.user_agent, self.transport, self.clock)
+            self._tenants[tenant_id] = tenant
+        return tenant
+
+    async def aclose(self) -> None:
+        """End the fetches of tokens, and close the connections."""
+        try:
+            for tenant in self._tenants.values():
+                await tenant.aclose()
+        finally:
+            await self.transport.aclose()
+
+
+def base_url_as_sent(base_url: str, *, allow_http: bool) -> str:
+    """Return `base_url` with its host in IDNA, and its path quoted and without dot segments.
+
+    Raises:
+        ValueError: See `check_base_url`.
+        TypeError: It is no text.
+    """
+    checked = check_base_url(base_url, allow_http=allow_http)
+    try:
+        url = URL(checked)
+        (url.raw_host or "").encode("idna")  # an empty label would fail with the first request only
+        return str(url).rstrip("/")
+    except ValueError:  # UnicodeError is one
+        pass
+    raise ValueError("base_url is not a valid URL")

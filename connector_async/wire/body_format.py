@@ -1,0 +1,74 @@
+"""Where each field of the models stands in a JSON object: once as the guide shows it, once as the reference does.
+
+It knows neither types nor conversions.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class BodyFormat:
+    """The keys of one document's objects. A key `a.b` is the member `b` of the object under `a`."""
+
+    keys: Mapping[str, str]
+    """Field of a model to key; a field that is not here is not carried."""
+    nested: str | None = None
+    """The key whose value is an object with keys of its own."""
+    user_keys: Mapping[str, str]
+    """Field of `DirectoryUser` to key; empty where a request names no user."""
+    companions: Mapping[str, tuple[str, Any]]
+    """Key to another key, and its value, that go with it unless the caller sets them."""
+    known: frozenset[str] = attrs.field(init=False)
+    """Every key that is not unknown: of the models' fields, of the user's, and of the nested object."""
+
+    @known.default
+    def _known(self) -> frozenset[str]:
+        nested = {self.nested} if self.nested else set()
+        return frozenset({*self.keys.values(), *self.user_keys.values(), *nested})
+
+    def flatten(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Lift the members of the nested object; what is already flat, or has another value there, stays as it is."""
+        inner = fields.get(self.nested) if self.nested else None
+        if not isinstance(inner, dict):
+            return fields
+        outer = {key: value for key, value in fields.items() if key != self.nested}
+        return outer | {f"{self.nested}.{key}": value for key, value in inner.items()}
+
+    def complete(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Add to flat fields the companions that they lack."""
+        return {other: value for key, (other, value) in self.companions.items() if key in fields} | fields
+
+    def unflatten(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Undo `flatten`."""
+        prefix = f"{self.nested}."
+        inner = {key.removeprefix(prefix): value for key, value in fields.items() if key.startswith(prefix)}
+        if not self.nested or not inner:
+            return fields
+        return {key: value for key, value in fields.items() if not key.startswith(prefix)} | {self.nested: inner}
+
+
+_SHARED_KEYS: Final = {"appointment_id": "appointmentId", "start_time": "startTime", "end_time": "endTime"}
+
+GUIDE: Final = BodyFormat(
+    keys=_SHARED_KEYS | {"title": "title", "description": "description"}, user_keys={}, companions={}
+)
+REFERENCE: Final = BodyFormat(
+    keys=_SHARED_KEYS
+    | {
+        "title": "subject",
+        "description": "body.content",
+        "description_type": "body.contentType",
+        "time_zone": "timeZone",
+    },
+    nested="body",
+    user_keys={"ad_id": "adId", "domain_id": "domainId"},
+    # A text without contentType would be anyone's guess, and so would times without timeZone for a server that reads it
+    # rather than the offset.
+    companions={
+        "body.content": ("body.contentType", "Text"),
+        **dict.fromkeys(("startTime", "endTime"), ("timeZone", "UTC")),
+    },
+)

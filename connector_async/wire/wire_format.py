@@ -1,0 +1,164 @@
+"""`WireFormat`: the choice of a document, and bodies to models and back by it."""
+
+import codecs
+import enum
+from datetime import datetime, tzinfo
+from typing import Any, TypeVar
+
+import attrs
+import orjson
+from cattrs import BaseValidationError
+
+from connector_async.exceptions import DecodingError
+from connector_async.instants import format_instant, zone_named
+from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment
+
+from .body_format import GUIDE, REFERENCE
+from .converters import converters
+from .hooks import MismatchError
+from .problems import problems
+
+T = TypeVar("T")
+
+_BODY_FORMATS = {"guide": GUIDE, "reference": REFERENCE}
+
+
+class WireFormat(enum.Enum):
+    """How bodies are written. One is chosen for a session; the models are the same in each."""
+
+    GUIDE = "guide"
+    """As the appointments guide shows: `title`, `startTime`, `endTime`, `description`; no user, no zone."""
+    REFERENCE = "reference"
+    """As the API reference shows: `subject`, `body`, `startTime`, `endTime`, `timeZone`, for one directory user.
+
+    Date-times are written in UTC. Those that are read without an offset are in the zone that `timeZone` names beside
+    them, by its IANA or its Windows name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._body_format = _BODY_FORMATS[name]
+
+    @property
+    def carries_user(self) -> bool:
+        """Whether a request names the directory user whose appointments are meant."""
+        return bool(self._body_format.user_keys)
+
+    def user_fields(self, user: DirectoryUser | None) -> dict[str, str]:
+        """Return what names `user` in a query and in a body; nothing where the format carries no user.
+
+        Raises:
+            ValueError: A user is missing, or given to a format that carries none.
+        """
+        if self.carries_user and user is None:
+            raise ValueError(f"user must be given: {self} names the directory user in each request")
+        if not self.carries_user and user is not None:
+            raise ValueError(f"user must be None: {self} carries no directory user, so all of the tenant's are meant")
+        return {key: getattr(user, field) for field, key in self._body_format.user_keys.items()}
+
+    def preview_query(self, user: DirectoryUser | None, start: datetime | None, end: datetime | None) -> dict[str, str]:
+        """Return the query of a preview: with GUIDE none, with REFERENCE the user and both ends of the time.
+
+        Raises:
+            ValueError: `user` is missing or too much, or an end that must be sent is `None`.
+        """
+        user_fields = self.user_fields(user)
+        if not self.carries_user:
+            return {}
+        if start is None or end is None:
+            raise ValueError(f"start and end must be given: {self} asks the server for a time with two ends")
+        return user_fields | {"startDate": format_instant(start), "endDate": format_instant(end)}
+
+    def structure(self, body: bytes, type_: type[T], assume_zone: tzinfo | None = None) -> T:
+        """Decode a body into `type_`.
+
+        Args:
+            body: JSON.
+            type_: A model, or `list[Appointment]`.
+            assume_zone: The zone of date-times without an offset. `None`: they are refused.
+
+        Raises:
+            DecodingError: The body is not JSON, or not a `type_`.
+        """
+        return self._structure(_parse(body), type_, assume_zone)
+
+    def structure_created(self, body: bytes, sent: NewAppointment, assume_zone: tzinfo | None = None) -> Appointment:
+        """Decode the answer to a create: the appointment, an object with its id, or the bare id.
+
+        What the answer leaves out is taken from `sent`.
+
+        Raises:
+            DecodingError: The answer has no id, or what else it has is malformed.
+        """
+        reply = _parse(body) if body else None
+        if not isinstance(reply, dict):
+            reply = {"appointmentId": reply}
+        completed = self._unstructure(sent) | self._body_format.flatten(reply)
+        return self._structure(completed, Appointment, assume_zone)
+
+    def structure_updated(self, body: bytes, assume_zone: tzinfo | None = None) -> Appointment | None:
+        """Decode the answer to an update: the appointment, or `None` when the server sends none.
+
+        Raises:
+            DecodingError: The answer is not JSON, or has fields of an appointment and is none.
+        """
+        reply = _parse(body) if body else None
+        if not isinstance(reply, dict):
+            return None
+        keys = set(self._body_format.keys.values()) - {"appointmentId"}
+        if keys.isdisjoint(self._body_format.flatten(reply)):
+            return None
+        return self._structure(reply, Appointment, assume_zone)
+
+    def unstructure(
+        self, model: NewAppointment | AppointmentUpdate | Appointment, user: DirectoryUser | None = None
+    ) -> bytes:
+        """Encode a model as a body, with the user whose it is. Fields that are `UNSET` are left out.
+
+        Raises:
+            ValueError: A field is set that the format does not carry, `extra` has the key of a field, or `user` is
+                missing or too much.
+        """
+        return orjson.dumps(self._body_format.unflatten(self.user_fields(user) | self._unstructure(model)))
+
+    def unstructure_id(self, appointment_id: str, user: DirectoryUser | None = None) -> bytes:
+        """Encode the body that names one appointment, and the user whose it is.
+
+        Raises:
+            ValueError: `user` is missing or too much.
+        """
+        return orjson.dumps(self.user_fields(user) | {"appointmentId": appointment_id})
+
+    def _structure(self, parsed: Any, type_: type[T], assume_zone: tzinfo | None) -> T:
+        found = converters(self._body_format, assume_zone)
+        try:
+            return found.fast.structure(parsed, type_)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            pass
+        try:
+            return found.explaining.structure(parsed, type_)
+        except (BaseValidationError, MismatchError) as error:
+            lines = problems(error, self._body_format.keys)
+        # Raised outside of the handlers: the caught errors may hold values.
+        raise DecodingError("the body is not what the contract says", problems=lines)
+
+    def _unstructure(self, model: NewAppointment | AppointmentUpdate | Appointment) -> dict[str, Any]:
+        for field, value in attrs.asdict(model, recurse=False).items():
+            if field not in self._body_format.keys and field != "extra" and value not in (None, UNSET):
+                raise ValueError(f"{field} is not carried by {self}")
+        if isinstance(model.time_zone, str) and zone_named(model.time_zone) is None:
+            raise ValueError("time_zone must be the IANA or Windows name of a time zone")
+        if clashing := self._body_format.known & model.extra.keys():
+            raise ValueError(f"extra must not have {', '.join(sorted(clashing))}: the models have fields for them")
+        return self._body_format.complete(converters(self._body_format, None).fast.unstructure(model))
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}"
+    if body.startswith(codecs.BOM_UTF8):
+        # RFC 8259, section 8.1: it must not be sent, and may be ignored.
+        return _parse(body.removeprefix(codecs.BOM_UTF8))
+    # Raised outside of the handler: the caught error holds the whole body.
+    raise DecodingError("the body is not JSON", problems=[f"$: not JSON at {place}"])
