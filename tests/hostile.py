@@ -88,6 +88,8 @@ class HostileServer:
             pass  # asyncio's streams report the cancellation of a handler as an error
         finally:
             writer.close()
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+                await writer.wait_closed()
 
 
 async def _requests(reader: asyncio.StreamReader) -> AsyncIterator[ReceivedRequest]:
