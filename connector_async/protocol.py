@@ -99,15 +99,13 @@ def check_base_url(base_url: str, *, allow_http: bool = False) -> str:
     return base_url.rstrip("/")
 
 
-def check_proxy(proxy: str | None) -> str | None:
-    """Return `proxy` when it is the URL of a forward proxy, or `None`.
+def check_proxy(proxy: str) -> str:
+    """Return `proxy` when it is the URL of a forward proxy.
 
     Raises:
         ValueError: It is not an absolute http or https URL. The message never repeats it.
         TypeError: It is no text.
     """
-    if proxy is None:
-        return None
     if not isinstance(proxy, str):
         raise TypeError(f"proxy must be a str or None, not {type(proxy).__name__}")
     try:

@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 import aiohttp
 from multidict import CIMultiDict, istr
 
-from connector_async.auth import Token, TokenProvider
+from connector_async.auth import Secret, Token, TokenProvider
 from connector_async.deadline import Clock
 from connector_async.exceptions import ConnectorError
 from connector_async.instants import check_zone
@@ -98,7 +98,7 @@ class ConnectorSession:
             pool_size=pool_size,
             max_body_size=max_body_size,
             ssl_context=ssl_context,
-            proxy=check_proxy(proxy),
+            proxy=None if proxy is None else Secret(check_proxy(proxy)),
         )
         shared = Shared(
             base_url=base_url_as_sent(base_url, allow_http=allow_http),

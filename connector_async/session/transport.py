@@ -16,6 +16,7 @@ import attrs
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from yarl import URL
 
+from connector_async.auth import Secret
 from connector_async.exceptions import ConnectFailedError, RequestTimeoutError, TransportError
 from connector_async.protocol import Response
 
@@ -63,7 +64,7 @@ class TransportOptions:
     """Bytes of an answer that are read at most, after decompression."""
     ssl_context: ssl.SSLContext | None = attrs.field(default=None, validator=_check_ssl_context)
     """Whom to trust, and with which certificate to answer; `None`: what the machine trusts."""
-    proxy: str | None = attrs.field(default=None, repr=False)
+    proxy: Secret | None = None
     """The URL of a forward proxy, which may hold user information; `None`: none, whatever the environment says."""
 
 
@@ -89,7 +90,9 @@ class Transport:
             raise ValueError("session must have no credentials of its own: they would go to the token endpoint")
         self._borrowed = borrowed
         # A session's own raise_for_status raises the error whose repr holds the bearer token.
-        self._arguments: dict[str, Any] = {"timeout": timeout, "allow_redirects": False, "proxy": options.proxy}
+        self._arguments: dict[str, Any] = {"timeout": timeout, "allow_redirects": False, "proxy": None}
+        if options.proxy is not None:
+            self._arguments["proxy"] = options.proxy.reveal()
         if borrowed is not None:
             self._arguments |= {"middlewares": (_send_once,), "raise_for_status": False, "auto_decompress": True}
         if options.ssl_context is not None:
