@@ -163,18 +163,19 @@ class Transport:
                 yield session
 
     async def _read(self, response: ClientResponse) -> Response:
+        limit = self._options.max_body_size
         stream = response.content
         body = await stream.readany()
+        size = len(body)
         if not stream.at_eof():
             chunks = [body]
-            size = len(body)
-            while size <= self._options.max_body_size and (chunk := await stream.readany()):
+            while size <= limit and (chunk := await stream.readany()):
                 chunks.append(chunk)
                 size += len(chunk)
-            body = b"".join(chunks)
-        if len(body) <= self._options.max_body_size:
-            return Response(status=response.status, headers=response.headers, body=body)
-        return Response(status=response.status, headers=response.headers, body=b"", oversized=True)
+            body = b"" if size > limit else b"".join(chunks)
+        if size > limit:
+            return Response(status=response.status, headers=response.headers, body=b"", oversized=True)
+        return Response(status=response.status, headers=response.headers, body=body)
 
 
 class _DroppedError(aiohttp.ClientError):
