@@ -5,6 +5,7 @@ on both sides. It needs the `sandbox` extra (PyJWT, aiosqlite, tzlocal and tzdat
 """
 
 from connector_async.sandbox.faults import (
+    FAULT_NAMES,
     DelayFault,
     DropAfter,
     DropBefore,
@@ -28,6 +29,7 @@ from connector_async.sandbox.tokens import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SEC
 __all__ = [
     "DEFAULT_CLIENT_ID",
     "DEFAULT_CLIENT_SECRET",
+    "FAULT_NAMES",
     "SEED_AD_ID",
     "SEED_DOMAIN_ID",
     "BodyFormat",

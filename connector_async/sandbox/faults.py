@@ -167,6 +167,14 @@ def _applies(fault: Fault, operation: Operation) -> bool:
     return not (isinstance(fault, RevokedToken) and operation == "token")
 
 
+_PLAIN: Final[Mapping[str, Fault]] = {
+    fault.name: fault
+    for fault in (DropBefore(), DropAfter(), TruncatedAnswer(), WrongLength(), SlowDrip(), RevokedToken())
+}
+FAULT_NAMES: Final = f"the faults are {', '.join(('status-CODE', 'delay-SECONDS', *_PLAIN))}"
+"""What `fault_named` takes, for a person to read."""
+
+
 def fault_named(name: str) -> Fault:
     """Build the fault the log tells by this name; that of a delay is followed by its seconds, as in `delay-0.5`.
 
@@ -178,14 +186,6 @@ def fault_named(name: str) -> Fault:
         return StatusFault(int(value))
     if kind == DelayFault.name:
         return DelayFault(float(value))
-    try:
-        return _PLAIN[name]
-    except KeyError as error:
-        known = ", ".join(("status-CODE", "delay-SECONDS", *_PLAIN))
-        raise ValueError(f"the faults are {known}") from error
-
-
-_PLAIN: Final[Mapping[str, Fault]] = {
-    fault.name: fault
-    for fault in (DropBefore(), DropAfter(), TruncatedAnswer(), WrongLength(), SlowDrip(), RevokedToken())
-}
+    if name not in _PLAIN:
+        raise ValueError(FAULT_NAMES)
+    return _PLAIN[name]
