@@ -3,11 +3,16 @@
 It does not know why there is a fault, nor what the answer says.
 """
 
+import math
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from aiohttp import hdrs, web
 
 from connector_async.sandbox.faults import DropAfter, DropBefore, Fault, SlowDrip, TruncatedAnswer, WrongLength
+
+# A quotient of binary fractions may fall just short of a whole number, as 0.3 / 0.1 does.
+_ROUNDING: Final = 1e-9
 
 Sleep = Callable[[float], Awaitable[object]]
 """Waits for so many seconds."""
@@ -57,7 +62,7 @@ async def _drip(
 ) -> web.StreamResponse:
     stream = _stream(response, len(body))
     await stream.prepare(request)
-    slow = min(len(body), int(fault.total / fault.interval))
+    slow = min(len(body), math.floor(fault.total / fault.interval + _ROUNDING))
     for position in range(slow):
         await sleep(fault.interval)
         await stream.write(body[position : position + 1])

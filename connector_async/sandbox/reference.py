@@ -67,7 +67,7 @@ class ReferenceFormat:
         """Require the user, the subject and the times; and `timeZone` for times without an offset."""
         fields = Fields(body, allowed=_FIELDS)
         zone = _zone(fields)
-        content, content_type = _content(fields) if "body" in fields else ("", TEXT)
+        content, content_type = _content(fields)
         appointment = Appointment(
             appointment_id=appointment_id,
             user=_user(fields),
@@ -87,8 +87,7 @@ class ReferenceFormat:
         """Require the user and the id; a time without an offset needs `timeZone` beside it, whatever is stored."""
         fields = Fields(body, allowed=("appointmentId", *_FIELDS))
         zone = _zone(fields)
-        sets_content = "body" in fields
-        content, content_type = _content(fields) if sets_content else ("", TEXT)
+        content, content_type = _content(fields)
         changes = AppointmentChanges(
             key=self._read_key(fields),
             title=fields.text("subject") if self._sets(fields, "subject") else None,
@@ -154,7 +153,10 @@ def _zone(fields: Fields) -> ZoneInfo | None:
 
 
 def _content(fields: Fields) -> tuple[str, str]:
-    body = fields.nested("body", allowed=("content", "contentType"))
+    """Read `body`: its content and the content's type; empty text when it is not given, or wrong."""
+    body = fields.nested("body", allowed=("content", "contentType")) if "body" in fields else None
+    if body is None:
+        return "", TEXT
     return body.any_text("content"), body.choice("contentType", CONTENT_TYPES)
 
 

@@ -52,7 +52,9 @@ WHERE tenant = ? AND domain_id = '' AND ad_id = '' ORDER BY start_time, sequence
 _SELECT_OVERLAPPING: Final = f"""
 SELECT {_COLUMNS} FROM appointment
 WHERE tenant = :tenant AND domain_id = :domain_id AND ad_id = :ad_id
-AND start_time < :end AND (end_time > :start OR start_time >= :start) ORDER BY start_time, sequence
+AND :start < :end AND start_time < :end
+AND (end_time > :start OR start_time >= :start)
+ORDER BY start_time, sequence
 """  # noqa: S608
 _UPDATE: Final = f"""
 UPDATE appointment SET

@@ -108,12 +108,12 @@ class Fields:
             self.refuse(name, f"must be an RFC 3339 date-time {'' if default_zone else 'with an offset'}".rstrip())
             return _NO_INSTANT
 
-    def nested(self, name: str, *, allowed: Collection[str]) -> "Fields":
-        """Read a member that is an object; what is wrong in it is told together with the rest."""
+    def nested(self, name: str, *, allowed: Collection[str]) -> "Fields | None":
+        """Read a member that is an object, None when it is not; what is wrong in it is told with the rest."""
         value = self._values.get(name)
         if not isinstance(value, dict):
             self.refuse(name, "must be an object")
-            value = {}
+            return None
         return Fields(cast("Mapping[str, object]", value), allowed=allowed, parent=(self, name))
 
     def require_order(self, start: datetime, end: datetime) -> None:
