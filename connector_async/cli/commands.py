@@ -8,12 +8,14 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from connector_async.cli.demo import run_demo
-from connector_async.cli.serve import serve
+from connector_async.cli.serve import Answers, Place, Trouble, serve
 from connector_async.protocol import VERSION
 
 app = App(
     name="connector-async", version=VERSION, help="A client for the Connector Public API, and a local server of it."
 )
+
+_PLACE, _ANSWERS, _TROUBLE = Place(), Answers(), Trouble()
 
 
 @app.command
@@ -38,23 +40,11 @@ async def demo(
 
 
 @app.command
-async def sandbox(
-    *,
-    host: str = "127.0.0.1",
-    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 8080,
-    token_lifetime: Annotated[int, Parameter(validator=Number(gte=1))] = 3600,
-) -> None:
+async def sandbox(place: Place = _PLACE, answers: Answers = _ANSWERS, trouble: Trouble = _TROUBLE) -> None:
     """Serve a local server of the API until it is interrupted; its base URL is printed once it listens.
 
     Every tenant id exists. The client id is "sandbox", its secret "sandbox-secret".
-
-    Parameters
-    ----------
-    host
-        The address to listen on.
-    port
-        The port to listen on; 0 takes a free one.
-    token_lifetime
-        Seconds that a token lives.
     """
-    await serve(host=host, port=port, token_lifetime=token_lifetime)
+    if bool(place.seed) != bool(place.tenant):
+        sys.exit("connector-async sandbox: --seed and --tenant go together")
+    await serve(place, answers, trouble)

@@ -1,13 +1,30 @@
-"""The values that travel between validation, storage and the answers, and the JSON object of an appointment.
+"""The values that travel between the body formats and storage.
 
-It knows neither HTTP nor SQL. Every datetime is aware and in UTC.
+It knows neither HTTP nor JSON nor SQL. Every datetime is aware and in UTC.
 """
 
 from datetime import datetime
+from typing import Final
 
 from attrs import frozen
 
-from connector_async.sandbox.instants import to_wire
+
+@frozen
+class User:
+    """Whose calendar it is."""
+
+    domain_id: str
+    """The directory tenant's id."""
+    ad_id: str
+    """The directory user's id."""
+
+
+NO_USER: Final = User("", "")
+"""The owner of all that is written in the guide's format, which names no user."""
+
+TEXT: Final = "Text"
+BUSY: Final = "Busy"
+UTC_NAME: Final = "UTC"
 
 
 @frozen(kw_only=True)
@@ -15,19 +32,34 @@ class Appointment:
     """One appointment of one tenant."""
 
     appointment_id: str
+    """Unique among its user's."""
     title: str
     start: datetime
     """UTC."""
     end: datetime
     """UTC, not before `start`."""
     description: str | None
+    user: User = NO_USER
+    content_type: str = TEXT
+    """Of the description."""
+    time_zone: str = UTC_NAME
+    """The name under which the zone was given: IANA's or Windows'."""
+    show_as: str = BUSY
+
+
+@frozen(kw_only=True)
+class AppointmentKey:
+    """What tells an appointment from all others of its tenant."""
+
+    appointment_id: str
+    user: User = NO_USER
 
 
 @frozen(kw_only=True)
 class AppointmentChanges:
     """What an update sets; None leaves a field as it is."""
 
-    appointment_id: str
+    key: AppointmentKey
     title: str | None
     start: datetime | None
     """UTC."""
@@ -36,14 +68,17 @@ class AppointmentChanges:
     sets_description: bool
     """A description can be set to None, so None cannot say that it stays."""
     description: str | None
+    content_type: str | None = None
+    time_zone: str | None = None
+    show_as: str | None = None
 
 
-def appointment_body(appointment: Appointment) -> dict[str, object]:
-    """Build the JSON object that answers a read or an update."""
-    return {
-        "appointmentId": appointment.appointment_id,
-        "title": appointment.title,
-        "startTime": to_wire(appointment.start),
-        "endTime": to_wire(appointment.end),
-        "description": appointment.description,
-    }
+@frozen(kw_only=True)
+class PreviewRange:
+    """A part of a user's calendar: all that overlaps the time from `start` up to `end`, without it."""
+
+    user: User
+    start: datetime
+    """UTC."""
+    end: datetime
+    """UTC, not before `start`."""

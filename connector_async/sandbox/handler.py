@@ -5,14 +5,19 @@ do not pass through.
 """
 
 import logging
+import math
 import secrets
 from typing import Final
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
+from connector_async.sandbox.delivery import Sleep, deliver, is_dropped
+from connector_async.sandbox.faults import DelayFault, DropBefore, Fault, Faults, RevokedToken, StatusFault
+from connector_async.sandbox.limits import Limiter, SandboxLimit
 from connector_async.sandbox.operations import Operations
-from connector_async.sandbox.problems import CONTENT_TYPE, Problem
+from connector_async.sandbox.problems import CONTENT_TYPE, Problem, retry_later, revoked
+from connector_async.sandbox.replies import EMPTY, Answer
 from connector_async.sandbox.request_log import LoggedRequest, RequestLog
 from connector_async.sandbox.routing import Target, instance_uri, resolve
 
@@ -22,45 +27,91 @@ _REQUEST_ID: Final = "x-request-id"
 _logger: Final = logging.getLogger(__name__)
 
 
+class RateGate:
+    """Refuses the requests that exceed the limit."""
+
+    def __init__(self, limit: SandboxLimit, limiter: Limiter) -> None:
+        self._limit = limit
+        self._limiter = limiter
+
+    def check(self, target: Target) -> None:
+        """Count the request, unless it asks for the OpenAPI document; raises the refusal as a `Problem`."""
+        wait = 0.0 if target.operation == "openapi" else self._limiter.admit(target.tenant)
+        if wait > 0:
+            seconds = max(1, math.ceil(wait)) if self._limit.retry_after else None
+            raise retry_later("The tenant's rate limit is exceeded.", status=self._limit.status, retry_after=seconds)
+
+
 class Handler:
     """Turns requests into answers; an instance is what aiohttp's server calls."""
 
-    def __init__(self, *, operations: Operations, log: RequestLog) -> None:
+    def __init__(
+        self, *, operations: Operations, log: RequestLog, faults: Faults, gate: RateGate | None, sleep: Sleep
+    ) -> None:
         self._operations = operations
         self._log = log
+        self._faults = faults
+        self._gate = gate
+        self._sleep = sleep
 
-    async def __call__(self, request: web.BaseRequest) -> web.Response:
-        """Answer the request; nothing but cancellation is raised."""
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer the request; nothing but cancellation and the client's leaving is raised."""
         request_id = _new_request_id()
         target = resolve(request.method, request.rel_url.raw_path)
-        response = await self._answer(request, target, request_id)
+        response, fault, applied = await self._answer(request, target, request_id)
         response.headers[_REQUEST_ID] = request_id
         self._log.record(
             LoggedRequest(
                 method=request.method,
                 operation=target.operation,
                 tenant=target.tenant,
-                status=response.status,
+                status=0 if is_dropped(response, fault) else response.status,
                 request_id=request_id,
+                fault=None if fault is None else fault.name,
+                applied=applied,
             )
         )
-        return response
+        return await deliver(request, response, fault, sleep=self._sleep)
 
-    async def _answer(self, request: web.BaseRequest, target: Target, request_id: str) -> web.Response:
+    async def _answer(
+        self, request: web.BaseRequest, target: Target, request_id: str
+    ) -> tuple[web.Response, Fault | None, bool]:
+        """Do what is asked, unless the limit or a fault prevents it; tell what fault there was, and if it was done."""
+        fault: Fault | None = None
         try:
-            return _response(200, await self._operations.perform(request, target), content_type=_JSON)
+            if self._gate is not None:
+                self._gate.check(target)
+            fault = self._faults.take(target.operation, target.tenant)
+            if isinstance(fault, DropBefore):
+                return _success(EMPTY), fault, False
+            await self._suffer(fault)
+            return _success(await self._operations.perform(request, target)), fault, True
         except Problem as refusal:
             problem = refusal
         except Exception:
             _logger.exception("%s failed, request %s", target.operation, request_id)
             problem = Problem("The server failed; its log has the request id.")
         body = problem.body(instance=instance_uri(request.rel_url.raw_path), trace_id=request_id)
-        return _response(problem.status, body, content_type=CONTENT_TYPE, headers=problem.headers)
+        return _refusal(problem, body), fault, False
+
+    async def _suffer(self, fault: Fault | None) -> None:
+        match fault:
+            case StatusFault():
+                raise retry_later("A scripted fault.", status=fault.code, retry_after=fault.retry_after)
+            case RevokedToken():
+                raise revoked()
+            case DelayFault():
+                await self._sleep(fault.seconds)
 
 
-def _response(status: int, body: object, *, content_type: str, headers: dict[str, str] | None = None) -> web.Response:
-    all_headers = {**(headers or {}), "Content-Type": content_type}
-    return web.Response(status=status, body=orjson.dumps(body), headers=all_headers)
+def _success(answer: Answer) -> web.Response:
+    headers = {hdrs.CONTENT_TYPE: _JSON} if answer.content else {}
+    return web.Response(status=answer.status, body=answer.content, headers=headers)
+
+
+def _refusal(problem: Problem, body: object) -> web.Response:
+    headers = {**problem.headers, hdrs.CONTENT_TYPE: CONTENT_TYPE}
+    return web.Response(status=problem.status, body=orjson.dumps(body), headers=headers)
 
 
 def _new_request_id() -> str:

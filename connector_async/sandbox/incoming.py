@@ -10,7 +10,7 @@ from typing import Final, cast
 import orjson
 from aiohttp import hdrs, web
 
-from connector_async.sandbox.problems import WHOLE_BODY, Problem, invalid, unauthorized
+from connector_async.sandbox.problems import WHOLE_BODY, Problem, invalid, revoked, unauthorized
 from connector_async.sandbox.routing import query_values
 from connector_async.sandbox.tokens import InvalidTokenError, Tokens
 
@@ -42,8 +42,7 @@ def _token_tenant(request: web.BaseRequest, tokens: Tokens) -> str:
     try:
         return tokens.tenant_of(token.strip())
     except InvalidTokenError as error:
-        detail = "The bearer token is invalid, has expired or was revoked."
-        raise unauthorized(detail, challenge='Bearer error="invalid_token"') from error
+        raise revoked() from error
 
 
 def read_query(request: web.BaseRequest) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from attrs import frozen
 
-Operation = Literal["create", "delete", "get", "preview", "token", "unknown", "update"]
+Operation = Literal["create", "delete", "get", "openapi", "preview", "token", "unknown", "update"]
 """What a request asked for; "unknown" when no operation has its path and method."""
 
 _KEPT_ENTRIES: Final = 10_000
@@ -16,27 +16,32 @@ _KEPT_ENTRIES: Final = 10_000
 
 @frozen(kw_only=True)
 class LoggedRequest:
-    """One answered request."""
+    """One request and its outcome."""
 
     method: str
     operation: Operation
     tenant: str
     """First path segment, percent-decoded; empty when there is none or it is not UTF-8."""
     status: int
+    """Of the answer; 0 when the connection was closed without one."""
     request_id: str
     """The answer's `x-request-id`, which is also the `traceId` of a problem."""
+    fault: str | None = None
+    """The name of the fault that hit the request; None: none did."""
+    applied: bool = False
+    """Whether the operation was done, whatever became of its answer; False when it was refused."""
 
 
 class RequestLog:
-    """The latest answered requests, and a count of every one since the sandbox was made.
+    """The latest requests, and a count of every one since the sandbox was made.
 
-    A request is recorded when its status is known, before the answer is written: whoever has read an answer finds it
+    A request is recorded when its outcome is known, before the answer is written: whoever has read an answer finds it
     counted, and so is an answer nobody waited for.
     """
 
     def __init__(self, *, keep: int = _KEPT_ENTRIES) -> None:
         self._latest: deque[LoggedRequest] = deque(maxlen=keep)
-        self._counts: Counter[tuple[Operation, str, int]] = Counter()
+        self._counts: Counter[tuple[Operation, str, int, str | None]] = Counter()
 
     @property
     def entries(self) -> tuple[LoggedRequest, ...]:
@@ -46,12 +51,20 @@ class RequestLog:
     def record(self, entry: LoggedRequest) -> None:
         """Count the request and keep its entry, dropping the oldest one when full."""
         self._latest.append(entry)
-        self._counts[entry.operation, entry.tenant, entry.status] += 1
+        self._counts[entry.operation, entry.tenant, entry.status, entry.fault] += 1
 
-    def count(self, *, operation: Operation | None = None, tenant: str | None = None, status: int | None = None) -> int:
+    def count(
+        self,
+        *,
+        operation: Operation | None = None,
+        tenant: str | None = None,
+        status: int | None = None,
+        fault: str | None = None,
+    ) -> int:
         """Count the requests that match every filter given, entries dropped since included."""
+        wanted = (operation, tenant, status, fault)
         return sum(
             times
-            for (its_operation, its_tenant, its_status), times in self._counts.items()
-            if operation in (None, its_operation) and tenant in (None, its_tenant) and status in (None, its_status)
+            for its, times in self._counts.items()
+            if all(one in (None, other) for one, other in zip(wanted, its, strict=True))
         )

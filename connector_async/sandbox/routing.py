@@ -11,6 +11,8 @@ from attrs import frozen
 
 from connector_async.sandbox.request_log import Operation
 
+DOCUMENT_PATH: Final = "/openapi.json"
+
 _OPERATIONS: Final[Mapping[tuple[str, ...], Mapping[str, Operation]]] = {
     ("authentication", "token"): {"POST": "token"},
     ("appointment",): {"GET": "get", "POST": "create", "PUT": "update", "DELETE": "delete"},
@@ -25,7 +27,7 @@ class Target:
     """What a request asks for."""
 
     tenant: str
-    """First path segment, percent-decoded once; empty when there is none or it is not UTF-8."""
+    """First path segment, percent-decoded once; empty when there is none, it is not UTF-8, or names a document."""
     operation: Operation
     allowed: tuple[str, ...]
     """The methods of the path, sorted; empty when there is no such path."""
@@ -33,6 +35,8 @@ class Target:
 
 def resolve(method: str, raw_path: str) -> Target:
     """Find the operation; the path is split before it is decoded, so that %2F stays within its segment."""
+    if raw_path == DOCUMENT_PATH:
+        return Target(tenant="", operation="openapi" if method == "GET" else "unknown", allowed=("GET",))
     tenant, *rest = _segments(raw_path) or [""]
     methods = _OPERATIONS.get(tuple(rest), {}) if tenant else {}
     return Target(tenant=tenant, operation=methods.get(method, "unknown"), allowed=tuple(sorted(methods)))

@@ -11,7 +11,7 @@ from typing import Final
 
 import aiosqlite
 
-from connector_async.sandbox.appointments import Appointment, AppointmentChanges
+from connector_async.sandbox.appointments import Appointment, AppointmentChanges, AppointmentKey, PreviewRange, User
 from connector_async.sandbox.instants import from_stored, to_stored
 
 # synchronous=NORMAL under WAL: a crash of the machine may lose the last writes but never breaks the file.
@@ -21,35 +21,54 @@ PRAGMA synchronous = NORMAL;
 CREATE TABLE IF NOT EXISTS appointment (
     sequence INTEGER PRIMARY KEY,
     tenant TEXT NOT NULL,
+    domain_id TEXT NOT NULL,
+    ad_id TEXT NOT NULL,
     id TEXT NOT NULL,
     title TEXT NOT NULL,
     start_time TEXT NOT NULL,
     end_time TEXT NOT NULL,
     description TEXT,
-    UNIQUE (tenant, id),
+    content_type TEXT NOT NULL,
+    time_zone TEXT NOT NULL,
+    show_as TEXT NOT NULL,
+    UNIQUE (tenant, domain_id, ad_id, id),
     CHECK (end_time >= start_time)
 );
-CREATE INDEX IF NOT EXISTS appointment_by_start ON appointment (tenant, start_time, sequence);
+CREATE INDEX IF NOT EXISTS appointment_by_start
+ON appointment (tenant, domain_id, ad_id, start_time, sequence);
 """
-_INSERT: Final = """
-INSERT INTO appointment (tenant, id, title, start_time, end_time, description) VALUES (?, ?, ?, ?, ?, ?)
-"""
-_SELECT_ONE: Final = """
-SELECT id, title, start_time, end_time, description FROM appointment WHERE tenant = ? AND id = ?
-"""
-_SELECT_ALL: Final = """
-SELECT id, title, start_time, end_time, description FROM appointment WHERE tenant = ? ORDER BY start_time, sequence
-"""
-_UPDATE: Final = """
+# What the statements below are put together from is constant; every value is a parameter.
+_COLUMNS: Final = "domain_id, ad_id, id, title, start_time, end_time, description, content_type, time_zone, show_as"
+_KEY: Final = "tenant = :tenant AND domain_id = :domain_id AND ad_id = :ad_id AND id = :id"
+_INSERT: Final = f"""
+INSERT INTO appointment (tenant, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""  # noqa: S608
+_SELECT_ONE: Final = f"SELECT {_COLUMNS} FROM appointment WHERE {_KEY}"  # noqa: S608
+_SELECT_ALL: Final = f"""
+SELECT {_COLUMNS} FROM appointment
+WHERE tenant = ? AND domain_id = '' AND ad_id = '' ORDER BY start_time, sequence
+"""  # noqa: S608
+# One without a duration overlaps from its start on, though it ends there too.
+_SELECT_OVERLAPPING: Final = f"""
+SELECT {_COLUMNS} FROM appointment
+WHERE tenant = :tenant AND domain_id = :domain_id AND ad_id = :ad_id
+AND :start < :end AND start_time < :end
+AND (end_time > :start OR start_time >= :start)
+ORDER BY start_time, sequence
+"""  # noqa: S608
+_UPDATE: Final = f"""
 UPDATE appointment SET
     title = coalesce(:title, title),
     start_time = coalesce(:start, start_time),
     end_time = coalesce(:end, end_time),
-    description = CASE WHEN :sets_description THEN :description ELSE description END
-WHERE tenant = :tenant AND id = :id
-RETURNING id, title, start_time, end_time, description
-"""
-_DELETE: Final = "DELETE FROM appointment WHERE tenant = ? AND id = ? RETURNING id"
+    description = CASE WHEN :sets_description THEN :description ELSE description END,
+    content_type = coalesce(:content_type, content_type),
+    time_zone = coalesce(:time_zone, time_zone),
+    show_as = coalesce(:show_as, show_as)
+WHERE {_KEY} RETURNING {_COLUMNS}
+"""  # noqa: S608
+_DELETE: Final = f"DELETE FROM appointment WHERE {_KEY} RETURNING {_COLUMNS}"  # noqa: S608
+_ANY_OTHER_ID: Final = "SELECT 1 FROM appointment WHERE id GLOB '*[^0-9]*' LIMIT 1"
 
 
 class EndBeforeStartError(Exception):
@@ -57,7 +76,7 @@ class EndBeforeStartError(Exception):
 
 
 class Storage:
-    """The appointments of every tenant; each method works on one tenant's alone."""
+    """The appointments of every tenant; each method works on one tenant's alone, unless it says otherwise."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
@@ -66,22 +85,39 @@ class Storage:
         """Store a new appointment.
 
         Raises:
-            sqlite3.IntegrityError: The tenant already has one of that id.
+            sqlite3.IntegrityError: Its user already has one of that id.
         """
-        start, end = to_stored(appointment.start), to_stored(appointment.end)
-        values = (tenant, appointment.appointment_id, appointment.title, start, end, appointment.description)
-        await self._connection.execute_fetchall(_INSERT, values)
+        await self._connection.execute_fetchall(_INSERT, _row(tenant, appointment))
 
-    async def find(self, tenant: str, appointment_id: str) -> Appointment | None:
-        """Read one appointment; None when the tenant has none of that id."""
-        return _first(await self._connection.execute_fetchall(_SELECT_ONE, (tenant, appointment_id)))
+    async def add_all(self, tenant: str, appointments: Iterable[Appointment]) -> None:
+        """Store new appointments one after the other.
+
+        Raises:
+            sqlite3.IntegrityError: A user already has one of that id; those before it are stored.
+        """
+        await self._connection.executemany(_INSERT, [_row(tenant, appointment) for appointment in appointments])
+
+    async def find(self, tenant: str, key: AppointmentKey) -> Appointment | None:
+        """Read one appointment; None when there is none of that key."""
+        return _first(await self._connection.execute_fetchall(_SELECT_ONE, _key(tenant, key)))
 
     async def list_by_start(self, tenant: str) -> list[Appointment]:
-        """Read all appointments of the tenant by start, then in the order they were created."""
+        """Read all appointments without a user by start, then in the order they were created."""
         return [_appointment(row) for row in await self._connection.execute_fetchall(_SELECT_ALL, (tenant,))]
 
+    async def list_overlapping(self, tenant: str, wanted: PreviewRange) -> list[Appointment]:
+        """Read a user's appointments in the range by start, then in the order they were created."""
+        parameters = {
+            "tenant": tenant,
+            "domain_id": wanted.user.domain_id,
+            "ad_id": wanted.user.ad_id,
+            "start": to_stored(wanted.start),
+            "end": to_stored(wanted.end),
+        }
+        return [_appointment(row) for row in await self._connection.execute_fetchall(_SELECT_OVERLAPPING, parameters)]
+
     async def change(self, tenant: str, changes: AppointmentChanges) -> Appointment | None:
-        """Merge the changes and return the result; None when the tenant has no appointment of that id.
+        """Merge the changes and return the result; None when there is no appointment of that key.
 
         Raises:
             EndBeforeStartError: The result would end before it starts.
@@ -91,9 +127,13 @@ class Storage:
         except sqlite3.IntegrityError as error:
             raise EndBeforeStartError from error
 
-    async def remove(self, tenant: str, appointment_id: str) -> bool:
-        """Delete one appointment; False when the tenant has none of that id."""
-        return bool(await self._connection.execute_fetchall(_DELETE, (tenant, appointment_id)))
+    async def remove(self, tenant: str, key: AppointmentKey) -> Appointment | None:
+        """Delete one appointment and return what it was; None when there is none of that key."""
+        return _first(await self._connection.execute_fetchall(_DELETE, _key(tenant, key)))
+
+    async def has_other_ids_than_integers(self) -> bool:
+        """Tell whether any tenant has an appointment whose id is not made of digits."""
+        return bool(await self._connection.execute_fetchall(_ANY_OTHER_ID))
 
 
 @asynccontextmanager
@@ -111,16 +151,28 @@ async def open_storage(database: str | Path) -> AsyncGenerator[Storage]:
         yield Storage(connection)
 
 
+def _key(tenant: str, key: AppointmentKey) -> dict[str, object]:
+    return {"tenant": tenant, "domain_id": key.user.domain_id, "ad_id": key.user.ad_id, "id": key.appointment_id}
+
+
 def _parameters(tenant: str, changes: AppointmentChanges) -> dict[str, object]:
     return {
-        "tenant": tenant,
-        "id": changes.appointment_id,
+        **_key(tenant, changes.key),
         "title": changes.title,
         "start": None if changes.start is None else to_stored(changes.start),
         "end": None if changes.end is None else to_stored(changes.end),
         "sets_description": changes.sets_description,
         "description": changes.description,
+        "content_type": changes.content_type,
+        "time_zone": changes.time_zone,
+        "show_as": changes.show_as,
     }
+
+
+def _row(tenant: str, appointment: Appointment) -> tuple[str | None, ...]:
+    user, start, end = appointment.user, to_stored(appointment.start), to_stored(appointment.end)
+    head = (tenant, user.domain_id, user.ad_id, appointment.appointment_id, appointment.title, start, end)
+    return (*head, appointment.description, appointment.content_type, appointment.time_zone, appointment.show_as)
 
 
 def _first(rows: Iterable[sqlite3.Row]) -> Appointment | None:
@@ -128,11 +180,15 @@ def _first(rows: Iterable[sqlite3.Row]) -> Appointment | None:
 
 
 def _appointment(row: sqlite3.Row) -> Appointment:
-    appointment_id, title, start, end, description = row
+    domain_id, ad_id, appointment_id, title, start, end, description, content_type, time_zone, show_as = row
     return Appointment(
+        user=User(domain_id, ad_id),
         appointment_id=appointment_id,
         title=title,
         start=from_stored(start),
         end=from_stored(end),
         description=description,
+        content_type=content_type,
+        time_zone=time_zone,
+        show_as=show_as,
     )

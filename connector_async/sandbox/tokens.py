@@ -12,11 +12,14 @@ from typing import Any, Final
 
 import jwt
 
+from connector_async.sandbox.token_store import TokenStore
+
 DEFAULT_CLIENT_ID: Final = "sandbox"
 DEFAULT_CLIENT_SECRET: Final = "sandbox-secret"  # noqa: S105 - published on purpose: it opens nothing but a sandbox
 
 _ALGORITHM: Final = "HS256"
-_KEY_BYTES: Final = 32
+_REFRESH_TOKEN_BYTES: Final = 32
+_TOKENS_OF_A_RUN: Final = 2**32
 
 
 class TokenReply(Enum):
@@ -33,17 +36,19 @@ class InvalidTokenError(Exception):
 
 
 class Tokens:
-    """The access tokens of one server.
+    """The access tokens of one server, as far as the store can tell over all its runs.
 
-    A token's `jti` counts up from 1, so that revoking all of a tenant's tokens takes one number and not a list.
+    A token's `jti` only ever grows, so that revoking all of a tenant's tokens takes one number and not a list.
     """
 
-    def __init__(self, *, lifetime: int, now: Callable[[], float]) -> None:
-        self._key = secrets.token_bytes(_KEY_BYTES)
+    def __init__(self, *, store: TokenStore, lifetime: int, now: Callable[[], float]) -> None:
+        self._store = store
+        self._key = store.key()
         self._lifetime = lifetime
         self._now = now
-        self._issued = 0
-        self._revoked_through: dict[str, int] = {}
+        # Numbers of a run of their own cost one write a start, where counting on would cost one a token.
+        self._issued = store.begin_run() * _TOKENS_OF_A_RUN
+        self._revoked_through = store.revocations()
 
     def issue(self, *, tenant: str, client_id: str) -> str:
         """Sign a token of the tenant that lives for the whole lifetime, rounded up to a full second."""
@@ -74,6 +79,7 @@ class Tokens:
 
     def revoke(self, tenant: str) -> None:
         """Refuse from now on every token issued so far for the tenant."""
+        self._store.revoke(tenant, self._issued)
         self._revoked_through[tenant] = self._issued
 
     def _claims(self, token: str) -> dict[str, Any]:
@@ -100,4 +106,4 @@ def token_body(reply: TokenReply, *, token: str, lifetime: int) -> dict[str, obj
     """
     if reply is TokenReply.TOKEN:
         return {"token": token, "expiresIn": lifetime, "tokenType": "Bearer"}
-    return {"accessToken": token, "refreshToken": secrets.token_urlsafe(_KEY_BYTES), "expiresIn": lifetime}
+    return {"accessToken": token, "refreshToken": secrets.token_urlsafe(_REFRESH_TOKEN_BYTES), "expiresIn": lifetime}

@@ -1,21 +1,24 @@
-"""Checks the JSON bodies: closed schemas, every complaint of a body collected into one refusal.
+"""Reads the fields of JSON objects and queries: closed, every complaint of an object collected into one refusal.
 
-It knows nothing of tenants, tokens or what is stored.
+It knows no field of an appointment, and nothing of tenants, tokens or what is stored.
 """
 
+import re
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
-from typing import Final
+from datetime import UTC, datetime, tzinfo
+from typing import Final, cast
 
 from attrs import field, frozen
 
-from connector_async.sandbox.appointments import Appointment, AppointmentChanges
 from connector_async.sandbox.instants import parse_instant
 from connector_async.sandbox.problems import invalid
 
+INTEGER_ID_DIGITS: Final = 18
+"""Of the longest integer id: all of them fit 64 bits."""
+
 END_BEFORE_START: Final[Mapping[str, list[str]]] = {"endTime": ["The endTime field must not be before startTime."]}
 
-_APPOINTMENT_FIELDS: Final = ("title", "startTime", "endTime", "description")
+_DIGITS: Final = re.compile(rf"[0-9]{{1,{INTEGER_ID_DIGITS}}}", re.ASCII)
 _NO_INSTANT: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -27,99 +30,111 @@ class Credentials:
     client_secret: str = field(repr=False)
 
 
-class _Fields:
-    """Reads the fields of one object and remembers what was wrong; a wrong field reads as a placeholder."""
+class Fields:
+    """Reads the fields of one object and remembers what was wrong; a wrong field reads as a placeholder.
 
-    def __init__(self, body: Mapping[str, object], *, allowed: Collection[str]) -> None:
-        self._body = body
-        self._errors = {name: [f"The field {name} is unknown."] for name in body if name not in allowed}
+    Args:
+        values: The object.
+        allowed: The names it may have; others are complained of.
+        parent: The fields of the object this one is a member of, and its name there.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, object],
+        *,
+        allowed: Collection[str],
+        parent: "tuple[Fields, str] | None" = None,
+    ) -> None:
+        self._values = values
+        self._prefix = f"{parent[1]}." if parent else ""
+        self._errors: dict[str, list[str]] = parent[0]._errors if parent else {}  # noqa: SLF001 - one refusal for both
+        for name in values:
+            if name not in allowed:
+                self._errors[self._prefix + name] = [f"The field {self._prefix}{name} is unknown."]
 
     def __contains__(self, name: str) -> bool:
-        return name in self._body
+        return name in self._values
 
     def text(self, name: str) -> str:
         """Read a non-empty string that must be there."""
-        value = self._body.get(name)
+        value = self._values.get(name)
         if isinstance(value, str) and value:
             return value
-        self._refuse(name, "must be a non-empty string" if name in self else "is required")
+        self.refuse(name, "must be a non-empty string")
+        return ""
+
+    def any_text(self, name: str) -> str:
+        """Read a string that must be there and may be empty."""
+        value = self._values.get(name)
+        if isinstance(value, str):
+            return value
+        self.refuse(name, "must be a string")
         return ""
 
     def optional_text(self, name: str) -> str | None:
         """Read a string, null or nothing."""
-        value = self._body.get(name)
+        value = self._values.get(name)
         if value is None or isinstance(value, str):
             return value
-        self._refuse(name, "must be a string or null")
+        self.refuse(name, "must be a string or null")
         return None
 
-    def instant(self, name: str) -> datetime:
-        """Read a date-time that must be there."""
-        value = self._body.get(name)
+    def choice(self, name: str, choices: Collection[str]) -> str:
+        """Read one of the choices, that must be there."""
+        value = self._values.get(name)
+        if isinstance(value, str) and value in choices:
+            return value
+        self.refuse(name, f"must be one of {', '.join(choices)}")
+        return ""
+
+    def identifier(self, name: str, *, integers: bool) -> str:
+        """Read an id that must be there: a non-empty string, or an integer or its digits."""
+        if not integers:
+            return self.text(name)
+        value = self._values.get(name)
+        digits = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+        if _DIGITS.fullmatch(digits):
+            return str(int(digits))
+        self.refuse(name, f"must be an integer, or the digits of one, of at most {INTEGER_ID_DIGITS} digits")
+        return ""
+
+    def instant(self, name: str, *, default_zone: tzinfo | None = None) -> datetime:
+        """Read a date-time that must be there, with an offset unless there is a default."""
+        value = self._values.get(name)
         try:
-            return parse_instant(value if isinstance(value, str) else "")
+            return parse_instant(value if isinstance(value, str) else "", default_zone=default_zone)
         except ValueError:
-            self._refuse(name, "must be an RFC 3339 date-time with an offset" if name in self else "is required")
+            self.refuse(name, f"must be an RFC 3339 date-time {'' if default_zone else 'with an offset'}".rstrip())
             return _NO_INSTANT
+
+    def nested(self, name: str, *, allowed: Collection[str]) -> "Fields | None":
+        """Read a member that is an object, None when it is not; what is wrong in it is told with the rest."""
+        value = self._values.get(name)
+        if not isinstance(value, dict):
+            self.refuse(name, "must be an object")
+            return None
+        return Fields(cast("Mapping[str, object]", value), allowed=allowed, parent=(self, name))
 
     def require_order(self, start: datetime, end: datetime) -> None:
         """Complain when the end precedes the start, unless either is wrong already."""
         if end < start and not self._errors.keys() & {"startTime", "endTime"}:
             self._errors.update(END_BEFORE_START)
 
+    def refuse(self, name: str, reason: str) -> None:
+        """Complain of a field; of one that is missing, whatever the reason, that it is required."""
+        reason = reason if name in self._values else "is required"
+        self._errors[self._prefix + name] = [f"The {self._prefix}{name} field {reason}."]
+
     def finish(self) -> None:
         """Raise the 400 that lists every complaint, if there is one."""
         if self._errors:
             raise invalid(self._errors)
 
-    def _refuse(self, name: str, reason: str) -> None:
-        self._errors[name] = [f"The {name} field {reason}."]
-
 
 def read_credentials(body: Mapping[str, object]) -> Credentials:
     """Check the body of a token request; raises a 400 `Problem`."""
-    fields = _Fields(body, allowed=("clientId", "clientSecret"))
+    fields = Fields(body, allowed=("clientId", "clientSecret"))
     credentials = Credentials(client_id=fields.text("clientId"), client_secret=fields.text("clientSecret"))
     fields.finish()
     return credentials
-
-
-def read_new_appointment(body: Mapping[str, object], *, appointment_id: str) -> Appointment:
-    """Check the body of a create; raises a 400 `Problem`."""
-    fields = _Fields(body, allowed=_APPOINTMENT_FIELDS)
-    appointment = Appointment(
-        appointment_id=appointment_id,
-        title=fields.text("title"),
-        start=fields.instant("startTime"),
-        end=fields.instant("endTime"),
-        description=fields.optional_text("description"),
-    )
-    fields.require_order(appointment.start, appointment.end)
-    fields.finish()
-    return appointment
-
-
-def read_changes(body: Mapping[str, object]) -> AppointmentChanges:
-    """Check the body of an update, whose every field but the id may be missing; raises a 400 `Problem`."""
-    fields = _Fields(body, allowed=("appointmentId", *_APPOINTMENT_FIELDS))
-    changes = AppointmentChanges(
-        appointment_id=fields.text("appointmentId"),
-        title=fields.text("title") if "title" in fields else None,
-        start=fields.instant("startTime") if "startTime" in fields else None,
-        end=fields.instant("endTime") if "endTime" in fields else None,
-        sets_description="description" in fields,
-        description=fields.optional_text("description"),
-    )
-    fields.finish()
-    return changes
-
-
-def read_appointment_id(values: Mapping[str, object], *, closed: bool = True) -> str:
-    """Check the body of a delete, or a query, which is not closed: the reference puts other parameters there.
-
-    Raises a 400 `Problem`.
-    """
-    fields = _Fields(values, allowed=("appointmentId",) if closed else values)
-    appointment_id = fields.text("appointmentId")
-    fields.finish()
-    return appointment_id

@@ -21,11 +21,12 @@ class BodyFormat:
     """Field of `DirectoryUser` to key; empty where a request names no user."""
     companions: Mapping[str, tuple[str, Any]]
     """Key to another key, and its value, that go with it unless the caller sets them."""
-    known: frozenset[str] = attrs.field(init=False)
+    known: frozenset[str] = attrs.field(
+        init=False, default=attrs.Factory(lambda self: self._every_key(), takes_self=True)
+    )
     """Every key that is not unknown: of the models' fields, of the user's, and of the nested object."""
 
-    @known.default
-    def _known(self) -> frozenset[str]:
+    def _every_key(self) -> frozenset[str]:
         nested = {self.nested} if self.nested else set()
         return frozenset({*self.keys.values(), *self.user_keys.values(), *nested})
 
