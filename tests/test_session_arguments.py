@@ -1,0 +1,128 @@
+"""Arguments of a session that are refused by name, before anything is sent."""
+
+from datetime import datetime, timedelta, tzinfo
+from typing import Any
+
+import pytest
+
+from connector_async import (
+    ClientCredentials,
+    ConnectorSession,
+    StaticToken,
+    WireFormat,
+)
+from tests.hostile import HostileServer, http
+
+
+@pytest.mark.parametrize("prefix", ["/public/v1", "/public/v1/", "/a%2Fb", "/"])
+async def test_the_base_url_may_have_a_path(prefix: str) -> None:
+    async with HostileServer(http(200, b"1")) as server:
+        async with ConnectorSession(server.base_url + prefix, tenant_id="acme", auth=StaticToken("t")) as session:
+            await session.request("GET", ("appointment",))
+        assert server.requests[0].target == prefix.rstrip("/") + "/acme/appointment"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "rule"),
+    [
+        ({"base_url": "http://api.example"}, ValueError, "base_url must be https"),
+        ({"base_url": "https://user:pw@api.example"}, ValueError, "base_url must not hold user information"),
+        ({"tenant_id": ""}, ValueError, "tenant_id must not be empty"),
+        ({"tenant_id": ".."}, ValueError, "tenant_id must not be"),
+        ({"tenant_id": "a\r\nb"}, ValueError, "tenant_id must be printable"),
+        ({"tenant_id": 5}, TypeError, "tenant_id must be a str"),
+        ({"base_url": 5}, TypeError, "base_url must be a str, not int"),
+        ({"user_agent_suffix": None}, TypeError, "user_agent_suffix must be a str, not NoneType"),
+        ({"clock": object()}, TypeError, "clock must be a Clock or NoneType, not object"),
+        ({"auth": ClientCredentials}, TypeError, "auth must be a TokenProvider, not type"),
+        ({"auth": "token"}, TypeError, "auth must be a TokenProvider, not str"),
+        ({"auth": None}, TypeError, "auth must be a TokenProvider, not NoneType"),
+        ({"wire_format": "guide"}, TypeError, "wire_format must be a WireFormat, not str"),
+        ({"assume_zone": "UTC"}, TypeError, "assume_zone must be a tzinfo or None, not str"),
+        ({"session": object()}, TypeError, "session must be a ClientSession or NoneType, not object"),
+        ({"attempt_timeout": 0}, ValueError, "attempt_timeout"),
+        ({"pool_size": 1.5}, TypeError, "pool_size"),
+        ({"user_agent_suffix": "a\r\nb"}, ValueError, "user_agent_suffix"),
+    ],
+)
+def test_a_bad_argument_is_refused_by_name(options: dict[str, Any], error: type[Exception], rule: str) -> None:
+    arguments: dict[str, Any] = {"base_url": "https://api.example", "tenant_id": "acme", "auth": StaticToken("t")}
+    with pytest.raises(error, match=rule):
+        ConnectorSession(**arguments | options)
+
+
+def test_http_beyond_the_loopback_may_be_permitted() -> None:
+    session = ConnectorSession("http://api.internal/", tenant_id="a", auth=StaticToken("t"), allow_http=True)
+    assert session.base_url == "http://api.internal"
+    assert (session.tenant_id, session.wire_format, session.assume_zone) == ("a", WireFormat.GUIDE, None)
+
+
+async def test_a_child_refuses_bad_arguments_too(session: ConnectorSession) -> None:
+    with pytest.raises(ValueError, match="tenant_id must not be"):
+        session.for_tenant("..")
+    with pytest.raises(TypeError, match="auth must be a TokenProvider"):
+        session.for_tenant("globex", "token")  # type: ignore[arg-type]
+
+
+class _NoOffset(tzinfo):
+    def utcoffset(self, _: datetime | None) -> timedelta | None:
+        return None
+
+    def dst(self, _: datetime | None) -> timedelta | None:
+        return None
+
+    def tzname(self, _: datetime | None) -> str | None:
+        return None
+
+
+class _Abstract(_NoOffset):
+    def utcoffset(self, _: datetime | None) -> timedelta | None:
+        raise NotImplementedError
+
+
+class _Unhashable(_NoOffset):
+    """As those of dateutil."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class _NeedsLocalizing(_NoOffset):
+    """As those of pytz: the offset it tells is not that of the date."""
+
+    def localize(self, value: datetime) -> datetime:
+        return value
+
+
+@pytest.mark.parametrize(
+    ("zone", "rule"),
+    [
+        (_NoOffset(), "assume_zone must have an offset"),
+        (_Abstract(), "assume_zone must have an offset"),
+        (_Unhashable(), "assume_zone must be hashable and none of pytz"),
+        (_NeedsLocalizing(), "assume_zone must be hashable and none of pytz"),
+    ],
+)
+def test_a_zone_that_would_fail_later_or_be_wrong_is_refused(zone: tzinfo, rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        ConnectorSession("https://api.example", tenant_id="acme", auth=StaticToken("t"), assume_zone=zone)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "sent"),
+    [
+        ("https://api.example/é", "https://api.example/%C3%A9"),
+        ('https://api.example/a"b', "https://api.example/a%22b"),
+        ("https://api.example/a/../b", "https://api.example/b"),
+        ("https://api.example/a%2Fb", "https://api.example/a%2Fb"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ("https://ⅷ.example", "https://viii.example"),
+    ],
+)
+def test_a_base_url_is_kept_as_it_is_sent(base_url: str, sent: str) -> None:
+    assert ConnectorSession(base_url, tenant_id="acme", auth=StaticToken("t")).base_url == sent
+
+
+@pytest.mark.parametrize("base_url", ["https://good.example\\.evil.example", "https://a..b/"])
+def test_a_base_url_whose_host_is_none_is_refused_at_once(base_url: str) -> None:
+    with pytest.raises(ValueError, match="base_url is not a valid URL"):
+        ConnectorSession(base_url, tenant_id="acme", auth=StaticToken("t"))
