@@ -95,6 +95,12 @@ async def test_a_port_that_is_taken_is_a_clear_error() -> None:
     assert done.stdout == ""
 
 
+def test_a_host_that_is_no_name_is_a_clear_error() -> None:
+    done = run("sandbox", "--port", "0", "--host", "a..b")
+    assert done.returncode == 1
+    assert done.stderr == "connector-async sandbox: cannot listen on a..b:0: not a host name\n"
+
+
 def test_without_its_extra_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "connector_async.cli.commands", raising=False)
     monkeypatch.setitem(sys.modules, "cyclopts", None)

@@ -151,8 +151,9 @@ async def serve(place: Place, answers: Answers, trouble: Trouble) -> None:
                 await sandbox.seed(tenant, synthetic_seeds(place.seed))
             print(sandbox.base_url, flush=True)  # noqa: T201 - the address is this command's output
             await stopped.wait()
-    except OSError as error:
-        sys.exit(f"connector-async sandbox: cannot listen on {place.host}:{place.port}: {error.strerror}")
+    except (OSError, UnicodeError) as error:  # the latter of a host that is no name
+        reason = error.strerror if isinstance(error, OSError) else "not a host name"
+        sys.exit(f"connector-async sandbox: cannot listen on {place.host}:{place.port}: {reason}")
     except (sqlite3.Error, ValueError) as error:
         sys.exit(f"connector-async sandbox: cannot use --database {place.database}: {error}")
 
