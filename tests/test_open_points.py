@@ -132,6 +132,22 @@ async def test_where_put_replaces_the_rest_is_read_first(wire_format: WireFormat
         assert sandbox.log.count(operation="get") == 4
 
 
+async def test_what_is_read_first_tells_no_type_of_a_text_that_is_replaced(wire_format: WireFormat) -> None:
+    types = {"description_type": "Html"} if wire_format.carries_user else {}
+    async with (
+        Sandbox(body_format=FORMATS[wire_format], put=PutSemantics.REPLACE) as sandbox,
+        open_session(sandbox, wire_format) as session,
+    ):
+        service = AppointmentService(session, user=user_for(wire_format))
+        created = await service.create(draft(description="<p>Review", **types))
+        await service.update(created.appointment_id, title="Other", read_first=True)
+        found = await service.get(created.appointment_id)
+        assert (found.description, found.description_type) == ("<p>Review", types.get("description_type"))
+        await service.update(created.appointment_id, description="plain", read_first=True)
+        found = await service.get(created.appointment_id)
+        assert (found.description, found.description_type) == ("plain", "Text" if types else None)
+
+
 @pytest.mark.parametrize("unknown_id", list(UnknownId), ids=str)
 async def test_an_unknown_id_is_not_found_however_it_is_told(wire_format: WireFormat, unknown_id: UnknownId) -> None:
     async with (
