@@ -138,7 +138,8 @@ def test_a_bad_value_is_refused_by_name(
 
 
 @pytest.mark.parametrize("place", [Place(seed=1), Place(tenant=("acme",))])
-async def test_seeds_and_tenants_go_together(place: Place) -> None:
+async def test_seeds_and_tenants_go_together(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "serve", None)  # serving would not end
     with pytest.raises(SystemExit, match="--seed and --tenant go together"):
         await commands.sandbox(place)
 

@@ -231,6 +231,7 @@ async def test_scripted_faults_hit_one_matching_request_each_in_their_order() ->
     async with joined(sandbox) as acme:
         sandbox.faults.script(StatusFault(500), StatusFault(502), operation="create")
         sandbox.faults.script(StatusFault(503), tenant="other")
+        assert await count(acme) == 0
         sandbox.faults.script(StatusFault(504))
         statuses = [(await acme.call("POST", json=MEETING))[0] for _ in range(3)]
         assert statuses == [500, 502, 504]

@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -246,3 +247,12 @@ async def test_a_deleted_appointment_is_gone(acme: Tenant) -> None:
     assert await acme.call("DELETE", json=key) == (200, {"appointmentId": key["appointmentId"], "deleted": True})
     assert (await read(acme, key["appointmentId"]))[0] == 404
     assert (await acme.call("DELETE", json=key))[0] == 404
+
+
+async def test_what_a_user_has_is_not_seen_in_the_format_that_names_no_user(tmp_path: Path) -> None:
+    database = tmp_path / "sandbox.db"
+    async with joined(Sandbox(body_format=BodyFormat.REFERENCE, database=database)) as acme:
+        appointment_id = await acme.create(REFERENCE_MEETING)
+    async with joined(Sandbox(database=database)) as acme:
+        assert await acme.call("GET", "/preview") == (200, [])
+        assert (await acme.call("GET", params={"appointmentId": appointment_id}))[0] == 404

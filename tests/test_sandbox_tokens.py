@@ -46,6 +46,7 @@ async def test_a_revocation_outlives_a_restart_and_spares_tokens_issued_after_it
         assert await status(sandbox, other, "other") == 200
         assert await status(sandbox, await fetch_token(session)) == 200
         sandbox.revoke_tokens("acme")
+    async with make() as sandbox:
         assert await status(sandbox, late) == 401
 
 

@@ -26,9 +26,9 @@ def is_dropped(response: web.Response, fault: Fault | None) -> bool:
 
 
 async def deliver(
-    request: web.BaseRequest, response: web.Response, fault: Fault | None, *, sleep: Sleep
+    request: web.BaseRequest, response: web.Response, fault: Fault, *, sleep: Sleep
 ) -> web.StreamResponse:
-    """Send the answer as the fault wants it, or leave it to aiohttp when there is none.
+    """Send the answer as the fault wants it, or leave it to aiohttp when the fault does not concern the answer.
 
     Raises:
         ConnectionError: The client has left before it had it all.

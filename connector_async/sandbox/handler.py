@@ -71,7 +71,7 @@ class Handler:
                 applied=applied,
             )
         )
-        return await deliver(request, response, fault, sleep=self._sleep)
+        return response if fault is None else await deliver(request, response, fault, sleep=self._sleep)
 
     async def _answer(
         self, request: web.BaseRequest, target: Target, request_id: str
@@ -84,7 +84,8 @@ class Handler:
             fault = self._faults.take(target.operation, target.tenant)
             if isinstance(fault, DropBefore):
                 return _success(EMPTY), fault, False
-            await self._suffer(fault)
+            if fault is not None:
+                await self._suffer(fault)
             return _success(await self._operations.perform(request, target)), fault, True
         except Problem as refusal:
             problem = refusal
@@ -94,7 +95,7 @@ class Handler:
         body = problem.body(instance=instance_uri(request.rel_url.raw_path), trace_id=request_id)
         return _refusal(problem, body), fault, False
 
-    async def _suffer(self, fault: Fault | None) -> None:
+    async def _suffer(self, fault: Fault) -> None:
         match fault:
             case StatusFault():
                 raise retry_later("A scripted fault.", status=fault.code, retry_after=fault.retry_after)

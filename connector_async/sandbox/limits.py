@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 from attrs import field, frozen, validators
 
-# Sums of binary fractions may fall just short of a whole token.
+# Sums and differences of binary fractions may fall just short; whoever waits as told is to be admitted.
 _ROUNDING: Final = 1e-9
 
 
@@ -53,7 +53,7 @@ class _Fixed:
     _count: int = 0
 
     def admit(self, now: float) -> float:
-        periods = math.floor((now - self._start) / self._limit.per)
+        periods = math.floor((now - self._start) / self._limit.per + _ROUNDING)
         if periods > 0:
             self._start += periods * self._limit.per
             self._count = 0
@@ -70,7 +70,7 @@ class _Sliding:
     _admitted: deque[float] = field(init=False, factory=deque)
 
     def admit(self, now: float) -> float:
-        while self._admitted and now - self._admitted[0] >= self._limit.per:
+        while self._admitted and now - self._admitted[0] >= self._limit.per - _ROUNDING:
             self._admitted.popleft()
         if len(self._admitted) == self._limit.requests:
             return self._admitted[0] + self._limit.per - now

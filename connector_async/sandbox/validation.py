@@ -18,7 +18,7 @@ INTEGER_ID_DIGITS: Final = 18
 
 END_BEFORE_START: Final[Mapping[str, list[str]]] = {"endTime": ["The endTime field must not be before startTime."]}
 
-_DIGITS: Final = re.compile(rf"[0-9]{{1,{INTEGER_ID_DIGITS}}}", re.ASCII)
+_DIGITS: Final = re.compile(rf"[0-9]{{1,{INTEGER_ID_DIGITS}}}")
 _NO_INSTANT: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -93,7 +93,7 @@ class Fields:
         if not integers:
             return self.text(name)
         value = self._values.get(name)
-        digits = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+        digits = str(value) if isinstance(value, str | int) else ""
         if _DIGITS.fullmatch(digits):
             return str(int(digits))
         self.refuse(name, f"must be an integer, or the digits of one, of at most {INTEGER_ID_DIGITS} digits")
