@@ -1,5 +1,7 @@
 import asyncio
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -131,3 +133,24 @@ async def test_only_a_database_file_outlives_the_sandbox(tmp_path: Path, *, in_f
                 assert [item["title"] for item in await response.json()] == expected
             async with session.post("/acme/appointment", json=MEETING, headers=headers) as response:
                 assert response.status == 200
+
+
+REFUSED = """
+import asyncio, sqlite3, sys
+from connector_async.sandbox import Sandbox
+
+async def start():
+    try:
+        await Sandbox(database=sys.argv[1]).start()
+    except sqlite3.OperationalError:
+        print("refused")
+
+for _ in range(20):
+    asyncio.run(start())
+"""
+
+
+def test_a_file_that_cannot_be_opened_leaves_no_thread_that_outlives_the_event_loop(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", REFUSED, str(tmp_path / "missing" / "sandbox.db")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout.split(), done.stderr) == (["refused"] * 20, "")

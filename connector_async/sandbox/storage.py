@@ -146,6 +146,8 @@ async def open_storage(database: str | Path) -> AsyncGenerator[Storage]:
     Raises:
         sqlite3.Error: It cannot be opened or is not a SQLite database.
     """
+    # When aiosqlite cannot open the file, its thread may outlive the event loop and fail loudly: so this comes first.
+    sqlite3.connect(database).close()
     async with aiosqlite.connect(database, isolation_level=None) as connection:
         await connection.executescript(_SCHEMA)
         yield Storage(connection)
