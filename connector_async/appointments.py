@@ -8,8 +8,6 @@ from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-import attrs
-
 from .exceptions import ConnectorError, DecodingError, NotFoundError, OutcomeUnknownError, ResponseError, TransportError
 from .models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
 from .pagination import AsyncPager, Page
@@ -133,7 +131,7 @@ class AppointmentService:
         extra: Mapping[str, Any] | None = None,
         read_first: bool = False,
     ) -> Appointment | None:
-        """Change the given fields of an appointment, and send no others.
+        """Change the given fields of an appointment, and send no others, but for the type of a text.
 
         Args:
             appointment_id: Which appointment.
@@ -167,10 +165,11 @@ class AppointmentService:
             time_zone=time_zone,
             **({} if extra is None else {"extra": extra}),
         )
-        if read_first:
-            update = _completed(update, await self.get(appointment_id))
         wire_format, zone = self.session.wire_format, self.session.assume_zone
-        response = await self.session.request("PUT", _APPOINTMENT, body=wire_format.unstructure(update, self.user))
+        body = wire_format.unstructure(update, self.user)
+        if read_first:
+            body = wire_format.unstructure_over(await self.get(appointment_id), update, self.user)
+        response = await self.session.request("PUT", _APPOINTMENT, body=body)
         return self._decode(response, lambda body: wire_format.structure_updated(body, zone))
 
     @_recorded
@@ -239,15 +238,6 @@ def _leaves_outcome_open(error: ResponseError | TransportError) -> bool:
     throttled = error.status == 503 and error.retry_after is not None
     elsewhere = error.status in {307, 308}  # RFC 9110, section 15.4: the same request is wanted at another place
     return not (refused or throttled or elsewhere)
-
-
-def _completed(update: AppointmentUpdate, current: Appointment) -> AppointmentUpdate:
-    """Return `update` with the fields it does not set as they are now; what the server has none of stays unset."""
-    fields = ("title", "start_time", "end_time", "description", "description_type", "time_zone")
-    unset = {field: getattr(current, field) for field in fields if getattr(update, field) is UNSET}
-    if update.description is not UNSET:
-        unset.pop("description_type", None)  # it is that of the text that goes
-    return attrs.evolve(update, **{field: value for field, value in unset.items() if value})
 
 
 def _overlaps(appointment: Appointment, start: datetime | None, end: datetime | None) -> bool:

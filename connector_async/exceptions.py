@@ -169,4 +169,5 @@ class OutcomeUnknownError(ConnectorError):
 
 
 def _messages(value: object) -> tuple[str, ...]:
-    return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
+    texts = value if isinstance(value, list) else [value]
+    return tuple(text for text in texts if isinstance(text, str))

@@ -56,6 +56,8 @@ def zone_named(name: str) -> tzinfo | None:
 
     from tzlocal.windows_tz import win_tz  # noqa: PLC0415
 
+    if name.startswith(("posix/", "right/")) or name in {"Factory", "localtime", "posixrules"}:
+        return None  # files of the machine's own, and clocks that count leap seconds
     try:
         return zoneinfo.ZoneInfo(win_tz.get(name, name))
     except (KeyError, OSError, ValueError):  # no such zone, a folder of zones, or what is no name of a file

@@ -104,10 +104,23 @@ def _check_one_of(*allowed: object) -> _Validator:
 def _check_mapping(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
     if not isinstance(value, Mapping):
         raise TypeError(f"{field.name} must be a mapping, not {type(value).__name__}")
+    if not all(isinstance(key, str) for key in value):
+        raise TypeError(f"{field.name} must have keys of type str")
+
+
+def _copy_extra(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value  # for the validator to refuse
+    return dict(value) if value else _NOTHING_EXTRA
+
+
+def _check_type_of_description(instance: Any, field: "attrs.Attribute[Any]", value: object) -> None:
+    _check_one_of("Text", "Html", UNSET)(instance, field, value)
+    if value is not UNSET and instance.description is UNSET:
+        raise ValueError(f"{field.name} must go with a description")
 
 
 _check_description = _unless((UNSET, None), _check_text)
-_check_description_type = _check_one_of("Text", "Html", UNSET)
 
 
 class _NothingExtra(Mapping[str, Any]):
@@ -146,12 +159,15 @@ class NewAppointment:
     """Aware; kept in UTC; not before `start_time`."""
     description: str | Unset | None = attrs.field(default=UNSET, validator=_check_description, repr=False)
     """Personal data: it takes no part in the `repr`. `UNSET`: not sent."""
-    description_type: str | Unset = attrs.field(default=UNSET, validator=_check_description_type)
-    """`Text` or `Html`. `UNSET`: `Text`, where the wire format says it at all; GUIDE carries none."""
+    description_type: str | Unset = attrs.field(default=UNSET, validator=_check_type_of_description)
+    """`Text` or `Html`, of the description that it goes with. `UNSET`: `Text`, where the wire format says it at all;
+    GUIDE carries none."""
     time_zone: str | Unset = attrs.field(default=UNSET, validator=_unless((UNSET,), _check_not_blank))
     """The zone the times are meant in, by its IANA or Windows name; they are sent in UTC all the same. `UNSET`:
     `UTC`, where the wire format says it at all; GUIDE carries none."""
-    extra: Mapping[str, Any] = attrs.field(default=_NOTHING_EXTRA, validator=_check_mapping, hash=False, repr=False)
+    extra: Mapping[str, Any] = attrs.field(
+        default=_NOTHING_EXTRA, converter=_copy_extra, validator=_check_mapping, hash=False, repr=False
+    )
     """Further fields to send, by their name on the wire, as JSON encodes them: a server may know more than this."""
 
 
@@ -180,12 +196,15 @@ class AppointmentUpdate:
     """Aware; kept in UTC; not before `start_time` where both are set."""
     description: str | Unset | None = attrs.field(default=UNSET, validator=_check_description, repr=False)
     """Personal data: it takes no part in the `repr`. `None`: cleared."""
-    description_type: str | Unset = attrs.field(default=UNSET, validator=_check_description_type)
-    """`Text` or `Html`. `UNSET`: `Text`, where the wire format says it at all; GUIDE carries none."""
+    description_type: str | Unset = attrs.field(default=UNSET, validator=_check_type_of_description)
+    """`Text` or `Html`, of the description that it goes with. `UNSET`: `Text`, where the wire format says it at all;
+    GUIDE carries none."""
     time_zone: str | Unset = attrs.field(default=UNSET, validator=_unless((UNSET,), _check_not_blank))
-    """The zone the times are meant in, by its IANA or Windows name; they are sent in UTC all the same. `UNSET`:
-    `UTC`, where the wire format says it at all; GUIDE carries none."""
-    extra: Mapping[str, Any] = attrs.field(default=_NOTHING_EXTRA, validator=_check_mapping, hash=False, repr=False)
+    """The zone the times are meant in, by its IANA or Windows name; they are sent in UTC all the same. GUIDE carries
+    none."""
+    extra: Mapping[str, Any] = attrs.field(
+        default=_NOTHING_EXTRA, converter=_copy_extra, validator=_check_mapping, hash=False, repr=False
+    )
     """Further fields to send, by their name on the wire, as JSON encodes them: a server may know more than this."""
 
     def __attrs_post_init__(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 import orjson
@@ -32,6 +32,7 @@ VERSION: Final = "0.1.0"
 TOKEN_PATH: Final = ("authentication", "token")
 """Below the tenant: the endpoint that gives tokens (contract, "Authentication")."""
 
+_MAX_PROBLEM_DEPTH: Final = 32  # what is deeper is no problem of RFC 9457, and could not be pickled
 _DELAY_SECONDS: Final = re.compile(r"[0-9]+", re.ASCII)
 _ERROR_BY_STATUS: Final[Mapping[int, type[ResponseError]]] = {
     400: InvalidRequestError,
@@ -115,6 +116,10 @@ def check_proxy(proxy: str) -> str:
         raise ValueError("proxy is not a valid URL") from None
     if parts.scheme not in {"http", "https"} or not host or not proxy.isprintable():
         raise ValueError("proxy must be an absolute http or https URL")
+    if not proxy.isascii() or not unquote(parts.username or "").isascii() or ":" in unquote(parts.username or ""):
+        raise ValueError("proxy must be ASCII, and its user must have no colon: a header carries it (RFC 7617)")
+    if not unquote(parts.password or "").isascii():
+        raise ValueError("proxy must have a password of ASCII: a header carries it (RFC 7617)")
     return proxy
 
 
@@ -128,8 +133,6 @@ def check_tenant_id(tenant_id: str) -> str:
     """
     _check_segment("tenant_id", tenant_id)
     check_header_text("tenant_id", tenant_id)
-    if tenant_id != tenant_id.strip():
-        raise ValueError("tenant_id must not begin or end with a space: a header would lose it")
     return tenant_id
 
 
@@ -163,12 +166,14 @@ def check_header_text(name: str, value: str) -> str:
     """Return `value` when a header can carry it (RFC 9110, section 5.5).
 
     Raises:
-        ValueError: It is empty, or not printable ASCII.
+        ValueError: It is empty, not printable ASCII, or has spaces at its ends.
         TypeError: It is no text.
     """
     if isinstance(value, str) and not (value.isascii() and value.isprintable()):
         raise ValueError(f"{name} must be printable ASCII: a header carries it")
-    return check_text(name, value)
+    if check_text(name, value) != value.strip():
+        raise ValueError(f"{name} must not begin or end with a space: a header would lose it")
+    return value
 
 
 def quote_path(*segments: str) -> str:
@@ -253,7 +258,12 @@ def _problem(response: Response) -> Mapping[str, Any] | None:
         parsed = orjson.loads(response.body)
     except orjson.JSONDecodeError:
         return None
-    return parsed if isinstance(parsed, dict) else None
+    return parsed if isinstance(parsed, dict) and not _deeper_than(parsed, _MAX_PROBLEM_DEPTH) else None
+
+
+def _deeper_than(value: object, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels == 0 or any(_deeper_than(item, levels - 1) for item in inner if isinstance(item, dict | list))
 
 
 def _trace_id(problem: Mapping[str, Any] | None) -> str | None:

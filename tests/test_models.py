@@ -188,3 +188,25 @@ def test_a_bad_field_of_the_reference_is_refused_by_name(
 ) -> None:
     with pytest.raises(error, match=message):
         build(**changes)
+
+
+@pytest.mark.parametrize("build", [new, update])
+def test_further_fields_are_copied_and_named_by_texts(build: Any) -> None:
+    given = {"room": 1}
+    made = build(extra=given)
+    given["room"] = 2
+    assert made.extra == {"room": 1}
+    with pytest.raises(TypeError, match="extra must have keys of type str"):
+        build(extra={1: 2})
+
+
+def test_an_update_with_an_empty_mapping_changes_nothing_and_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one field"):
+        AppointmentUpdate(appointment_id="1", extra={})
+
+
+@pytest.mark.parametrize("build", [new, update])
+def test_a_type_of_description_goes_with_a_description(build: Any) -> None:
+    with pytest.raises(ValueError, match="description_type must go with a description"):
+        build(description_type="Html")
+    assert build(description="x", description_type="Html").description_type == "Html"

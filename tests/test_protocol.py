@@ -1,4 +1,5 @@
 import email.utils
+import pickle
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -279,3 +280,14 @@ def test_the_user_agent_names_the_package_its_version_and_the_callers_product() 
     for suffix in ("a\r\nX: y", "café"):
         with pytest.raises(ValueError, match="user_agent_suffix must be printable ASCII"):
             user_agent(suffix)
+
+
+def test_a_problem_that_is_too_deep_is_none_so_that_its_error_can_be_pickled() -> None:
+    deep = b'{"errors":' + b"[" * 900 + b"]" * 900 + b"}"
+    error = error_for("GET", "/a", answer(400, deep, Content_Type="application/json"), NOW)
+    assert error.problem is None
+    assert pickle.loads(pickle.dumps(error)).status == 400
+    shallow = answer(400, b'{"errors":{"a":["b",[1]],"c":5}}', Content_Type="application/json")
+    refused = error_for("GET", "/a", shallow, NOW)
+    assert isinstance(refused, exceptions.InvalidRequestError)
+    assert refused.errors == {"a": ("b",), "c": ()}

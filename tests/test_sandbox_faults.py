@@ -318,3 +318,7 @@ def test_every_fault_is_found_by_its_name(fault: Fault) -> None:
 def test_a_name_that_no_fault_has_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         fault_named(name)
+
+
+def test_a_plain_drop_is_that_after_the_work() -> None:
+    assert fault_named("drop") == DropAfter()

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
@@ -17,6 +18,7 @@ from connector_async import (
     NewAppointment,
     WireFormat,
 )
+from connector_async.instants import zone_named
 from tests.test_wire import extras, spans, texts, titles
 
 REFERENCE = WireFormat.REFERENCE
@@ -154,9 +156,10 @@ def test_an_update_sends_only_what_is_set_with_what_belongs_to_it() -> None:
         "subject": "x",
     }
     cleared = orjson.loads(REFERENCE.unstructure(AppointmentUpdate(appointment_id="1", description=None), USER))
-    assert cleared["body"] == {"content": None, "contentType": "Text"}
-    moved = orjson.loads(REFERENCE.unstructure(AppointmentUpdate(appointment_id="1", end_time=TEN), USER))
-    assert (moved["endTime"], moved["timeZone"]) == ("2024-01-15T10:00:00Z", "UTC")
+    assert cleared["body"] == {"content": "", "contentType": "Text"}  # the reference's content is a text
+    moved = orjson.loads(REFERENCE.unstructure(AppointmentUpdate(appointment_id="1", start_time=TEN), USER))
+    assert moved["startTime"] == "2024-01-15T10:00:00Z"
+    assert "timeZone" not in moved
 
 
 def test_a_delete_names_the_appointment_and_the_user() -> None:
@@ -198,7 +201,7 @@ def test_a_user_is_needed_by_the_reference_and_too_much_for_the_guide() -> None:
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"description_type": "Html"}, "description_type is not carried by WireFormat.GUIDE"),
+        ({"description": "x", "description_type": "Html"}, "description_type is not carried by WireFormat.GUIDE"),
         ({"time_zone": "UTC"}, "time_zone is not carried by WireFormat.GUIDE"),
         ({"extra": {"title": "x"}}, "extra must not have title"),
     ],
@@ -268,8 +271,60 @@ def test_every_new_appointment_survives_a_round_trip(
         title=title,
         start_time=span[0],
         end_time=span[1],
-        description=description,
-        description_type=description_type,
+        description="" if description is None else description,  # cleared and empty are one to the reference
+        description_type=UNSET if description is UNSET else description_type,
         time_zone=time_zone,
     )
     assert REFERENCE.structure(REFERENCE.unstructure(new, USER), NewAppointment) == new
+
+
+def test_a_zone_that_was_sent_is_not_that_of_times_the_answer_tells_without_one() -> None:
+    fields = {key: value for key, value in FIELDS.items() if key != "timeZone"}
+    reply = orjson.dumps(fields | {"startTime": "2024-01-15T10:00:00", "endTime": "2024-01-15T11:00:00"})
+    with pytest.raises(DecodingError):
+        REFERENCE.structure_created(reply, SENT)
+    berlin = ZoneInfo("Europe/Berlin")
+    in_berlin = NewAppointment(title="x", start_time=TEN, end_time=ELEVEN, time_zone="Europe/Berlin")
+    created = REFERENCE.structure_created(reply, in_berlin, assume_zone=berlin)
+    assert (created.start_time.hour, created.time_zone) == (9, "Europe/Berlin")
+    assert REFERENCE.structure(reply, Appointment, assume_zone=berlin).start_time == created.start_time
+
+
+def test_a_body_that_the_answer_to_a_create_tells_to_be_none_is_none() -> None:
+    sent = NewAppointment(title="x", start_time=TEN, end_time=ELEVEN, description="y")
+    assert REFERENCE.structure_created(b'{"appointmentId":"1"}', sent).description == "y"
+    assert REFERENCE.structure_created(b'{"appointmentId":"1","body":null}', sent).description is None
+
+
+def test_what_was_read_goes_back_as_it_was_read_and_what_is_unknown_does_not() -> None:
+    odd = FIELDS | {
+        "subject": "  ",
+        "body": {"content": "", "contentType": "html"},
+        "timeZone": "tzone://Microsoft/Utc",
+        "endTime": "2024-01-15T09:00:00Z",
+        "showAs": "Busy",
+    }
+    current = REFERENCE.structure(orjson.dumps(odd), Appointment)
+    update = AppointmentUpdate(appointment_id="123", start_time=TEN - timedelta(hours=2))
+    written = orjson.loads(REFERENCE.unstructure_over(current, update, USER))
+    assert written == {key: odd[key] for key in odd if key != "showAs"} | {"startTime": "2024-01-15T08:00:00Z"}
+    retold = AppointmentUpdate(appointment_id="123", description="new")
+    written = orjson.loads(REFERENCE.unstructure_over(current, retold, USER))
+    assert written["body"] == {"content": "new", "contentType": "Text"}
+
+
+@pytest.mark.parametrize("name", ["localtime", "posixrules", "Factory", "right/UTC", "posix/UTC"])
+def test_a_zone_of_the_machine_s_own_is_not_for_a_server_to_choose(name: str) -> None:
+    assert zone_named(name) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), datetime(2024, 1, 1), TEN, {1, 2}, object(), "\ud800", 2**64, {1: 2}],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("wire_format", list(WireFormat), ids=str)
+def test_further_fields_hold_what_json_can_and_nothing_else(value: object, wire_format: WireFormat) -> None:
+    new = NewAppointment(title="x", start_time=TEN, end_time=TEN, extra={"x": {"y": [value]}})
+    with pytest.raises(ValueError, match="extra must hold nothing but what JSON can"):
+        wire_format.unstructure(new, USER if wire_format.carries_user else None)

@@ -51,7 +51,10 @@ def _read_fault(text: str) -> tuple[Fault, float]:
 
 
 def _check_faults(_: object, texts: tuple[str, ...]) -> None:
-    FaultRates(dict(map(_read_fault, texts)))
+    rates = dict(map(_read_fault, texts))
+    if len(rates) < len(texts):
+        raise ValueError("each fault may be named once")
+    FaultRates(rates)
 
 
 _Positive: Final = Number(gte=1)

@@ -181,6 +181,8 @@ def fault_named(name: str) -> Fault:
     Raises:
         ValueError: There is none of that name.
     """
+    if name == "drop":
+        return DropAfter()  # the harder of the two to be right about
     kind, _, value = name.rpartition("-")
     if kind == "status":
         return StatusFault(int(value))

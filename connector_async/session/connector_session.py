@@ -221,6 +221,8 @@ class ConnectorSession:
         url = self._tenant.url(path)
         if query is not None:
             url = url.with_query(query)
+        if (correlation := correlation_id.get()) is not None:
+            check_header_text("correlation_id", correlation)
         send = self._shared.transport.send
         token = await self._current_token()
         response = await send(method, url, self._headers_with(token, body), body)
@@ -262,7 +264,7 @@ class ConnectorSession:
         if correlation is None:
             return headers
         headers = headers.copy()
-        headers["X-Correlation-Id"] = check_header_text("correlation_id", correlation)
+        headers["X-Correlation-Id"] = correlation
         return headers
 
 

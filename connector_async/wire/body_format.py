@@ -19,8 +19,10 @@ class BodyFormat:
     """The key whose value is an object with keys of its own."""
     user_keys: Mapping[str, str]
     """Field of `DirectoryUser` to key; empty where a request names no user."""
-    companions: Mapping[str, tuple[str, Any]]
-    """Key to another key, and its value, that go with it unless the caller sets them."""
+    create_defaults: Mapping[str, Any]
+    """Key to value, for a create that does not set it."""
+    text_defaults: Mapping[str, Any]
+    """Key to value, beside a description that goes without."""
     known: frozenset[str] = attrs.field(
         init=False, default=attrs.Factory(lambda self: self._every_key(), takes_self=True)
     )
@@ -38,15 +40,29 @@ class BodyFormat:
         outer = {key: value for key, value in fields.items() if key != self.nested}
         return outer | {f"{self.nested}.{key}": value for key, value in inner.items()}
 
-    def complete(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Add to flat fields the companions that they lack."""
-        return {other: value for key, (other, value) in self.companions.items() if key in fields} | fields
+    def complete(self, fields: dict[str, Any], *, creates: bool) -> dict[str, Any]:
+        """Add to flat fields the defaults that they lack, and clear a description as the document can say it."""
+        description = self.keys["description"]
+        if self.text_defaults and description in fields:
+            text = "" if fields[description] is None else fields[description]
+            fields = {**self.text_defaults, **fields, description: text}
+        return {**self.create_defaults, **fields} if creates else fields
+
+    def replaces(self, told: dict[str, Any], key: str) -> bool:
+        """Tell whether what a server told, flat, leaves no room for what was sent under `key`."""
+        times = {self.keys["start_time"], self.keys["end_time"]}
+        if key == self.keys.get("time_zone"):
+            # A zone that was sent must not become that of times that were told without one.
+            return not times.isdisjoint(told)
+        return bool(self.nested) and self.nested in told and key.startswith(f"{self.nested}.")
 
     def unflatten(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Undo `flatten`."""
+        if not self.nested:
+            return fields
         prefix = f"{self.nested}."
         inner = {key.removeprefix(prefix): value for key, value in fields.items() if key.startswith(prefix)}
-        if not self.nested or not inner:
+        if not inner:
             return fields
         return {key: value for key, value in fields.items() if not key.startswith(prefix)} | {self.nested: inner}
 
@@ -54,7 +70,10 @@ class BodyFormat:
 _SHARED_KEYS: Final = {"appointment_id": "appointmentId", "start_time": "startTime", "end_time": "endTime"}
 
 GUIDE: Final = BodyFormat(
-    keys=_SHARED_KEYS | {"title": "title", "description": "description"}, user_keys={}, companions={}
+    keys=_SHARED_KEYS | {"title": "title", "description": "description"},
+    user_keys={},
+    create_defaults={},
+    text_defaults={},
 )
 REFERENCE: Final = BodyFormat(
     keys=_SHARED_KEYS
@@ -66,10 +85,6 @@ REFERENCE: Final = BodyFormat(
     },
     nested="body",
     user_keys={"ad_id": "adId", "domain_id": "domainId"},
-    # A text without contentType would be anyone's guess, and so would times without timeZone for a server that reads it
-    # rather than the offset.
-    companions={
-        "body.content": ("body.contentType", "Text"),
-        **dict.fromkeys(("startTime", "endTime"), ("timeZone", "UTC")),
-    },
+    create_defaults={"timeZone": "UTC"},  # as in the document's example; the times say so themselves
+    text_defaults={"body.contentType": "Text"},  # a text without a type would be anyone's guess
 )

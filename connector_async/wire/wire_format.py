@@ -2,6 +2,8 @@
 
 import codecs
 import enum
+import json
+from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from typing import Any, TypeVar
 
@@ -11,7 +13,7 @@ from cattrs import BaseValidationError
 
 from connector_async.exceptions import DecodingError
 from connector_async.instants import format_instant, zone_named
-from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment
+from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
 
 from .body_format import GUIDE, REFERENCE
 from .converters import converters
@@ -32,7 +34,7 @@ class WireFormat(enum.Enum):
     """As the API reference shows: `subject`, `body`, `startTime`, `endTime`, `timeZone`, for one directory user.
 
     Date-times are written in UTC. Those that are read without an offset are in the zone that `timeZone` names beside
-    them, by its IANA or its Windows name.
+    them, by its IANA or its Windows name; of an hour that comes twice the first is meant (PEP 495, `fold=0`).
     """
 
     def __init__(self, name: str) -> None:
@@ -92,8 +94,11 @@ class WireFormat(enum.Enum):
         reply = _parse(body) if body else None
         if not isinstance(reply, dict):
             reply = {"appointmentId": reply}
-        completed = self._unstructure(sent) | self._body_format.flatten(reply)
-        return self._structure(completed, Appointment, assume_zone)
+        body_format = self._body_format
+        told = body_format.flatten(reply)
+        taken = {key: value for key, value in self._unstructure(sent).items() if not body_format.replaces(told, key)}
+        created = self._structure(taken | told, Appointment, assume_zone)
+        return created if created.time_zone else attrs.evolve(created, time_zone=_text_or_none(sent.time_zone))
 
     def structure_updated(self, body: bytes, assume_zone: tzinfo | None = None) -> Appointment | None:
         """Decode the answer to an update: the appointment, or `None` when the server sends none.
@@ -119,6 +124,19 @@ class WireFormat(enum.Enum):
                 missing or too much.
         """
         return orjson.dumps(self._body_format.unflatten(self.user_fields(user) | self._unstructure(model)))
+
+    def unstructure_over(
+        self, current: Appointment, update: AppointmentUpdate, user: DirectoryUser | None = None
+    ) -> bytes:
+        """Encode an update together with what the appointment has in the fields that it does not set.
+
+        What was read goes back as it was read; unknown fields do not.
+
+        Raises:
+            ValueError: As `unstructure`, for `update` and `user`.
+        """
+        known = converters(self._body_format, None).fast.unstructure(attrs.evolve(current, extra={}))
+        return orjson.dumps(self._body_format.unflatten(self.user_fields(user) | known | self._unstructure(update)))
 
     def unstructure_id(self, appointment_id: str, user: DirectoryUser | None = None) -> bytes:
         """Encode the body that names one appointment, and the user whose it is.
@@ -149,7 +167,26 @@ class WireFormat(enum.Enum):
             raise ValueError("time_zone must be the IANA or Windows name of a time zone")
         if clashing := self._body_format.known & model.extra.keys():
             raise ValueError(f"extra must not have {', '.join(sorted(clashing))}: the models have fields for them")
-        return self._body_format.complete(converters(self._body_format, None).fast.unstructure(model))
+        _check_json(model.extra)
+        flat = converters(self._body_format, None).fast.unstructure(model)
+        return self._body_format.complete(flat, creates=isinstance(model, NewAppointment))
+
+
+def _text_or_none(value: str | Unset) -> str | None:
+    return None if isinstance(value, Unset) else value
+
+
+def _check_json(extra: Mapping[str, Any]) -> None:
+    if not extra:
+        return
+    try:
+        json.dumps(dict(extra), allow_nan=False)  # orjson writes NaN as null, and date-times without an offset
+        orjson.dumps(dict(extra))  # and json whole numbers beyond 64 bits, and lone surrogates
+    except (RecursionError, TypeError, ValueError):
+        pass
+    else:
+        return
+    raise ValueError("extra must hold nothing but what JSON can: objects with text keys, arrays, texts, finite numbers")
 
 
 def _parse(body: bytes) -> Any:
