@@ -314,7 +314,7 @@ def test_every_fault_is_found_by_its_name(fault: Fault) -> None:
     assert fault_named(name) == fault
 
 
-@pytest.mark.parametrize("name", ["", "drop", "status-x", "delay", "status"])
+@pytest.mark.parametrize("name", ["", "dropped", "status-x", "delay", "status"])
 def test_a_name_that_no_fault_has_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         fault_named(name)
