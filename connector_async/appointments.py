@@ -133,17 +133,9 @@ class AppointmentService:
     ) -> Appointment | None:
         """Change the given fields of an appointment, and send no others, but for the type of a text.
 
-        Args:
-            appointment_id: Which appointment.
-            title: See `AppointmentUpdate`, and so for the fields that follow.
-            start_time: Aware.
-            end_time: Aware.
-            description: `None` clears it.
-            description_type: `Text` or `Html`.
-            time_zone: An IANA or Windows name.
-            extra: Further fields to send, by their name on the wire.
-            read_first: Get the appointment first, and send its known fields along with the given ones: for servers
-                whose PUT replaces the whole (contract, open point 9). What changes in between is overwritten.
+        The fields are those of `AppointmentUpdate`. With `read_first` the appointment is got first, and its known fields
+        are sent along with the given ones: for servers whose PUT replaces the whole (contract, open point 9). What
+        others change in between is overwritten.
 
         Returns:
             The appointment as the server then has it; `None` when its answer holds none.

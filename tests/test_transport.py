@@ -73,7 +73,7 @@ async def test_a_refused_connection_never_left(transport: Transport) -> None:
     ],
     ids=["length", "chunk", "chunk size", "negative", "two lengths", "smtp", "header", "gzip", "head"],
 )
-async def test_an_answer_that_is_not_whole_is_a_transport_error_without_its_bytes(
+async def test_r16_an_answer_that_is_not_whole_is_a_transport_error_without_its_bytes(
     transport: Transport, answer: bytes, message: str
 ) -> None:
     async def answer_and_close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

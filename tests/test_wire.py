@@ -94,7 +94,7 @@ def test_unknown_fields_are_kept(missing: str) -> None:
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else None,
 )
-def test_what_is_no_appointment_is_refused_with_the_path_and_the_rule(text: bytes, problem: str) -> None:
+def test_r16_what_is_no_appointment_is_refused_with_the_path_and_the_rule(text: bytes, problem: str) -> None:
     with pytest.raises(DecodingError) as caught:
         GUIDE.structure(text, Appointment)
     assert [given for given in caught.value.problems if given.startswith(problem)]
