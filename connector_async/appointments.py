@@ -133,8 +133,8 @@ class AppointmentService:
     ) -> Appointment | None:
         """Change the given fields of an appointment, and send no others, but for the type of a text.
 
-        The fields are those of `AppointmentUpdate`. With `read_first` the appointment is got first, and its known fields
-        are sent along with the given ones: for servers whose PUT replaces the whole (contract, open point 9). What
+        The fields are those of `AppointmentUpdate`. With `read_first` the appointment is got first, and what it has is
+        sent along with the given fields: for servers whose PUT replaces the whole (contract, open point 9). What
         others change in between is overwritten.
 
         Returns:
