@@ -187,8 +187,7 @@ class ClientCredentials:
         # One left by an event loop that has ended never finishes.
         if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
             task = self._fetches[send] = send.create_task(self._fetch((send.base_url, tenant), send))
-            task.add_done_callback(_retrieve_exception)
-            task.add_done_callback(functools.partial(self._forget_fetch, send))
+            task.add_done_callback(functools.partial(self._end_fetch, send))
         # Unlike awaiting the task, asyncio.wait leaves it running when this caller is cancelled.
         await asyncio.wait([task])
         if task.cancelled():
@@ -198,9 +197,12 @@ class ClientCredentials:
             raise copy.copy(error)  # each caller's own, since a traceback is written into what is raised
         return task.result()
 
-    def _forget_fetch(self, send: TokenSend, task: asyncio.Task[Token]) -> None:
+    def _end_fetch(self, send: TokenSend, task: asyncio.Task[Token]) -> None:
         if self._fetches.get(send) is task:
             del self._fetches[send]
+        # Otherwise asyncio reports it as never retrieved when every caller was cancelled meanwhile.
+        if not task.cancelled():
+            task.exception()
 
     async def _fetch(self, key: tuple[str, str], send: TokenSend) -> Token:
         asked_at = self._clock.monotonic()
@@ -208,12 +210,6 @@ class ClientCredentials:
         token = _token_from(await send(body), asked_at)
         self._tokens[key] = token
         return token
-
-
-def _retrieve_exception(task: asyncio.Task[Token]) -> None:
-    # Otherwise asyncio reports it as never retrieved when every caller was cancelled meanwhile.
-    if not task.cancelled():
-        task.exception()
 
 
 def _token_from(response: Response, asked_at: float) -> Token:

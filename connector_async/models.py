@@ -93,14 +93,6 @@ def _unless(skipped: tuple[object, ...], check: _Validator) -> _Validator:
     return check_unless_skipped
 
 
-def _check_one_of(*allowed: object) -> _Validator:
-    def check(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
-        if not any(value is one or value == one for one in allowed):
-            raise ValueError(f"{field.name} must be one of {', '.join(map(repr, allowed))}")
-
-    return check
-
-
 def _check_mapping(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
     if not isinstance(value, Mapping):
         raise TypeError(f"{field.name} must be a mapping, not {type(value).__name__}")
@@ -115,8 +107,11 @@ def _copy_extra(value: Any) -> Any:
 
 
 def _check_type_of_description(instance: Any, field: "attrs.Attribute[Any]", value: object) -> None:
-    _check_one_of("Text", "Html", UNSET)(instance, field, value)
-    if value is not UNSET and instance.description is UNSET:
+    if value is UNSET:
+        return
+    if value not in ("Text", "Html"):
+        raise ValueError(f"{field.name} must be one of 'Text', 'Html', UNSET")
+    if instance.description is UNSET:
         raise ValueError(f"{field.name} must go with a description")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import attrs
 import orjson
@@ -82,20 +82,14 @@ def check_base_url(base_url: str, *, allow_http: bool = False) -> str:
     """
     if not isinstance(base_url, str):
         raise TypeError(f"base_url must be a str, not {type(base_url).__name__}")
-    try:
-        parts = urlsplit(base_url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError("base_url is not a valid URL") from None
-    if parts.scheme not in {"http", "https"} or not host:
-        raise ValueError("base_url must be an absolute http or https URL")
+    parts = _split_http_url("base_url", base_url)
     if "@" in parts.netloc:
         raise ValueError("base_url must not hold user information")
     if "?" in base_url or "#" in base_url:
         raise ValueError("base_url must have neither a query nor a fragment")
     if not base_url.isprintable() or " " in base_url:
         raise ValueError("base_url must not hold spaces or control characters")
-    if parts.scheme == "http" and not allow_http and not _is_loopback(host):
+    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname or ""):
         raise ValueError("base_url must be https: over http anybody on the way reads the token (allow_http permits it)")
     return base_url.rstrip("/")
 
@@ -109,12 +103,8 @@ def check_proxy(proxy: str) -> str:
     """
     if not isinstance(proxy, str):
         raise TypeError(f"proxy must be a str or None, not {type(proxy).__name__}")
-    try:
-        parts = urlsplit(proxy)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError("proxy is not a valid URL") from None
-    if parts.scheme not in {"http", "https"} or not host or not proxy.isprintable():
+    parts = _split_http_url("proxy", proxy)
+    if not proxy.isprintable():
         raise ValueError("proxy must be an absolute http or https URL")
     if not proxy.isascii() or not unquote(parts.username or "").isascii() or ":" in unquote(parts.username or ""):
         raise ValueError("proxy must be ASCII, and its user must have no colon: a header carries it (RFC 7617)")
@@ -278,6 +268,17 @@ def _seconds_until(http_date: str, now: float) -> float | None:
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
     except (ValueError, OverflowError, IndexError, TypeError):
         return None
+
+
+def _split_http_url(name: str, url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(f"{name} is not a valid URL") from None
+    if parts.scheme not in {"http", "https"} or not host:
+        raise ValueError(f"{name} must be an absolute http or https URL")
+    return parts
 
 
 def _is_loopback(host: str) -> bool:

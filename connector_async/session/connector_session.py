@@ -221,16 +221,17 @@ class ConnectorSession:
         url = self._tenant.url(path)
         if query is not None:
             url = url.with_query(query)
-        if (correlation := correlation_id.get()) is not None:
+        correlation = correlation_id.get()
+        if correlation is not None:
             check_header_text("correlation_id", correlation)
         send = self._shared.transport.send
         token = await self._current_token()
-        response = await send(method, url, self._headers_with(token, body), body)
+        response = await send(method, url, self._headers_with(token, body, correlation), body)
         if response.status == 401:
             self._auth.invalidate(self.tenant_id, token)
             fresh = await self._current_token(attempts=1)
             if fresh is not token:
-                response = await send(method, url, self._headers_with(fresh, body), body)
+                response = await send(method, url, self._headers_with(fresh, body, correlation), body)
         return success(method, url, response, self.clock)
 
     async def aclose(self) -> None:
@@ -250,7 +251,7 @@ class ConnectorSession:
             raise TypeError(f"{type(self._auth).__name__}.token must return a Token, not {type(token).__name__}")
         return token
 
-    def _headers_with(self, token: Token, body: bytes | None) -> CIMultiDict[str]:
+    def _headers_with(self, token: Token, body: bytes | None, correlation: str | None) -> CIMultiDict[str]:
         ready, headers, json_headers = self._ready
         if token is not ready:
             headers = self._tenant.headers()
@@ -260,7 +261,6 @@ class ConnectorSession:
             self._ready = (token, headers, json_headers)
         if body is not None:
             headers = json_headers
-        correlation = correlation_id.get()
         if correlation is None:
             return headers
         headers = headers.copy()

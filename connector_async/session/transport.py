@@ -45,11 +45,11 @@ def _above_zero() -> Any:
 
 @attrs.frozen(kw_only=True)
 class TransportOptions:
-    """How to connect and how long to wait. Each is finite and above zero.
+    """How to connect and how long to wait. Each number is finite and above zero.
 
     Raises:
         ValueError: An option is out of its range; the message names it.
-        TypeError: An option is no number.
+        TypeError: An option is of another type.
     """
 
     connect_timeout: float = _above_zero()
