@@ -3,14 +3,15 @@
 What `__all__` lists here, and the modules that the documentation names, are what is promised to stay.
 """
 
-from .appointments import AppointmentService
-from .auth import ClientCredentials, Secret, StaticToken, Token, TokenProvider, TokenSend
+from .appointments import AppointmentService, Verify, found_by_preview
+from .auth import CachingTokenProvider, ClientCredentials, Secret, StaticToken, Token, TokenProvider, TokenSend
 from .deadline import Clock
 from .exceptions import (
     AuthenticationError,
     ConflictError,
     ConnectFailedError,
     ConnectorError,
+    DeadlineExceededError,
     DecodingError,
     ForbiddenError,
     InvalidRequestError,
@@ -26,6 +27,8 @@ from .exceptions import (
 from .models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
 from .pagination import AsyncPager, Page
 from .protocol import VERSION
+from .ratelimit import MemoryRateLimitStore, RateLimit, RateLimitStore, Reservation
+from .retry import CallRecord, RetryDetails, RetryPolicy, RetryQuota, last_call
 from .session import ConnectorSession, correlation_id
 from .wire import WireFormat
 
@@ -36,23 +39,33 @@ __all__ = [
     "AppointmentUpdate",
     "AsyncPager",
     "AuthenticationError",
+    "CachingTokenProvider",
+    "CallRecord",
     "ClientCredentials",
     "Clock",
     "ConflictError",
     "ConnectFailedError",
     "ConnectorError",
     "ConnectorSession",
+    "DeadlineExceededError",
     "DecodingError",
     "DirectoryUser",
     "ForbiddenError",
     "InvalidRequestError",
+    "MemoryRateLimitStore",
     "NewAppointment",
     "NotFoundError",
     "OutcomeUnknownError",
     "Page",
+    "RateLimit",
+    "RateLimitStore",
     "RateLimitedError",
     "RequestTimeoutError",
+    "Reservation",
     "ResponseError",
+    "RetryDetails",
+    "RetryPolicy",
+    "RetryQuota",
     "Secret",
     "ServerError",
     "StaticToken",
@@ -62,9 +75,12 @@ __all__ = [
     "TransportError",
     "UnexpectedRedirectError",
     "Unset",
+    "Verify",
     "WireFormat",
     "__version__",
     "correlation_id",
+    "found_by_preview",
+    "last_call",
 ]
 
 __version__ = VERSION

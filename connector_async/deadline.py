@@ -1,13 +1,16 @@
-"""Time as this package reads it, in one object that tests replace.
+"""Time as this package reads it, in one object that tests replace, and the caller's deadline on it.
 
 It knows nothing of requests.
 """
 
+import asyncio
+import math
+import random
 import time
 
 
 class Clock:
-    """The two clocks a client needs. Subclass it to run on a time of your own."""
+    """What a client reads and waits by. Subclass it to run on a time, and on draws, of your own."""
 
     def monotonic(self) -> float:
         """Seconds on a clock that never jumps; for everything that lasts or expires."""
@@ -16,3 +19,46 @@ class Clock:
     def time(self) -> float:
         """Seconds since 1970 in UTC; only for dates that a server wrote."""
         return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait. Raises `asyncio.CancelledError` when the task is cancelled meanwhile."""
+        await asyncio.sleep(seconds)
+
+    def random(self) -> float:
+        """Draw from 0 (included) to 1 (excluded), evenly; for the jitter of waits."""
+        return random.random()  # noqa: S311 - nothing secret is drawn
+
+
+class Deadline:
+    """The moment at which a call must have ended.
+
+    Args:
+        seconds: From now.
+        clock: By whose `monotonic` it is reckoned.
+    """
+
+    __slots__ = ("_at", "_clock")
+
+    def __init__(self, seconds: float, clock: Clock) -> None:
+        self._clock = clock
+        self._at = clock.monotonic() + seconds
+
+    def remaining(self) -> float:
+        """Return the seconds that are left; zero or less when it has come."""
+        return self._at - self._clock.monotonic()
+
+
+def check_seconds(name: str, value: float, *, above_zero: bool = False, finite: bool = True) -> float:
+    """Return `value` when it is a duration.
+
+    Raises:
+        ValueError: It is negative, no number, zero although it must be above, or infinite although it must be finite.
+        TypeError: It is neither an int nor a float.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    if math.isnan(value) or value < 0 or (above_zero and value == 0):
+        raise ValueError(f"{name} must be {'above zero' if above_zero else 'zero or more'}")
+    if finite and math.isinf(value):
+        raise ValueError(f"{name} must be finite")
+    return value

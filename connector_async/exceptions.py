@@ -7,6 +7,7 @@ raised before any I/O, and `asyncio.CancelledError` passes through untouched; bo
     ├─ TransportError                 no usable answer; `sent` says whether the request may have left
     │  ├─ ConnectFailedError          also ConnectionError
     │  └─ RequestTimeoutError         also TimeoutError
+    ├─ DeadlineExceededError          the caller's deadline over everything; also TimeoutError
     ├─ ResponseError                  an answer outside 2xx
     │  ├─ InvalidRequestError         400 422
     │  ├─ AuthenticationError         401, and 400 401 403 of the token endpoint
@@ -29,15 +30,19 @@ from typing import Any
 class ConnectorError(Exception):
     """The root: catch this to catch everything the network or the server can do."""
 
+    retry_quota_exhausted: bool = False
+    """`True`: one more attempt was due, and was not made because the retries of this tenant had used up their quota."""
+
     def __init__(
         self, message: str, *, sent: bool = True, attempts: int | None = None, elapsed: float | None = None
     ) -> None:
         super().__init__(message)
         self.sent = sent
-        """`False`: the operation has not happened. Its request never left this client, or it left with a token that was
-        refused, and no other token could be had. `True`: it left, or may have."""
+        """`False`: the operation has not happened. No request of it left this client, or each was refused for its token
+        or its rate. `True`: one left, or may have."""
         self.attempts = attempts
-        """How many times the operation was sent; `None` when no service made the call. A replay after a 401 is none."""
+        """How many attempts were made, those that never left included; `None` when no service made the call. A replay
+        after a 401 is part of its attempt."""
         self.elapsed = elapsed
         """Seconds from the call to this error, by the monotonic clock; `None` when no service made the call."""
 
@@ -47,7 +52,10 @@ class TransportError(ConnectorError):
 
 
 class ConnectFailedError(TransportError, ConnectionError):
-    """No connection was made: refused, unreachable, name not resolved, or TLS failed. `sent` is `False`."""
+    """No connection was made: refused, unreachable, name not resolved, or TLS failed.
+
+    `sent` is `False`, unless an earlier attempt had left.
+    """
 
     def __init__(
         self, message: str, *, sent: bool = False, attempts: int | None = None, elapsed: float | None = None
@@ -57,6 +65,26 @@ class ConnectFailedError(TransportError, ConnectionError):
 
 class RequestTimeoutError(TransportError, TimeoutError):
     """An attempt took longer than it may. `sent` is `False` when it was still waiting for a connection."""
+
+
+class DeadlineExceededError(ConnectorError, TimeoutError):
+    """The caller's deadline came, or what would have to be waited for next ends after it.
+
+    `__cause__` says what failed before. A create that may have happened is an `OutcomeUnknownError` instead.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        sent: bool = True,
+        attempts: int | None = None,
+        elapsed: float | None = None,
+    ) -> None:
+        super().__init__(message, sent=sent, attempts=attempts, elapsed=elapsed)
+        self.status = status
+        """The status of the last answer; `None` when none came."""
 
 
 class ResponseError(ConnectorError):
@@ -159,6 +187,7 @@ class OutcomeUnknownError(ConnectorError):
         message: str,
         *,
         status: int | None = None,
+        absent: bool = False,
         sent: bool = True,
         attempts: int | None = None,
         elapsed: float | None = None,
@@ -166,6 +195,8 @@ class OutcomeUnknownError(ConnectorError):
         super().__init__(message, sent=sent, attempts=attempts, elapsed=elapsed)
         self.status = status
         """The status of the answer that leaves the outcome open, such as 500, 502 or 504; `None` when none came."""
+        self.absent = absent
+        """`True`: the caller's `verify` looked for what was to be created, and did not find it."""
 
 
 def _messages(value: object) -> tuple[str, ...]:

@@ -1,11 +1,36 @@
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+import uvloop
 
-from connector_async import AppointmentService, ClientCredentials, Clock, ConnectorSession, NewAppointment
+from connector_async import (
+    AppointmentService,
+    ClientCredentials,
+    Clock,
+    ConnectorSession,
+    NewAppointment,
+    RateLimit,
+)
 from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Sandbox
+from tests.virtual_time import VirtualTimeLoop
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--event-loop", choices=["asyncio", "uvloop"], default="asyncio", help="whose event loop the tests run on"
+    )
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
+    if item.get_closest_marker("virtual_time"):
+        return {"virtual": VirtualTimeLoop}
+    if config.getoption("--event-loop") == "uvloop":
+        return {"uvloop": uvloop.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop}
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -16,16 +41,26 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 class ManualClock(Clock):
-    """Moves when a test says so."""
+    """Moves when a test says so, and when somebody sleeps on it. What it draws is `draw`."""
 
-    def __init__(self) -> None:
+    def __init__(self, draw: float = 1.0) -> None:
         self.now = 1_000.0
+        self.draw = draw
+        self.sleeps: list[float] = []
 
     def monotonic(self) -> float:
         return self.now
 
     def time(self) -> float:
         return 1_700_000_000.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        await asyncio.sleep(0)
+        self.now += seconds
+
+    def random(self) -> float:
+        return self.draw
 
 
 @pytest.fixture
@@ -45,8 +80,12 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 @pytest.fixture
-async def session(sandbox: Sandbox, credentials: ClientCredentials) -> AsyncIterator[ConnectorSession]:
-    async with ConnectorSession(sandbox.base_url, tenant_id="acme", auth=credentials) as opened:
+async def session(
+    sandbox: Sandbox, credentials: ClientCredentials, clock: ManualClock
+) -> AsyncIterator[ConnectorSession]:
+    async with ConnectorSession(
+        sandbox.base_url, tenant_id="acme", auth=credentials, rate_limit=RateLimit.unlimited(), clock=clock
+    ) as opened:
         yield opened
 
 

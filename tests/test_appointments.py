@@ -21,8 +21,10 @@ from connector_async import (
     NewAppointment,
     NotFoundError,
     OutcomeUnknownError,
+    RateLimit,
     RateLimitedError,
     ResponseError,
+    RetryPolicy,
     ServerError,
     StaticToken,
     TransportError,
@@ -36,8 +38,14 @@ TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
 
 
 def service(server: HostileServer, **options: Any) -> AppointmentService:
-    arguments: dict[str, Any] = {"tenant_id": "acme", "auth": StaticToken("hunter2")}
-    return AppointmentService(ConnectorSession(server.base_url, **arguments | options))
+    """Return a service that makes one attempt."""
+    arguments: dict[str, Any] = {
+        "tenant_id": "acme",
+        "auth": StaticToken("hunter2"),
+        "rate_limit": RateLimit.unlimited(),
+    }
+    session = ConnectorSession(server.base_url, **arguments | options)
+    return AppointmentService(session, retry=RetryPolicy.none())
 
 
 async def test_an_appointment_lives_from_create_to_delete(
@@ -75,7 +83,9 @@ async def test_ids_of_any_printable_text_are_carried_exactly(
     ids = ["../x", "a&b=c", "a+b", "%2e%2e", "é/?#", "a b", "0"]
     async with (
         Sandbox(new_appointment_id=iter(ids).__next__) as sandbox,
-        ConnectorSession(sandbox.base_url, tenant_id="../t?", auth=credentials) as session,
+        ConnectorSession(
+            sandbox.base_url, tenant_id="../t?", auth=credentials, rate_limit=RateLimit.unlimited()
+        ) as session,
     ):
         appointments = AppointmentService(session)
         for appointment_id in ids:
@@ -202,7 +212,7 @@ async def test_a_create_that_never_left_is_no_unknown_outcome(draft: NewAppointm
         refused = service(server)
     with pytest.raises(ConnectFailedError) as caught:
         await refused.create(draft)
-    assert (caught.value.sent, caught.value.attempts) == (False, 0)
+    assert (caught.value.sent, caught.value.attempts) == (False, 1)
 
 
 async def test_a_create_whose_token_is_not_had_is_no_unknown_outcome(draft: NewAppointment, clock: ManualClock) -> None:

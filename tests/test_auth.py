@@ -13,6 +13,7 @@ from connector_async import (
     ClientCredentials,
     DecodingError,
     Secret,
+    ServerError,
     StaticToken,
     Token,
     TokenProvider,
@@ -97,20 +98,113 @@ async def test_an_answer_without_a_usable_token_is_a_decoding_error(
     assert caught.value.request_id == "r-1"
 
 
-async def test_a_token_is_kept_until_a_tenth_of_its_life_is_left(
+async def test_a_token_is_renewed_in_the_background_when_a_tenth_of_its_life_is_left(
     credentials: ClientCredentials, clock: ManualClock
 ) -> None:
     endpoint = Endpoint(*answers("first", "second"))
     first = await credentials.token("acme", endpoint)
     clock.now += 3239
     assert await credentials.token("acme", endpoint) is first
+    await asyncio.sleep(0)
+    assert len(endpoint.bodies) == 1
     clock.now += 1
+    endpoint.open.clear()
+    for _ in range(3):
+        assert await credentials.token("acme", endpoint) is first  # nobody waits
+    endpoint.open.set()
+    await asyncio.wait(endpoint.tasks)
     assert (await credentials.token("acme", endpoint)).value.reveal() == "second"
     assert len(endpoint.bodies) == 2
 
 
+async def test_a_token_that_is_nearly_over_is_waited_for(credentials: ClientCredentials, clock: ManualClock) -> None:
+    endpoint = Endpoint(*answers("first", "second"))
+    first = await credentials.token("acme", endpoint)
+    clock.now += 3527
+    endpoint.open.clear()
+    assert await credentials.token("acme", endpoint) is first
+    clock.now += 1  # a fiftieth is left
+    callers = [asyncio.create_task(credentials.token("acme", endpoint)) for _ in range(3)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not any(caller.done() for caller in callers)
+    endpoint.open.set()
+    assert {token.value.reveal() for token in await asyncio.gather(*callers)} == {"second"}
+    assert len(endpoint.bodies) == 2
+
+
+async def test_a6_a_renewal_that_fails_leaves_the_old_token_in_use_and_is_tried_again_after_a_minute(
+    credentials: ClientCredentials, clock: ManualClock
+) -> None:
+    endpoint = Endpoint(*answers("first"), ServerError("down", status=503))
+    first = await credentials.token("acme", endpoint)
+    asked = []
+    for moment in (3240, 3299.9, 3300, 3528, 3587.9, 3588, 3599.9):
+        clock.now = 1_000 + moment
+        assert await credentials.token("acme", endpoint) is first
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        asked.append(len(endpoint.bodies))
+    assert asked == [2, 2, 3, 4, 4, 5, 5]
+
+
+async def test_a6_when_the_old_token_is_over_its_renewals_failure_is_told(
+    credentials: ClientCredentials, clock: ManualClock
+) -> None:
+    endpoint = Endpoint(*answers("first"), ServerError("down", status=503), *answers("second"))
+    await credentials.token("acme", endpoint)
+    clock.now += 3600
+    with pytest.raises(ServerError):
+        await credentials.token("acme", endpoint)
+    assert (await credentials.token("acme", endpoint)).value.reveal() == "second"
+
+
+async def test_credentials_that_are_rejected_ahead_of_a_tokens_end_leave_it_in_use(
+    credentials: ClientCredentials, clock: ManualClock
+) -> None:
+    endpoint = Endpoint(*answers("first"), AuthenticationError("refused", status=401))
+    first = await credentials.token("acme", endpoint)
+    clock.now += 3528
+    assert await credentials.token("acme", endpoint) is first
+    credentials.invalidate("acme", first)
+    with pytest.raises(AuthenticationError):
+        await credentials.token("acme", endpoint)
+    assert len(endpoint.bodies) == 2
+
+
+async def test_a7_rejected_credentials_are_not_tried_again_for_a_short_while(
+    credentials: ClientCredentials, clock: ManualClock
+) -> None:
+    endpoint = Endpoint(AuthenticationError("refused", status=401), *answers("t"))
+    errors = []
+    for _ in range(3):
+        with pytest.raises(AuthenticationError) as caught:
+            await credentials.token("acme", endpoint)
+        errors.append(caught.value)
+    assert len(set(map(id, errors))) == 3
+    assert len(endpoint.bodies) == 1
+    clock.now += 4.9
+    with pytest.raises(AuthenticationError):
+        await credentials.token("acme", endpoint)
+    with pytest.raises(AuthenticationError):
+        await credentials.token("acme", Endpoint(AuthenticationError("refused"), base_url="https://other.example"))
+    clock.now += 0.1
+    assert (await credentials.token("acme", endpoint)).value.reveal() == "t"
+    assert len(endpoint.bodies) == 2
+
+
+async def test_a8_a_token_is_over_by_the_monotonic_clock_whatever_the_wall_clock_says(
+    credentials: ClientCredentials, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = Endpoint(*answers("t"))
+    await credentials.token("acme", endpoint)
+    monkeypatch.setattr(ManualClock, "time", lambda _: 1_700_003_600.0)
+    await credentials.token("acme", endpoint)
+    assert len(endpoint.bodies) == 1
+
+
 @pytest.mark.parametrize("expires_in", [None, 0, -1, "3600", "soon", True, [3600]])
-async def test_a_lifetime_that_makes_no_sense_is_read_as_the_documented_hour(
+async def test_a8_a_lifetime_that_makes_no_sense_is_read_as_the_documented_hour(
     credentials: ClientCredentials, clock: ManualClock, expires_in: object
 ) -> None:
     endpoint = Endpoint(*answers("t", expires_in=expires_in))
@@ -118,18 +212,20 @@ async def test_a_lifetime_that_makes_no_sense_is_read_as_the_documented_hour(
         await credentials.token("acme", endpoint)
     clock.now += 3239
     await credentials.token("acme", endpoint)
+    await asyncio.sleep(0)
     assert len(endpoint.bodies) == 1
 
 
-async def test_a_tiny_lifetime_is_a_second(credentials: ClientCredentials, clock: ManualClock) -> None:
+async def test_a8_a_tiny_lifetime_is_a_second(credentials: ClientCredentials, clock: ManualClock) -> None:
     endpoint = Endpoint(*answers("t", expires_in=1e-300))
     await credentials.token("acme", endpoint)
     clock.now += 0.89
     await credentials.token("acme", endpoint)
+    await asyncio.sleep(0)
     assert len(endpoint.bodies) == 1
 
 
-async def test_a_huge_lifetime_is_a_day(credentials: ClientCredentials, clock: ManualClock) -> None:
+async def test_a8_a_huge_lifetime_is_a_day(credentials: ClientCredentials, clock: ManualClock) -> None:
     endpoint = Endpoint(*answers("t", expires_in=1e300))
     await credentials.token("acme", endpoint)
     clock.now += 24 * 3600
@@ -188,13 +284,13 @@ async def test_a5_a_first_caller_that_is_cancelled_takes_nothing_from_the_others
 
 
 async def test_each_caller_gets_an_error_of_its_own_and_the_next_one_asks_again(credentials: ClientCredentials) -> None:
-    endpoint = Endpoint(AuthenticationError("refused", status=401), *answers("t"))
+    endpoint = Endpoint(ServerError("down", status=503), *answers("t"))
     endpoint.open.clear()
     callers = [asyncio.create_task(credentials.token("acme", endpoint)) for _ in range(2)]
     await asyncio.sleep(0)
     endpoint.open.set()
     errors = await asyncio.gather(*callers, return_exceptions=True)
-    assert [type(error) for error in errors] == [AuthenticationError, AuthenticationError]
+    assert [type(error) for error in errors] == [ServerError, ServerError]
     assert errors[0] is not errors[1]
     assert (await credentials.token("acme", endpoint)).value.reveal() == "t"
 

@@ -37,6 +37,7 @@ def test_the_demo_counts_the_same_calls_on_both_sides() -> None:
         "delete": (10, 10),
     }
     assert "The server logged just these calls." in done.stdout
+    assert "It refused none of them for its limit." in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -136,12 +137,11 @@ async def test_the_demo_fails_when_the_server_counts_otherwise(monkeypatch: pyte
 
 
 async def test_the_demo_fails_when_a_preview_does_not_show_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = AppointmentService._fetch_preview
+    real = AppointmentService.preview
 
     def short(self: AppointmentService) -> AsyncPager[Any]:
         async def fetch() -> Page[Any]:
-            page = await real(self, {}, None, None)
-            return Page(items=page.items[1:])
+            return Page(items=[item async for item in real(self)][1:])
 
         return AsyncPager(fetch)
 

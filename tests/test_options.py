@@ -200,7 +200,7 @@ def test_a_session_is_opened_as_the_environment_says(environment: pytest.MonkeyP
         environment.setenv(name, value)
     session = ConnectorSession.from_env()
     assert (session.base_url, session.tenant_id) == ("https://api.example/v1", "acme")
-    assert session._auth == ClientCredentials("id", "secret")
+    assert session._exchange.auth == ClientCredentials("id", "secret")
     other = ConnectorSession.from_env(tenant_id="globex", wire_format=WireFormat.REFERENCE)
     assert (other.tenant_id, other.wire_format) == ("globex", WireFormat.REFERENCE)
 
@@ -208,7 +208,7 @@ def test_a_session_is_opened_as_the_environment_says(environment: pytest.MonkeyP
 def test_arguments_come_before_the_environment(environment: pytest.MonkeyPatch) -> None:
     auth = StaticToken("t")
     session = ConnectorSession.from_env(base_url="https://other.example", tenant_id="a", auth=auth)
-    assert (session.base_url, session.tenant_id, session._auth) == ("https://other.example", "a", auth)
+    assert (session.base_url, session.tenant_id, session._exchange.auth) == ("https://other.example", "a", auth)
 
 
 async def test_a_token_in_the_environment_is_a_static_one(environment: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import connector_async
 from connector_async import ConnectorError
 
@@ -15,8 +17,10 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-def test_the_first_program_prints_what_the_readme_shows() -> None:
-    (program,), (output,) = blocks("python"), blocks("text")
+@pytest.mark.parametrize(
+    ("program", "output"), list(zip(blocks("python"), blocks("text"), strict=True)), ids=["first", "retry"]
+)
+def test_a_program_prints_what_the_readme_shows(program: str, output: str) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", program], capture_output=True, text=True, check=False
     )

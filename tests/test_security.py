@@ -28,6 +28,7 @@ from connector_async import (
     TokenProvider,
     WireFormat,
 )
+from tests.conftest import ManualClock
 from tests.hostile import Answer, HostileServer, drop, http
 
 TOKEN, CLIENT_SECRET, PROXY_PASSWORD = "hunter2-token", "hunter3-secret", "hunter4-proxy"
@@ -87,7 +88,12 @@ async def failures(answer: Answer, auth: TokenProvider) -> list[ConnectorError]:
         async with (
             HostileServer(*answers) as server,
             ConnectorSession(
-                server.base_url, tenant_id=operation, auth=auth, max_body_size=10_000, attempt_timeout=1
+                server.base_url,
+                tenant_id=operation,
+                auth=auth,
+                max_body_size=10_000,
+                attempt_timeout=1,
+                clock=ManualClock(),
             ) as session,
         ):
             try:
@@ -161,6 +167,19 @@ def public_objects() -> list[object]:
         Token(Secret(TOKEN)),
         WireFormat.GUIDE,
         connector_async.Clock(),
+        connector_async.RateLimit(),
+        connector_async.MemoryRateLimitStore(),
+        connector_async.RetryPolicy(),
+        connector_async.RetryQuota(),
+        connector_async.CallRecord(operation="get"),
+        connector_async.RetryDetails(
+            operation="create", attempt=1, wait=1, waited_so_far=0, error=ConnectorError("failed")
+        ),
+        connector_async.found_by_preview(),
+        session._exchange,
+        session._tenant.limiter,
+        AppointmentService(session)._caller,
+        AppointmentService(session)._attempts,
         connector_async.UNSET,
     ]
 

@@ -14,7 +14,16 @@ from rich.table import Table
 from connector_async.appointments import AppointmentService
 from connector_async.auth import ClientCredentials
 from connector_async.models import Appointment, NewAppointment
-from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Operation, RequestLog, Sandbox
+from connector_async.ratelimit import RateLimit
+from connector_async.sandbox import (
+    DEFAULT_CLIENT_ID,
+    DEFAULT_CLIENT_SECRET,
+    LimitWindow,
+    Operation,
+    RequestLog,
+    Sandbox,
+    SandboxLimit,
+)
 from connector_async.session import ConnectorSession
 
 T = TypeVar("T")
@@ -22,6 +31,10 @@ R = TypeVar("R")
 
 _TENANTS: Final = ("acme", "globex")
 _OPERATIONS: Final[Sequence[Operation]] = ("token", "create", "preview", "get", "update", "delete")
+# A hundred times what the API documents, so that the demonstration does not take an hour.
+_REQUESTS_PER_MINUTE: Final = 6_000
+_SERVERS_LIMIT: Final = SandboxLimit(requests=_REQUESTS_PER_MINUTE, per=60.0, window=LimitWindow.SLIDING)
+_CLIENTS_LIMIT: Final = RateLimit(limit=_REQUESTS_PER_MINUTE, per=60, burst=100)
 _FIRST_DAY: Final = datetime(2024, 1, 15, 8, tzinfo=UTC)
 
 
@@ -42,23 +55,31 @@ async def run_demo(console: Console, *, appointments: int, concurrency: int) -> 
     """Run it and print its table.
 
     Returns:
-        Whether the server logged exactly what the client did, and showed it all in the previews.
+        Whether the server logged exactly what the client did, refused none of it for its limit, and showed it all in
+        the previews.
     """
     credentials = ClientCredentials(DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET)
     async with (
-        Sandbox() as sandbox,
-        ConnectorSession(sandbox.base_url, tenant_id=_TENANTS[0], auth=credentials) as session,
+        Sandbox(limit=_SERVERS_LIMIT) as sandbox,
+        ConnectorSession(
+            sandbox.base_url, tenant_id=_TENANTS[0], auth=credentials, rate_limit=_CLIENTS_LIMIT
+        ) as session,
     ):
-        console.print(f"A server of the API listens on {sandbox.base_url}, with the tenants {' and '.join(_TENANTS)}.")
+        console.print(
+            f"A server of the API listens on {sandbox.base_url}, with the tenants {' and '.join(_TENANTS)}; "
+            f"each may send {_REQUESTS_PER_MINUTE:,} requests a minute."
+        )
         work = _Work({tenant: AppointmentService(session.for_tenant(tenant)) for tenant in _TENANTS}, concurrency)
         previewed_all = await _drive(work, appointments)
         rows = [work.row(operation, sandbox.log) for operation in _OPERATIONS]
         agreed = all(row.client == row.server for row in rows)
+        refused = sandbox.log.count(status=429)
     _print_table(console, rows)
     console.print("The server logged just these calls." if agreed else "The counts differ.", style="bold")
+    console.print(f"It refused {refused or 'none'} of them for its limit.", style="bold")
     if not previewed_all:
         console.print("The previews do not show what was created.", style="bold")
-    return agreed and previewed_all
+    return agreed and previewed_all and not refused
 
 
 class _Work:

@@ -1,8 +1,9 @@
-"""The one way a request takes: token, send, one replay after a 401.
+"""The one way a request takes: its turn under the rate limit, its token, the sending, one replay after a 401.
 
-It knows no fields of appointments and does not decide when to send again.
+It knows no fields of appointments and does not decide when to try again.
 """
 
-from .connector_session import ConnectorSession, correlation_id
+from .connector_session import ConnectorSession
+from .exchange import correlation_id
 
 __all__ = ["ConnectorSession", "correlation_id"]

@@ -1,39 +1,29 @@
-"""`ConnectorSession`: what a user opens, and the path of a request through it."""
+"""`ConnectorSession`: what a user opens. How a request is sent stands in `exchange`."""
 
 import os
 import ssl
 from collections.abc import Mapping
-from contextvars import ContextVar
 from datetime import tzinfo
 from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
-from multidict import CIMultiDict, istr
 
-from connector_async.auth import Secret, Token, TokenProvider
-from connector_async.deadline import Clock
-from connector_async.exceptions import ConnectorError
+from connector_async.auth import Secret, TokenProvider
+from connector_async.deadline import Clock, Deadline, check_seconds
 from connector_async.instants import check_zone
-from connector_async.protocol import (
-    Response,
-    check_header_text,
-    check_proxy,
-    check_tenant_id,
-    user_agent,
-)
+from connector_async.protocol import Response, check_proxy, check_tenant_id, user_agent
+from connector_async.ratelimit import MemoryRateLimitStore, RateLimit, RateLimitStore
+from connector_async.retry import RetryQuota
 from connector_async.wire import WireFormat
 
 from .environment import from_environment
+from .exchange import Exchange
 from .shared import Shared, base_url_as_sent
 from .tenant import success
 from .transport import Transport, TransportOptions
 
-correlation_id: ContextVar[str | None] = ContextVar("connector_async.correlation_id", default=None)
-"""What the requests of this context are part of, in printable ASCII: sent as `X-Correlation-Id`. `None`: not sent."""
-
-_AUTHORIZATION: Final = istr("Authorization")
-_CONTENT_TYPE: Final = istr("Content-Type")
+_DOCUMENTED_LIMIT: Final = RateLimit()
 
 
 class ConnectorSession:
@@ -47,6 +37,10 @@ class ConnectorSession:
         tenant_id: The tenant, in printable ASCII: each request carries it in its path and in the `tenantId` header.
         auth: Where the tokens come from.
         wire_format: How bodies are written.
+        rate_limit: How many requests each tenant may send; the 60 per minute that the API documents, unless told.
+        rate_limit_store: Where the turns are kept; sessions that are handed the same one keep one pace. `None`: in this
+            session, for itself and all that `for_tenant` makes of it.
+        deadline: Seconds for each call, over its attempts and every wait. `None`: as long as it takes.
         assume_zone: The zone of date-times that the server writes without an offset. `None`: they are refused.
         connect_timeout: Seconds for the handshakes of TCP and TLS with one address.
         attempt_timeout: Seconds for one attempt, from the wait for a connection to the last byte of the answer.
@@ -74,6 +68,9 @@ class ConnectorSession:
         tenant_id: str,
         auth: TokenProvider,
         wire_format: WireFormat = WireFormat.GUIDE,
+        rate_limit: RateLimit = _DOCUMENTED_LIMIT,
+        rate_limit_store: RateLimitStore | None = None,
+        deadline: float | None = None,
         assume_zone: tzinfo | None = None,
         connect_timeout: float = 5,
         attempt_timeout: float = 30,
@@ -88,6 +85,10 @@ class ConnectorSession:
         clock: Clock | None = None,
     ) -> None:
         _check_type("wire_format", wire_format, WireFormat)
+        _check_type("rate_limit", rate_limit, RateLimit)
+        _check_type("rate_limit_store", rate_limit_store, (RateLimitStore, type(None)))
+        if deadline is not None:
+            check_seconds("deadline", deadline, above_zero=True, finite=False)
         _check_type("clock", clock, (Clock, type(None)))
         check_zone("assume_zone", assume_zone)
         _check_type("session", session, (aiohttp.ClientSession, type(None)))
@@ -100,13 +101,17 @@ class ConnectorSession:
             ssl_context=ssl_context,
             proxy=None if proxy is None else Secret(check_proxy(proxy)),
         )
+        clock = clock or Clock()
         shared = Shared(
             base_url=base_url_as_sent(base_url, allow_http=allow_http),
             user_agent=user_agent(user_agent_suffix),
             wire_format=wire_format,
             assume_zone=assume_zone,
-            clock=clock or Clock(),
+            clock=clock,
             transport=Transport(options, session),
+            deadline=deadline,
+            rate_limit=rate_limit,
+            rate_limit_store=rate_limit_store or MemoryRateLimitStore(clock),
         )
         self._serve(tenant_id, auth, shared, owns=True)
 
@@ -131,9 +136,7 @@ class ConnectorSession:
         self._shared = shared
         self._owns_shared = owns
         self._tenant = shared.tenant(check_tenant_id(tenant_id))
-        self._auth = self._tenant.shared(auth)
-        # A token, and the headers that carry it without a body and with one: replaced as one, since threads share it.
-        self._ready: tuple[Token | None, CIMultiDict[str], CIMultiDict[str]] = (None, CIMultiDict(), CIMultiDict())
+        self._exchange = Exchange(self._tenant, self._tenant.shared(auth))
 
     def __repr__(self) -> str:
         return f"ConnectorSession({self.base_url!r}, tenant_id={self.tenant_id!r}, wire_format={self.wire_format})"
@@ -171,6 +174,23 @@ class ConnectorSession:
         """Time as the session reads it."""
         return self._shared.clock
 
+    @property
+    def deadline(self) -> float | None:
+        """Seconds for each call; `None`: as long as it takes."""
+        return self._shared.deadline
+
+    @property
+    def retry_quota(self) -> RetryQuota:
+        """What the retries of this tenant may cost, over all the sessions that share its connections."""
+        return self._tenant.quota
+
+    async def penalize(self, seconds: float) -> None:
+        """Send nothing for this tenant for so many seconds, a day at most, because its server throttles.
+
+        An answer of 429 or 503 with `Retry-After` does so by itself.
+        """
+        await self._tenant.limiter.penalize(seconds)
+
     def for_tenant(self, tenant_id: str, auth: TokenProvider | None = None) -> "ConnectorSession":
         """Return a session for another tenant over the same connections, with tokens of its own.
 
@@ -186,7 +206,7 @@ class ConnectorSession:
             TypeError: `tenant_id` is no text, or `auth` no provider.
         """
         child = ConnectorSession.__new__(ConnectorSession)
-        child._serve(tenant_id, self._auth if auth is None else auth, self._shared, owns=False)  # noqa: SLF001 - its own
+        child._serve(tenant_id, self._exchange.auth if auth is None else auth, self._shared, owns=False)  # noqa: SLF001 - its own
         return child
 
     def quoted_path(self, path: tuple[str, ...]) -> str:
@@ -200,72 +220,38 @@ class ConnectorSession:
         *,
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        deadline: Deadline | None = None,
     ) -> Response:
-        """Send one request below the tenant and return its 2xx answer.
+        """Make one attempt at a request below the tenant and return its 2xx answer.
 
-        A token that is refused with 401 is given back to its provider, and if that has another one, the request is sent
-        once more with it.
+        It waits for its turn under the rate limit. A token that is refused with 401 is given back to its provider, and
+        if that has another one, the request is sent once more with it. When to try again is for others to decide.
 
         Args:
             method: The HTTP method.
             path: The segments below the tenant, unquoted.
             query: The query's parameters, unquoted.
             body: JSON.
+            deadline: When the attempt must have ended; `None`: when `attempt_timeout` ends it.
 
         Raises:
+            DeadlineExceededError: The deadline came, or the wait for a turn would have gone beyond it.
             ResponseError: The answer is outside 2xx; the kinds say what it means.
             TransportError: There is no whole answer.
             DecodingError: The answer is longer than `max_body_size`.
             RuntimeError: The session is closed.
         """
+        self._shared.transport.check_open()
         url = self._tenant.url(path)
         if query is not None:
             url = url.with_query(query)
-        correlation = correlation_id.get()
-        if correlation is not None:
-            check_header_text("correlation_id", correlation)
-        send = self._shared.transport.send
-        token = await self._current_token()
-        response = await send(method, url, self._headers_with(token, body, correlation), body)
-        if response.status == 401:
-            self._auth.invalidate(self.tenant_id, token)
-            fresh = await self._current_token(attempts=1)
-            if fresh is not token:
-                response = await send(method, url, self._headers_with(fresh, body, correlation), body)
-        return success(method, url, response, self.clock)
+        response = await self._exchange.attempt(method, url, body, deadline)
+        return success(method, url, response, self._shared.clock)
 
     async def aclose(self) -> None:
         """Close the connections, and end the fetches of tokens. A session made by `for_tenant` closes nothing."""
         if self._owns_shared:
             await self._shared.aclose()
-
-    async def _current_token(self, attempts: int = 0) -> Token:
-        try:
-            token = await self._auth.token(self._tenant.tenant_id, self._tenant)
-        except ConnectorError as error:
-            # Whatever became of the token's request, the operation's own has not happened.
-            error.sent = False
-            error.attempts = attempts
-            raise
-        if not isinstance(token, Token):
-            raise TypeError(f"{type(self._auth).__name__}.token must return a Token, not {type(token).__name__}")
-        return token
-
-    def _headers_with(self, token: Token, body: bytes | None, correlation: str | None) -> CIMultiDict[str]:
-        ready, headers, json_headers = self._ready
-        if token is not ready:
-            headers = self._tenant.headers()
-            headers[_AUTHORIZATION] = f"Bearer {token.value.reveal()}"
-            json_headers = headers.copy()
-            json_headers[_CONTENT_TYPE] = "application/json"
-            self._ready = (token, headers, json_headers)
-        if body is not None:
-            headers = json_headers
-        if correlation is None:
-            return headers
-        headers = headers.copy()
-        headers["X-Correlation-Id"] = correlation
-        return headers
 
 
 def _check_type(name: str, value: object, expected: Any) -> None:

@@ -6,7 +6,8 @@ import attrs
 from yarl import URL
 
 from connector_async.deadline import Clock
-from connector_async.protocol import check_base_url
+from connector_async.protocol import check_base_url, quote_path
+from connector_async.ratelimit import Limiter, RateLimit, RateLimitStore
 from connector_async.wire import WireFormat
 
 from .tenant import Tenant
@@ -23,14 +24,20 @@ class Shared:
     assume_zone: tzinfo | None
     clock: Clock
     transport: Transport
+    deadline: float | None
+    """Seconds for each call; `None`: as long as it takes."""
+    rate_limit: RateLimit
+    rate_limit_store: RateLimitStore
     _tenants: dict[str, Tenant] = attrs.field(init=False, factory=dict)
 
     def tenant(self, tenant_id: str) -> Tenant:
         """Return the tenant of that id, the same one each time."""
         tenant = self._tenants.get(tenant_id)
         if tenant is None:
-            tenant = Tenant(tenant_id, self.base_url, self.user_agent, self.transport, self.clock)
-            self._tenants[tenant_id] = tenant
+            limiter = Limiter(self.base_url + quote_path(tenant_id), self.rate_limit, self.rate_limit_store, self.clock)
+            tenant = Tenant(tenant_id, self.base_url, self.user_agent, limiter, self.transport, self.clock)
+            # Another thread may have been faster.
+            tenant = self._tenants.setdefault(tenant_id, tenant)
         return tenant
 
     async def aclose(self) -> None:

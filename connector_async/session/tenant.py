@@ -1,22 +1,26 @@
-"""What all sessions of one tenant share: its URLs, its headers, its tokens and the way to its token endpoint.
+"""What all sessions of one tenant share: URLs, headers, tokens, pace, retry quota, and the way to its token endpoint.
 
-It knows nothing of the requests that are sent with them.
+It knows nothing of what is asked of the API.
 """
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final
 
 import attrs
 from multidict import CIMultiDict
 from yarl import URL
 
 from connector_async.auth import ClientCredentials, Token, TokenProvider
-from connector_async.deadline import Clock
+from connector_async.deadline import Clock, Deadline
 from connector_async.exceptions import DecodingError
-from connector_async.protocol import TOKEN_PATH, Response, error_for, quote_path, request_id
+from connector_async.protocol import TOKEN_PATH, Response, error_for, quote_path, request_id, retry_after
+from connector_async.ratelimit import Limiter
+from connector_async.retry import RetryQuota
 
 from .transport import Transport
+
+_THROTTLED: Final = frozenset({429, 503})
 
 
 @attrs.define(eq=False)
@@ -26,8 +30,10 @@ class Tenant:
     tenant_id: str
     base_url: str
     user_agent: str
+    limiter: Limiter
     _transport: Transport
     _clock: Clock
+    quota: RetryQuota = attrs.field(init=False, factory=RetryQuota)
     _urls: dict[tuple[str, ...], URL] = attrs.field(init=False, factory=dict)
     _credentials: dict[ClientCredentials, ClientCredentials] = attrs.field(init=False, factory=dict)
     _fetches: set[asyncio.Task[Token]] = attrs.field(init=False, factory=set)
@@ -59,7 +65,25 @@ class Tenant:
         url = self.url(TOKEN_PATH)
         headers = self.headers()
         headers["Content-Type"] = "application/json"
-        return success("POST", url, await self._transport.send("POST", url, headers, body), self._clock, token=True)
+        await self.limiter.acquire(None)
+        return success("POST", url, await self.send("POST", url, headers, body, None), self._clock, token=True)
+
+    async def send(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, deadline: Deadline | None
+    ) -> Response:
+        """Send one request, whose turn has come, and hold the tenant's others back if the answer asks for it.
+
+        Raises:
+            DeadlineExceededError: The deadline came first.
+            TransportError: There is no whole answer.
+            RuntimeError: The session is closed.
+        """
+        response = await self._transport.send(method, url, headers, body, deadline)
+        if response.status in _THROTTLED:
+            seconds = retry_after(response.headers, self._clock.time())
+            if seconds is not None:
+                await self.limiter.penalize(seconds)
+        return response
 
     def create_task(self, fetch: Coroutine[Any, Any, Token]) -> asyncio.Task[Token]:
         """Run `fetch` in a task that ends when the session is closed; see `TokenSend`."""

@@ -6,6 +6,7 @@ It knows neither tenants nor tokens nor when to send again.
 import asyncio
 import io
 import math
+import os
 import ssl
 import weakref
 from collections.abc import AsyncGenerator, Mapping
@@ -17,13 +18,22 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from yarl import URL
 
 from connector_async.auth import Secret
-from connector_async.exceptions import ConnectFailedError, RequestTimeoutError, TransportError
+from connector_async.deadline import Deadline
+from connector_async.exceptions import (
+    ConnectFailedError,
+    ConnectorError,
+    DeadlineExceededError,
+    RequestTimeoutError,
+    TransportError,
+)
 from connector_async.protocol import Response
 
 # A wait for a connection ends this much before the attempt does. Were both to end at once, aiohttp would tell of the
 # attempt, and nobody could say that the request never left.
 _POOL_WAIT_MARGIN: Final = 0.01
 _LARGE_BODY: Final = 1024 * 1024
+# The epoll of an event loop is shared with the process that forked, and what is collected as garbage is closed.
+_OPENED_BY_PARENT: Final[list[object]] = []
 
 
 def _check_above_zero(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
@@ -80,17 +90,12 @@ class Transport:
 
     def __init__(self, options: TransportOptions, borrowed: aiohttp.ClientSession | None = None) -> None:
         self._options = options
-        timeout = aiohttp.ClientTimeout(
-            total=options.attempt_timeout,
-            connect=max(options.attempt_timeout - _POOL_WAIT_MARGIN, options.attempt_timeout / 2),
-            sock_connect=options.connect_timeout,
-            ceil_threshold=math.inf,  # otherwise a total above 5 s is rounded up to whole seconds
-        )
+        self._attempt_timeout = self._client_timeout(options.attempt_timeout)
         if borrowed is not None and ("Authorization" in borrowed.headers or borrowed.auth is not None):
             raise ValueError("session must have no credentials of its own: they would go to the token endpoint")
         self._borrowed = borrowed
         # A session's own raise_for_status raises the error whose repr holds the bearer token.
-        self._arguments: dict[str, Any] = {"timeout": timeout, "allow_redirects": False, "proxy": None}
+        self._arguments: dict[str, Any] = {"allow_redirects": False, "proxy": None}
         if options.proxy is not None:
             self._arguments["proxy"] = options.proxy.reveal()
         if borrowed is not None:
@@ -100,23 +105,36 @@ class Transport:
         self._opened: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[aiohttp.ClientSession]]
         self._opened = weakref.WeakKeyDictionary()
         self._current: tuple[asyncio.AbstractEventLoop, aiohttp.ClientSession] | None = None
+        self._process = os.getpid()
         self._closed = False
 
-    async def send(self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> Response:
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        deadline: Deadline | None = None,
+    ) -> Response:
         """Send one request, once, and read its whole answer.
 
         Raises:
+            DeadlineExceededError: The deadline came first.
             TransportError: There is no whole answer; its kinds say why.
             RuntimeError: The transport is closed, or the borrowed session is closed or of another event loop.
         """
         session = await self._session()
+        failure: ConnectorError
+        timeout = self._attempt_timeout if deadline is None else self._timeout_until(deadline)
         try:
             async with session.request(
-                method, url, data=_payload(body), headers=headers, **self._arguments
+                method, url, data=_payload(body), headers=headers, timeout=timeout, **self._arguments
             ) as response:
                 return await self._read(response)
         except (aiohttp.ClientError, OSError) as error:
             failure = _failure(error)
+            if isinstance(failure, RequestTimeoutError) and deadline is not None and _has_come(deadline):
+                failure = DeadlineExceededError("the deadline came before a whole answer", sent=failure.sent)
         except asyncio.CancelledError:
             # aiohttp cancels those who wait for a connection when it closes; nobody cancelled the caller then.
             task = asyncio.current_task()
@@ -126,8 +144,18 @@ class Transport:
         # Raised outside of the handler: the repr of aiohttp's errors may hold the headers of the request.
         raise failure
 
+    def check_open(self) -> None:
+        """Refuse further use once it is closed.
+
+        Raises:
+            RuntimeError: It is closed.
+        """
+        if self._closed:
+            raise RuntimeError("the session is closed")
+
     async def aclose(self) -> None:
         """Close the sessions it opened. Closing again does nothing."""
+        self._leave_to_parent()
         self._closed = True
         self._current = None
         while self._opened:
@@ -139,8 +167,8 @@ class Transport:
         current = self._current  # read once: a loop in another thread may replace it
         if current is not None and current[0] is loop:
             return current[1]
-        if self._closed:
-            raise RuntimeError("the session is closed")
+        self.check_open()
+        self._leave_to_parent()
         if self._borrowed is None:
             session = await anext(self._opened.setdefault(loop, self._hold()))
         elif current is None:
@@ -149,6 +177,31 @@ class Transport:
             raise RuntimeError("the borrowed aiohttp session belongs to another event loop")
         self._current = (loop, session)
         return session
+
+    def _leave_to_parent(self) -> None:
+        """Keep what was opened before a fork, and never touch it: to close it here would disturb it there."""
+        if self._process != os.getpid():
+            _OPENED_BY_PARENT.append((self._opened, self._current))
+            self._opened = weakref.WeakKeyDictionary()
+            # Of a borrowed session the loop is still told from others.
+            self._current = self._current if self._borrowed is not None else None
+            self._process = os.getpid()
+
+    def _timeout_until(self, deadline: Deadline) -> aiohttp.ClientTimeout:
+        remaining = deadline.remaining()
+        if remaining >= self._options.attempt_timeout:
+            return self._attempt_timeout
+        if remaining <= 0:  # which aiohttp would take for no timeout at all
+            raise DeadlineExceededError("the deadline came before the request was sent", sent=False)
+        return self._client_timeout(remaining)
+
+    def _client_timeout(self, total: float) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(
+            total=total,
+            connect=max(total - _POOL_WAIT_MARGIN, total / 2),
+            sock_connect=self._options.connect_timeout,
+            ceil_threshold=math.inf,  # otherwise a total above 5 s is rounded up to whole seconds
+        )
 
     async def _hold(self) -> AsyncGenerator[aiohttp.ClientSession]:
         """Yield a session, and close it when the generator is closed: at the latest when the loop shuts down."""
@@ -208,6 +261,11 @@ async def _send_once(request: ClientRequest, handler: ClientHandlerType) -> Clie
 def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
     # aiohttp warns when it is handed more than 1 MiB of bytes.
     return body if body is None or len(body) <= _LARGE_BODY else io.BytesIO(body)
+
+
+def _has_come(deadline: Deadline) -> bool:
+    # The wait for a connection ends a little before.
+    return deadline.remaining() <= _POOL_WAIT_MARGIN * 1.1
 
 
 def _failure(error: Exception) -> TransportError:

@@ -1,0 +1,182 @@
+"""One attempt at each operation: the guide's paths, and what an answer means. It does not decide when to try again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Final, TypeVar
+
+from connector_async.deadline import Deadline
+from connector_async.exceptions import (
+    ConnectorError,
+    DeadlineExceededError,
+    DecodingError,
+    NotFoundError,
+    OutcomeUnknownError,
+    ResponseError,
+    TransportError,
+)
+from connector_async.models import Appointment, AppointmentUpdate, DirectoryUser, NewAppointment
+from connector_async.pagination import Page
+from connector_async.protocol import Response, request_id
+from connector_async.retry import Attempt, CallRecord, may_have_happened
+from connector_async.session import ConnectorSession
+
+T = TypeVar("T")
+
+Look = Callable[[float | None], Awaitable[Appointment | None]]
+"""Looks, within so many seconds, whether a create has happened."""
+
+_APPOINTMENT: Final = ("appointment",)
+_PREVIEW: Final = ("appointment", "preview")
+
+
+class Attempts:
+    """Makes the attempts of a session's tenant and, where the wire format names one, of a user."""
+
+    def __init__(self, session: ConnectorSession, user: DirectoryUser | None) -> None:
+        self._session = session
+        self._user = user
+        self._user_fields = session.wire_format.user_fields(user)
+
+    def get(self, appointment_id: str) -> Attempt[Appointment]:
+        """Read one appointment."""
+        query = {"appointmentId": appointment_id, **self._user_fields}
+
+        async def attempt(deadline: Deadline | None, record: CallRecord) -> Appointment:
+            response = await self._send("GET", _APPOINTMENT, deadline, record, query=query)
+            if not response.body and "Content-Encoding" not in response.headers:
+                # Some servers say so instead of 404 (contract, open point 4). What was compressed may have been cut.
+                raise self._not_found(response)
+            return self._decode(response, lambda body: self._structure(body, Appointment))
+
+        return attempt
+
+    def create(
+        self, new: NewAppointment, look: Look | None, *, unavailable_means_refused: bool
+    ) -> Attempt[Appointment]:
+        """Create an appointment; when nothing tells whether that happened, `look` is asked."""
+        wire_format, zone = self._session.wire_format, self._session.assume_zone
+        body = wire_format.unstructure(new, self._user)
+
+        async def attempt(deadline: Deadline | None, record: CallRecord) -> Appointment:
+            try:
+                response = await self._send("POST", _APPOINTMENT, deadline, record, body=body)
+            except (ResponseError, TransportError, DeadlineExceededError) as error:
+                if not may_have_happened(error, unavailable_means_refused=unavailable_means_refused):
+                    raise
+                lost = error
+            else:
+                return self._decode(response, lambda body: wire_format.structure_created(body, new, zone))
+            return await _look_for(lost, look, deadline)
+
+        return attempt
+
+    def update(self, update: AppointmentUpdate, *, read_first: bool) -> Attempt[Appointment | None]:
+        """Change an appointment, with what it has beside the changes if it is to be read first."""
+        wire_format, zone = self._session.wire_format, self._session.assume_zone
+        changes = wire_format.unstructure(update, self._user)
+        get = self.get(update.appointment_id)
+
+        async def attempt(deadline: Deadline | None, record: CallRecord) -> Appointment | None:
+            body = changes
+            if read_first:
+                body = wire_format.unstructure_over(await get(deadline, record), update, self._user)
+            response = await self._send("PUT", _APPOINTMENT, deadline, record, body=body)
+            return self._decode(response, lambda body: wire_format.structure_updated(body, zone))
+
+        return attempt
+
+    def delete(self, appointment_id: str) -> Attempt[None]:
+        """Delete an appointment; when an earlier attempt of the same call may have, it need not be there."""
+        body = self._session.wire_format.unstructure_id(appointment_id, self._user)
+        may_be_done = False
+
+        async def attempt(deadline: Deadline | None, record: CallRecord) -> None:
+            nonlocal may_be_done
+            try:
+                # The answer is a confirmation of unstated shape (contract, "Appointments"): its status says all.
+                await self._send("DELETE", _APPOINTMENT, deadline, record, body=body)
+            except ConnectorError as error:
+                if isinstance(error, NotFoundError) and may_be_done:
+                    return
+                may_be_done = may_be_done or may_have_happened(error)
+                raise
+
+        return attempt
+
+    def preview(self, start: datetime | None, end: datetime | None) -> Attempt[Page[Appointment]]:
+        """Read the appointments that overlap a time.
+
+        Raises:
+            ValueError: The wire format needs an end that is `None`.
+        """
+        query = self._session.wire_format.preview_query(self._user, start, end)
+
+        async def attempt(deadline: Deadline | None, record: CallRecord) -> Page[Appointment]:
+            response = await self._send("GET", _PREVIEW, deadline, record, query=query or None)
+            appointments = self._decode(response, lambda body: self._structure(body, list[Appointment]))
+            return Page(items=[appointment for appointment in appointments if _overlaps(appointment, start, end)])
+
+        return attempt
+
+    async def _send(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        deadline: Deadline | None,
+        record: CallRecord,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Response:
+        response = await self._session.request(method, path, query=query, body=body, deadline=deadline)
+        record.request_id = request_id(response.headers)
+        return response
+
+    def _not_found(self, response: Response) -> NotFoundError:
+        path = self._session.quoted_path(_APPOINTMENT)
+        return NotFoundError(
+            f"GET {path} answered {response.status} with an empty body",
+            status=response.status,
+            method="GET",
+            path=path,
+            request_id=request_id(response.headers),
+        )
+
+    def _structure(self, body: bytes, type_: type[T]) -> T:
+        return self._session.wire_format.structure(body, type_, self._session.assume_zone)
+
+    def _decode(self, response: Response, structure: Callable[[bytes], T]) -> T:
+        try:
+            return structure(response.body)
+        except DecodingError as error:
+            error.request_id = request_id(response.headers)
+            raise
+
+
+async def _look_for(lost: ConnectorError, look: Look | None, deadline: Deadline | None) -> Appointment:
+    """Return what a create whose answer was lost has made.
+
+    Raises:
+        OutcomeUnknownError: Nobody looks, or the one who does cannot tell, or does not find it.
+    """
+    found, absent = None, False
+    if look is not None:
+        remaining = None if deadline is None else deadline.remaining()
+        try:
+            async with asyncio.timeout(remaining):
+                found = await look(remaining)
+                absent = found is None
+        except (ConnectorError, TimeoutError):
+            pass  # it cannot tell, or not in time
+    if found is not None:
+        return found
+    raise OutcomeUnknownError(
+        "the create was sent, and its outcome is unknown", status=getattr(lost, "status", None), absent=absent
+    ) from lost
+
+
+def _overlaps(appointment: Appointment, start: datetime | None, end: datetime | None) -> bool:
+    begins_in_time = end is None or appointment.start_time < end
+    # One without duration that begins at `start` lies in it, although it does not end after it.
+    return begins_in_time and (start is None or appointment.end_time > start or appointment.start_time == start)

@@ -1,0 +1,292 @@
+"""`AppointmentService`: the operations on appointments as coroutines, with their policies and deadlines.
+
+What is sent, and what an answer means, stands in `attempts`.
+"""
+
+import functools
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+from connector_async.deadline import Clock, check_seconds
+from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
+from connector_async.pagination import AsyncPager
+from connector_async.protocol import check_appointment_id
+from connector_async.retry import Attempt, Caller, Operation, RetryPolicy
+from connector_async.session import ConnectorSession
+
+from .attempts import Attempts, Look
+from .verification import Verify
+
+T = TypeVar("T")
+
+_GET: Final = Operation("get", idempotent=True)
+_CREATE: Final = Operation("create", idempotent=False)
+_UPDATE: Final = Operation("update", idempotent=True)
+_DELETE: Final = Operation("delete", idempotent=True)
+_PREVIEW_PAGE: Final = Operation("preview", idempotent=True)
+
+_DEFAULT_POLICY: Final = RetryPolicy()
+_INSTANT: Final = 1e-9
+
+
+class AppointmentService:
+    """The appointments of a session's tenant.
+
+    Each coroutine raises an error of the `ConnectorError` tree for whatever the network or the server does, with the
+    attempts and the seconds it took, and `ValueError` or `TypeError` for a bad argument before anything is sent. What
+    a call that succeeded took is in `last_call`.
+
+    Each coroutine, and `preview` for each page, takes `retry`, the policy of that call, and `deadline`, the seconds it
+    may take over its attempts and every wait; `None` is the service's, and `math.inf` no deadline.
+
+    Args:
+        session: Sends the requests; it is not closed with the service, which has nothing to close.
+        user: Whose appointments are meant; `WireFormat.REFERENCE` needs one, `WireFormat.GUIDE` carries none.
+        retry: When to try again; `None`: `RetryPolicy()`, three attempts.
+        deadline: Seconds for each call; `None`: the session's, `math.inf`: none.
+
+    Raises:
+        ValueError: `user` is missing or too much for the session's wire format, or `deadline` is not above zero.
+        TypeError: An argument is of another type.
+    """
+
+    def __init__(
+        self,
+        session: ConnectorSession,
+        *,
+        user: DirectoryUser | None = None,
+        retry: RetryPolicy | None = None,
+        deadline: float | None = None,
+    ) -> None:
+        if not isinstance(session, ConnectorSession):
+            raise TypeError(f"session must be a ConnectorSession, not {type(session).__name__}")
+        if user is not None and not isinstance(user, DirectoryUser):
+            raise TypeError(f"user must be a DirectoryUser or None, not {type(user).__name__}")
+        self.session = session
+        """What sends the requests."""
+        self.user = user
+        """Whose appointments are meant; `None` where the wire format carries no user."""
+        self.retry = _checked_policy(retry) or _DEFAULT_POLICY
+        """When a call is tried again."""
+        self._deadline = session.deadline if deadline is None else _checked_deadline(deadline)
+        self._attempts = Attempts(session, user)
+        self._caller = Caller(
+            tenant=session.tenant_id, clock=session.clock, quota=session.retry_quota, throttle=session.penalize
+        )
+
+    def __repr__(self) -> str:
+        return f"AppointmentService({self.session!r})"
+
+    @property
+    def deadline(self) -> float | None:
+        """Seconds for each call; `None` or `math.inf`: as long as it takes."""
+        return self._deadline
+
+    @property
+    def clock(self) -> Clock:
+        """Time as the session reads it."""
+        return self.session.clock
+
+    def with_options(self, *, retry: RetryPolicy | None = None, deadline: float | None = None) -> "AppointmentService":
+        """Return a service over the same session and for the same user, with a policy or a deadline of its own.
+
+        Args:
+            retry: When to try again; `None`: as this one.
+            deadline: Seconds for each call; `None`: as this one, `math.inf`: none.
+
+        Raises:
+            ValueError: `deadline` is not above zero.
+            TypeError: An argument is of another type.
+        """
+        return AppointmentService(
+            self.session,
+            user=self.user,
+            retry=self.retry if retry is None else retry,
+            deadline=self._deadline if deadline is None else deadline,
+        )
+
+    async def get(
+        self, appointment_id: str, *, retry: RetryPolicy | None = None, deadline: float | None = None
+    ) -> Appointment:
+        """Return one appointment.
+
+        Raises:
+            NotFoundError: There is none with that id.
+            DeadlineExceededError: The deadline came first.
+            DecodingError: The answer is no appointment.
+            ConnectorError: Any other failure; see the tree in `connector_async.exceptions`.
+            ValueError: `appointment_id` is empty, `.`, `..`, or not printable.
+        """
+        return await self._call(_GET, self._attempts.get(check_appointment_id(appointment_id)), retry, deadline)
+
+    async def create(
+        self,
+        new: NewAppointment,
+        *,
+        verify: Verify | None = None,
+        retry: RetryPolicy | None = None,
+        deadline: float | None = None,
+    ) -> Appointment:
+        """Create an appointment and return it with its id: what the answer leaves out is taken from `new`.
+
+        It is sent again only when it cannot have happened: it never left, or was refused with 429, or with 503 and
+        `Retry-After`. When nothing tells whether it happened, `verify` is asked; if it finds the appointment, that is
+        returned, and if not, the create is sent again as the policy says.
+
+        Args:
+            new: What to create.
+            verify: Looks whether a create whose answer was lost has happened, such as `found_by_preview()`. `None`:
+                such a create ends in `OutcomeUnknownError`.
+            retry: The policy; `None`: the service's.
+            deadline: Seconds; `None`: the service's.
+
+        Raises:
+            OutcomeUnknownError: It was sent, and nothing tells whether it happened: the answer was lost, late or cut,
+                or a status that does not refuse. Those that do are 4xx, 501, 307, 308, and 503 with `Retry-After`.
+            DeadlineExceededError: The deadline came first, and nothing was created.
+            InvalidRequestError: The server refuses it.
+            DecodingError: It was created, and the answer has no id or is malformed.
+            ConnectorError: Any other failure, after which nothing was created.
+            ValueError: The wire format does not carry a field that is set.
+            TypeError: `new` is no `NewAppointment`, or `verify` cannot be called.
+        """
+        if not isinstance(new, NewAppointment):
+            raise TypeError(f"new must be a NewAppointment, not {type(new).__name__}")
+        if verify is not None and not callable(verify):
+            raise TypeError(f"verify must be callable or None, not {type(verify).__name__}")
+        policy = _checked_policy(retry) or self.retry
+        attempt = self._attempts.create(
+            new, self._look(verify, new), unavailable_means_refused=policy.unavailable_means_refused
+        )
+        return await self._call(_CREATE, attempt, policy, deadline)
+
+    async def update(
+        self,
+        appointment_id: str,
+        *,
+        title: str | Unset = UNSET,
+        start_time: datetime | Unset = UNSET,
+        end_time: datetime | Unset = UNSET,
+        description: str | Unset | None = UNSET,
+        description_type: str | Unset = UNSET,
+        time_zone: str | Unset = UNSET,
+        extra: Mapping[str, Any] | None = None,
+        read_first: bool = False,
+        retry: RetryPolicy | None = None,
+        deadline: float | None = None,
+    ) -> Appointment | None:
+        """Change the given fields of an appointment, and send no others, but for the type of a text.
+
+        The fields are those of `AppointmentUpdate`. With `read_first` the appointment is got first, and what it has is
+        sent along with the given fields: for servers whose PUT replaces the whole (contract, open point 9). What
+        others change in between is overwritten. Each attempt then reads anew.
+
+        Returns:
+            The appointment as the server then has it; `None` when its answer holds none.
+
+        Raises:
+            NotFoundError: There is none with that id.
+            DeadlineExceededError: The deadline came first.
+            InvalidRequestError: The server refuses the change.
+            DecodingError: It was changed, and the answer is malformed.
+            ConnectorError: Any other failure; see the tree in `connector_async.exceptions`.
+            ValueError: Nothing is given, or a value breaks a rule of `AppointmentUpdate`.
+        """
+        update = AppointmentUpdate(
+            appointment_id=check_appointment_id(appointment_id),
+            title=title,
+            start_time=start_time,
+            end_time=end_time,
+            description=description,
+            description_type=description_type,
+            time_zone=time_zone,
+            **({} if extra is None else {"extra": extra}),
+        )
+        return await self._call(_UPDATE, self._attempts.update(update, read_first=read_first), retry, deadline)
+
+    async def delete(
+        self, appointment_id: str, *, retry: RetryPolicy | None = None, deadline: float | None = None
+    ) -> None:
+        """Delete an appointment. One that is not there any more after an answer was lost counts as deleted.
+
+        Raises:
+            NotFoundError: There is none with that id.
+            DeadlineExceededError: The deadline came first.
+            ConnectorError: Any other failure; see the tree in `connector_async.exceptions`.
+            ValueError: `appointment_id` is empty, `.`, `..`, or not printable.
+        """
+        await self._call(_DELETE, self._attempts.delete(check_appointment_id(appointment_id)), retry, deadline)
+
+    def preview(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        retry: RetryPolicy | None = None,
+        deadline: float | None = None,
+    ) -> AsyncPager[Appointment]:
+        """Return the tenant's appointments that overlap the time from `start` (included) to `end` (excluded).
+
+        The guide's preview takes no parameters: the server sends all, and what overlaps is kept here. The reference's
+        takes both ends.
+
+        Args:
+            start: Aware; `None`: from the beginning of time, with `WireFormat.GUIDE` alone.
+            end: Aware, not before `start`; `None`: to its end, with `WireFormat.GUIDE` alone.
+            retry: The policy for each page; `None`: the service's.
+            deadline: Seconds for each page; `None`: the service's.
+
+        Returns:
+            A pager that sends nothing before its first item is asked for. It raises what `get` raises.
+
+        Raises:
+            ValueError: A date-time is naive, `end` is before `start`, or the wire format needs the one that is `None`.
+            TypeError: One is no date-time.
+        """
+        _check_aware("start", start)
+        _check_aware("end", end)
+        if start is not None and end is not None and end < start:
+            raise ValueError("end must not be before start")
+        _checked_policy(retry)
+        _checked_deadline(deadline)
+        attempt = self._attempts.preview(start, end)
+        return AsyncPager(functools.partial(self._call, _PREVIEW_PAGE, attempt, retry, deadline))
+
+    async def _call(
+        self, operation: Operation, attempt: Attempt[T], retry: RetryPolicy | None, seconds: float | None
+    ) -> T:
+        policy = _checked_policy(retry) or self.retry
+        seconds = self._deadline if seconds is None else _checked_deadline(seconds)
+        return await self._caller.call(operation, attempt, policy, None if seconds == math.inf else seconds)
+
+    def _look(self, verify: Verify | None, new: NewAppointment) -> Look | None:
+        if verify is None:
+            return None
+
+        async def look(remaining: float | None) -> Appointment | None:
+            # What is left may be nothing: then the first thing that has to wait ends it.
+            service = self if remaining is None else self.with_options(deadline=max(remaining, _INSTANT))
+            return await verify(service, new)
+
+        return look
+
+
+def _check_aware(name: str, value: datetime | None) -> None:
+    if value is None:
+        return
+    if not isinstance(value, datetime):
+        raise TypeError(f"{name} must be a datetime, not {type(value).__name__}")
+    if value.utcoffset() is None:
+        raise ValueError(f"{name} must be aware: it has no time zone")
+
+
+def _checked_policy(retry: RetryPolicy | None) -> RetryPolicy | None:
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise TypeError(f"retry must be a RetryPolicy or None, not {type(retry).__name__}")
+    return retry
+
+
+def _checked_deadline(seconds: float | None) -> float | None:
+    return seconds if seconds is None else check_seconds("deadline", seconds, above_zero=True, finite=False)

@@ -1,0 +1,57 @@
+"""What the token endpoint answers (contract, "Authentication"). It knows nothing of who asked."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from connector_async.exceptions import DecodingError
+from connector_async.protocol import Response, request_id
+
+from .tokens import is_token
+
+_DOCUMENTED_LIFETIME: Final = 3600.0
+_MIN_LIFETIME: Final = 1.0
+_MAX_LIFETIME: Final = 24 * 3600.0
+
+
+def read_token(response: Response) -> tuple[str, float]:
+    """Return the token that an answer of the token endpoint holds, and the seconds that it lives.
+
+    Raises:
+        DecodingError: It holds none that a header can carry.
+    """
+    answer = _parse(response)
+    # The two documented answers (contract, "Authentication").
+    value = answer.get("accessToken") or answer.get("token")
+    if not isinstance(value, str):
+        raise _malformed(response, "$: neither accessToken nor token is a string")
+    if not is_token(value):
+        raise _malformed(response, "$: the token is not printable ASCII without spaces")
+    return value, _lifetime(answer.get("expiresIn"))
+
+
+def _parse(response: Response) -> Mapping[str, Any]:
+    try:
+        parsed = orjson.loads(response.body)
+    except orjson.JSONDecodeError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise _malformed(response, "$: not a JSON object")
+    return parsed
+
+
+def _malformed(response: Response, problem: str) -> DecodingError:
+    return DecodingError(
+        "the token endpoint's answer is not what the contract says",
+        problems=[problem],
+        request_id=request_id(response.headers),
+    )
+
+
+def _lifetime(expires_in: object) -> float:
+    if isinstance(expires_in, int | float) and not isinstance(expires_in, bool) and expires_in > 0:
+        return min(max(float(expires_in), _MIN_LIFETIME), _MAX_LIFETIME)
+    # What is missing or makes no sense is read as the documented hour: an early 401 is repaired by a replay, while a
+    # token that is born expired would be fetched again for every call.
+    return _DOCUMENTED_LIFETIME

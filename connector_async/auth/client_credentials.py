@@ -1,0 +1,187 @@
+"""`ClientCredentials`: one token request for however many callers, renewed ahead of its end.
+
+The two windows in which a token is renewed are botocore's model.
+"""
+
+import asyncio
+import copy
+import functools
+import threading
+from typing import Final
+
+import attrs
+import orjson
+
+from connector_async import log
+from connector_async.deadline import Clock
+from connector_async.exceptions import AuthenticationError, ConnectorError
+from connector_async.protocol import check_text
+
+from .answer import read_token
+from .tokens import Secret, Token, TokenSend
+
+# Shares of a token's life. When the first is left, it is renewed in the background; when the second is, callers wait
+# for the new one: an hour's token has then six minutes, or 72 seconds.
+_ADVISORY_WINDOW: Final = 0.1
+_MANDATORY_WINDOW: Final = 0.02
+_RENEWAL_PAUSE: Final = 60.0
+_REJECTION_LIFETIME: Final = 5.0
+
+
+@attrs.frozen
+class _Kept:
+    """A token, and the moments that its life has, by the clock's `monotonic`."""
+
+    token: Token
+    advisory_at: float
+    """From when on it is renewed in the background."""
+    mandatory_at: float
+    """From when on callers wait for the new one."""
+    expires_at: float
+
+
+_Key = tuple[str, str]  # base URL and tenant
+
+
+class ClientCredentials:
+    """Exchanges a client id and its secret for tokens, at the tenant's token endpoint.
+
+    Tokens are kept by (base URL, tenant). When a tenth of its life is left, a token is renewed in the background; when
+    a fiftieth is, callers wait for the new one. A renewal that fails leaves the old one in use for as long as it lives,
+    and is tried again after a minute. However many callers wait for a token, one request fetches it, in a task of its
+    own: a caller that is cancelled takes nothing from the others. Credentials that are rejected are not tried again for
+    5 seconds. Instances with the same id and secret are equal, and a session lets equal ones share their tokens.
+
+    Raises:
+        ValueError: The id or the secret is empty, or has a control character.
+        TypeError: The id or the secret is no text.
+    """
+
+    def __init__(self, client_id: str, client_secret: str, *, clock: Clock | None = None) -> None:
+        check_text("client_id", client_id)
+        check_text("client_secret", client_secret)
+        self.client_id = client_id
+        self._client_secret = Secret(client_secret)
+        self._clock = clock or Clock()
+        self._kept: dict[_Key, _Kept] = {}
+        self._next_renewal: dict[_Key, float] = {}
+        self._rejections: dict[_Key, tuple[AuthenticationError, float]] = {}
+        # By who sends, and where: sessions with these credentials have timeouts and ends of their own, and so have
+        # event loops.
+        self._fetches: dict[tuple[TokenSend, asyncio.AbstractEventLoop], asyncio.Task[Token]] = {}
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"ClientCredentials({self.client_id!r}, '…')"
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, ClientCredentials)
+            and self.client_id == other.client_id
+            and self._client_secret == other._client_secret
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.client_id, self._client_secret))
+
+    def cached_token(self, tenant: str, send: TokenSend) -> Token | None:
+        """Return the tenant's token while it need not be waited for, and begin to renew it when that is due."""
+        key = (send.base_url, tenant)
+        kept = self._kept.get(key)
+        if kept is None:
+            return None
+        now = self._clock.monotonic()
+        if now < kept.advisory_at:
+            return kept.token
+        if now >= kept.expires_at:
+            return None
+        if now >= self._next_renewal.get(key, kept.advisory_at):
+            self._fetch_in_task(key, send)
+            if now >= kept.mandatory_at:
+                return None
+        return kept.token
+
+    async def token(self, tenant: str, send: TokenSend) -> Token:
+        """Return the tenant's token, fetching one when there is none or the kept one is about to expire.
+
+        Raises:
+            AuthenticationError: The credentials are rejected, now or a moment ago.
+            DecodingError: The answer has no token.
+            ConnectorError: The endpoint answered otherwise, or not at all.
+            RuntimeError: The session was closed, or its event loop shut down.
+        """
+        key = (send.base_url, tenant)
+        at_hand = self.cached_token(tenant, send)
+        if at_hand is not None:
+            return at_hand
+        self._raise_rejection(key)
+        task = self._fetch_in_task(key, send)
+        # Unlike awaiting the task, asyncio.wait leaves it running when this caller is cancelled.
+        await asyncio.wait([task])
+        if task.cancelled():
+            raise RuntimeError("the session was closed while it fetched a token")
+        error = task.exception()
+        if error is None:
+            return task.result()
+        kept = self._kept.get(key)
+        if kept is not None and self._clock.monotonic() < kept.expires_at:
+            return kept.token
+        if isinstance(error, ConnectorError):
+            raise copy.copy(error)  # each caller's own, since a traceback is written into what is raised
+        raise error
+
+    def invalidate(self, tenant: str, token: Token) -> None:
+        """Forget `token` if it is still the tenant's current one."""
+        with self._lock:
+            for key, kept in list(self._kept.items()):
+                if kept.token is token and key[1] == tenant:
+                    del self._kept[key]
+
+    def _raise_rejection(self, key: _Key) -> None:
+        error, until = self._rejections.get(key, (None, 0.0))
+        if error is not None and self._clock.monotonic() < until:
+            raise copy.copy(error)
+
+    def _fetch_in_task(self, key: _Key, send: TokenSend) -> asyncio.Task[Token]:
+        place = (send, asyncio.get_running_loop())
+        with self._lock:
+            task = self._fetches.get(place)
+            if task is None or task.done():
+                for left in [one for one in self._fetches if one[1].is_closed()]:
+                    del self._fetches[left]  # it never ends
+                task = self._fetches[place] = send.create_task(self._fetch(key, send))
+                task.add_done_callback(functools.partial(self._end_fetch, key, place))
+            return task
+
+    def _end_fetch(
+        self, key: _Key, place: tuple[TokenSend, asyncio.AbstractEventLoop], task: asyncio.Task[Token]
+    ) -> None:
+        if self._fetches.get(place) is task:
+            del self._fetches[place]
+        # To ask for the exception keeps asyncio from reporting it as never retrieved when no caller waited.
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        now = self._clock.monotonic()
+        if isinstance(error, AuthenticationError):
+            self._rejections[key] = (error, now + _REJECTION_LIFETIME)
+        kept = self._kept.get(key)
+        if kept is not None and now < kept.expires_at:
+            self._next_renewal[key] = now + _RENEWAL_PAUSE
+            log.token_refresh_failure(tenant=key[1], retry_in=_RENEWAL_PAUSE, error=error)
+
+    async def _fetch(self, key: _Key, send: TokenSend) -> Token:
+        asked_at = self._clock.monotonic()
+        body = orjson.dumps({"clientId": self.client_id, "clientSecret": self._client_secret.reveal()})
+        value, lifetime = read_token(await send(body))
+        token = Token(Secret(value), asked_at + lifetime)
+        with self._lock:
+            self._next_renewal.pop(key, None)
+            self._kept[key] = _Kept(
+                token,
+                advisory_at=asked_at + lifetime * (1 - _ADVISORY_WINDOW),
+                mandatory_at=asked_at + lifetime * (1 - _MANDATORY_WINDOW),
+                expires_at=asked_at + lifetime,
+            )
+        log.token_refresh(tenant=key[1], lifetime=lifetime)
+        return token

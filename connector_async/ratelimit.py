@@ -1,0 +1,229 @@
+"""The pace at which a tenant's requests are sent, and the penalty that holds all of them back.
+
+GCRA by reservation (the generic cell rate algorithm of ATM Forum TM 4.0): whoever wants to send takes the next slot and
+waits for it, first come, first served. It knows neither requests nor models.
+"""
+
+import math
+import threading
+from typing import Any, Final, NamedTuple, Protocol, Self, runtime_checkable
+
+import attrs
+
+from . import log
+from .deadline import Clock, Deadline, check_seconds
+from .exceptions import DeadlineExceededError
+
+MAX_PENALTY: Final = 24 * 3600.0
+"""Seconds: an absurd `Retry-After` does not silence a tenant for longer."""
+
+
+def _check_limit(_: object, field: "attrs.Attribute[Any]", value: Any) -> None:
+    if isinstance(value, bool) or not (isinstance(value, int) or value == math.inf):
+        raise TypeError(f"{field.name} must be an int, not {type(value).__name__}")
+
+
+def _check_burst(limit: "RateLimit", field: "attrs.Attribute[int]", value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{field.name} must be an int, not {type(value).__name__}")
+    if not 1 <= value < limit.limit:
+        raise ValueError(f"{field.name} must be 1 or more, and less than limit")
+
+
+def _check_per(_: object, field: "attrs.Attribute[Any]", value: Any) -> None:
+    check_seconds(field.name, value, above_zero=True)
+
+
+@attrs.frozen
+class RateLimit:
+    """How many requests a tenant may send: by default the 60 per minute that the API documents.
+
+    After a pause `burst` requests may go at once, and the rest follow at `limit - burst` per `per` seconds: so no more
+    than `limit` fall into any `per` seconds, by whatever kind of window the server counts.
+
+    Raises:
+        ValueError: A field is out of its range; the message names it.
+        TypeError: A field is of another type.
+    """
+
+    limit: float = attrs.field(default=60, validator=_check_limit)
+    """Requests: everything that is sent counts, retries, replays and token requests included."""
+    per: float = attrs.field(default=60, validator=_check_per)
+    """Seconds."""
+    burst: int = attrs.field(default=10, validator=_check_burst)
+    """Requests at once, after a pause. The smaller, the nearer the steady pace comes to `limit`: 1 suits bulk jobs."""
+
+    interval: float = attrs.field(init=False, repr=False, eq=False)
+    """Seconds between two requests, once the burst is used up."""
+    tolerance: float = attrs.field(init=False, repr=False, eq=False)
+    """Seconds by which the burst may run ahead of that."""
+
+    def __attrs_post_init__(self) -> None:
+        interval = self.per / (self.limit - self.burst)
+        object.__setattr__(self, "interval", interval)
+        object.__setattr__(self, "tolerance", interval * (self.burst - 1))
+
+    @classmethod
+    def unlimited(cls) -> Self:
+        """Return the limit that keeps no pace. A server that throttles is heeded all the same."""
+        return cls(limit=math.inf, burst=1)
+
+
+class Reservation(NamedTuple):
+    """A slot that was taken."""
+
+    slot: float
+    """Where it is, on the key's own clock, which stands still during penalties."""
+    wait: float
+    """Seconds until it comes, as long as no penalty does."""
+    before: float = -math.inf
+    """What the store knew of the key before; with `after` it finds out whether the slot can be given back."""
+    after: float = math.inf
+
+
+@runtime_checkable
+class RateLimitStore(Protocol):
+    """Where the slots are kept. One that several processes share makes them keep one pace together.
+
+    Each method is one round trip, and each instance has one clock, its own. What a method raises reaches the caller.
+    """
+
+    async def reserve(self, key: str, limit: RateLimit, max_wait: float) -> Reservation | None:
+        """Take the next slot of `key`; take none and return `None` when it comes in more than `max_wait` seconds."""
+        ...
+
+    async def delay(self, key: str, reservation: Reservation) -> float:
+        """Return in how many seconds the slot comes, zero or less when it has: a penalty moves it."""
+        ...
+
+    async def cancel(self, key: str, reservation: Reservation) -> None:
+        """Give back a slot that is not used. Only the last one that was taken can be taken anew."""
+        ...
+
+    async def penalize(self, key: str, limit: RateLimit, seconds: float) -> bool:
+        """Let no slot of `key` come for so long, those taken included, which keep their order and their distances.
+
+        What was saved up for a burst is lost.
+
+        Returns:
+            Whether that is longer than a penalty that is on already.
+        """
+        ...
+
+
+@attrs.define
+class _Pace:
+    """One key's slots. Its clock is the store's less `stood`, which a penalty increases: every slot moves at once."""
+
+    next_slot: float = -math.inf
+    """When the next one comes if nothing is saved up; the burst may go before."""
+    stood: float = 0.0
+    penalized_until: float = -math.inf
+    """On the store's clock."""
+
+
+class MemoryRateLimitStore:
+    """Keeps the slots of this process; it may be used from several threads and event loops."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or Clock()
+        self._paces: dict[str, _Pace] = {}
+        self._lock = threading.Lock()
+
+    async def reserve(self, key: str, limit: RateLimit, max_wait: float) -> Reservation | None:
+        """Take the next slot; see `RateLimitStore`."""
+        now = self._clock.monotonic()
+        with self._lock:
+            pace = self._pace(key)
+            earliest = max(now, pace.penalized_until) - pace.stood
+            following = max(pace.next_slot, earliest)
+            slot = max(earliest, following - limit.tolerance)
+            wait = slot + pace.stood - now
+            if wait > max_wait:
+                return None
+            reservation = Reservation(slot, wait, pace.next_slot, following + limit.interval)
+            pace.next_slot = reservation.after
+            return reservation
+
+    async def delay(self, key: str, reservation: Reservation) -> float:
+        """Return in how many seconds the slot comes; see `RateLimitStore`."""
+        return reservation.slot + self._pace(key).stood - self._clock.monotonic()
+
+    async def cancel(self, key: str, reservation: Reservation) -> None:
+        """Give back a slot; see `RateLimitStore`."""
+        with self._lock:
+            pace = self._pace(key)
+            if pace.next_slot == reservation.after:
+                pace.next_slot = reservation.before
+
+    async def penalize(self, key: str, limit: RateLimit, seconds: float) -> bool:
+        """Hold everything back; see `RateLimitStore`."""
+        now = self._clock.monotonic()
+        with self._lock:
+            pace = self._pace(key)
+            stopped_at = max(now, pace.penalized_until) - pace.stood
+            longer_by = now + seconds - max(now, pace.penalized_until)
+            if longer_by <= 0:
+                return False
+            pace.next_slot = max(pace.next_slot, stopped_at + limit.tolerance)
+            pace.stood += longer_by
+            pace.penalized_until = now + seconds
+            return True
+
+    def _pace(self, key: str) -> _Pace:
+        pace = self._paces.get(key)
+        if pace is None:
+            pace = self._paces[key] = _Pace()
+        return pace
+
+
+@attrs.frozen(eq=False)
+class Limiter:
+    """Lets the requests of one key go at their pace."""
+
+    key: str
+    """What is counted together: the tenant's URL."""
+    limit: RateLimit
+    _store: RateLimitStore
+    _clock: Clock
+
+    async def acquire(self, deadline: Deadline | None) -> bool:
+        """Wait for a turn.
+
+        Returns:
+            Whether it had to be waited for.
+
+        Raises:
+            DeadlineExceededError: It would come after the deadline; nothing was waited for.
+        """
+        reservation = await self._store.reserve(
+            self.key, self.limit, math.inf if deadline is None else deadline.remaining()
+        )
+        if reservation is None:
+            raise _too_late()
+        if reservation.wait <= 0:
+            return False
+        await self._wait(reservation, deadline)
+        return True
+
+    async def penalize(self, seconds: float) -> None:
+        """Send nothing for so many seconds, a day at most, because the server throttles."""
+        seconds = min(seconds, MAX_PENALTY)
+        if await self._store.penalize(self.key, self.limit, seconds):
+            log.penalty(key=self.key, seconds=seconds)
+
+    async def _wait(self, reservation: Reservation, deadline: Deadline | None) -> None:
+        wait = reservation.wait
+        try:
+            while wait > 0:
+                await self._clock.sleep(wait)
+                wait = await self._store.delay(self.key, reservation)
+                if deadline is not None and wait > max(0.0, deadline.remaining()):
+                    raise _too_late()
+        except BaseException:
+            await self._store.cancel(self.key, reservation)
+            raise
+
+
+def _too_late() -> DeadlineExceededError:
+    return DeadlineExceededError("the turn under the rate limit would come after the deadline", sent=False)

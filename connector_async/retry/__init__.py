@@ -1,0 +1,37 @@
+"""Retries: the policy, tenacity's strategies that it is made of, the quota, and the record of a call.
+
+It knows neither an HTTP library nor the fields of an appointment.
+"""
+
+from .caller import Attempt, Caller, CallRecord, Operation, last_call
+from .outcomes import is_throttled, is_transient, may_have_happened
+from .policy import RetryDetails, RetryPolicy
+from .quota import RetryQuota
+from .strategies import (
+    retry_if_not_happened,
+    retry_if_transient,
+    stop_above_retry_after,
+    stop_before_deadline,
+    wait_backoff,
+    wait_retry_after,
+)
+
+__all__ = [
+    "Attempt",
+    "CallRecord",
+    "Caller",
+    "Operation",
+    "RetryDetails",
+    "RetryPolicy",
+    "RetryQuota",
+    "is_throttled",
+    "is_transient",
+    "last_call",
+    "may_have_happened",
+    "retry_if_not_happened",
+    "retry_if_transient",
+    "stop_above_retry_after",
+    "stop_before_deadline",
+    "wait_backoff",
+    "wait_retry_after",
+]

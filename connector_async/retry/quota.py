@@ -1,0 +1,45 @@
+"""The retry quota: when a server fails for long, retries must not multiply what it has to bear.
+
+It knows neither errors nor requests. The figures are those of botocore's standard mode.
+"""
+
+import threading
+from typing import Final
+
+CAPACITY: Final = 500
+RETRY_COST: Final = 14
+THROTTLED_RETRY_COST: Final = 5
+REFUND_WITHOUT_RETRY: Final = 1
+
+
+class RetryQuota:
+    """What all the retries of one tenant may cost together. It may be used from several threads.
+
+    Args:
+        capacity: How much there is at first, and at most.
+    """
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._capacity = capacity
+        self._available = capacity
+        self._lock = threading.Lock()
+
+    @property
+    def available(self) -> int:
+        """How much is left."""
+        return self._available
+
+    def spend(self, cost: int) -> bool:
+        """Take `cost` when that much is left, and tell whether it was."""
+        with self._lock:
+            if cost > self._available:
+                return False
+            self._available -= cost
+            return True
+
+    def refund(self, amount: int) -> None:
+        """Give back `amount`."""
+        if self._available == self._capacity:
+            return  # as after nearly every call, which then takes no lock
+        with self._lock:
+            self._available = min(self._capacity, self._available + amount)

@@ -1,0 +1,110 @@
+"""One attempt at a request: its turn, its token, the sending, and one replay after a 401.
+
+It does not know what is asked of the API, nor when to try again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Final
+
+from multidict import CIMultiDict, istr
+from yarl import URL
+
+from connector_async.auth import CachingTokenProvider, Token, TokenProvider, TokenSend
+from connector_async.deadline import Deadline
+from connector_async.exceptions import ConnectorError, DeadlineExceededError
+from connector_async.protocol import Response, check_header_text
+
+from .tenant import Tenant
+
+correlation_id: ContextVar[str | None] = ContextVar("connector_async.correlation_id", default=None)
+"""What the requests of this context are part of, in printable ASCII: sent as `X-Correlation-Id`. `None`: not sent."""
+
+_AUTHORIZATION: Final = istr("Authorization")
+_CONTENT_TYPE: Final = istr("Content-Type")
+
+
+class Exchange:
+    """Makes attempts for one tenant, with the tokens of one provider."""
+
+    def __init__(self, tenant: Tenant, auth: TokenProvider) -> None:
+        self.auth = auth
+        self._tenant = tenant
+        self._cached_token: Callable[[str, TokenSend], Token | None] = _none_at_hand
+        if isinstance(auth, CachingTokenProvider):
+            self._cached_token = auth.cached_token
+        # A token, and the headers that carry it without a body and with one: replaced as one, since threads share it.
+        self._ready: tuple[Token | None, CIMultiDict[str], CIMultiDict[str]] = (None, CIMultiDict(), CIMultiDict())
+
+    async def attempt(self, method: str, url: URL, body: bytes | None, deadline: Deadline | None) -> Response:
+        """Send a request, twice if its token is refused with 401 and there is another one; return the answer.
+
+        Raises:
+            DeadlineExceededError: The deadline came, or the wait for a turn would have gone beyond it.
+            ConnectorError: No token was had, or there is no whole answer.
+            ValueError: `correlation_id` cannot be carried in a header.
+        """
+        correlation = correlation_id.get()
+        if correlation is not None:
+            check_header_text("correlation_id", correlation)
+        tenant = self._tenant
+        # The token first: those who had their turns already, and then waited for one, would all be sent at once.
+        token = await self._token(deadline)
+        if await tenant.limiter.acquire(deadline):
+            token = self._cached_token(tenant.tenant_id, tenant) or token  # it may have been renewed meanwhile
+        response = await tenant.send(method, url, self._headers_with(token, body, correlation), body, deadline)
+        if response.status == 401:
+            self.auth.invalidate(tenant.tenant_id, token)
+            fresh = await self._token(deadline)
+            if fresh is not token:
+                await tenant.limiter.acquire(deadline)
+                response = await tenant.send(method, url, self._headers_with(fresh, body, correlation), body, deadline)
+        return response
+
+    async def _token(self, deadline: Deadline | None) -> Token:
+        tenant = self._tenant
+        token = self._cached_token(tenant.tenant_id, tenant)
+        if token is None:
+            try:
+                token = await self._await_token(deadline)
+            except ConnectorError as error:
+                # Whatever became of the token's request, the operation's own has not happened.
+                error.sent = False
+                raise
+        if not isinstance(token, Token):
+            raise TypeError(f"{type(self.auth).__name__} must give a Token, not {type(token).__name__}")
+        return token
+
+    async def _await_token(self, deadline: Deadline | None) -> Token:
+        tenant = self._tenant
+        if deadline is None:
+            return await self.auth.token(tenant.tenant_id, tenant)
+        limit = asyncio.timeout(deadline.remaining())
+        try:
+            async with limit:
+                return await self.auth.token(tenant.tenant_id, tenant)
+        except TimeoutError:  # some of our own errors are timeouts as well
+            if not limit.expired():
+                raise
+        raise DeadlineExceededError("the deadline came before a token was had")
+
+    def _headers_with(self, token: Token, body: bytes | None, correlation: str | None) -> CIMultiDict[str]:
+        ready, headers, json_headers = self._ready
+        if token is not ready:
+            headers = self._tenant.headers()
+            headers[_AUTHORIZATION] = f"Bearer {token.value.reveal()}"
+            json_headers = headers.copy()
+            json_headers[_CONTENT_TYPE] = "application/json"
+            self._ready = (token, headers, json_headers)
+        if body is not None:
+            headers = json_headers
+        if correlation is None:
+            return headers
+        headers = headers.copy()
+        headers["X-Correlation-Id"] = correlation
+        return headers
+
+
+def _none_at_hand(_: str, __: TokenSend) -> None:
+    """Stand for a provider that has to be awaited each time."""

@@ -1,0 +1,149 @@
+"""One session in several event loops: one after another, at once in threads, and in the children of a fork."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from connector_async import AppointmentService, ClientCredentials, ConnectorSession, RateLimit, StaticToken
+from connector_async.sandbox import Sandbox
+from tests.hostile import HostileServer
+from tests.services import FOUND
+
+LOOPS = """
+import asyncio, sys, uvloop
+from connector_async import AppointmentService, ClientCredentials, ConnectorSession
+from connector_async.sandbox import Sandbox
+
+session = None
+
+async def use():
+    global session
+    async with Sandbox(port=int(sys.argv[1])) as sandbox:
+        if session is None:
+            auth = ClientCredentials("sandbox", "sandbox-secret")
+            session = ConnectorSession(sandbox.base_url, tenant_id="acme", auth=auth)
+        async for appointment in AppointmentService(session).preview():
+            pass
+        print("walked")
+
+for _ in range(3):
+    {run}(use())
+"""
+
+
+@pytest.mark.parametrize("run", ["asyncio.run", "uvloop.run"])
+def test_c1_one_session_in_three_event_loops_never_closed_leaves_nothing_behind(unused_tcp_port: int, run: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", LOOPS.format(run=run), str(unused_tcp_port)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.stdout.split() == ["walked"] * 3
+
+
+async def test_c1_event_loops_in_threads_share_one_session_its_tokens_and_its_pace() -> None:
+    async with Sandbox() as sandbox:
+        session = ConnectorSession(
+            sandbox.base_url,
+            tenant_id="acme",
+            auth=ClientCredentials("sandbox", "sandbox-secret"),
+            rate_limit=RateLimit(limit=6_001, per=60, burst=1),
+        )
+        together = threading.Barrier(3)
+
+        async def walk() -> None:
+            appointments = AppointmentService(session)
+
+            async def preview() -> None:
+                async for _ in appointments.preview():
+                    raise AssertionError
+
+            await asyncio.gather(*(preview() for _ in range(20)))
+
+        def in_a_loop_of_its_own() -> None:
+            together.wait(10)
+            asyncio.run(walk())
+
+        begun_at = asyncio.get_running_loop().time()
+        await asyncio.gather(*(asyncio.to_thread(in_a_loop_of_its_own) for _ in range(3)))
+        assert asyncio.get_running_loop().time() - begun_at > 0.6
+        assert sandbox.log.count(operation="preview", status=200) == 60
+        assert sandbox.log.count(status=200) == sandbox.log.count()
+        assert sandbox.log.count(operation="token") <= 3  # each loop may fetch one, and none more than one
+        await session.aclose()
+
+
+FORKS = """
+import asyncio, gc, os, sys, traceback
+from connector_async import AppointmentService, ConnectorSession, StaticToken
+
+base_url, moment = sys.argv[1:]
+session = ConnectorSession(base_url, tenant_id="acme", auth=StaticToken("t"))
+
+async def get():
+    await AppointmentService(session).get("1")
+
+async def in_child(number):
+    for _ in range(2):
+        await get()
+    if number:
+        await session.aclose()
+    gc.collect()
+
+def fork():
+    for number in range(2):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                asyncio.run(in_child(number))
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        assert os.waitpid(pid, 0)[1] == 0
+
+async def main():
+    for _ in range(2):
+        await get()
+    if moment == "running":
+        fork()
+    await get()
+
+if moment == "built":
+    fork()
+if moment == "used":
+    asyncio.run(main())
+    fork()
+asyncio.run(main())
+print("done")
+"""
+
+
+@pytest.mark.parametrize(("moment", "connections"), [("built", 3), ("used", 4), ("running", 3)])
+async def test_c3_each_child_of_a_fork_has_connections_of_its_own(moment: str, connections: int) -> None:
+    async with HostileServer(FOUND) as server:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-X", "dev", "-c", FORKS, server.base_url, moment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        async with asyncio.timeout(30):
+            output, errors = await process.communicate()
+        assert (output, errors) == (b"done\n", b"")
+        assert server.connections == connections
+
+
+async def test_c2_a_session_that_is_closed_is_refused_before_its_turn_is_waited_for() -> None:
+    async with HostileServer(FOUND) as server:
+        options: dict[str, Any] = {"tenant_id": "acme", "auth": StaticToken("t")}
+        session = ConnectorSession(server.base_url, rate_limit=RateLimit(limit=2, per=3_600, burst=1), **options)
+        await AppointmentService(session).get("1")
+        await session.aclose()
+        with pytest.raises(RuntimeError, match="the session is closed"):
+            await AppointmentService(session).get("1")

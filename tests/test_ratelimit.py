@@ -1,0 +1,302 @@
+"""The limiter and its store, without requests: slots, penalties, cancellations, on a clock that the tests move."""
+
+import asyncio
+import itertools
+import logging
+import math
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector_async import DeadlineExceededError, MemoryRateLimitStore, RateLimit, RateLimitStore, Reservation
+from connector_async.deadline import Deadline
+from connector_async.ratelimit import MAX_PENALTY, Limiter
+from tests.conftest import ManualClock
+from tests.virtual_time import LoopClock
+
+PACED = RateLimit(limit=61, per=60, burst=1)  # a second apart
+BURSTING = RateLimit(limit=70, per=60, burst=10)  # a second apart, once ten are gone
+
+
+def limiter_on(clock: ManualClock | LoopClock, limit: RateLimit = PACED, key: str = "acme") -> Limiter:
+    return Limiter(key, limit, MemoryRateLimitStore(clock), clock)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "rule"),
+    [
+        ({"limit": 0}, ValueError, "burst must be 1 or more, and less than limit"),
+        ({"limit": 10}, ValueError, "burst must be 1 or more, and less than limit"),
+        ({"limit": 10.5}, TypeError, "limit must be an int, not float"),
+        ({"limit": True}, TypeError, "limit must be an int, not bool"),
+        ({"limit": math.nan}, TypeError, "limit must be an int, not float"),
+        ({"per": 0}, ValueError, "per must be above zero"),
+        ({"per": math.inf}, ValueError, "per must be finite"),
+        ({"per": "60"}, TypeError, "per must be a number of seconds, not str"),
+        ({"burst": 0}, ValueError, "burst must be 1 or more, and less than limit"),
+        ({"burst": 60}, ValueError, "burst must be 1 or more, and less than limit"),
+        ({"burst": 1.0}, TypeError, "burst must be an int, not float"),
+        ({"burst": True}, TypeError, "burst must be an int, not bool"),
+    ],
+)
+def test_a_bad_limit_is_refused_by_name(options: Any, error: type[Exception], rule: str) -> None:
+    with pytest.raises(error, match=rule):
+        RateLimit(**options)
+
+
+def test_the_limit_is_the_documented_one_and_burst_and_pace_together_stay_within_it() -> None:
+    limit = RateLimit()
+    assert (limit.limit, limit.per, limit.burst) == (60, 60, 10)
+    assert limit.interval == 60 / 50
+    assert RateLimit(limit=60, per=60, burst=1).interval == 60 / 59
+    assert RateLimit(limit=70, per=60, burst=10) == BURSTING
+
+
+async def test_slots_come_one_interval_apart_in_the_order_in_which_they_were_asked_for(clock: ManualClock) -> None:
+    store = MemoryRateLimitStore(clock)
+    waits = []
+    for _ in range(4):
+        reservation = await store.reserve("acme", PACED, math.inf)
+        assert reservation is not None
+        waits.append(reservation.wait)
+    assert waits == [0, 1, 2, 3]
+    clock.now += 10
+    reservation = await store.reserve("acme", PACED, math.inf)
+    assert reservation is not None
+    assert reservation.wait == 0
+
+
+async def test_a_burst_goes_at_once_and_is_saved_up_again_in_a_pause(clock: ManualClock) -> None:
+    store = MemoryRateLimitStore(clock)
+
+    async def waits(count: int) -> list[float]:
+        taken = [await store.reserve("acme", BURSTING, math.inf) for _ in range(count)]
+        return [reservation.wait for reservation in taken if reservation is not None]
+
+    assert await waits(12) == [0] * 10 + [1, 2]
+    clock.now += 5  # 2 of them for the two that wait
+    assert await waits(4) == [0] * 3 + [1]
+    clock.now += 1_000
+    assert await waits(11) == [0] * 10 + [1]
+
+
+async def test_keys_are_counted_apart(clock: ManualClock) -> None:
+    store = MemoryRateLimitStore(clock)
+    for key in ("acme", "globex"):
+        reservation = await store.reserve(key, PACED, 0)
+        assert reservation is not None
+    assert await store.reserve("acme", PACED, 0.9) is None
+    await store.penalize("acme", PACED, 5)
+    clock.now += 1
+    assert await store.reserve("globex", PACED, 0) is not None
+
+
+async def test_a_slot_that_is_too_late_is_not_taken(clock: ManualClock) -> None:
+    store = MemoryRateLimitStore(clock)
+    await store.reserve("acme", PACED, math.inf)
+    for _ in range(5):
+        assert await store.reserve("acme", PACED, 0.99) is None
+    reservation = await store.reserve("acme", PACED, 1)
+    assert reservation is not None
+    assert reservation.wait == 1
+
+
+async def test_no_limit_keeps_no_pace_and_heeds_a_penalty(clock: ManualClock) -> None:
+    limiter = limiter_on(clock, RateLimit.unlimited())
+    for _ in range(1_000):
+        await limiter.acquire(None)
+    assert clock.sleeps == []
+    await limiter.penalize(7)
+    await limiter.acquire(None)
+    assert clock.sleeps == [7]
+
+
+async def test_l3_the_last_one_that_waits_gives_its_slot_back_and_an_earlier_one_costs_an_interval(
+    clock: ManualClock,
+) -> None:
+    store = MemoryRateLimitStore(clock)
+    taken = [await store.reserve("acme", PACED, math.inf) for _ in range(4)]
+    first, second, third, fourth = (reservation for reservation in taken if reservation is not None)
+    await store.cancel("acme", fourth)
+    await store.cancel("acme", third)
+    again = await store.reserve("acme", PACED, math.inf)
+    assert again is not None
+    assert again.wait == 2
+    await store.cancel("acme", second)  # 2 has been taken anew
+    after = await store.reserve("acme", PACED, math.inf)
+    assert after is not None
+    assert after.wait == 3
+    assert await store.delay("acme", first) == 0
+
+
+@pytest.mark.virtual_time
+async def test_l3_those_who_wait_keep_their_order_when_one_is_cancelled() -> None:
+    clock = LoopClock()
+    limiter = limiter_on(clock)
+    went: list[tuple[str, float]] = []
+
+    async def go(name: str) -> None:
+        await limiter.acquire(None)
+        went.append((name, clock.monotonic()))
+
+    tasks = {name: asyncio.create_task(go(name)) for name in "abcdef"}
+    await asyncio.sleep(0.5)
+    tasks["f"].cancel()
+    tasks["c"].cancel()
+    await asyncio.sleep(0)
+    tasks["g"] = asyncio.create_task(go("g"))
+    await asyncio.wait(tasks.values())
+    assert went == [("a", 0), ("b", 1), ("d", 3), ("e", 4), ("g", 5)]
+
+
+@pytest.mark.virtual_time
+async def test_a_penalty_moves_those_who_wait_and_keeps_their_order_and_their_distances() -> None:
+    clock = LoopClock()
+    limiter = limiter_on(clock, BURSTING)
+    went: list[tuple[int, float]] = []
+
+    async def go(number: int) -> None:
+        await limiter.acquire(None)
+        went.append((number, clock.monotonic()))
+
+    tasks = [asyncio.create_task(go(number)) for number in range(13)]
+    await asyncio.sleep(0.5)
+    await limiter.penalize(5)
+    tasks += [asyncio.create_task(go(number)) for number in range(13, 15)]
+    await asyncio.wait(tasks)
+    assert went == [*((number, 0) for number in range(10)), (10, 6), (11, 7), (12, 8), (13, 9), (14, 10)]
+
+
+async def test_after_a_penalty_the_pace_begins_without_a_burst(clock: ManualClock) -> None:
+    limiter = limiter_on(clock, BURSTING)
+    await limiter.acquire(None)
+    await limiter.penalize(5)
+    for _ in range(3):
+        await limiter.acquire(None)
+    assert clock.sleeps == [5, 1, 1]
+    clock.now += 1_000
+    for _ in range(10):
+        await limiter.acquire(None)
+    assert clock.sleeps == [5, 1, 1]
+
+
+async def test_penalties_at_once_are_the_longest_of_them_and_not_their_sum(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    limiter = limiter_on(clock)
+    for seconds in (5, 3, 5, 8, 1):
+        await limiter.penalize(seconds)
+    await limiter.acquire(None)
+    assert clock.sleeps == [8]
+    assert [line.getMessage() for line in caplog.records if line.levelno == logging.WARNING] == [
+        "acme is throttled: nothing is sent for 5.000 s",
+        "acme is throttled: nothing is sent for 8.000 s",
+    ]
+    clock.now += 100
+    await limiter.penalize(2)
+    await limiter.acquire(None)
+    assert clock.sleeps == [8, 2]
+
+
+async def test_an_absurd_penalty_lasts_for_a_day(clock: ManualClock) -> None:
+    limiter = limiter_on(clock)
+    await limiter.penalize(1e18)
+    await limiter.acquire(None)
+    assert clock.sleeps == [MAX_PENALTY] == [24 * 3600]
+
+
+async def test_a_turn_after_the_deadline_is_refused_before_it_is_waited_for(clock: ManualClock) -> None:
+    limiter = limiter_on(clock)
+    await limiter.acquire(Deadline(1, clock))
+    with pytest.raises(DeadlineExceededError) as caught:
+        await limiter.acquire(Deadline(0.9, clock))
+    assert caught.value.sent is False
+    await limiter.acquire(Deadline(1, clock))
+    assert clock.sleeps == [1]
+    await limiter.penalize(20)
+    with pytest.raises(DeadlineExceededError):
+        await limiter.acquire(Deadline(19, clock))
+
+
+@pytest.mark.virtual_time
+async def test_a_penalty_that_moves_a_turn_beyond_the_deadline_ends_the_wait_and_gives_the_turn_back() -> None:
+    clock = LoopClock()
+    limiter = limiter_on(clock)
+    await limiter.acquire(None)
+    waiting = asyncio.create_task(limiter.acquire(Deadline(3, clock)))
+    await asyncio.sleep(0.5)
+    await limiter.penalize(10)
+    with pytest.raises(DeadlineExceededError):
+        await waiting
+    assert clock.monotonic() == 1
+    await limiter.acquire(None)
+    assert clock.monotonic() == pytest.approx(10.5, abs=1)
+
+
+class Walk:
+    """Steps over a store, and when each of those who kept their slots went."""
+
+    def __init__(self, limit: RateLimit) -> None:
+        self.limit = limit
+        self.clock = ManualClock()
+        self.store = MemoryRateLimitStore(self.clock)
+        self.waiting: list[Reservation] = []
+        self.went: list[float] = []
+
+    async def step(self, pause: float, what: str) -> None:
+        self.clock.now += pause
+        for reservation in list(self.waiting):
+            if await self.store.delay("acme", reservation) <= 0:
+                self.waiting.remove(reservation)
+                self._go(reservation)
+        if what == "penalize":
+            await self.store.penalize("acme", self.limit, pause)
+        elif what == "cancel" and self.waiting:
+            await self.store.cancel("acme", self.waiting.pop())
+        elif what in {"reserve", "impatient"}:
+            reserved = await self.store.reserve("acme", self.limit, 0 if what == "impatient" else math.inf)
+            self.waiting += [] if reserved is None else [reserved]
+
+    def end(self) -> list[float]:
+        for reservation in self.waiting:
+            self._go(reservation)
+        return sorted(self.went)
+
+    def _go(self, reservation: Reservation) -> None:
+        # When its slot came, which may be in the midst of a pause.
+        self.went.append(reservation.slot + self.store._paces["acme"].stood)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0, 5), st.sampled_from(["reserve", "reserve", "reserve", "impatient", "cancel", "penalize"])
+        ),
+        max_size=120,
+    ),
+    st.integers(1, 12),
+    st.integers(1, 40),
+)
+def test_l4_no_time_sees_more_than_the_burst_and_its_share_of_the_rate(
+    steps: list[tuple[float, str]], burst: int, pace: int
+) -> None:
+    limit = RateLimit(limit=burst + pace, per=10, burst=burst)
+    walk = Walk(limit)
+
+    async def take_all() -> None:
+        for pause, what in steps:
+            await walk.step(pause, what)
+
+    asyncio.run(take_all())
+    went = walk.end()
+    for first, last in itertools.combinations_with_replacement(range(len(went)), 2):
+        assert last - first + 1 <= burst + (went[last] - went[first]) / limit.interval + 1e-6
+
+
+def test_the_memory_store_is_a_store() -> None:
+    assert isinstance(MemoryRateLimitStore(), RateLimitStore)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        RateLimit().limit = 5  # type: ignore[misc]
