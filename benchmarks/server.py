@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,24 +11,39 @@ _BODY = (
     b'{"appointmentId":"7c01f588-b746-4dcd-8f18-8219262767f1","title":"Meeting with Client",'
     b'"startTime":"2024-01-15T10:00:00Z","endTime":"2024-01-15T11:00:00Z","description":"Quarterly review meeting"}'
 )
-_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+_ANSWER = _HEAD % len(_BODY) + _BODY
+_TOKEN = b'{"accessToken":"%s","expiresIn":3600}' % (b"x" * 300)
+_TOKEN_ANSWER = _HEAD % len(_TOKEN) + _TOKEN
+_FAULT = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+_FAULTLESS = 100
+
+_requests = itertools.count(1)
 
 
 class _Answering(asyncio.Protocol):
-    """Counts the ends of heads, which is enough for requests that have no body."""
+    """Counts the ends of heads, which is enough for requests that have no body; the only POST is for a token."""
+
+    faults = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self._transport.write(_ANSWER * data.count(b"\r\n\r\n"))
+        if b"POST " in data:
+            self._transport.write(_TOKEN_ANSWER)
+            return
+        for _ in range(data.count(b"\r\n\r\n")):
+            failing = self.faults and next(_requests) % _FAULTLESS == 0
+            self._transport.write(_FAULT if failing else _ANSWER)
 
 
 @contextlib.contextmanager
-def running() -> Iterator[str]:
-    """Run the server and yield its base URL."""
-    with subprocess.Popen([sys.executable, "-m", "benchmarks.server"], stdout=subprocess.PIPE, text=True) as process:
+def running(*, faults: bool = False) -> Iterator[str]:
+    """Run the server and yield its base URL. With `faults`, each hundredth answer is a 500."""
+    command = [sys.executable, "-m", "benchmarks.server", *(["--faults"] if faults else [])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             yield process.stdout.readline().strip()
@@ -36,6 +52,7 @@ def running() -> Iterator[str]:
 
 
 async def _serve() -> None:
+    _Answering.faults = "--faults" in sys.argv
     server = await asyncio.get_running_loop().create_server(_Answering, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
     print(f"http://{host}:{port}", flush=True)

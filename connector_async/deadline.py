@@ -12,9 +12,9 @@ import time
 class Clock:
     """What a client reads and waits by. Subclass it to run on a time, and on draws, of your own."""
 
-    def monotonic(self) -> float:
-        """Seconds on a clock that never jumps; for everything that lasts or expires."""
-        return time.monotonic()
+    # It is read six times in each call: without a frame of its own, that is a third of the cost.
+    monotonic = staticmethod(time.monotonic)
+    """Return the seconds on a clock that never jumps; for everything that lasts or expires."""
 
     def time(self) -> float:
         """Seconds since 1970 in UTC; only for dates that a server wrote."""

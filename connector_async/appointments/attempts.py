@@ -9,7 +9,6 @@ from connector_async.deadline import Deadline
 from connector_async.exceptions import (
     ConnectorError,
     DeadlineExceededError,
-    DecodingError,
     NotFoundError,
     OutcomeUnknownError,
     ResponseError,
@@ -36,6 +35,8 @@ class Attempts:
     def __init__(self, session: ConnectorSession, user: DirectoryUser | None) -> None:
         self._session = session
         self._user = user
+        self._wire_format = session.wire_format
+        self._zone = session.assume_zone
         self._user_fields = session.wire_format.user_fields(user)
 
     def get(self, appointment_id: str) -> Attempt[Appointment]:
@@ -47,7 +48,7 @@ class Attempts:
             if not response.body and "Content-Encoding" not in response.headers:
                 # Some servers say so instead of 404 (contract, open point 4). What was compressed may have been cut.
                 raise self._not_found(response)
-            return self._decode(response, lambda body: self._structure(body, Appointment))
+            return self._structure(response, Appointment)
 
         return attempt
 
@@ -55,8 +56,7 @@ class Attempts:
         self, new: NewAppointment, look: Look | None, *, unavailable_means_refused: bool
     ) -> Attempt[Appointment]:
         """Create an appointment; when nothing tells whether that happened, `look` is asked."""
-        wire_format, zone = self._session.wire_format, self._session.assume_zone
-        body = wire_format.unstructure(new, self._user)
+        body = self._wire_format.unstructure(new, self._user)
 
         async def attempt(deadline: Deadline | None, record: CallRecord) -> Appointment:
             try:
@@ -66,29 +66,28 @@ class Attempts:
                     raise
                 lost = error
             else:
-                return self._decode(response, lambda body: wire_format.structure_created(body, new, zone))
+                return self._wire_format.structure_created(response.body, new, self._zone)
             return await _look_for(lost, look, deadline)
 
         return attempt
 
     def update(self, update: AppointmentUpdate, *, read_first: bool) -> Attempt[Appointment | None]:
         """Change an appointment, with what it has beside the changes if it is to be read first."""
-        wire_format, zone = self._session.wire_format, self._session.assume_zone
-        changes = wire_format.unstructure(update, self._user)
+        changes = self._wire_format.unstructure(update, self._user)
         get = self.get(update.appointment_id)
 
         async def attempt(deadline: Deadline | None, record: CallRecord) -> Appointment | None:
             body = changes
             if read_first:
-                body = wire_format.unstructure_over(await get(deadline, record), update, self._user)
+                body = self._wire_format.unstructure_over(await get(deadline, record), update, self._user)
             response = await self._send("PUT", _APPOINTMENT, deadline, record, body=body)
-            return self._decode(response, lambda body: wire_format.structure_updated(body, zone))
+            return self._wire_format.structure_updated(response.body, self._zone)
 
         return attempt
 
     def delete(self, appointment_id: str) -> Attempt[None]:
         """Delete an appointment; when an earlier attempt of the same call may have, it need not be there."""
-        body = self._session.wire_format.unstructure_id(appointment_id, self._user)
+        body = self._wire_format.unstructure_id(appointment_id, self._user)
         may_be_done = False
 
         async def attempt(deadline: Deadline | None, record: CallRecord) -> None:
@@ -110,11 +109,11 @@ class Attempts:
         Raises:
             ValueError: The wire format needs an end that is `None`.
         """
-        query = self._session.wire_format.preview_query(self._user, start, end)
+        query = self._wire_format.preview_query(self._user, start, end)
 
         async def attempt(deadline: Deadline | None, record: CallRecord) -> Page[Appointment]:
             response = await self._send("GET", _PREVIEW, deadline, record, query=query or None)
-            appointments = self._decode(response, lambda body: self._structure(body, list[Appointment]))
+            appointments = self._structure(response, list[Appointment])
             return Page(items=[appointment for appointment in appointments if _overlaps(appointment, start, end)])
 
         return attempt
@@ -143,15 +142,8 @@ class Attempts:
             request_id=request_id(response.headers),
         )
 
-    def _structure(self, body: bytes, type_: type[T]) -> T:
-        return self._session.wire_format.structure(body, type_, self._session.assume_zone)
-
-    def _decode(self, response: Response, structure: Callable[[bytes], T]) -> T:
-        try:
-            return structure(response.body)
-        except DecodingError as error:
-            error.request_id = request_id(response.headers)
-            raise
+    def _structure(self, response: Response, type_: type[T]) -> T:
+        return self._wire_format.structure(response.body, type_, self._zone)
 
 
 async def _look_for(lost: ConnectorError, look: Look | None, deadline: Deadline | None) -> Appointment:

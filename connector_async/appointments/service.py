@@ -5,7 +5,7 @@ What is sent, and what an answer means, stands in `attempts`.
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -68,7 +68,7 @@ class AppointmentService:
         """What sends the requests."""
         self.user = user
         """Whose appointments are meant; `None` where the wire format carries no user."""
-        self.retry = _checked_policy(retry) or _DEFAULT_POLICY
+        self.retry = _DEFAULT_POLICY if retry is None else _checked_policy(retry)
         """When a call is tried again."""
         self._deadline = session.deadline if deadline is None else _checked_deadline(deadline)
         self._attempts = Attempts(session, user)
@@ -156,7 +156,7 @@ class AppointmentService:
             raise TypeError(f"new must be a NewAppointment, not {type(new).__name__}")
         if verify is not None and not callable(verify):
             raise TypeError(f"verify must be callable or None, not {type(verify).__name__}")
-        policy = _checked_policy(retry) or self.retry
+        policy = self.retry if retry is None else _checked_policy(retry)
         attempt = self._attempts.create(
             new, self._look(verify, new), unavailable_means_refused=policy.unavailable_means_refused
         )
@@ -249,17 +249,16 @@ class AppointmentService:
         _check_aware("end", end)
         if start is not None and end is not None and end < start:
             raise ValueError("end must not be before start")
-        _checked_policy(retry)
-        _checked_deadline(deadline)
+        service = self.with_options(retry=retry, deadline=deadline)
         attempt = self._attempts.preview(start, end)
-        return AsyncPager(functools.partial(self._call, _PREVIEW_PAGE, attempt, retry, deadline))
+        return AsyncPager(functools.partial(service._call, _PREVIEW_PAGE, attempt, None, None))  # noqa: SLF001 - its own kind
 
-    async def _call(
+    def _call(
         self, operation: Operation, attempt: Attempt[T], retry: RetryPolicy | None, seconds: float | None
-    ) -> T:
-        policy = _checked_policy(retry) or self.retry
+    ) -> Awaitable[T]:
+        policy = self.retry if retry is None else _checked_policy(retry)
         seconds = self._deadline if seconds is None else _checked_deadline(seconds)
-        return await self._caller.call(operation, attempt, policy, None if seconds == math.inf else seconds)
+        return self._caller.call(operation, attempt, policy, None if seconds == math.inf else seconds)
 
     def _look(self, verify: Verify | None, new: NewAppointment) -> Look | None:
         if verify is None:
@@ -282,11 +281,11 @@ def _check_aware(name: str, value: datetime | None) -> None:
         raise ValueError(f"{name} must be aware: it has no time zone")
 
 
-def _checked_policy(retry: RetryPolicy | None) -> RetryPolicy | None:
-    if retry is not None and not isinstance(retry, RetryPolicy):
+def _checked_policy(retry: RetryPolicy) -> RetryPolicy:
+    if not isinstance(retry, RetryPolicy):
         raise TypeError(f"retry must be a RetryPolicy or None, not {type(retry).__name__}")
     return retry
 
 
-def _checked_deadline(seconds: float | None) -> float | None:
-    return seconds if seconds is None else check_seconds("deadline", seconds, above_zero=True, finite=False)
+def _checked_deadline(seconds: float) -> float:
+    return check_seconds("deadline", seconds, above_zero=True, finite=False)

@@ -16,7 +16,7 @@ from tenacity.retry import retry_if_exception_type
 
 from connector_async import log
 from connector_async.deadline import Clock, Deadline
-from connector_async.exceptions import ConnectorError, DeadlineExceededError, RateLimitedError
+from connector_async.exceptions import ConnectorError, DeadlineExceededError, DecodingError, RateLimitedError
 
 from .outcomes import is_throttled, may_have_happened
 from .policy import RetryDetails, RetryPolicy
@@ -142,6 +142,8 @@ class _FailedCall(Generic[T]):
             error.attempts = self._record.attempts
             error.elapsed = self._end()
             error.sent = error.sent or self._sent
+            if isinstance(error, DecodingError):
+                error.request_id = error.request_id or self._record.request_id
             raise
         self._end()
         self._caller.quota.refund(self._spent)

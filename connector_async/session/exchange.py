@@ -16,7 +16,7 @@ from connector_async.deadline import Deadline
 from connector_async.exceptions import ConnectorError, DeadlineExceededError
 from connector_async.protocol import Response, check_header_text
 
-from .tenant import Tenant
+from .tenant import THROTTLED, Tenant
 
 correlation_id: ContextVar[str | None] = ContextVar("connector_async.correlation_id", default=None)
 """What the requests of this context are part of, in printable ASCII: sent as `X-Correlation-Id`. `None`: not sent."""
@@ -35,7 +35,7 @@ class Exchange:
         if isinstance(auth, CachingTokenProvider):
             self._cached_token = auth.cached_token
         # A token, and the headers that carry it without a body and with one: replaced as one, since threads share it.
-        self._ready: tuple[Token | None, CIMultiDict[str], CIMultiDict[str]] = (None, CIMultiDict(), CIMultiDict())
+        self._ready: tuple[object, CIMultiDict[str], CIMultiDict[str]] = (self, CIMultiDict(), CIMultiDict())
 
     async def attempt(self, method: str, url: URL, body: bytes | None, deadline: Deadline | None) -> Response:
         """Send a request, twice if its token is refused with 401 and there is another one; return the answer.
@@ -50,31 +50,28 @@ class Exchange:
             check_header_text("correlation_id", correlation)
         tenant = self._tenant
         # The token first: those who had their turns already, and then waited for one, would all be sent at once.
-        token = await self._token(deadline)
+        token = self._cached_token(tenant.tenant_id, tenant) or await self._token(deadline)
         if await tenant.limiter.acquire(deadline):
             token = self._cached_token(tenant.tenant_id, tenant) or token  # it may have been renewed meanwhile
-        response = await tenant.send(method, url, self._headers_with(token, body, correlation), body, deadline)
+        send = tenant.transport.send
+        response = await send(method, url, self._headers_with(token, body, correlation), body, deadline)
         if response.status == 401:
             self.auth.invalidate(tenant.tenant_id, token)
-            fresh = await self._token(deadline)
+            fresh = self._cached_token(tenant.tenant_id, tenant) or await self._token(deadline)
             if fresh is not token:
                 await tenant.limiter.acquire(deadline)
-                response = await tenant.send(method, url, self._headers_with(fresh, body, correlation), body, deadline)
+                response = await send(method, url, self._headers_with(fresh, body, correlation), body, deadline)
+        if response.status in THROTTLED:
+            await tenant.heed(response)
         return response
 
     async def _token(self, deadline: Deadline | None) -> Token:
-        tenant = self._tenant
-        token = self._cached_token(tenant.tenant_id, tenant)
-        if token is None:
-            try:
-                token = await self._await_token(deadline)
-            except ConnectorError as error:
-                # Whatever became of the token's request, the operation's own has not happened.
-                error.sent = False
-                raise
-        if not isinstance(token, Token):
-            raise TypeError(f"{type(self.auth).__name__} must give a Token, not {type(token).__name__}")
-        return token
+        try:
+            return await self._await_token(deadline)
+        except ConnectorError as error:
+            # Whatever became of the token's request, the operation's own has not happened.
+            error.sent = False
+            raise
 
     async def _await_token(self, deadline: Deadline | None) -> Token:
         tenant = self._tenant
@@ -92,6 +89,8 @@ class Exchange:
     def _headers_with(self, token: Token, body: bytes | None, correlation: str | None) -> CIMultiDict[str]:
         ready, headers, json_headers = self._ready
         if token is not ready:
+            if not isinstance(token, Token):
+                raise TypeError(f"{type(self.auth).__name__} must give a Token, not {type(token).__name__}")
             headers = self._tenant.headers()
             headers[_AUTHORIZATION] = f"Bearer {token.value.reveal()}"
             json_headers = headers.copy()

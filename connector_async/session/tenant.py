@@ -4,7 +4,7 @@ It knows nothing of what is asked of the API.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from typing import Any, Final
 
 import attrs
@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from connector_async.auth import ClientCredentials, Token, TokenProvider
-from connector_async.deadline import Clock, Deadline
+from connector_async.deadline import Clock
 from connector_async.exceptions import DecodingError
 from connector_async.protocol import TOKEN_PATH, Response, error_for, quote_path, request_id, retry_after
 from connector_async.ratelimit import Limiter
@@ -20,7 +20,8 @@ from connector_async.retry import RetryQuota
 
 from .transport import Transport
 
-_THROTTLED: Final = frozenset({429, 503})
+THROTTLED: Final = frozenset({429, 503})
+"""The statuses of a server that has too much to do (RFC 6585, section 4; RFC 9110, section 15.6.4)."""
 
 
 @attrs.define(eq=False)
@@ -31,7 +32,7 @@ class Tenant:
     base_url: str
     user_agent: str
     limiter: Limiter
-    _transport: Transport
+    transport: Transport
     _clock: Clock
     quota: RetryQuota = attrs.field(init=False, factory=RetryQuota)
     _urls: dict[tuple[str, ...], URL] = attrs.field(init=False, factory=dict)
@@ -66,24 +67,16 @@ class Tenant:
         headers = self.headers()
         headers["Content-Type"] = "application/json"
         await self.limiter.acquire(None)
-        return success("POST", url, await self.send("POST", url, headers, body, None), self._clock, token=True)
+        response = await self.transport.send("POST", url, headers, body)
+        if response.status in THROTTLED:
+            await self.heed(response)
+        return success("POST", url, response, self._clock, token=True)
 
-    async def send(
-        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, deadline: Deadline | None
-    ) -> Response:
-        """Send one request, whose turn has come, and hold the tenant's others back if the answer asks for it.
-
-        Raises:
-            DeadlineExceededError: The deadline came first.
-            TransportError: There is no whole answer.
-            RuntimeError: The session is closed.
-        """
-        response = await self._transport.send(method, url, headers, body, deadline)
-        if response.status in _THROTTLED:
-            seconds = retry_after(response.headers, self._clock.time())
-            if seconds is not None:
-                await self.limiter.penalize(seconds)
-        return response
+    async def heed(self, response: Response) -> None:
+        """Hold everything of the tenant back for as long as an answer of 429 or 503 says in `Retry-After`."""
+        seconds = retry_after(response.headers, self._clock.time())
+        if seconds is not None:
+            await self.limiter.penalize(seconds)
 
     def create_task(self, fetch: Coroutine[Any, Any, Token]) -> asyncio.Task[Token]:
         """Run `fetch` in a task that ends when the session is closed; see `TokenSend`."""
