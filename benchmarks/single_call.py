@@ -91,10 +91,9 @@ async def measure(base_url: str, *, rounds_: int, calls: int, parts: bool) -> Ma
     async with contextlib.AsyncExitStack() as stack:
 
         async def session(**options: Any) -> ConnectorSession:
-            arguments: dict[str, Any] = {"auth": ClientCredentials("id", "secret"), "rate_limit": _NO_LIMIT_TO_REACH} | options
-            return await stack.enter_async_context(
-                ConnectorSession(base_url, tenant_id="acme", clock=_ImpatientClock(), **arguments)
-            )
+            defaults = {"auth": ClientCredentials("id", "secret"), "rate_limit": _NO_LIMIT_TO_REACH}
+            arguments: dict[str, Any] = {"tenant_id": "acme", "clock": _ImpatientClock(), **defaults, **options}
+            return await stack.enter_async_context(ConnectorSession(base_url, **arguments))
 
         whole = await session()
         contestants = {

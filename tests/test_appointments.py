@@ -26,26 +26,20 @@ from connector_async import (
     ResponseError,
     RetryPolicy,
     ServerError,
-    StaticToken,
     TransportError,
     UnexpectedRedirectError,
 )
 from connector_async.sandbox import Sandbox
 from tests.conftest import ManualClock
 from tests.hostile import HostileServer, drop, hang, http
+from tests.services import open_service
 
 TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
 
 
 def service(server: HostileServer, **options: Any) -> AppointmentService:
     """Return a service that makes one attempt."""
-    arguments: dict[str, Any] = {
-        "tenant_id": "acme",
-        "auth": StaticToken("hunter2"),
-        "rate_limit": RateLimit.unlimited(),
-    }
-    session = ConnectorSession(server.base_url, **arguments | options)
-    return AppointmentService(session, retry=RetryPolicy.none())
+    return open_service(server, retry=RetryPolicy.none(), **options)
 
 
 async def test_an_appointment_lives_from_create_to_delete(

@@ -129,7 +129,7 @@ print("done")
 async def test_c3_each_child_of_a_fork_has_connections_of_its_own(moment: str, connections: int) -> None:
     async with HostileServer(FOUND) as server:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-X", "dev", "-c", FORKS, server.base_url, moment),
+            *(sys.executable, "-W", "default", "-c", FORKS, server.base_url, moment),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

@@ -48,7 +48,6 @@ def limited_sandbox(**limit: Any) -> Sandbox:
     return Sandbox(limit=SandboxLimit(**limit), monotonic=now)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("window", list(LimitWindow), ids=str)
 async def test_l1_the_pace_is_that_of_the_api_and_nothing_is_refused(
     window: LimitWindow, monkeypatch: pytest.MonkeyPatch
