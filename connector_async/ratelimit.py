@@ -136,7 +136,7 @@ class MemoryRateLimitStore:
         with self._lock:
             pace = self._paces.get(key) or self._pace(key)
             # Without max(), which would be a fifth of what a turn costs that need not be waited for.
-            earliest = (now if now > pace.penalized_until else pace.penalized_until) - pace.stood  # noqa: FURB136
+            earliest = now - pace.stood  # in a penalty, before every slot: `penalize` saw to that
             before = pace.next_slot
             following = before if before > earliest else earliest  # noqa: FURB136
             slot = following - limit.tolerance

@@ -159,6 +159,30 @@ async def test_a6_when_the_old_token_is_over_its_renewals_failure_is_told(
     assert (await credentials.token("acme", endpoint)).value.reveal() == "second"
 
 
+async def test_a6_a_token_that_is_over_is_not_used_even_when_its_renewal_has_just_failed(
+    credentials: ClientCredentials, clock: ManualClock
+) -> None:
+    endpoint = Endpoint(*answers("first"), ServerError("down", status=503), *answers("second"))
+    first = await credentials.token("acme", endpoint)
+    clock.now += 3590
+    assert await credentials.token("acme", endpoint) is first
+    clock.now += 9.9
+    assert await credentials.token("acme", endpoint) is first
+    clock.now += 0.1
+    assert (await credentials.token("acme", endpoint)).value.reveal() == "second"
+
+
+async def test_a_renewal_that_failed_does_not_put_off_that_of_the_next_token(
+    credentials: ClientCredentials, clock: ManualClock
+) -> None:
+    down = ServerError("down", status=503)
+    endpoint = Endpoint(*answers("first", expires_in=30), down, *answers("second", "third", expires_in=30))
+    await credentials.token("acme", endpoint)
+    for seconds, value in ((29.5, "first"), (0.5, "second"), (29.5, "third")):
+        clock.now += seconds
+        assert (await credentials.token("acme", endpoint)).value.reveal() == value
+
+
 async def test_credentials_that_are_rejected_ahead_of_a_tokens_end_leave_it_in_use(
     credentials: ClientCredentials, clock: ManualClock
 ) -> None:

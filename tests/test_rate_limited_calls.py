@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+import tenacity
 
 from connector_async import (
     AppointmentService,
@@ -139,6 +140,18 @@ async def test_a_429_that_is_not_tried_again_holds_the_others_back_all_the_same(
             await appointments.get("1")
         await appointments.get("2")
         assert arrivals.moments == [0, pytest.approx(2, abs=0.1)]
+
+
+async def test_a_429_that_says_for_how_long_holds_the_others_back_no_longer_than_that() -> None:
+    arrivals = Arrivals(http(429, Retry_After="5"), FOUND)
+    async with HostileServer(arrivals) as server:
+        policy = RetryPolicy(wait=tenacity.wait_fixed(50))
+        appointments = open_service(server, clock=LoopClock(), retry=policy)
+        first = asyncio.create_task(appointments.get("1"))
+        await asyncio.sleep(1)
+        await appointments.get("2")
+        await first
+        assert arrivals.moments == [0, pytest.approx(5, abs=0.1), pytest.approx(50, abs=0.1)]
 
 
 async def test_a_503_that_does_not_say_for_how_long_holds_back_its_own_call_alone() -> None:

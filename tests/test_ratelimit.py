@@ -245,6 +245,7 @@ class Walk:
         self.store = MemoryRateLimitStore(self.clock)
         self.waiting: list[Reservation] = []
         self.went: list[float] = []
+        self.penalties: list[tuple[float, float]] = []
 
     async def step(self, pause: float, what: str) -> None:
         self.clock.now += pause
@@ -254,6 +255,7 @@ class Walk:
                 self._go(reservation)
         if what == "penalize":
             await self.store.penalize("acme", self.limit, pause)
+            self.penalties.append((self.clock.now, self.clock.now + pause))
         elif what == "cancel" and self.waiting:
             await self.store.cancel("acme", self.waiting.pop())
         elif what in {"reserve", "impatient"}:
@@ -294,6 +296,8 @@ def test_l4_no_time_sees_more_than_the_burst_and_its_share_of_the_rate(
     went = walk.end()
     for first, last in itertools.combinations_with_replacement(range(len(went)), 2):
         assert last - first + 1 <= burst + (went[last] - went[first]) / limit.interval + 1e-6
+    for begun_at, until in walk.penalties:
+        assert not [moment for moment in went if begun_at + 1e-6 < moment < until - 1e-6]
 
 
 def test_the_memory_store_is_a_store() -> None:

@@ -330,12 +330,17 @@ async def test_a_predicate_of_the_users_own_decides_even_when_it_has_to_wait_its
 
 
 async def test_no_predicate_repeats_a_create_that_may_have_happened(draft: NewAppointment) -> None:
-    policy = RetryPolicy(retry=lambda _: True)
+    asked: list[tenacity.RetryCallState] = []
+    policy = RetryPolicy(retry=lambda state: not asked.append(state))
     for lost in (drop, http(500)):
         async with HostileServer(lost, CREATED) as server:
             with pytest.raises(OutcomeUnknownError):
                 await open_service(server, retry=policy).create(draft)
             assert len(server.requests) == 1
+    assert asked == []
+    async with HostileServer(http(409), CREATED) as server:
+        await open_service(server, retry=policy).create(draft)
+    assert len(asked) == 1
 
 
 async def test_r14_no_predicate_is_asked_about_a_cancellation() -> None:

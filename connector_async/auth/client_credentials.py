@@ -147,8 +147,6 @@ class ClientCredentials:
         with self._lock:
             task = self._fetches.get(place)
             if task is None or task.done():
-                for left in [one for one in self._fetches if one[1].is_closed()]:
-                    del self._fetches[left]  # it never ends
                 task = self._fetches[place] = send.create_task(self._fetch(key, send))
                 task.add_done_callback(functools.partial(self._end_fetch, key, place))
             return task
