@@ -116,7 +116,7 @@ async def test_r13_a_deadline_that_comes_in_the_pool_is_in_time(operation: str, 
         holding = asyncio.create_task(busy.get("1"))
         while not server.requests:
             await asyncio.sleep(0.001)
-        error, seconds = await elapsed(call(busy, operation, draft, deadline=3))
+        error, seconds = await elapsed(call(busy, operation, draft, deadline=3, retry=RetryPolicy.none()))
         assert len(server.requests) == 1
         assert isinstance(error, DeadlineExceededError)
         assert (error.sent, error.attempts) == (False, 1)

@@ -81,6 +81,7 @@ async def test_c1_event_loops_in_threads_share_one_session_its_tokens_and_its_pa
 
 FORKS = """
 import asyncio, gc, os, sys, traceback
+import aiohttp
 from connector_async import AppointmentService, ConnectorSession, StaticToken
 
 base_url, moment = sys.argv[1:]
@@ -89,19 +90,23 @@ session = ConnectorSession(base_url, tenant_id="acme", auth=StaticToken("t"))
 async def get():
     await AppointmentService(session).get("1")
 
-async def in_child(number):
-    for _ in range(2):
-        await get()
-    if number:
+async def in_child(does):
+    if "get" in does:
+        for _ in range(2):
+            await get()
+    if "close" in does:
         await session.aclose()
+        loop = asyncio.get_running_loop()
+        open_ = [one for one in gc.get_objects() if isinstance(one, aiohttp.ClientSession) and not one.closed]
+        assert not [one for one in open_ if one._loop is loop]
     gc.collect()
 
 def fork():
-    for number in range(2):
+    for does in ("get", "close", "get, close"):
         pid = os.fork()
         if pid == 0:
             try:
-                asyncio.run(in_child(number))
+                asyncio.run(in_child(does))
                 os._exit(0)
             except BaseException:
                 traceback.print_exc()

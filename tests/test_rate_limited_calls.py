@@ -20,6 +20,8 @@ from connector_async import (
     RetryPolicy,
     ServerError,
     StaticToken,
+    Token,
+    TokenSend,
 )
 from connector_async.sandbox import LimitWindow, RevokedToken, Sandbox, SandboxLimit, StatusFault
 from tests.hostile import HostileServer, http
@@ -117,7 +119,10 @@ async def test_a_refusal_of_a_tokens_request_holds_the_tenant_back(answer: bytes
     arrivals = Arrivals(answer, http(200, b'{"accessToken":"t","expiresIn":3600}'), FOUND)
     async with HostileServer(arrivals) as server:
         auth = ClientCredentials("id", "secret", clock=LoopClock())
-        await open_service(server, auth=auth, clock=LoopClock()).get("1")
+        appointments = open_service(server, auth=auth, clock=LoopClock(), retry=RetryPolicy.none())
+        with pytest.raises((RateLimitedError, ServerError)):
+            await appointments.get("1")
+        await appointments.get("2")
     assert arrivals.moments == [0, pytest.approx(5, abs=0.1), pytest.approx(5, abs=0.1)]
 
 
@@ -174,6 +179,31 @@ async def test_a_wait_above_the_cap_of_the_policy_still_holds_the_tenant_back() 
             await appointments.get("1")
         await appointments.get("2")
         assert arrivals.moments == [0, pytest.approx(600, abs=0.1)]
+
+
+class Rotating:
+    """A provider of the user's own that has a new token at hand each time."""
+
+    def __init__(self) -> None:
+        self.given = 0
+
+    def cached_token(self, tenant: str, send: TokenSend) -> Token:  # noqa: ARG002 - the protocol's parameters
+        self.given += 1
+        return Token(f"t{self.given}")
+
+    async def token(self, tenant: str, send: TokenSend) -> Token:
+        raise AssertionError(tenant, send)
+
+    def invalidate(self, tenant: str, token: Token) -> None: ...
+
+
+async def test_after_its_turn_a_call_takes_the_token_that_is_then_at_hand() -> None:
+    async with HostileServer(FOUND) as server:
+        limit = RateLimit(limit=2, per=60, burst=1)
+        appointments = open_service(server, auth=Rotating(), clock=LoopClock(), rate_limit=limit)
+        for _ in range(2):
+            await appointments.get("1")
+        assert [request.headers["authorization"] for request in server.requests] == ["Bearer t1", "Bearer t3"]
 
 
 async def test_everything_that_is_sent_takes_a_turn() -> None:

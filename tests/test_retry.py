@@ -331,7 +331,12 @@ async def test_a_predicate_of_the_users_own_decides_even_when_it_has_to_wait_its
 
 async def test_no_predicate_repeats_a_create_that_may_have_happened(draft: NewAppointment) -> None:
     asked: list[tenacity.RetryCallState] = []
-    policy = RetryPolicy(retry=lambda state: not asked.append(state))
+
+    def always(state: tenacity.RetryCallState) -> bool:
+        asked.append(state)
+        return True
+
+    policy = RetryPolicy(retry=always)
     for lost in (drop, http(500)):
         async with HostileServer(lost, CREATED) as server:
             with pytest.raises(OutcomeUnknownError):

@@ -9,8 +9,10 @@ import attrs
 import pytest
 from yarl import URL
 
-from connector_async import ConnectFailedError, RequestTimeoutError, TransportError
+from connector_async import ConnectFailedError, DeadlineExceededError, RequestTimeoutError, TransportError
+from connector_async.deadline import Deadline
 from connector_async.session.transport import Transport, TransportOptions
+from tests.conftest import ManualClock
 from tests.hostile import HostileServer, drop, hang, http
 
 OPTIONS = TransportOptions(
@@ -141,6 +143,16 @@ async def test_an_attempt_ends_in_time_and_may_have_been_sent() -> None:
             await get(transport, server)
     assert caught.value.sent is True
     await transport.aclose()
+
+
+async def test_a_deadline_that_has_come_is_no_timeout_of_nothing(transport: Transport, clock: ManualClock) -> None:
+    deadline = Deadline(1, clock)
+    clock.now += 1
+    async with HostileServer(http(200, b"1")) as server:
+        with pytest.raises(DeadlineExceededError) as caught:
+            await transport.send("GET", URL(server.base_url), {}, None, deadline)
+        assert caught.value.sent is False
+        assert server.requests == []
 
 
 async def test_r17_a_byte_now_and_then_does_not_prolong_an_attempt() -> None:
