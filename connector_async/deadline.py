@@ -6,6 +6,7 @@ It knows nothing of requests.
 import asyncio
 import math
 import random
+import sys
 import time
 
 
@@ -57,8 +58,8 @@ def check_seconds(name: str, value: float, *, above_zero: bool = False, finite: 
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
-    if math.isnan(value) or value < 0 or (above_zero and value == 0):
+    if value != value or value < 0 or (above_zero and value == 0):
         raise ValueError(f"{name} must be {'above zero' if above_zero else 'zero or more'}")
-    if finite and math.isinf(value):
+    if value > sys.float_info.max and (finite or value != math.inf):  # as an int may be, too
         raise ValueError(f"{name} must be finite")
     return value

@@ -38,8 +38,8 @@ class ConnectorError(Exception):
     ) -> None:
         super().__init__(message)
         self.sent = sent
-        """`False`: the operation has not happened. No request of it left this client, or each was refused for its token
-        or its rate. `True`: one left, or may have."""
+        """`False`: the operation has not happened. No request of it left this client, or it was refused for its token,
+        and no other one could be had. `True`: one left, or may have."""
         self.attempts = attempts
         """How many attempts were made, those that never left included; `None` when no service made the call. A replay
         after a 401 is part of its attempt."""

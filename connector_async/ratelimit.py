@@ -4,8 +4,10 @@ GCRA by reservation (the generic cell rate algorithm of ATM Forum TM 4.0): whoev
 waits for it, first come, first served. It knows neither requests nor models.
 """
 
+import asyncio
 import math
 import threading
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple, Protocol, Self, runtime_checkable
 
 import attrs
@@ -14,6 +16,7 @@ from . import log
 from .deadline import Clock, Deadline, check_seconds
 from .exceptions import DeadlineExceededError
 
+_MOST_UNUSED: Final = 1_000
 MAX_PENALTY: Final = 24 * 3600.0
 """Seconds: an absurd `Retry-After` does not silence a tenant for longer."""
 
@@ -88,8 +91,11 @@ class RateLimitStore(Protocol):
     Each method is one round trip, and each instance has one clock, its own. What a method raises reaches the caller.
     """
 
-    async def reserve(self, key: str, limit: RateLimit, max_wait: float) -> Reservation | None:
-        """Take the next slot of `key`; take none and return `None` when it comes in more than `max_wait` seconds."""
+    async def reserve(self, key: str, limit: RateLimit, max_wait: float, *, ahead: bool = False) -> Reservation | None:
+        """Take the next slot of `key`; take none and return `None` when it comes in more than `max_wait` seconds.
+
+        With `ahead` the slot comes at once, or with the end of a penalty, and those who reserve later pay for it.
+        """
         ...
 
     async def delay(self, key: str, reservation: Reservation) -> float:
@@ -97,7 +103,7 @@ class RateLimitStore(Protocol):
         ...
 
     async def cancel(self, key: str, reservation: Reservation) -> None:
-        """Give back a slot that is not used. Only the last one that was taken can be taken anew."""
+        """Give back a slot that is not used. It can be taken anew when all that were taken after it are given back."""
         ...
 
     async def penalize(self, key: str, limit: RateLimit, seconds: float) -> bool:
@@ -120,6 +126,8 @@ class _Pace:
     stood: float = 0.0
     penalized_until: float = -math.inf
     """On the store's clock."""
+    unused: dict[float, float] = attrs.field(factory=dict)
+    """`after` to `before` of what was given back while later slots were taken."""
 
 
 class MemoryRateLimitStore:
@@ -130,7 +138,7 @@ class MemoryRateLimitStore:
         self._paces: dict[str, _Pace] = {}
         self._lock = threading.Lock()
 
-    async def reserve(self, key: str, limit: RateLimit, max_wait: float) -> Reservation | None:
+    async def reserve(self, key: str, limit: RateLimit, max_wait: float, *, ahead: bool = False) -> Reservation | None:
         """Take the next slot; see `RateLimitStore`."""
         now = self._clock.monotonic()
         with self._lock:
@@ -141,6 +149,8 @@ class MemoryRateLimitStore:
             following = before if before > earliest else earliest  # noqa: FURB136
             slot = following - limit.tolerance
             slot = slot if slot > earliest else earliest  # noqa: FURB136
+            if ahead:
+                slot = max(now, pace.penalized_until) - pace.stood
             wait = slot + pace.stood - now
             if wait > max_wait:
                 return None
@@ -155,8 +165,13 @@ class MemoryRateLimitStore:
         """Give back a slot; see `RateLimitStore`."""
         with self._lock:
             pace = self._pace(key)
-            if pace.next_slot == reservation.after:
-                pace.next_slot = reservation.before
+            now = self._clock.monotonic() - pace.stood
+            if len(pace.unused) >= _MOST_UNUSED:
+                pace.unused = {after: before for after, before in pace.unused.items() if after > now}
+            pace.unused[reservation.after] = reservation.before
+            # Those who are cancelled together are so from the first to the last.
+            while (before := pace.unused.pop(pace.next_slot, None)) is not None:
+                pace.next_slot = before
 
     async def penalize(self, key: str, limit: RateLimit, seconds: float) -> bool:
         """Hold everything back; see `RateLimitStore`."""
@@ -187,10 +202,10 @@ class Limiter:
     """What is counted together: the tenant's URL."""
     limit: RateLimit
     _store: RateLimitStore
-    _clock: Clock
+    _sleep: Callable[[float], Awaitable[None]]
 
-    async def acquire(self, deadline: Deadline | None) -> bool:
-        """Wait for a turn.
+    async def acquire(self, deadline: Deadline | None, *, ahead: bool = False) -> bool:
+        """Wait for a turn; with `ahead` only for the end of a penalty, before all who wait.
 
         Returns:
             Whether it had to be waited for.
@@ -198,9 +213,11 @@ class Limiter:
         Raises:
             DeadlineExceededError: It would come after the deadline; nothing was waited for.
         """
-        reservation = await self._store.reserve(
-            self.key, self.limit, math.inf if deadline is None else deadline.remaining()
-        )
+        max_wait = math.inf if deadline is None else deadline.remaining()
+        if deadline is None or isinstance(self._store, MemoryRateLimitStore):
+            reservation = await self._store.reserve(self.key, self.limit, max_wait, ahead=ahead)
+        else:
+            reservation = await self._reserve_in_time(max_wait, ahead=ahead)
         if reservation is None:
             raise _too_late()
         if reservation.wait <= 0:
@@ -209,8 +226,13 @@ class Limiter:
         return True
 
     async def penalize(self, seconds: float) -> None:
-        """Send nothing for so many seconds, a day at most, because the server throttles."""
-        seconds = min(seconds, MAX_PENALTY)
+        """Send nothing for so many seconds, a day at most, because the server throttles.
+
+        Raises:
+            ValueError: `seconds` is negative, or no number.
+            TypeError: `seconds` is neither an int nor a float.
+        """
+        seconds = min(check_seconds("seconds", seconds, finite=False), MAX_PENALTY)
         if await self._store.penalize(self.key, self.limit, seconds):
             log.penalty(key=self.key, seconds=seconds)
 
@@ -218,13 +240,24 @@ class Limiter:
         wait = reservation.wait
         try:
             while wait > 0:
-                await self._clock.sleep(wait)
+                await self._sleep(wait)
                 wait = await self._store.delay(self.key, reservation)
                 if deadline is not None and wait > max(0.0, deadline.remaining()):
                     raise _too_late()
         except BaseException:
-            await self._store.cancel(self.key, reservation)
+            try:
+                await self._store.cancel(self.key, reservation)
+            except Exception as failure:  # noqa: BLE001 - a slot is lost, and no more
+                log.hook_failure("cancel", failure)
             raise
+
+    async def _reserve_in_time(self, max_wait: float, *, ahead: bool) -> Reservation | None:
+        """Ask a store that may be slow itself, as one beyond a network is."""
+        try:
+            async with asyncio.timeout(max_wait):
+                return await self._store.reserve(self.key, self.limit, max_wait, ahead=ahead)
+        except TimeoutError:
+            return None
 
 
 def _too_late() -> DeadlineExceededError:

@@ -78,6 +78,16 @@ async def test_r12_a_wait_that_would_go_beyond_the_deadline_is_not_begun() -> No
     assert seconds < 0.1
 
 
+@pytest.mark.parametrize("last", [hang, None], ids=["attempt", "turn"])
+async def test_the_deadlines_error_tells_what_failed_before(last: Any) -> None:
+    async with HostileServer(http(429, Retry_After="1"), last or FOUND) as server:
+        limit = RateLimit(limit=2, per=60, burst=1) if last is None else RateLimit.unlimited()
+        error, _ = await elapsed(service(server, rate_limit=limit).get("123", deadline=5))
+    assert isinstance(error, DeadlineExceededError)
+    assert (error.status, error.attempts, error.sent) == (429, 2, last is not None)
+    assert getattr(error.__cause__, "status", None) == 429
+
+
 async def test_an_attempt_that_ends_before_the_deadline_is_no_end_of_the_call() -> None:
     async with HostileServer(hang, FOUND) as server:
         error, seconds = await elapsed(service(server, attempt_timeout=4).get("123", deadline=10))

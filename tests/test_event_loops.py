@@ -79,6 +79,28 @@ async def test_c1_event_loops_in_threads_share_one_session_its_tokens_and_its_pa
         await session.aclose()
 
 
+async def test_closing_closes_what_is_open_in_the_event_loops_of_other_threads() -> None:
+    async with HostileServer(FOUND) as server:
+        session = ConnectorSession(server.base_url, tenant_id="acme", auth=StaticToken("t"))
+        opened, closed = threading.Barrier(3), threading.Event()
+
+        async def get_and_stay() -> None:
+            await AppointmentService(session).get("1")
+            await asyncio.to_thread(opened.wait, 10)
+            await asyncio.to_thread(closed.wait, 10)
+            with pytest.raises(RuntimeError, match="closed"):
+                await AppointmentService(session).get("1")
+
+        staying = [asyncio.create_task(asyncio.to_thread(asyncio.run, get_and_stay())) for _ in range(2)]
+        await AppointmentService(session).get("1")
+        await asyncio.to_thread(opened.wait, 10)
+        assert server.connections == 3
+        await session.aclose()
+        closed.set()
+        async with asyncio.timeout(10):
+            await asyncio.gather(*staying)
+
+
 FORKS = """
 import asyncio, gc, os, sys, traceback
 import aiohttp

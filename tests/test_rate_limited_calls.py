@@ -206,6 +206,31 @@ async def test_after_its_turn_a_call_takes_the_token_that_is_then_at_hand() -> N
         assert [request.headers["authorization"] for request in server.requests] == ["Bearer t1", "Bearer t3"]
 
 
+async def test_a_token_that_is_refused_while_others_wait_is_renewed_before_their_turns_come() -> None:
+    async with Sandbox() as sandbox:
+        session = ConnectorSession(
+            sandbox.base_url,
+            tenant_id="acme",
+            auth=ClientCredentials("sandbox", "sandbox-secret", clock=LoopClock()),
+            rate_limit=RateLimit(limit=61, per=60, burst=1),
+            clock=LoopClock(),
+        )
+        appointments = AppointmentService(session, deadline=60)
+
+        async def preview() -> None:
+            async for _ in appointments.preview():
+                raise AssertionError
+
+        await preview()
+        waiting = [asyncio.create_task(preview()) for _ in range(20)]
+        await asyncio.sleep(0.5)
+        sandbox.revoke_tokens("acme")
+        await asyncio.gather(*waiting)
+        assert sandbox.log.count(operation="preview", status=401) == 1
+        assert sandbox.log.count(operation="token") == 2
+        await session.aclose()
+
+
 async def test_everything_that_is_sent_takes_a_turn() -> None:
     async with Sandbox() as sandbox:
         session = ConnectorSession(
@@ -218,7 +243,7 @@ async def test_everything_that_is_sent_takes_a_turn() -> None:
         sandbox.faults.script(StatusFault(500), RevokedToken(), operation="preview")
         async for _ in AppointmentService(session).preview():
             raise AssertionError
-        # A token, an attempt, its retry with a refused token, another token, the replay.
+        # A token, an attempt, its retry with a refused token, another token, the replay; the second token goes ahead.
         assert sandbox.log.count() == 5
         assert now() == pytest.approx(4, abs=0.1)
         await session.aclose()

@@ -22,7 +22,7 @@ BURSTING = RateLimit(limit=70, per=60, burst=10)  # a second apart, once ten are
 
 
 def limiter_on(clock: ManualClock | LoopClock, limit: RateLimit = PACED, key: str = "acme") -> Limiter:
-    return Limiter(key, limit, MemoryRateLimitStore(clock), clock)
+    return Limiter(key, limit, MemoryRateLimitStore(clock), clock.sleep)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +130,95 @@ async def test_l3_the_last_one_that_waits_gives_its_slot_back_and_an_earlier_one
     assert after is not None
     assert after.wait == 3
     assert await store.delay("acme", first) == 0
+
+
+async def test_l3_slots_that_are_given_back_from_the_first_to_the_last_are_all_taken_anew(clock: ManualClock) -> None:
+    store = MemoryRateLimitStore(clock)
+    taken = [await store.reserve("acme", PACED, math.inf) for _ in range(101)]
+    for reservation in taken[1:]:
+        assert reservation is not None
+        await store.cancel("acme", reservation)
+    again = await store.reserve("acme", PACED, math.inf)
+    assert again is not None
+    assert again.wait == 1
+    assert store._paces["acme"].unused == {}
+
+
+async def test_slots_that_were_given_back_are_forgotten_when_they_are_over(clock: ManualClock) -> None:
+    store = MemoryRateLimitStore(clock)
+    for _ in range(3_000):
+        first, second = [await store.reserve("acme", PACED, math.inf) for _ in range(2)]
+        assert first is not None
+        assert second is not None
+        await store.cancel("acme", first)
+        clock.now += 2
+    assert len(store._paces["acme"].unused) <= 1_001
+
+
+async def test_a_request_ahead_waits_for_a_penalty_alone_and_those_after_it_pay(clock: ManualClock) -> None:
+    limiter = limiter_on(clock)
+    for _ in range(2):
+        await limiter.acquire(None)
+    store = limiter._store
+    waiting = await store.reserve("acme", PACED, math.inf)
+    assert waiting is not None
+    assert await limiter.acquire(None, ahead=True) is False
+    after = await store.reserve("acme", PACED, math.inf)
+    assert after is not None
+    assert (waiting.wait, after.wait) == (1, 3)
+    await limiter.penalize(10)
+    assert await limiter.acquire(None, ahead=True) is True
+    assert clock.sleeps == [1, 10]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "error"), [(-5, ValueError), (math.nan, ValueError), ("5", TypeError), (True, TypeError)]
+)
+async def test_a_penalty_is_a_duration(clock: ManualClock, seconds: Any, error: type[Exception]) -> None:
+    limiter = limiter_on(clock)
+    with pytest.raises(error, match="seconds must be"):
+        await limiter.penalize(seconds)
+    await limiter.penalize(math.inf)
+    await limiter.acquire(None)
+    assert clock.sleeps == [MAX_PENALTY]
+
+
+class FarAway(MemoryRateLimitStore):
+    """A store beyond a network, which is slow, and fails when something is to be given back."""
+
+    async def reserve(self, key: str, limit: RateLimit, max_wait: float, *, ahead: bool = False) -> Reservation | None:
+        await asyncio.sleep(2)
+        return await super().reserve(key, limit, max_wait, ahead=ahead)
+
+    async def cancel(self, key: str, reservation: Reservation) -> None:
+        raise ConnectionError(key, reservation)
+
+
+class Wrapped:
+    """The same, as a class of its own."""
+
+    def __init__(self, store: FarAway) -> None:
+        self.reserve, self.delay, self.cancel, self.penalize = store.reserve, store.delay, store.cancel, store.penalize
+
+
+@pytest.mark.virtual_time
+async def test_a_store_that_is_slow_or_fails_keeps_the_deadline_and_the_cancellation(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = LoopClock()
+    limiter = Limiter("acme", PACED, Wrapped(FarAway(clock)), clock.sleep)
+    with pytest.raises(DeadlineExceededError):
+        await limiter.acquire(Deadline(1.5, clock))
+    assert clock.monotonic() == 1.5
+    await limiter.acquire(Deadline(2.5, clock))
+    await limiter.penalize(60)
+    task = asyncio.create_task(limiter.acquire(None))
+    await asyncio.sleep(10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+    assert [line.getMessage() for line in caplog.records if line.levelno == logging.ERROR] == ["cancel raised"]
 
 
 @pytest.mark.virtual_time

@@ -13,6 +13,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from connector_async import (
     AuthenticationError,
     ClientCredentials,
+    Clock,
     ConnectFailedError,
     ConnectorError,
     NewAppointment,
@@ -190,6 +191,14 @@ async def test_r6_a_delete_that_was_refused_before_has_not(refused: bytes) -> No
         with pytest.raises(NotFoundError) as caught:
             await open_service(server).delete("123")
     assert caught.value.attempts == 2
+
+
+async def test_r6_a_delete_whose_answer_was_lost_has_succeeded_whatever_came_between() -> None:
+    async with HostileServer(drop, http(429), http(404, X_Request_Id="r-3")) as server:
+        await open_service(server).delete("123")
+    record = last_call.get()
+    assert record is not None
+    assert (record.attempts, record.request_id) == (3, "r-3")
 
 
 async def test_r6_each_delete_is_judged_by_its_own_attempts() -> None:
@@ -428,6 +437,63 @@ async def test_an_error_is_sent_when_an_earlier_attempt_may_have_done_it() -> No
         with pytest.raises(ConnectFailedError) as caught:
             await open_service(server).delete("123")
     assert (caught.value.attempts, caught.value.sent) == (3, True)
+
+
+async def test_a_retry_that_was_not_made_costs_nothing() -> None:
+    async with HostileServer(http(500)) as server:
+        service = open_service(server, clock=Clock(), retry=RetryPolicy(wait_initial=60))
+        tasks = [asyncio.create_task(service.get("123")) for _ in range(3)]
+        while service.session.retry_quota.available > 500 - 3 * 14:
+            await asyncio.sleep(0.001)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert service.session.retry_quota.available == 500
+
+
+async def test_closing_ends_the_waits_for_a_retry_and_for_a_turn() -> None:
+    async with HostileServer(http(500)) as server:
+        service = open_service(server, clock=Clock(), retry=RetryPolicy(wait_initial=600))
+        tasks = [asyncio.create_task(service.get("123")) for _ in range(3)]
+        while service.session.retry_quota.available > 500 - 3 * 14:
+            await asyncio.sleep(0.001)
+        await service.session.penalize(3_600)
+        tasks.append(asyncio.create_task(service.get("123")))
+        await asyncio.sleep(0.01)
+        await service.session.aclose()
+        async with asyncio.timeout(5):
+            errors = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [str(error) for error in errors] == ["the session was closed while a call waited"] * 4
+        assert len(server.requests) == 3
+
+
+async def test_those_who_wait_for_a_connection_when_the_session_closes_are_told_and_not_tried_again() -> None:
+    async with HostileServer(hang) as server:
+        service = open_service(server, clock=Clock(), pool_size=1)
+        tasks = [asyncio.create_task(service.get("123")) for _ in range(3)]
+        while not server.requests:
+            await asyncio.sleep(0.001)
+        await service.session.aclose()
+        async with asyncio.timeout(5):
+            errors = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(error) for error in errors] == [TransportError] * 3
+
+
+async def test_an_error_of_the_read_before_an_update_says_that_nothing_was_changed() -> None:
+    for answer in (http(200, b"{"), http(500), drop):
+        async with HostileServer(answer) as server:
+            with pytest.raises(ConnectorError) as caught:
+                await open_service(server).update("123", title="Other", read_first=True)
+        assert caught.value.sent is False
+
+
+async def test_the_record_of_a_failed_call_tells_its_request() -> None:
+    async with HostileServer(http(500, X_Request_Id="r-1"), http(404, X_Request_Id="r-2")) as server:
+        with pytest.raises(NotFoundError):
+            await open_service(server).get("123")
+    record = last_call.get()
+    assert record is not None
+    assert (record.attempts, record.request_id) == (2, "r-2")
 
 
 async def test_the_record_of_a_call_belongs_to_its_task() -> None:

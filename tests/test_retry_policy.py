@@ -39,6 +39,10 @@ from connector_async.retry import (
 from tests.conftest import ManualClock
 
 
+async def wait_for_nothing(_: object) -> bool:
+    return True
+
+
 def state_after(error: BaseException | None, attempt: int = 1) -> tenacity.RetryCallState:
     state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
     state.attempt_number = attempt
@@ -195,6 +199,10 @@ def test_a_policy_is_three_attempts_unless_told_otherwise_and_one_for_none() -> 
         ({"wait": 3}, TypeError, "wait must be callable or None, not int"),
         ({"retry": 3}, TypeError, "retry must be callable or None, not int"),
         ({"on_retry": 3}, TypeError, "on_retry must be callable or None, not int"),
+        ({"on_retry": wait_for_nothing}, TypeError, "on_retry must be a plain function, not a coroutine function"),
+        ({"stop": wait_for_nothing}, TypeError, "stop must be a plain function, not a coroutine function"),
+        ({"wait": wait_for_nothing}, TypeError, "wait must be a plain function, not a coroutine function"),
+        ({"wait_max": 10**400}, ValueError, "wait_max must be finite"),
     ],
 )
 def test_a_bad_field_of_a_policy_is_refused_by_name(options: Any, error: type[Exception], rule: str) -> None:

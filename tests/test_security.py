@@ -178,6 +178,7 @@ def public_objects() -> list[object]:
         connector_async.found_by_preview(),
         session._exchange,
         session._tenant.limiter,
+        session._shared.naps,
         AppointmentService(session)._caller,
         AppointmentService(session)._attempts,
         connector_async.UNSET,

@@ -85,7 +85,7 @@ async def test_whatever_becomes_of_the_tokens_request_the_operation_was_not_sent
 ) -> None:
     async with HostileServer(answer) as server:
         auth = ClientCredentials("id", "secret")
-        async with open_session(server, auth=auth, attempt_timeout=0.05) as session:
+        async with open_session(server, auth=auth, attempt_timeout=0.3) as session:
             with pytest.raises(error) as caught:
                 await session.request("POST", ("appointment",), body=b"{}")
         assert caught.value.sent is False

@@ -1,6 +1,8 @@
 """Creates whose answer was lost, and the look at the preview that tells whether they happened."""
 
 import asyncio
+import logging
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from connector_async import (
     Appointment,
     AppointmentService,
+    Clock,
     InvalidRequestError,
     NewAppointment,
     OutcomeUnknownError,
@@ -105,15 +108,74 @@ async def test_a_verify_that_cannot_tell_leaves_it_unknown(
     assert sandbox.log.count(operation="create") == 1
 
 
-async def test_a_mistake_in_a_verify_of_the_users_own_reaches_the_user(
+async def raise_a_mistake(_: AppointmentService, __: NewAppointment) -> Appointment | None:
+    raise ZeroDivisionError
+
+
+async def return_something_else(_: AppointmentService, __: NewAppointment) -> Any:
+    return False
+
+
+@pytest.mark.parametrize(
+    ("verify", "mistake"), [(raise_a_mistake, ZeroDivisionError), (return_something_else, TypeError)]
+)
+async def test_a_mistake_in_a_verify_of_the_users_own_is_logged_and_leaves_it_unknown(
+    appointments: AppointmentService,
+    sandbox: Sandbox,
+    draft: NewAppointment,
+    caplog: pytest.LogCaptureFixture,
+    verify: Any,
+    mistake: type[Exception],
+) -> None:
+    sandbox.faults.script(DropAfter(), operation="create")
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await appointments.create(draft, verify=verify)
+    assert isinstance(caught.value.__cause__, TransportError)
+    assert caught.value.absent is False
+    assert sandbox.log.count(operation="create") == 1
+    (line,) = [line for line in caplog.records if line.levelno == logging.ERROR]
+    assert line.getMessage() == "verify raised"
+    assert line.exc_info is not None
+    assert line.exc_info[0] is mistake
+
+
+@pytest.mark.parametrize("moment", ["post", "grace"])
+async def test_a_session_that_is_closed_meanwhile_leaves_it_unknown(draft: NewAppointment, moment: str) -> None:
+    async with HostileServer(hang if moment == "post" else drop) as server:
+        service = open_service(server, clock=Clock())
+        task = asyncio.create_task(service.create(draft, verify=found_by_preview(grace=60)))
+        while not server.requests:
+            await asyncio.sleep(0.001)
+        if moment == "grace":
+            await asyncio.sleep(0.02)
+        await service.session.aclose()
+        async with asyncio.timeout(5):
+            with pytest.raises(OutcomeUnknownError):
+                await task
+
+
+async def test_an_appointment_at_the_end_of_time_is_looked_for_too(
     appointments: AppointmentService, sandbox: Sandbox, draft: NewAppointment
 ) -> None:
-    async def broken(_: AppointmentService, __: NewAppointment) -> None:
-        raise ZeroDivisionError
-
+    last = attrs.evolve(draft, end_time=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
     sandbox.faults.script(DropAfter(), operation="create")
-    with pytest.raises(ZeroDivisionError):
-        await appointments.create(draft, verify=broken)
+    created = await appointments.create(last, verify=found_by_preview())
+    assert await stored(appointments) == [created]
+
+
+async def test_a_create_without_a_deadline_is_looked_for_without_one_too(
+    appointments: AppointmentService, sandbox: Sandbox, draft: NewAppointment
+) -> None:
+    sandbox.faults.script(DropAfter(), operation="create")
+    hasty = appointments.with_options(deadline=1)
+    await hasty.create(draft, verify=found_by_preview(grace=2), deadline=math.inf)
+    assert sandbox.log.count(operation="create") == 1
+
+
+@pytest.mark.parametrize("known", [3, "abc", iter(["1"])])
+def test_known_is_a_container(known: Any) -> None:
+    with pytest.raises(TypeError, match="known must be a container of ids"):
+        found_by_preview(known=known)
 
 
 async def test_verify_is_not_asked_when_the_create_was_refused(
@@ -219,7 +281,7 @@ async def test_a_verify_that_finds_nothing_is_asked_again_after_each_lost_answer
         policy = RetryPolicy(attempts=3)
         created = await open_service(server, retry=policy).create(draft, verify=look)
     assert created.appointment_id == "123"
-    assert asked == [(None, draft)] * 2
+    assert asked == [(math.inf, draft)] * 2
 
 
 @pytest.mark.parametrize(

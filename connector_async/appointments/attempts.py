@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Final, TypeVar
 
+from connector_async import log
 from connector_async.deadline import Deadline
 from connector_async.exceptions import (
     ConnectorError,
@@ -79,7 +80,7 @@ class Attempts:
         async def attempt(deadline: Deadline | None, record: CallRecord) -> Appointment | None:
             body = changes
             if read_first:
-                body = self._wire_format.unstructure_over(await get(deadline, record), update, self._user)
+                body = self._wire_format.unstructure_over(await _before(get(deadline, record)), update, self._user)
             response = await self._send("PUT", _APPOINTMENT, deadline, record, body=body)
             return self._wire_format.structure_updated(response.body, self._zone)
 
@@ -97,6 +98,7 @@ class Attempts:
                 await self._send("DELETE", _APPOINTMENT, deadline, record, body=body)
             except ConnectorError as error:
                 if isinstance(error, NotFoundError) and may_be_done:
+                    record.request_id = error.request_id
                     return
                 may_be_done = may_be_done or may_have_happened(error)
                 raise
@@ -146,6 +148,15 @@ class Attempts:
         return self._wire_format.structure(response.body, type_, self._zone)
 
 
+async def _before(attempt: Awaitable[T]) -> T:
+    """Await what has to succeed before the operation itself is sent."""
+    try:
+        return await attempt
+    except ConnectorError as error:
+        error.sent = False
+        raise
+
+
 async def _look_for(lost: ConnectorError, look: Look | None, deadline: Deadline | None) -> Appointment:
     """Return what a create whose answer was lost has made.
 
@@ -159,8 +170,13 @@ async def _look_for(lost: ConnectorError, look: Look | None, deadline: Deadline 
             async with asyncio.timeout(remaining):
                 found = await look(remaining)
                 absent = found is None
+            if not isinstance(found, Appointment | None):
+                raise TypeError(f"verify must return an Appointment or None, not {type(found).__name__}")
         except (ConnectorError, TimeoutError):
             pass  # it cannot tell, or not in time
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the create may have happened
+            found = None
+            log.hook_failure("verify", failure)
     if found is not None:
         return found
     raise OutcomeUnknownError(

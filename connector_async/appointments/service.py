@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Mapping
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from connector_async.deadline import Clock, check_seconds
+from connector_async.deadline import check_seconds
 from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
 from connector_async.pagination import AsyncPager
 from connector_async.protocol import check_appointment_id
@@ -73,7 +73,12 @@ class AppointmentService:
         self._deadline = session.deadline if deadline is None else _checked_deadline(deadline)
         self._attempts = Attempts(session, user)
         self._caller = Caller(
-            tenant=session.tenant_id, clock=session.clock, quota=session.retry_quota, throttle=session.penalize
+            tenant=session.tenant_id,
+            clock=session.clock,
+            quota=session.retry_quota,
+            throttle=session.penalize,
+            sleep=session.sleep,
+            is_closed=lambda: session.closed,
         )
 
     def __repr__(self) -> str:
@@ -84,10 +89,13 @@ class AppointmentService:
         """Seconds for each call; `None` or `math.inf`: as long as it takes."""
         return self._deadline
 
-    @property
-    def clock(self) -> Clock:
-        """Time as the session reads it."""
-        return self.session.clock
+    async def sleep(self, seconds: float) -> None:
+        """Wait by the session's clock; for a `verify` of the caller's own.
+
+        Raises:
+            RuntimeError: The session was closed meanwhile.
+        """
+        await self.session.sleep(seconds)
 
     def with_options(self, *, retry: RetryPolicy | None = None, deadline: float | None = None) -> "AppointmentService":
         """Return a service over the same session and for the same user, with a policy or a deadline of its own.
@@ -133,7 +141,8 @@ class AppointmentService:
 
         It is sent again only when it cannot have happened: it never left, or was refused with 429, or with 503 and
         `Retry-After`. When nothing tells whether it happened, `verify` is asked; if it finds the appointment, that is
-        returned, and if not, the create is sent again as the policy says.
+        returned, and if not, the create is sent again as the policy says. When it raises, the outcome stays unknown;
+        what is no `ConnectorError` is logged.
 
         Args:
             new: What to create.
@@ -147,7 +156,8 @@ class AppointmentService:
                 or a status that does not refuse. Those that do are 4xx, 501, 307, 308, and 503 with `Retry-After`.
             DeadlineExceededError: The deadline came first, and nothing was created.
             InvalidRequestError: The server refuses it.
-            DecodingError: It was created, and the answer has no id or is malformed.
+            DecodingError: It was created, and the answer has no id or is malformed. When `sent` is `False`, it was not:
+                the answer to the token's request was.
             ConnectorError: Any other failure, after which nothing was created.
             ValueError: The wire format does not carry a field that is set.
             TypeError: `new` is no `NewAppointment`, or `verify` cannot be called.
@@ -190,7 +200,8 @@ class AppointmentService:
             NotFoundError: There is none with that id.
             DeadlineExceededError: The deadline came first.
             InvalidRequestError: The server refuses the change.
-            DecodingError: It was changed, and the answer is malformed.
+            DecodingError: It was changed, and the answer is malformed. When `sent` is `False`, it was not: another
+                answer that was needed first was.
             ConnectorError: Any other failure; see the tree in `connector_async.exceptions`.
             ValueError: Nothing is given, or a value breaks a rule of `AppointmentUpdate`.
         """
@@ -266,7 +277,8 @@ class AppointmentService:
 
         async def look(remaining: float | None) -> Appointment | None:
             # What is left may be nothing: then the first thing that has to wait ends it.
-            service = self if remaining is None else self.with_options(deadline=max(remaining, _INSTANT))
+            left = math.inf if remaining is None else max(remaining, _INSTANT)
+            service = self.with_options(deadline=left)
             return await verify(service, new)
 
         return look

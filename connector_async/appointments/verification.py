@@ -1,23 +1,23 @@
 """Whether a create whose answer was lost has happened: how to look, without the service that looks."""
 
-from collections.abc import Callable, Coroutine, Iterable
-from datetime import datetime, timedelta
-from typing import Any, Protocol
+from collections.abc import Callable, Container, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Protocol
 
-from connector_async.deadline import Clock, check_seconds
+from connector_async.deadline import check_seconds
 from connector_async.exceptions import DeadlineExceededError
 from connector_async.models import Appointment, NewAppointment
 from connector_async.pagination import AsyncPager
 
-_MOMENT = timedelta(seconds=1)
+_MOMENT: Final = timedelta(seconds=1)
+_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class Previewing(Protocol):
     """What `found_by_preview` needs of an `AppointmentService`."""
 
-    @property
-    def clock(self) -> Clock:
-        """Time as the session reads it."""
+    async def sleep(self, seconds: float) -> None:
+        """Wait by the session's clock."""
         ...
 
     @property
@@ -55,15 +55,17 @@ class found_by_preview:  # noqa: N801 - it is used as a function is
 
     Args:
         grace: Seconds to wait before it looks.
-        known: The ids of appointments that are not the one that is looked for, read anew each time.
+        known: The ids of appointments that are not the one that is looked for; it is asked anew each time.
 
     Raises:
         ValueError: `grace` is negative or not finite.
-        TypeError: `grace` is no number.
+        TypeError: `grace` is no number, or `known` no container.
     """
 
-    def __init__(self, *, grace: float = 2.0, known: Iterable[str] = ()) -> None:
+    def __init__(self, *, grace: float = 2.0, known: Container[str] = ()) -> None:
         self.grace = check_seconds("grace", grace)
+        if not isinstance(known, Container) or isinstance(known, str):
+            raise TypeError(f"known must be a container of ids, not {type(known).__name__}")
         self._known = known
         self._found: set[str] = set()
 
@@ -76,9 +78,11 @@ class found_by_preview:  # noqa: N801 - it is used as a function is
         """
         if service.deadline is not None and service.deadline <= self.grace:
             raise DeadlineExceededError("the grace ends after the deadline", sent=False)
-        await service.clock.sleep(self.grace)
-        async for appointment in service.preview(new.start_time, new.end_time + _MOMENT):
-            taken = appointment.appointment_id in self._found or appointment.appointment_id in set(self._known)
+        await service.sleep(self.grace)
+        # What ends as it begins overlaps no time that ends then.
+        end = new.end_time + min(_MOMENT, _END_OF_TIME - new.end_time)
+        async for appointment in service.preview(new.start_time, end):
+            taken = appointment.appointment_id in self._found or appointment.appointment_id in self._known
             if not taken and _is_equal(appointment, new):
                 self._found.add(appointment.appointment_id)
                 return appointment

@@ -16,7 +16,13 @@ from tenacity.retry import retry_if_exception_type
 
 from connector_async import log
 from connector_async.deadline import Clock, Deadline
-from connector_async.exceptions import ConnectorError, DeadlineExceededError, DecodingError, RateLimitedError
+from connector_async.exceptions import (
+    ConnectorError,
+    DeadlineExceededError,
+    DecodingError,
+    RateLimitedError,
+    ResponseError,
+)
 
 from .outcomes import is_throttled, may_have_happened
 from .policy import RetryDetails, RetryPolicy
@@ -74,6 +80,10 @@ class Caller:
     quota: RetryQuota
     throttle: Callable[[float], Awaitable[None]]
     """Keeps everything of the tenant back for so many seconds."""
+    sleep: Callable[[float], Awaitable[None]]
+    """Waits for so many seconds, or raises when nothing can be called any more."""
+    is_closed: Callable[[], bool]
+    """Tells whether nothing can be called any more."""
 
     async def call(self, operation: Operation, attempt: Attempt[T], policy: RetryPolicy, seconds: float | None) -> T:
         """Make the call: attempts, until one succeeds or the policy ends them.
@@ -100,9 +110,7 @@ class Caller:
             last_call.set(record)
             self.quota.refund(REFUND_WITHOUT_RETRY)
             return result
-        call = _FailedCall(self, operation, attempt, policy, deadline, record, started_at, [failed])
-        del failed  # a frame that holds its own error keeps both alive
-        return await call.go_on()
+        return await _FailedCall(self, operation, attempt, policy, deadline, record, started_at, [failed]).go_on()
 
 
 @attrs.define
@@ -122,13 +130,15 @@ class _FailedCall(Generic[T]):
     """An attempt before the last may have done it."""
     _spent: int = 0
     """What the last retry took from the quota."""
+    _latest: ConnectorError | None = None
+    """The error of the attempt before this one."""
     _reason: str = ""
     """Why there is no further attempt although the policy allows one."""
 
     async def go_on(self) -> T:
         """Let tenacity decide and wait, and return the result of the attempt that succeeds."""
         retrying = AsyncRetrying(
-            sleep=self._caller.clock.sleep,
+            sleep=self._sleep,
             stop=self._is_over,
             wait=self._wait_strategy(),
             retry=self._retry_strategy(),
@@ -141,13 +151,29 @@ class _FailedCall(Generic[T]):
         except ConnectorError as error:
             error.attempts = self._record.attempts
             error.elapsed = self._end()
-            error.sent = error.sent or self._sent
-            if isinstance(error, DecodingError):
-                error.request_id = error.request_id or self._record.request_id
+            self._complete(error)
             raise
         self._end()
         self._caller.quota.refund(self._spent)
         return result
+
+    def _complete(self, error: ConnectorError) -> None:
+        """Tell in the error what the attempts before, and the exchange, have to say."""
+        error.sent = error.sent or self._sent
+        if isinstance(error, DecodingError):
+            error.request_id = error.request_id or self._record.request_id
+        elif isinstance(error, ResponseError):
+            self._record.request_id = error.request_id
+        if isinstance(error, DeadlineExceededError) and error.__cause__ is None:
+            error.status = getattr(self._latest, "status", None)
+            error.__cause__ = self._latest
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            await self._caller.sleep(seconds)
+        except BaseException:
+            self._caller.quota.refund(self._spent)  # the retry is not made
+            raise
 
     def _end(self) -> float:
         self._record.elapsed = self._caller.clock.monotonic() - self._started_at
@@ -189,7 +215,9 @@ class _FailedCall(Generic[T]):
     def _is_over(self, state: RetryCallState) -> bool:
         policy = self._policy
         attempts = stop_never if policy.attempts is None else stop_after_attempt(policy.attempts)
-        if (policy.stop or attempts)(state) or stop_above_retry_after(policy.retry_after_max)(state):
+        if self._caller.is_closed() or (policy.stop or attempts)(state):
+            return True
+        if stop_above_retry_after(policy.retry_after_max)(state):
             return True
         if self._deadline is not None and stop_before_deadline(self._deadline)(state):
             self._reason = "deadline"
@@ -202,7 +230,7 @@ class _FailedCall(Generic[T]):
         return False
 
     async def _announce(self, state: RetryCallState) -> None:
-        error = _error(state)
+        error = self._latest = _error(state)
         self._sent = self._sent or may_have_happened(error)
         details = RetryDetails(
             operation=self._operation.name,

@@ -1,5 +1,6 @@
 """`RetryPolicy`: how often, how long and after what to try again, in stamina's words. It makes no calls."""
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, Self
@@ -60,6 +61,12 @@ def _check_callable(_: object, field: "attrs.Attribute[Any]", value: object) -> 
         raise TypeError(f"{field.name} must be callable or None, not {type(value).__name__}")
 
 
+def _check_plain_callable(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    _check_callable(_, field, value)
+    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(getattr(value, "__call__", None)):  # noqa: B004
+        raise TypeError(f"{field.name} must be a plain function, not a coroutine function")
+
+
 def _wait(default: float) -> Any:
     return attrs.field(default=default, validator=_check_wait)
 
@@ -92,14 +99,14 @@ class RetryPolicy:
     unavailable_means_refused: bool = attrs.field(default=True, validator=_check_flag)
     """A create that is answered with 503 and `Retry-After` was not done, and is tried again. `False`: its outcome is
     unknown, as it is after a 503 without."""
-    stop: StopBaseT | None = attrs.field(default=None, validator=_check_callable)
+    stop: StopBaseT | None = attrs.field(default=None, validator=_check_plain_callable)
     """A strategy of tenacity in place of `attempts`."""
-    wait: WaitBaseT | None = attrs.field(default=None, validator=_check_callable)
+    wait: WaitBaseT | None = attrs.field(default=None, validator=_check_plain_callable)
     """A strategy of tenacity in place of the drawn waits and of `Retry-After`."""
     retry: RetryBaseT | AsyncRetryBaseT | None = attrs.field(default=None, validator=_check_callable)
     """A strategy of tenacity in place of the transient failures: transport errors, 408, 429, 500, 502, 503, 504. It is
     asked about errors of this package only, and about a create only when that cannot have happened."""
-    on_retry: Callable[[RetryDetails], object] | None = attrs.field(default=None, validator=_check_callable)
+    on_retry: Callable[[RetryDetails], object] | None = attrs.field(default=None, validator=_check_plain_callable)
     """Called before each wait. What it raises is logged, and changes nothing."""
 
     @classmethod

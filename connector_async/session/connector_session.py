@@ -19,6 +19,7 @@ from connector_async.wire import WireFormat
 
 from .environment import from_environment
 from .exchange import Exchange
+from .naps import Naps
 from .shared import Shared, base_url_as_sent
 from .tenant import success
 from .transport import Transport, TransportOptions
@@ -29,8 +30,9 @@ _DOCUMENTED_LIMIT: Final = RateLimit()
 class ConnectorSession:
     """Sends requests for one tenant, and through `for_tenant` for others over the same connections.
 
-    It may be built outside of an event loop, and used from several, one after another. Close it with `aclose` or as an
-    asynchronous context manager; what it opened in a loop is closed at the latest when that loop shuts down.
+    It may be built outside of an event loop, and used from several, one after another or at once in threads. Close it
+    with `aclose` or as an asynchronous context manager; what it opened in a loop is closed at the latest when that loop
+    shuts down.
 
     Args:
         base_url: Where the API is; it may have a path. `https`, unless the host is the loopback.
@@ -109,6 +111,7 @@ class ConnectorSession:
             assume_zone=assume_zone,
             clock=clock,
             transport=Transport(options, session),
+            naps=Naps(clock),
             deadline=deadline,
             rate_limit=rate_limit,
             rate_limit_store=rate_limit_store or MemoryRateLimitStore(clock),
@@ -184,10 +187,27 @@ class ConnectorSession:
         """What the retries of this tenant may cost, over all the sessions that share its connections."""
         return self._tenant.quota
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, or the one that it came from by `for_tenant`."""
+        return self._shared.naps.closed
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait by the session's clock.
+
+        Raises:
+            RuntimeError: The session was closed meanwhile.
+        """
+        await self._shared.naps.sleep(seconds)
+
     async def penalize(self, seconds: float) -> None:
         """Send nothing for this tenant for so many seconds, a day at most, because its server throttles.
 
         An answer of 429 or 503 with `Retry-After` does so by itself.
+
+        Raises:
+            ValueError: `seconds` is negative, or no number.
+            TypeError: `seconds` is neither an int nor a float.
         """
         await self._tenant.limiter.penalize(seconds)
 
@@ -249,7 +269,7 @@ class ConnectorSession:
         return success(method, url, response, self._shared.clock)
 
     async def aclose(self) -> None:
-        """Close the connections, and end the fetches of tokens. A session made by `for_tenant` closes nothing."""
+        """Close the connections, end the fetches of tokens, and wake those who wait; not if made by `for_tenant`."""
         if self._owns_shared:
             await self._shared.aclose()
 

@@ -52,7 +52,8 @@ class Exchange:
         # The token first: those who had their turns already, and then waited for one, would all be sent at once.
         token = self._cached_token(tenant.tenant_id, tenant) or await self._token(deadline)
         if await tenant.limiter.acquire(deadline):
-            token = self._cached_token(tenant.tenant_id, tenant) or token  # it may have been renewed meanwhile
+            # The turn may have been long in coming, and the token renewed or refused meanwhile.
+            token = self._cached_token(tenant.tenant_id, tenant) or await self._token(deadline)
         send = tenant.transport.send
         response = await send(method, url, self._headers_with(token, body, correlation), body, deadline)
         if response.status == 401:

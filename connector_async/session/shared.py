@@ -10,6 +10,7 @@ from connector_async.protocol import check_base_url, quote_path
 from connector_async.ratelimit import Limiter, RateLimit, RateLimitStore
 from connector_async.wire import WireFormat
 
+from .naps import Naps
 from .tenant import Tenant
 from .transport import Transport
 
@@ -28,13 +29,15 @@ class Shared:
     """Seconds for each call; `None`: as long as it takes."""
     rate_limit: RateLimit
     rate_limit_store: RateLimitStore
+    naps: Naps
     _tenants: dict[str, Tenant] = attrs.field(init=False, factory=dict)
 
     def tenant(self, tenant_id: str) -> Tenant:
         """Return the tenant of that id, the same one each time."""
         tenant = self._tenants.get(tenant_id)
         if tenant is None:
-            limiter = Limiter(self.base_url + quote_path(tenant_id), self.rate_limit, self.rate_limit_store, self.clock)
+            key = self.base_url + quote_path(tenant_id)
+            limiter = Limiter(key, self.rate_limit, self.rate_limit_store, self.naps.sleep)
             tenant = Tenant(tenant_id, self.base_url, self.user_agent, limiter, self.transport, self.clock)
             # Another thread may have been faster.
             tenant = self._tenants.setdefault(tenant_id, tenant)
@@ -42,8 +45,9 @@ class Shared:
 
     async def aclose(self) -> None:
         """End the fetches of tokens, and close the connections."""
+        self.naps.close()
         try:
-            for tenant in self._tenants.values():
+            for tenant in list(self._tenants.values()):
                 await tenant.aclose()
         finally:
             await self.transport.aclose()

@@ -66,7 +66,8 @@ class Tenant:
         url = self.url(TOKEN_PATH)
         headers = self.headers()
         headers["Content-Type"] = "application/json"
-        await self.limiter.acquire(None)
+        # Ahead of those who wait for their turns: without a token they could do nothing with them.
+        await self.limiter.acquire(None, ahead=True)
         response = await self.transport.send("POST", url, headers, body)
         if response.status in THROTTLED:
             await self.heed(response)
@@ -86,13 +87,16 @@ class Tenant:
         return task
 
     async def aclose(self) -> None:
-        """End the fetches of tokens in this event loop."""
-        loop = asyncio.get_running_loop()
-        fetches = [task for task in self._fetches if task.get_loop() is loop]
-        for task in fetches:
-            task.cancel()
-        if fetches:
-            await asyncio.wait(fetches)
+        """End the fetches of tokens; those of this event loop have ended then."""
+        here = []
+        for task in list(self._fetches):
+            if task.get_loop() is asyncio.get_running_loop():
+                task.cancel()
+                here.append(task)
+            elif task.get_loop().is_running():
+                task.get_loop().call_soon_threadsafe(task.cancel)
+        if here:
+            await asyncio.wait(here)
 
 
 def success(method: str, url: URL, response: Response, clock: Clock, *, token: bool = False) -> Response:

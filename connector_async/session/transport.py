@@ -79,7 +79,7 @@ class TransportOptions:
 
 
 class Transport:
-    """Sends. It may be built outside of an event loop, and used from several, one after another.
+    """Sends. It may be built outside of an event loop, and used from several, also at once in threads.
 
     In each loop it opens a session of its own when it first sends, which is closed when that loop shuts down. A
     borrowed session is never closed, and serves in one loop only.
@@ -158,9 +158,13 @@ class Transport:
         self._leave_to_parent()
         self._closed = True
         self._current = None
+        here = asyncio.get_running_loop()
         while self._opened:
-            _, holder = self._opened.popitem()
-            await holder.aclose()
+            loop, holder = self._opened.popitem()
+            if loop is here:
+                await holder.aclose()
+            elif loop.is_running():  # in another thread
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_finish(holder), loop))
 
     async def _session(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
@@ -235,6 +239,10 @@ class Transport:
         if size > limit:
             return Response(status=response.status, headers=response.headers, body=b"", oversized=True)
         return Response(status=response.status, headers=response.headers, body=body)
+
+
+async def _finish(holder: AsyncGenerator[aiohttp.ClientSession]) -> None:
+    await holder.aclose()
 
 
 class _DroppedError(aiohttp.ClientError):

@@ -1,0 +1,40 @@
+"""Waits that end when the session is closed. It knows nothing of what is waited for."""
+
+import asyncio
+
+from connector_async.deadline import Clock
+
+
+class Naps:
+    """Sleeps on a clock; closing wakes every sleeper, in whatever event loop."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._under_way: set[asyncio.Task[None]] = set()
+        self.closed = False
+        """No more is slept."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait.
+
+        Raises:
+            RuntimeError: The session is closed, or was meanwhile.
+        """
+        if self.closed:
+            raise RuntimeError("the session is closed")
+        nap = asyncio.create_task(self._clock.sleep(seconds), name="connector_async wait")
+        self._under_way.add(nap)
+        try:
+            await asyncio.wait([nap])
+        finally:
+            self._under_way.discard(nap)
+            nap.cancel()
+        if nap.cancelled():
+            raise RuntimeError("the session was closed while a call waited")
+        nap.result()
+
+    def close(self) -> None:
+        """Wake all who sleep."""
+        self.closed = True
+        for nap in list(self._under_way):
+            nap.get_loop().call_soon_threadsafe(nap.cancel)
