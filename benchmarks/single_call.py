@@ -39,7 +39,7 @@ class _ImpatientClock(Clock):
 
 
 class _NoLimiter:
-    async def acquire(self, _: object) -> bool:
+    async def acquire(self, _: object, **__: object) -> bool:
         return False
 
 
