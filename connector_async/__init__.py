@@ -5,6 +5,7 @@ What `__all__` lists here, and the modules that the documentation names, are wha
 
 from .appointments import AppointmentService, Verify, found_by_preview
 from .auth import CachingTokenProvider, ClientCredentials, Secret, StaticToken, Token, TokenProvider, TokenSend
+from .bulk import Bulk, BulkReport, Outcome, ProgressListener, Status, bulk, read_inputs
 from .deadline import Clock
 from .exceptions import (
     AuthenticationError,
@@ -39,6 +40,8 @@ __all__ = [
     "AppointmentUpdate",
     "AsyncPager",
     "AuthenticationError",
+    "Bulk",
+    "BulkReport",
     "CachingTokenProvider",
     "CallRecord",
     "ClientCredentials",
@@ -55,8 +58,10 @@ __all__ = [
     "MemoryRateLimitStore",
     "NewAppointment",
     "NotFoundError",
+    "Outcome",
     "OutcomeUnknownError",
     "Page",
+    "ProgressListener",
     "RateLimit",
     "RateLimitStore",
     "RateLimitedError",
@@ -69,6 +74,7 @@ __all__ = [
     "Secret",
     "ServerError",
     "StaticToken",
+    "Status",
     "Token",
     "TokenProvider",
     "TokenSend",
@@ -78,9 +84,11 @@ __all__ = [
     "Verify",
     "WireFormat",
     "__version__",
+    "bulk",
     "correlation_id",
     "found_by_preview",
     "last_call",
+    "read_inputs",
 ]
 
 __version__ = VERSION

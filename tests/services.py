@@ -1,7 +1,9 @@
 """Services over a server of the tests, and what that server answers."""
 
 import asyncio
+import re
 import weakref
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -53,3 +55,9 @@ async def call(service: AppointmentService, operation: str, draft: NewAppointmen
     if operation == "update":
         return await service.update("123", title="Other", **options)
     return await getattr(service, operation)("123", **options)
+
+
+def resident_megabytes() -> float:
+    found = re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1_000

@@ -156,7 +156,18 @@ print("done")
 async def test_c3_each_child_of_a_fork_has_connections_of_its_own(moment: str, connections: int) -> None:
     async with HostileServer(FOUND) as server:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-W", "default", "-c", FORKS, server.base_url, moment),
+            # A thread of the resolver is there, which Python 3.12 warns of.
+            *(
+                sys.executable,
+                "-W",
+                "default",
+                "-W",
+                "ignore::DeprecationWarning",
+                "-c",
+                FORKS,
+                server.base_url,
+                moment,
+            ),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

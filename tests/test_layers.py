@@ -21,6 +21,7 @@ LEVELS = {
     "protocol": 1,
     "ratelimit": 2,
     "retry": 2,
+    "bulk": 3,
     "pagination": 2,
     "auth": 2,
     "session": 3,

@@ -18,7 +18,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("program", "output"), list(zip(blocks("python"), blocks("text"), strict=True)), ids=["first", "retry"]
+    ("program", "output"), list(zip(blocks("python"), blocks("text"), strict=True)), ids=["first", "retry", "bulk"]
 )
 def test_a_program_prints_what_the_readme_shows(program: str, output: str) -> None:
     done = subprocess.run(

@@ -3,11 +3,9 @@
 import asyncio
 import gc
 import random
-import re
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -38,6 +36,7 @@ from connector_async.sandbox import (
     TruncatedAnswer,
     WrongLength,
 )
+from tests.services import resident_megabytes
 
 CALLS = 20_000
 TASKS = 50
@@ -172,12 +171,6 @@ def connections_in_use(session: ConnectorSession) -> int:
     assert current is not None
     assert current[1].connector is not None
     return len(current[1].connector._acquired)
-
-
-def resident_megabytes() -> float:
-    found = re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) / 1_000
 
 
 def left_behind() -> Counter[str]:

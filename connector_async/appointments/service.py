@@ -9,14 +9,15 @@ from collections.abc import Awaitable, Mapping
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from connector_async.deadline import check_seconds
 from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
 from connector_async.pagination import AsyncPager
 from connector_async.protocol import check_appointment_id
 from connector_async.retry import Attempt, Caller, Operation, RetryPolicy
 from connector_async.session import ConnectorSession
 
+from .arguments import check_aware, checked_deadline, checked_policy
 from .attempts import Attempts, Look
+from .many import ManyAppointments
 from .verification import Verify
 
 T = TypeVar("T")
@@ -31,7 +32,7 @@ _DEFAULT_POLICY: Final = RetryPolicy()
 _INSTANT: Final = 1e-9
 
 
-class AppointmentService:
+class AppointmentService(ManyAppointments):
     """The appointments of a session's tenant.
 
     Each coroutine raises an error of the `ConnectorError` tree for whatever the network or the server does, with the
@@ -68,9 +69,9 @@ class AppointmentService:
         """What sends the requests."""
         self.user = user
         """Whose appointments are meant; `None` where the wire format carries no user."""
-        self.retry = _DEFAULT_POLICY if retry is None else _checked_policy(retry)
+        self.retry = _DEFAULT_POLICY if retry is None else checked_policy(retry)
         """When a call is tried again."""
-        self._deadline = session.deadline if deadline is None else _checked_deadline(deadline)
+        self._deadline = session.deadline if deadline is None else checked_deadline(deadline)
         self._attempts = Attempts(session, user)
         self._caller = Caller(
             tenant=session.tenant_id,
@@ -166,7 +167,7 @@ class AppointmentService:
             raise TypeError(f"new must be a NewAppointment, not {type(new).__name__}")
         if verify is not None and not callable(verify):
             raise TypeError(f"verify must be callable or None, not {type(verify).__name__}")
-        policy = self.retry if retry is None else _checked_policy(retry)
+        policy = self.retry if retry is None else checked_policy(retry)
         attempt = self._attempts.create(
             new, self._look(verify, new), unavailable_means_refused=policy.unavailable_means_refused
         )
@@ -215,7 +216,7 @@ class AppointmentService:
             time_zone=time_zone,
             **({} if extra is None else {"extra": extra}),
         )
-        return await self._call(_UPDATE, self._attempts.update(update, read_first=read_first), retry, deadline)
+        return await self._apply(update, read_first=read_first, retry=retry, deadline=deadline)
 
     async def delete(
         self, appointment_id: str, *, retry: RetryPolicy | None = None, deadline: float | None = None
@@ -256,19 +257,26 @@ class AppointmentService:
             ValueError: A date-time is naive, `end` is before `start`, or the wire format needs the one that is `None`.
             TypeError: One is no date-time.
         """
-        _check_aware("start", start)
-        _check_aware("end", end)
+        check_aware("start", start)
+        check_aware("end", end)
         if start is not None and end is not None and end < start:
             raise ValueError("end must not be before start")
         service = self.with_options(retry=retry, deadline=deadline)
         attempt = self._attempts.preview(start, end)
         return AsyncPager(functools.partial(service._call, _PREVIEW_PAGE, attempt, None, None))  # noqa: SLF001 - its own kind
 
+    async def _apply(
+        self, update: AppointmentUpdate, *, read_first: bool, retry: RetryPolicy | None, deadline: float | None
+    ) -> Appointment | None:
+        if not isinstance(update, AppointmentUpdate):
+            raise TypeError(f"update must be an AppointmentUpdate, not {type(update).__name__}")
+        return await self._call(_UPDATE, self._attempts.update(update, read_first=read_first), retry, deadline)
+
     def _call(
         self, operation: Operation, attempt: Attempt[T], retry: RetryPolicy | None, seconds: float | None
     ) -> Awaitable[T]:
-        policy = self.retry if retry is None else _checked_policy(retry)
-        seconds = self._deadline if seconds is None else _checked_deadline(seconds)
+        policy = self.retry if retry is None else checked_policy(retry)
+        seconds = self._deadline if seconds is None else checked_deadline(seconds)
         return self._caller.call(operation, attempt, policy, None if seconds == math.inf else seconds)
 
     def _look(self, verify: Verify | None, new: NewAppointment) -> Look | None:
@@ -282,22 +290,3 @@ class AppointmentService:
             return await verify(service, new)
 
         return look
-
-
-def _check_aware(name: str, value: datetime | None) -> None:
-    if value is None:
-        return
-    if not isinstance(value, datetime):
-        raise TypeError(f"{name} must be a datetime, not {type(value).__name__}")
-    if value.utcoffset() is None:
-        raise ValueError(f"{name} must be aware: it has no time zone")
-
-
-def _checked_policy(retry: RetryPolicy) -> RetryPolicy:
-    if not isinstance(retry, RetryPolicy):
-        raise TypeError(f"retry must be a RetryPolicy or None, not {type(retry).__name__}")
-    return retry
-
-
-def _checked_deadline(seconds: float) -> float:
-    return check_seconds("deadline", seconds, above_zero=True, finite=False)

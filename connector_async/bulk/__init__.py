@@ -1,0 +1,11 @@
+"""Many calls, a bounded number at a time: one outcome for each input, whatever becomes of its call.
+
+It knows neither requests nor appointments; the function that makes a call is handed in.
+"""
+
+from .outcome import Outcome, Status
+from .progress import ProgressListener
+from .report import BulkReport, read_inputs
+from .run import Bulk, bulk
+
+__all__ = ["Bulk", "BulkReport", "Outcome", "ProgressListener", "Status", "bulk", "read_inputs"]

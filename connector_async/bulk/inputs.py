@@ -1,0 +1,65 @@
+"""Inputs one by one, from an iterable or an async iterable, for several takers at a time."""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from typing import Final, Generic, TypeVar
+
+InputT = TypeVar("InputT")
+
+
+class _End:
+    """Stands for the input that there is not."""
+
+
+_NONE: Final = _End()
+
+
+class Inputs(Generic[InputT]):
+    """Hands out each input once, with its number.
+
+    Raises:
+        TypeError: It is neither kind of iterable, or a text.
+    """
+
+    def __init__(self, inputs: Iterable[InputT] | AsyncIterable[InputT]) -> None:
+        self._iterator: Iterator[InputT] | AsyncIterator[InputT]
+        if isinstance(inputs, AsyncIterable):
+            self._iterator = aiter(inputs)
+        elif isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes):
+            self._iterator = iter(inputs)
+        else:
+            raise TypeError(f"inputs must be an iterable or an async iterable, not {type(inputs).__name__}")
+        self._turn = asyncio.Lock()
+        self._taken = 0
+        self._at_end = False
+        self.error: Exception | None = None
+        """What the iterable raised, which ended it."""
+
+    async def take(self) -> tuple[int, InputT] | None:
+        """Return the number of the next one, from 0, and the input itself; `None` when there is none any more."""
+        if self._at_end:
+            return None
+        try:
+            value = await self._next()
+        except StopAsyncIteration:
+            self._at_end = True
+            return None
+        except Exception as error:  # noqa: BLE001 - raised when every outcome has been taken
+            self._at_end = True
+            self.error = error
+            return None
+        number = self._taken
+        self._taken += 1
+        return number, value
+
+    async def _next(self) -> InputT:
+        iterator = self._iterator
+        if not isinstance(iterator, AsyncIterator):
+            value = next(iterator, _NONE)
+            if isinstance(value, _End):
+                raise StopAsyncIteration  # a coroutine cannot raise the other one
+            return value
+        async with self._turn:  # an async generator cannot be asked by two
+            if self._at_end:
+                raise StopAsyncIteration
+            return await anext(iterator)

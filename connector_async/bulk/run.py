@@ -1,0 +1,184 @@
+"""`bulk`: N workers over one iterator, never a task for each item, and one outcome for each input."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from typing import Generic, TypeVar
+
+from connector_async.exceptions import AuthenticationError, ConnectorError, OutcomeUnknownError
+from connector_async.retry import last_call
+
+from .inputs import Inputs
+from .outcome import Outcome, Status
+
+InputT = TypeVar("InputT")
+ResultT = TypeVar("ResultT")
+
+EndsOn = type[Exception] | tuple[type[Exception], ...]
+
+
+def bulk(
+    function: Callable[[InputT], Awaitable[ResultT]],
+    inputs: Iterable[InputT] | AsyncIterable[InputT],
+    *,
+    concurrency: int,
+    ordered: bool = False,
+    max_errors: int | None = None,
+    ends_on: EndsOn = AuthenticationError,
+) -> "Bulk[InputT, ResultT]":
+    """Call `function` for each of `inputs`, and tell what became of each.
+
+    Whatever a call raises becomes the outcome of its input, a mistake in `function` included. No more inputs are taken
+    than the calls that are under way and the outcomes that wait need, twice `concurrency` together: so memory is flat,
+    and whoever takes the outcomes slowly slows the calls.
+
+    Args:
+        function: Makes one call.
+        inputs: What to call it with; taken one by one.
+        concurrency: How many calls are under way at a time, at most.
+        ordered: Outcomes come in the order of their inputs, rather than as they come about.
+        max_errors: After so many failed or unknown outcomes no call is begun any more. `None`: however many.
+        ends_on: After a call that raises one of these no call is begun any more.
+
+    Raises:
+        ValueError: `concurrency` or `max_errors` is not above zero.
+        TypeError: An argument is of another type; `inputs` is a text.
+    """
+    if not callable(function):
+        raise TypeError(f"function must be callable, not {type(function).__name__}")
+    _check_count("concurrency", concurrency)
+    if max_errors is not None:
+        _check_count("max_errors", max_errors)
+    return Bulk(
+        function, Inputs(inputs), concurrency=concurrency, ordered=ordered, max_errors=max_errors, ends_on=ends_on
+    )
+
+
+class Bulk(Generic[InputT, ResultT]):
+    """The outcomes of many calls, for `async for`; the calls begin when the first outcome is asked for.
+
+    When the loop is left before its end, by `break`, an error or a cancellation, the calls that are under way are
+    cancelled, and no further one is begun. What is left can then be had by another `async for`: the outcomes that
+    were not taken, `UNKNOWN` for each call that was cut off, and `NOT_STARTED` for the rest of the inputs.
+
+    What the iterable of the inputs raises is raised when every outcome has been taken.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[InputT], Awaitable[ResultT]],
+        inputs: Inputs[InputT],
+        *,
+        concurrency: int,
+        ordered: bool,
+        max_errors: int | None,
+        ends_on: EndsOn,
+    ) -> None:
+        self._function = function
+        self._inputs = inputs
+        self._concurrency = concurrency
+        self._ordered = ordered
+        self._max_errors = max_errors
+        self._ends_on = ends_on
+        self._finished: dict[int, Outcome[InputT, ResultT]] = {}
+        """By index, in the order in which they came about."""
+        self._next = 0
+        self._errors = 0
+        self._workers: set[asyncio.Task[None]] = set()
+        self._begun = False
+        self._ending = False
+        self._news = asyncio.Event()
+        # Of calls that are under way, and outcomes that were not taken.
+        self._room = asyncio.Semaphore(2 * concurrency)
+
+    def __aiter__(self) -> AsyncIterator[Outcome[InputT, ResultT]]:
+        return self._outcomes()
+
+    async def _outcomes(self) -> AsyncGenerator[Outcome[InputT, ResultT]]:
+        if self._workers:
+            raise RuntimeError("the outcomes are being taken already")
+        if not self._begun:
+            self._begun = True
+            for _ in range(self._concurrency):
+                worker = asyncio.create_task(self._work(), name="connector_async bulk")
+                self._workers.add(worker)
+                worker.add_done_callback(self._leave)
+        try:
+            while (outcome := await self._wait_for_next()) is not None:
+                yield outcome
+        finally:
+            await self._end()
+        while (numbered := await self._inputs.take()) is not None:
+            yield Outcome(index=numbered[0], input=numbered[1], status=Status.NOT_STARTED)
+        if self._inputs.error is not None:
+            raise self._inputs.error
+
+    async def _wait_for_next(self) -> Outcome[InputT, ResultT] | None:
+        """Return the next outcome; `None` when there is none and nobody works any more."""
+        while True:
+            index = self._next if self._ordered else next(iter(self._finished), self._next)
+            outcome = self._finished.pop(index, None)
+            if outcome is not None:
+                self._next = index + 1
+                self._room.release()
+                return outcome
+            if not self._workers:
+                return None
+            self._news.clear()
+            await self._news.wait()
+
+    async def _work(self) -> None:
+        while not self._ending:
+            await self._room.acquire()
+            numbered = None if self._ending else await self._inputs.take()
+            if numbered is None:
+                return
+            await self._call(*numbered)
+
+    async def _call(self, index: int, value: InputT) -> None:
+        last_call.set(None)
+        outcome: Outcome[InputT, ResultT] = Outcome(index=index, input=value, status=Status.UNKNOWN)
+        try:
+            result = await self._function(value)
+        except Exception as error:  # noqa: BLE001 - it is the outcome
+            outcome = self._failure(index, value, error)
+        except asyncio.CancelledError:
+            worker = asyncio.current_task()
+            if worker is None or worker.cancelling():
+                raise
+            # Nobody cancelled this worker: what the function awaits was.
+        else:
+            record = last_call.get()
+            attempts, elapsed = (None, None) if record is None else (record.attempts, record.elapsed)
+            outcome = Outcome(
+                index=index, input=value, status=Status.DONE, result=result, attempts=attempts, elapsed=elapsed
+            )
+        finally:  # also when it is cut off
+            self._finished[index] = outcome
+            self._news.set()
+
+    def _failure(self, index: int, value: InputT, error: Exception) -> Outcome[InputT, ResultT]:
+        self._errors += 1
+        if isinstance(error, self._ends_on) or self._errors == self._max_errors:
+            self._ending = True
+        attempts, elapsed = (error.attempts, error.elapsed) if isinstance(error, ConnectorError) else (None, None)
+        status = Status.UNKNOWN if isinstance(error, OutcomeUnknownError) else Status.FAILED
+        return Outcome(index=index, input=value, status=status, error=error, attempts=attempts, elapsed=elapsed)
+
+    def _leave(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        self._news.set()
+
+    async def _end(self) -> None:
+        self._ending = True
+        workers = list(self._workers)
+        for worker in workers:
+            worker.cancel()
+        if workers:
+            await asyncio.wait(workers)
+
+
+def _check_count(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name} must be 1 or more")

@@ -1,0 +1,461 @@
+"""One outcome for each input, whatever becomes of its call: bounded, in flat memory, and accounted for at every end."""
+
+import asyncio
+import gc
+import itertools
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector_async import (
+    Appointment,
+    AppointmentService,
+    AppointmentUpdate,
+    AuthenticationError,
+    BulkReport,
+    ConnectorSession,
+    ForbiddenError,
+    NewAppointment,
+    NotFoundError,
+    Outcome,
+    OutcomeUnknownError,
+    ServerError,
+    Status,
+    TransportError,
+    bulk,
+    read_inputs,
+)
+from connector_async.sandbox import DropAfter, Sandbox, StatusFault
+from tests.hostile import HostileServer, http
+from tests.services import open_service, resident_megabytes
+
+
+async def double(number: int) -> int:
+    await asyncio.sleep(0)
+    return 2 * number
+
+
+async def numbers(count: int) -> AsyncIterator[int]:
+    for number in range(count):
+        await asyncio.sleep(0)
+        yield number
+
+
+class Gauge:
+    """Counts the calls that are under way."""
+
+    def __init__(self, *failures: tuple[int, Exception]) -> None:
+        self.failures = dict(failures)
+        self.under_way = self.most = self.begun = 0
+
+    async def __call__(self, number: int) -> int:
+        self.begun += 1
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            await asyncio.sleep(0.001)
+        finally:
+            self.under_way -= 1
+        if number in self.failures:
+            raise self.failures[number]
+        return 2 * number
+
+
+SEVEN: list[tuple[int, Exception]] = [
+    (3, ServerError("down", status=500, attempts=3, elapsed=1.5)),
+    (14, NotFoundError("gone", status=404)),
+    (15, TransportError("dropped")),
+    (92, ForbiddenError("no", status=403)),
+    (65, OutcomeUnknownError("who knows")),
+    (35, ValueError("a mistake")),
+    (89, KeyError("another")),
+]
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("inputs", [range, numbers], ids=["iterable", "async iterable"])
+async def test_b1_a_hundred_inputs_of_which_seven_fail_are_a_hundred_outcomes(inputs: Any, *, ordered: bool) -> None:
+    gauge = Gauge(*SEVEN)
+    outcomes = [outcome async for outcome in bulk(gauge, inputs(100), concurrency=8, ordered=ordered)]
+    assert gauge.most == 8
+    assert sorted(outcome.index for outcome in outcomes) == list(range(100))
+    if ordered:
+        assert [outcome.index for outcome in outcomes] == list(range(100))
+    statuses = Counter(outcome.status for outcome in outcomes)
+    assert statuses == {Status.DONE: 93, Status.FAILED: 6, Status.UNKNOWN: 1}
+    failed = dict(SEVEN)
+    for outcome in outcomes:
+        assert outcome.input == outcome.index
+        assert outcome.error is failed.get(outcome.index)
+        assert outcome.result == (None if outcome.index in failed else 2 * outcome.index)
+    by_index = {outcome.index: outcome for outcome in outcomes}
+    assert (by_index[3].attempts, by_index[3].elapsed) == (3, 1.5)
+    assert (by_index[65].status, by_index[35].attempts) == (Status.UNKNOWN, None)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_b2_after_rejected_credentials_the_rest_is_not_started(*, ordered: bool) -> None:
+    gauge = Gauge((40, AuthenticationError("refused", status=401)))
+    outcomes = [outcome async for outcome in bulk(gauge, numbers(100), concurrency=4, ordered=ordered)]
+    assert len(outcomes) == 100
+    statuses = Counter(outcome.status for outcome in outcomes)
+    assert statuses[Status.FAILED] == 1
+    assert statuses[Status.DONE] + 1 == gauge.begun <= 48
+    assert statuses[Status.NOT_STARTED] == 100 - gauge.begun
+
+
+async def test_what_ends_a_bulk_is_the_callers_to_say() -> None:
+    for ends_on, begun in ((NotFoundError, 3), ((KeyError, NotFoundError), 3), ((), 10)):
+        gauge = Gauge((2, NotFoundError("gone")), (5, AuthenticationError("refused")))
+        outcomes = [outcome async for outcome in bulk(gauge, range(10), concurrency=1, ends_on=ends_on)]
+        assert len(outcomes) == 10
+        assert gauge.begun == begun
+
+
+async def test_after_too_many_errors_the_rest_is_not_started() -> None:
+    gauge = Gauge(*((number, ServerError("down")) for number in range(0, 100, 2)))
+    outcomes = [outcome async for outcome in bulk(gauge, range(100), concurrency=1, max_errors=5)]
+    assert Counter(outcome.status for outcome in outcomes) == {
+        Status.FAILED: 5,
+        Status.DONE: 4,
+        Status.NOT_STARTED: 91,
+    }
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_b2_what_a_cancellation_leaves_can_be_had(*, ordered: bool) -> None:
+    reached = asyncio.Event()
+
+    async def stuck_from_10(number: int) -> int:
+        if number >= 10:
+            reached.set()
+            await asyncio.Event().wait()
+        return number
+
+    run = bulk(stuck_from_10, range(100), concurrency=4, ordered=ordered)
+    report: BulkReport[int, int] = BulkReport()
+    task = asyncio.create_task(report.collect(run))
+    await reached.wait()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert report.counts == {Status.DONE: 10}
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    await report.collect(run)
+    assert report.counts == {Status.DONE: 10, Status.UNKNOWN: 4, Status.NOT_STARTED: 86}
+    assert sorted(report.inputs(Status.UNKNOWN)) == [10, 11, 12, 13]
+    assert report.inputs() == list(range(14, 100))
+    assert [outcome async for outcome in run] == []
+
+
+@pytest.mark.parametrize("how", ["break", "error", "aclose"])
+async def test_a_loop_that_is_left_leaves_no_task_and_the_rest_can_be_had(how: str) -> None:
+    gauge = Gauge()
+    run = bulk(gauge, numbers(50), concurrency=4)
+    taken: list[Outcome[int, int]] = []
+    try:
+        walk = aiter(run)
+        async for outcome in walk:
+            taken.append(outcome)
+            if len(taken) == 5:
+                if how == "error":
+                    raise ZeroDivisionError
+                break
+    except ZeroDivisionError:
+        pass
+    await walk.aclose()  # type: ignore[attr-defined]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    begun = gauge.begun
+    taken += [outcome async for outcome in run]
+    assert gauge.begun == begun < 50
+    indexes = [outcome.index for outcome in taken]
+    assert len(set(indexes)) == len(indexes)
+    # The generator was at work on its next item when it was ended, and has no more to give.
+    assert len(taken) >= begun
+
+
+async def test_a_loop_that_is_left_by_break_alone_is_ended_by_the_event_loop() -> None:
+    gauge = Gauge()
+    async for _ in bulk(gauge, range(1_000), concurrency=4):
+        break
+    gc.collect()
+    for _ in range(5):
+        await asyncio.sleep(0.001)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert gauge.begun < 20
+
+
+async def test_outcomes_are_taken_by_one_at_a_time() -> None:
+    run = bulk(double, range(10), concurrency=2)
+    walk = aiter(run)
+    await anext(walk)
+    with pytest.raises(RuntimeError, match="being taken already"):
+        await anext(aiter(run))
+    await walk.aclose()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_a_slow_taker_slows_the_calls(*, ordered: bool) -> None:
+    gauge = Gauge()
+    ahead = 0
+    taken = 0
+    async for _ in bulk(gauge, range(100), concurrency=4, ordered=ordered):
+        taken += 1
+        await asyncio.sleep(0.003)
+        ahead = max(ahead, gauge.begun - taken)
+    assert taken == 100
+    assert ahead <= 8
+
+
+async def test_calls_behind_a_slow_one_wait_when_the_order_is_to_be_kept() -> None:
+    slow = asyncio.Event()
+    begun = []
+
+    async def first_is_slow(number: int) -> int:
+        begun.append(number)
+        if number == 0:
+            await slow.wait()
+        return number
+
+    walk = aiter(bulk(first_is_slow, itertools.count(), concurrency=3, ordered=True))
+    first = asyncio.ensure_future(anext(walk))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert begun == list(range(6))
+    slow.set()
+    assert (await first).index == 0
+    await walk.aclose()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_what_the_inputs_raise_is_raised_after_every_outcome(*, ordered: bool) -> None:
+    def broken() -> Iterator[int]:
+        yield from range(10)
+        raise OSError("the file is gone")
+
+    async def broken_too() -> AsyncIterator[int]:
+        for number in broken():
+            yield number
+
+    for inputs in (broken(), broken_too()):
+        report: BulkReport[int, int] = BulkReport()
+        with pytest.raises(OSError, match="the file is gone"):
+            await report.collect(bulk(double, inputs, concurrency=4, ordered=ordered))
+        assert report.counts == {Status.DONE: 10}
+
+
+async def test_a_cancellation_within_a_call_is_its_own_and_ends_no_worker() -> None:
+    async def cancelled_within(number: int) -> int:
+        if number % 2:
+            raise asyncio.CancelledError
+        return number
+
+    outcomes = [outcome async for outcome in bulk(cancelled_within, range(20), concurrency=2)]
+    assert Counter(outcome.status for outcome in outcomes) == {Status.DONE: 10, Status.UNKNOWN: 10}
+
+
+@given(
+    st.lists(st.sampled_from(["done", "failed", "unknown", "rejected"]), max_size=40),
+    st.integers(1, 6),
+    st.booleans(),
+    st.none() | st.integers(1, 5),
+    st.integers(0, 45),
+)
+def test_no_input_is_lost_or_doubled(
+    script: list[str],
+    concurrency: int,
+    ordered: bool,  # noqa: FBT001 - drawn by position
+    max_errors: int | None,
+    leave_after: int,
+) -> None:
+    errors = {
+        "failed": ServerError("down"),
+        "unknown": OutcomeUnknownError("who knows"),
+        "rejected": AuthenticationError("refused"),
+    }
+    begun = []
+
+    async def play(number: int) -> int:
+        begun.append(number)
+        await asyncio.sleep(0)
+        if script[number] in errors:
+            raise errors[script[number]]
+        return number
+
+    async def walk() -> list[Outcome[int, int]]:
+        run = bulk(play, range(len(script)), concurrency=concurrency, ordered=ordered, max_errors=max_errors)
+        taken = []
+        outcomes = aiter(run)
+        async for outcome in outcomes:
+            taken.append(outcome)
+            if len(taken) == leave_after and outcome.status is not Status.NOT_STARTED:
+                break
+        await outcomes.aclose()  # type: ignore[attr-defined]
+        return taken + [outcome async for outcome in run]
+
+    taken = asyncio.run(walk())
+    assert sorted(outcome.index for outcome in taken) == list(range(len(script)))
+    assert len(begun) == len(set(begun))
+    started = {outcome.index for outcome in taken if outcome.status is not Status.NOT_STARTED}
+    assert started == set(begun)
+    if ordered:
+        assert [outcome.index for outcome in taken] == list(range(len(script)))
+
+
+@pytest.mark.slow
+async def test_b3_memory_is_flat_over_a_million_inputs() -> None:
+    async def nothing(_: int) -> None: ...
+
+    async def many() -> AsyncIterator[int]:
+        for number in range(1_000_000):
+            yield number
+
+    count = 0
+    megabytes = []
+    async for _ in bulk(nothing, many(), concurrency=16):
+        count += 1
+        if count in {10_000, 1_000_000}:
+            megabytes.append(resident_megabytes())
+    print(f"\nresident after 10,000 and 1,000,000 inputs: {megabytes} MB")
+    assert count == 1_000_000
+    assert megabytes[1] - megabytes[0] < 5
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "rule"),
+    [
+        ({"function": 3}, TypeError, "function must be callable, not int"),
+        ({"inputs": 3}, TypeError, "inputs must be an iterable or an async iterable, not int"),
+        ({"inputs": "abc"}, TypeError, "inputs must be an iterable or an async iterable, not str"),
+        ({"concurrency": 0}, ValueError, "concurrency must be 1 or more"),
+        ({"concurrency": 1.5}, TypeError, "concurrency must be an int, not float"),
+        ({"concurrency": True}, TypeError, "concurrency must be an int, not bool"),
+        ({"max_errors": 0}, ValueError, "max_errors must be 1 or more"),
+        ({"max_errors": "1"}, TypeError, "max_errors must be an int, not str"),
+    ],
+)
+def test_a_bad_argument_is_refused_by_name(options: Any, error: type[Exception], rule: str) -> None:
+    with pytest.raises(error, match=rule):
+        bulk(**{"function": double, "inputs": [1], "concurrency": 1} | options)
+
+
+class Told:
+    """A listener that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def begin(self, total: int | None) -> None:
+        self.told.append(("begin", total))
+
+    def advance(self, outcome: Outcome[Any, Any]) -> None:
+        self.told.append(outcome.index)
+
+    def end(self) -> None:
+        self.told.append("end")
+
+
+async def test_a_report_adds_up_and_tells_its_listener() -> None:
+    told = Told()
+    run = bulk(Gauge(*SEVEN), range(100), concurrency=8, ordered=True)
+    report: BulkReport[int, int] = await BulkReport[int, int]().collect(run, progress=told, total=100)
+    assert report.counts == {Status.DONE: 93, Status.FAILED: 6, Status.UNKNOWN: 1}
+    assert told.told == [("begin", 100), *range(100), "end"]
+    assert report.inputs() == [3, 14, 15, 35, 89, 92]
+    assert report.inputs(Status.UNKNOWN) == [65]
+    again = await BulkReport[int, int]().collect(bulk(double, report.inputs(), concurrency=2))
+    assert again.counts == {Status.DONE: 6}
+
+
+async def test_a_listener_that_raises_ends_the_loop_and_is_told_of_the_end() -> None:
+    class Broken(Told):
+        def advance(self, outcome: Outcome[Any, Any]) -> None:
+            raise ZeroDivisionError(outcome)
+
+    told = Broken()
+    with pytest.raises(ZeroDivisionError):
+        await BulkReport[int, int]().collect(bulk(double, range(9), concurrency=2), progress=told)
+    assert told.told == [("begin", None), "end"]
+
+
+async def test_what_is_not_done_is_written_as_json_lines_and_read_again(tmp_path: Path) -> None:
+    report = await BulkReport[int, int]().collect(bulk(Gauge(*SEVEN), range(100), concurrency=8, ordered=True))
+    path = tmp_path / "failures.jsonl"
+    report.write_jsonl(path)
+    lines = path.read_text().splitlines()
+    assert len(lines) == 7
+    assert lines[0] == (
+        '{"index":3,"status":"failed","error":"ServerError","http_status":500,"request_id":null,"attempts":3,'
+        '"elapsed":1.5,"input":3}'
+    )
+    assert list(read_inputs(path)) == report.inputs()
+    assert list(read_inputs(path, Status.UNKNOWN, Status.FAILED)) == [3, 14, 15, 35, 65, 89, 92]
+    report.write_jsonl(path, encode=lambda number: {"number": number})
+    assert next(read_inputs(path)) == {"number": 3}
+
+
+async def test_an_input_that_json_cannot_say_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    report = await BulkReport[int, int]().collect(bulk(Gauge(*SEVEN), range(10), concurrency=8))
+    path = tmp_path / "failures.jsonl"
+    path.write_text("before")
+    with pytest.raises(TypeError):
+        report.write_jsonl(path, encode=lambda _: object())
+    assert path.read_text() == "before"
+    for broken in ("{", "[]", '{"status":"failed"}', "3"):
+        path.write_text(f'{{"status":"done","input":1}}\n{broken}\n')
+        with pytest.raises(ValueError, match=r"line 2 of .* is not an outcome"):
+            list(read_inputs(path))
+
+
+async def test_many_appointments_are_created_read_changed_and_deleted(
+    appointments: AppointmentService, sandbox: Sandbox, draft: NewAppointment
+) -> None:
+    sandbox.faults.script(DropAfter(), operation="create")
+    sandbox.faults.script(StatusFault(503), StatusFault(500), operation="get")
+    report = BulkReport[NewAppointment, Appointment]()
+    created = []
+    async for outcome in appointments.create_many([draft] * 50, concurrency=8):
+        report.counts[outcome.status] += 1
+        created += [] if outcome.result is None else [outcome.result.appointment_id]
+    assert report.counts == {Status.DONE: 49, Status.UNKNOWN: 1}
+    found = [outcome async for outcome in appointments.get_many(created, ordered=True)]
+    assert [outcome.input for outcome in found] == created
+    assert {outcome.attempts for outcome in found} == {1, 2}
+    assert all(outcome.elapsed is not None for outcome in found)
+    updates = [AppointmentUpdate(appointment_id=known, title="Other") for known in created]
+    changed = [outcome.result async for outcome in appointments.update_many(updates)]
+    assert {appointment.title for appointment in changed if appointment is not None} == {"Other"}
+    deleted = [outcome.status async for outcome in appointments.delete_many([*created, "unknown"])]
+    assert Counter(deleted) == {Status.DONE: 49, Status.FAILED: 1}
+    assert sandbox.log.count(operation="delete", status=200) == 49
+
+
+async def test_b2_rejected_credentials_end_a_bulk_of_appointments(draft: NewAppointment) -> None:
+    async with HostileServer(http(401)) as server:
+        run = open_service(server).create_many([draft] * 100, concurrency=4)
+        statuses = Counter([outcome.status async for outcome in run])
+        assert statuses == {Status.FAILED: len(server.requests), Status.NOT_STARTED: 100 - len(server.requests)}
+        assert len(server.requests) <= 4
+
+
+async def test_a_bad_input_is_the_outcome_of_that_input(session: ConnectorSession, draft: NewAppointment) -> None:
+    wrong: Any = [draft, "no draft", draft]
+    outcomes = [outcome async for outcome in AppointmentService(session).create_many(wrong, ordered=True)]
+    assert [outcome.status for outcome in outcomes] == [Status.DONE, Status.FAILED, Status.DONE]
+    assert isinstance(outcomes[1].error, TypeError)
+    no_update: Any = ["no update"]
+    (refused,) = [outcome async for outcome in AppointmentService(session).update_many(no_update)]
+    assert isinstance(refused.error, TypeError)
+
+
+def test_an_outcome_shows_neither_its_input_nor_its_result() -> None:
+    shown = repr(Outcome(index=1, input="Jane Doe", status=Status.DONE, result="oncology"))
+    assert "Jane" not in shown
+    assert "oncology" not in shown
