@@ -18,7 +18,8 @@ raised before any I/O, and `asyncio.CancelledError` passes through untouched; bo
     │  ├─ UnexpectedRedirectError     3xx
     │  └─ ServerError                 5xx
     ├─ DecodingError                  a 2xx body is not what the contract says
-    └─ OutcomeUnknownError            a create was sent and its answer lost: it may have happened
+    ├─ OutcomeUnknownError            a create was sent and its answer lost: it may have happened
+    └─ PaginationError                a server gave the same continuation token twice
 
 Each is picklable. Neither its text nor its `repr` nor its chain of causes holds a token, a secret or a body.
 """
@@ -30,6 +31,9 @@ from typing import Any
 class ConnectorError(Exception):
     """The root: catch this to catch everything the network or the server can do."""
 
+    continuation_token: str | None = None
+    """Where to go on after an error while paging: by `AsyncPager.pages(continuation_token=…)`. `None`: from the first
+    page, or it was not raised while paging."""
     retry_quota_exhausted: bool = False
     """`True`: one more attempt was due, and was not made because the retries of this tenant had used up their quota."""
 
@@ -197,6 +201,22 @@ class OutcomeUnknownError(ConnectorError):
         """The status of the answer that leaves the outcome open, such as 500, 502 or 504; `None` when none came."""
         self.absent = absent
         """`True`: the caller's `verify` looked for what was to be created, and did not find it."""
+
+
+class PaginationError(ConnectorError):
+    """A server gave the same continuation token twice: a walk over its pages would never end."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        continuation_token: str | None = None,
+        sent: bool = True,
+        attempts: int | None = None,
+        elapsed: float | None = None,
+    ) -> None:
+        super().__init__(message, sent=sent, attempts=attempts, elapsed=elapsed)
+        self.continuation_token = continuation_token
 
 
 def _messages(value: object) -> tuple[str, ...]:

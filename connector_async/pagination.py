@@ -3,12 +3,19 @@
 The guide's preview is a bare array, so there is one page.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from types import MappingProxyType
+from typing import Final, Generic, TypeVar
 
 import attrs
 
+from .exceptions import ConnectorError, PaginationError
+
 T = TypeVar("T")
+
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @attrs.frozen(kw_only=True)
@@ -16,27 +23,108 @@ class Page(Generic[T]):
     """The items of one answer, in the server's order."""
 
     items: Sequence[T]
-    """What the page holds; it may be empty."""
+    """What the page holds; it may be empty, and others may follow all the same."""
+    continuation_token: str | None = None
+    """What the next page is asked for by: an opaque text. `None`: this is the last one."""
+    raw: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
+    """The headers of the answer; their names are matched without regard to case."""
 
 
 class AsyncPager(Generic[T]):
     """Items on demand: `async for item in pager`, or `async for page in pager.pages()`.
 
-    Nothing is sent before the first item is asked for, and each walk sends anew. No connection is held between items.
+    Nothing is sent before the first item is asked for, and each walk sends anew. No connection is held between pages.
+    An error of the `ConnectorError` tree carries the `continuation_token` of the page that it kept from coming, from
+    which `pages` goes on exactly; `None` is the first page.
+
+    Args:
+        fetch: Returns the page that a token is for; `None` is for the first one.
+        prefetch: How many pages are fetched while the caller works on one: 0 or 1.
+
+    Raises:
+        ValueError: `prefetch` is another number.
     """
 
-    def __init__(self, fetch: Callable[[], Awaitable[Page[T]]]) -> None:
+    def __init__(self, fetch: Callable[[str | None], Awaitable[Page[T]]], *, prefetch: int = 0) -> None:
+        if isinstance(prefetch, bool) or prefetch not in {0, 1}:
+            raise ValueError("prefetch must be 0 or 1")
         self._fetch = fetch
+        self._prefetch = prefetch
 
-    async def pages(self) -> AsyncIterator[Page[T]]:
-        """Yield the pages.
+    async def pages(self, *, continuation_token: str | None = None) -> AsyncGenerator[Page[T], None]:
+        """Yield the pages, from the one that the token is for.
+
+        Args:
+            continuation_token: That of a page, or of an error; `None`: from the first page.
+
+        Raises:
+            PaginationError: The server gave a token for the second time, so that the walk would never end. The page
+                that it came with has been yielded.
+            ConnectorError: What the fetch raises.
+        """
+        token, ahead = continuation_token, None
+        seen = {token}
+        try:
+            while True:
+                page = await (self._fetch_one(token) if ahead is None else ahead)
+                token = page.continuation_token
+                fetches_ahead = self._prefetch and token is not None and token not in seen
+                ahead = asyncio.create_task(self._fetch_one(token)) if fetches_ahead else None
+                yield page
+                if token is None:
+                    return
+                if token in seen:
+                    raise PaginationError("the server gave the same continuation token twice", continuation_token=token)
+                seen.add(token)
+        finally:
+            if ahead is not None:
+                await _discard(ahead)
+
+    async def __aiter__(self) -> AsyncGenerator[T, None]:
+        async with aclosing(self.pages()) as pages:
+            async for page in pages:
+                for item in page.items:
+                    yield item
+
+    async def first(self) -> T | None:
+        """Return the first item, or `None` when there is none; no page after it is asked for.
 
         Raises:
             ConnectorError: What the fetch raises.
         """
-        yield await self._fetch()
+        for item in await self.collect(limit=1):
+            return item
+        return None
 
-    async def __aiter__(self) -> AsyncIterator[T]:
-        async for page in self.pages():
-            for item in page.items:
-                yield item
+    async def collect(self, *, limit: int | None = None) -> list[T]:
+        """Return the items in a list, `limit` at most; no page after those is asked for.
+
+        Raises:
+            ConnectorError: What the fetch raises.
+            ValueError: `limit` is negative.
+        """
+        if limit is not None and limit < 0:
+            raise ValueError("limit must be zero or more")
+        items: list[T] = []
+        if limit == 0:
+            return items
+        async with aclosing(self.__aiter__()) as walk:
+            async for item in walk:
+                items.append(item)
+                if len(items) == limit:
+                    break
+        return items
+
+    async def _fetch_one(self, token: str | None) -> Page[T]:
+        try:
+            return await self._fetch(token)
+        except ConnectorError as error:
+            error.continuation_token = token
+            raise
+
+
+async def _discard(ahead: "asyncio.Task[Page[T]]") -> None:
+    ahead.cancel()
+    await asyncio.wait([ahead])
+    if not ahead.cancelled():
+        ahead.exception()  # asked for, so that asyncio does not report it as never retrieved

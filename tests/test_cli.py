@@ -140,7 +140,7 @@ async def test_the_demo_fails_when_a_preview_does_not_show_all(monkeypatch: pyte
     real = AppointmentService.preview
 
     def short(self: AppointmentService) -> AsyncPager[Any]:
-        async def fetch() -> Page[Any]:
+        async def fetch(_: str | None) -> Page[Any]:
             return Page(items=[item async for item in real(self)][1:])
 
         return AsyncPager(fetch)

@@ -116,7 +116,8 @@ class Attempts:
         async def attempt(deadline: Deadline | None, record: CallRecord) -> Page[Appointment]:
             response = await self._send("GET", _PREVIEW, deadline, record, query=query or None)
             appointments = self._structure(response, list[Appointment])
-            return Page(items=[appointment for appointment in appointments if _overlaps(appointment, start, end)])
+            kept = [appointment for appointment in appointments if _overlaps(appointment, start, end)]
+            return Page(items=kept, raw=response.headers)
 
         return attempt
 

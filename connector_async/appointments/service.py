@@ -3,14 +3,13 @@
 What is sent, and what an answer means, stands in `attempts`.
 """
 
-import functools
 import math
 from collections.abc import Awaitable, Mapping
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
-from connector_async.pagination import AsyncPager
+from connector_async.pagination import AsyncPager, Page
 from connector_async.protocol import check_appointment_id
 from connector_async.retry import Attempt, Caller, Operation, RetryPolicy
 from connector_async.session import ConnectorSession
@@ -261,9 +260,15 @@ class AppointmentService(ManyAppointments):
         check_aware("end", end)
         if start is not None and end is not None and end < start:
             raise ValueError("end must not be before start")
-        service = self.with_options(retry=retry, deadline=deadline)
         attempt = self._attempts.preview(start, end)
-        return AsyncPager(functools.partial(service._call, _PREVIEW_PAGE, attempt, None, None))  # noqa: SLF001 - its own kind
+        service = self.with_options(retry=retry, deadline=deadline)
+
+        def fetch(continuation_token: str | None) -> Awaitable[Page[Appointment]]:
+            if continuation_token is not None:
+                raise ValueError("continuation_token must be one that this server gave, and its preview has one page")
+            return service._call(_PREVIEW_PAGE, attempt, None, None)  # noqa: SLF001 - its own kind
+
+        return AsyncPager(fetch)
 
     async def _apply(
         self, update: AppointmentUpdate, *, read_first: bool, retry: RetryPolicy | None, deadline: float | None

@@ -1,9 +1,8 @@
 """The demonstration: every operation for two tenants, many calls at a time, and both sides' counts of them."""
 
-import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
@@ -13,6 +12,8 @@ from rich.table import Table
 
 from connector_async.appointments import AppointmentService
 from connector_async.auth import ClientCredentials
+from connector_async.bulk import bulk
+from connector_async.cli.progress import BulkProgress
 from connector_async.models import Appointment, NewAppointment
 from connector_async.ratelimit import RateLimit
 from connector_async.sandbox import (
@@ -69,7 +70,9 @@ async def run_demo(console: Console, *, appointments: int, concurrency: int) -> 
             f"A server of the API listens on {sandbox.base_url}, with the tenants {' and '.join(_TENANTS)}; "
             f"each may send {_REQUESTS_PER_MINUTE:,} requests a minute."
         )
-        work = _Work({tenant: AppointmentService(session.for_tenant(tenant)) for tenant in _TENANTS}, concurrency)
+        work = _Work(
+            {tenant: AppointmentService(session.for_tenant(tenant)) for tenant in _TENANTS}, concurrency, console
+        )
         previewed_all = await _drive(work, appointments)
         rows = [work.row(operation, sandbox.log) for operation in _OPERATIONS]
         agreed = all(row.client == row.server for row in rows)
@@ -85,9 +88,10 @@ async def run_demo(console: Console, *, appointments: int, concurrency: int) -> 
 class _Work:
     """Makes calls for the tenants, a bounded number at a time, and counts what succeeded."""
 
-    def __init__(self, services: dict[str, AppointmentService], concurrency: int) -> None:
+    def __init__(self, services: dict[str, AppointmentService], concurrency: int, console: Console) -> None:
         self.services = services
-        self._free = asyncio.Semaphore(concurrency)
+        self._concurrency = concurrency
+        self._console = console
         self._calls: Counter[Operation] = Counter({"token": len(services)})
         self._seconds: dict[Operation, float] = {}
 
@@ -95,21 +99,33 @@ class _Work:
         self,
         operation: Operation,
         call: Callable[[AppointmentService, T], Awaitable[R]],
-        items: Iterable[tuple[str, T]],
+        items: Sequence[tuple[str, T]],
     ) -> list[tuple[str, R]]:
-        """Make one call for each (tenant, item), and return each result with its tenant, in the items' order."""
+        """Make one call for each (tenant, item), and return each result with its tenant, in the items' order.
 
-        async def make(tenant: str, item: T) -> tuple[str, R]:
-            async with self._free:
-                result = await call(self.services[tenant], item)
-            self._calls[operation] += 1
-            return tenant, result
+        Raises:
+            Exception: What a call raised.
+        """
+
+        async def make(item: tuple[str, T]) -> tuple[str, R]:
+            tenant, argument = item
+            return tenant, await call(self.services[tenant], argument)
 
         started_at = time.perf_counter()
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(make(tenant, item)) for tenant, item in items]
+        results: list[tuple[str, R]] = []
+        progress = BulkProgress(self._console, operation, pace=len(self.services) / _CLIENTS_LIMIT.interval)
+        progress.begin(len(items))
+        try:
+            async for outcome in bulk(make, items, concurrency=self._concurrency, ordered=True):
+                progress.advance(outcome)
+                if outcome.error is not None:
+                    raise outcome.error
+                results += [] if outcome.result is None else [outcome.result]
+        finally:
+            progress.end()
+        self._calls[operation] += len(results)
         self._seconds[operation] = time.perf_counter() - started_at
-        return [task.result() for task in tasks]
+        return results
 
     def row(self, operation: Operation, log: RequestLog) -> Row:
         """Return what the client and the server counted of one operation."""
@@ -129,7 +145,7 @@ async def _drive(work: _Work, appointments: int) -> bool:
 
 
 async def _collect_preview(service: AppointmentService, _: None) -> list[Appointment]:
-    return [appointment async for appointment in service.preview()]
+    return await service.preview().collect()
 
 
 async def _rename(service: AppointmentService, appointment_id: str) -> Appointment | None:

@@ -1,0 +1,68 @@
+"""What is shown of a bulk that goes on, on a terminal and elsewhere."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from connector_async import Outcome, Status
+from connector_async.cli.progress import BulkProgress
+from tests.conftest import ManualClock
+
+
+def console(*, terminal: bool) -> Console:
+    return Console(file=io.StringIO(), width=100, force_terminal=terminal, color_system=None)
+
+
+def written(on: Console) -> str:
+    assert isinstance(on.file, io.StringIO)
+    return on.file.getvalue()
+
+
+def outcome(status: Status = Status.DONE) -> Outcome[int, int]:
+    return Outcome(index=0, input=1, status=status)
+
+
+def run(on: Console, clock: ManualClock, total: int | None, pace: float = 100) -> str:
+    progress = BulkProgress(on, "create", pace=pace, monotonic=clock.monotonic)
+    progress.begin(total)
+    for number in range(50):
+        clock.now += 0.1
+        progress.advance(outcome(Status.FAILED if number % 10 == 9 else Status.DONE))
+    progress.end()
+    return written(on)
+
+
+def test_without_a_terminal_a_line_is_written_now_and_then(clock: ManualClock) -> None:
+    assert run(console(terminal=False), clock, 80).splitlines() == [
+        "create: 20 of 80, 2 failed, 10/s, 6 s left",
+        "create: 40 of 80, 4 failed, 10/s, 4 s left",
+        "create: 50 of 80, 5 failed, 10/s, 3 s left",
+    ]
+
+
+def test_the_time_that_is_left_is_that_of_the_rate_limit_when_a_burst_went_faster(clock: ManualClock) -> None:
+    assert (
+        run(console(terminal=False), clock, 80, pace=2).splitlines()[-1]
+        == "create: 50 of 80, 5 failed, 10/s, 15 s left"
+    )
+
+
+def test_without_a_total_there_is_no_time_left_to_tell(clock: ManualClock) -> None:
+    assert run(console(terminal=False), clock, None).splitlines()[-1] == "create: 50, 5 failed, 10/s"
+
+
+def test_on_a_terminal_there_is_a_bar(clock: ManualClock) -> None:
+    shown = run(console(terminal=True), clock, 50)
+    assert "50/50" in shown
+    assert "5 failed, 10/s" in shown
+    assert "━━━" in shown
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_an_end_before_the_first_outcome_is_no_mistake(clock: ManualClock, *, terminal: bool) -> None:
+    on = console(terminal=terminal)
+    progress = BulkProgress(on, "create", pace=1, monotonic=clock.monotonic)
+    progress.begin(5)
+    progress.end()
+    assert "create" in written(on)
