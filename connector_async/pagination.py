@@ -123,6 +123,17 @@ class AsyncPager(Generic[T]):
             raise
 
 
+def single_page(fetch: Callable[[], Awaitable[Page[T]]]) -> AsyncPager[T]:
+    """Return the pager of a server whose answer is one page."""
+
+    def fetch_first(continuation_token: str | None) -> Awaitable[Page[T]]:
+        if continuation_token is not None:
+            raise ValueError("continuation_token must be one that this server gave, and its answer is one page")
+        return fetch()
+
+    return AsyncPager(fetch_first)
+
+
 async def _discard(ahead: "asyncio.Task[Page[T]]") -> None:
     ahead.cancel()
     await asyncio.wait([ahead])

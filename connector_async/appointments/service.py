@@ -3,21 +3,23 @@
 What is sent, and what an answer means, stands in `attempts`.
 """
 
+import functools
 import math
 from collections.abc import Awaitable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
-from connector_async.pagination import AsyncPager, Page
+from connector_async.pagination import AsyncPager, Page, single_page
 from connector_async.protocol import check_appointment_id
 from connector_async.retry import Attempt, Caller, Operation, RetryPolicy
 from connector_async.session import ConnectorSession
 
 from .arguments import check_aware, checked_deadline, checked_policy
-from .attempts import Attempts, Look
+from .attempts import Attempts
 from .many import ManyAppointments
-from .verification import Verify
+from .verification import Verify, look_with
+from .windows import WindowedPager
 
 T = TypeVar("T")
 
@@ -28,7 +30,6 @@ _DELETE: Final = Operation("delete", idempotent=True)
 _PREVIEW_PAGE: Final = Operation("preview", idempotent=True)
 
 _DEFAULT_POLICY: Final = RetryPolicy()
-_INSTANT: Final = 1e-9
 
 
 class AppointmentService(ManyAppointments):
@@ -168,7 +169,7 @@ class AppointmentService(ManyAppointments):
             raise TypeError(f"verify must be callable or None, not {type(verify).__name__}")
         policy = self.retry if retry is None else checked_policy(retry)
         attempt = self._attempts.create(
-            new, self._look(verify, new), unavailable_means_refused=policy.unavailable_means_refused
+            new, look_with(self, verify, new), unavailable_means_refused=policy.unavailable_means_refused
         )
         return await self._call(_CREATE, attempt, policy, deadline)
 
@@ -235,6 +236,8 @@ class AppointmentService(ManyAppointments):
         start: datetime | None = None,
         end: datetime | None = None,
         *,
+        window: timedelta | None = None,
+        concurrency: int = 1,
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
     ) -> AsyncPager[Appointment]:
@@ -246,6 +249,9 @@ class AppointmentService(ManyAppointments):
         Args:
             start: Aware; `None`: from the beginning of time, with `WireFormat.GUIDE` alone.
             end: Aware, not before `start`; `None`: to its end, with `WireFormat.GUIDE` alone.
+            window: How long a time is asked for at once; each is a page, and what two of them show is in the first.
+                `None`: the whole. `WireFormat.GUIDE` asks for no time, and takes none.
+            concurrency: How many windows are fetched at a time.
             retry: The policy for each page; `None`: the service's.
             deadline: Seconds for each page; `None`: the service's.
 
@@ -253,22 +259,27 @@ class AppointmentService(ManyAppointments):
             A pager that sends nothing before its first item is asked for. It raises what `get` raises.
 
         Raises:
-            ValueError: A date-time is naive, `end` is before `start`, or the wire format needs the one that is `None`.
-            TypeError: One is no date-time.
+            ValueError: A date-time is naive, `end` is before `start`, the wire format needs the one that is `None`,
+                `window` is not above zero or not for the wire format, or `concurrency` is not 1 without one.
+            TypeError: An argument is of another type.
         """
         check_aware("start", start)
         check_aware("end", end)
         if start is not None and end is not None and end < start:
             raise ValueError("end must not be before start")
-        attempt = self._attempts.preview(start, end)
         service = self.with_options(retry=retry, deadline=deadline)
 
-        def fetch(continuation_token: str | None) -> Awaitable[Page[Appointment]]:
-            if continuation_token is not None:
-                raise ValueError("continuation_token must be one that this server gave, and its preview has one page")
-            return service._call(_PREVIEW_PAGE, attempt, None, None)  # noqa: SLF001 - its own kind
+        def fetch(start: datetime | None, end: datetime | None) -> Awaitable[Page[Appointment]]:
+            return service._call(_PREVIEW_PAGE, service._attempts.preview(start, end), None, None)  # noqa: SLF001
 
-        return AsyncPager(fetch)
+        self.session.wire_format.preview_query(self.user, start, end)  # refuses what the first page would
+        if window is not None:
+            if not self.session.wire_format.carries_user:
+                raise ValueError(f"window must be None: {self.session.wire_format} asks the server for no time")
+            return WindowedPager(fetch, start=start, end=end, window=window, concurrency=concurrency)
+        if concurrency != 1:
+            raise ValueError("concurrency must be 1: without window there is one page")
+        return single_page(functools.partial(fetch, start, end))
 
     async def _apply(
         self, update: AppointmentUpdate, *, read_first: bool, retry: RetryPolicy | None, deadline: float | None
@@ -283,15 +294,3 @@ class AppointmentService(ManyAppointments):
         policy = self.retry if retry is None else checked_policy(retry)
         seconds = self._deadline if seconds is None else checked_deadline(seconds)
         return self._caller.call(operation, attempt, policy, None if seconds == math.inf else seconds)
-
-    def _look(self, verify: Verify | None, new: NewAppointment) -> Look | None:
-        if verify is None:
-            return None
-
-        async def look(remaining: float | None) -> Appointment | None:
-            # What is left may be nothing: then the first thing that has to wait ends it.
-            left = math.inf if remaining is None else max(remaining, _INSTANT)
-            service = self.with_options(deadline=left)
-            return await verify(service, new)
-
-        return look

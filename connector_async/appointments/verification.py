@@ -1,14 +1,16 @@
 """Whether a create whose answer was lost has happened: how to look, without the service that looks."""
 
+import math
 from collections.abc import Callable, Container, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 from connector_async.deadline import check_seconds
 from connector_async.exceptions import DeadlineExceededError
 from connector_async.models import Appointment, NewAppointment
 from connector_async.pagination import AsyncPager
 
+_INSTANT: Final = 1e-9
 _MOMENT: Final = timedelta(seconds=1)
 _END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -95,3 +97,26 @@ def _is_equal(appointment: Appointment, new: NewAppointment) -> bool:
         new.start_time,
         new.end_time,
     )
+
+
+class Verifying(Previewing, Protocol):
+    """What `look_with` needs of an `AppointmentService`."""
+
+    def with_options(self, *, deadline: float) -> Self:
+        """Return the same with a deadline of its own."""
+        ...
+
+
+def look_with(
+    service: Verifying, verify: Verify | None, new: NewAppointment
+) -> Callable[[float | None], Coroutine[Any, Any, Appointment | None]] | None:
+    """Return what asks `verify` within so many seconds, `None` being any number; `None` when there is no `verify`."""
+    if verify is None:
+        return None
+
+    async def look(remaining: float | None) -> Appointment | None:
+        # What is left may be nothing: then the first thing that has to wait ends it.
+        left = math.inf if remaining is None else max(remaining, _INSTANT)
+        return await verify(service.with_options(deadline=left), new)
+
+    return look

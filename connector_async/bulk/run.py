@@ -91,9 +91,10 @@ class Bulk(Generic[InputT, ResultT]):
         self._room = asyncio.Semaphore(2 * concurrency)
 
     def __aiter__(self) -> AsyncIterator[Outcome[InputT, ResultT]]:
-        return self._outcomes()
+        return self.outcomes()
 
-    async def _outcomes(self) -> AsyncGenerator[Outcome[InputT, ResultT]]:
+    async def outcomes(self) -> AsyncGenerator[Outcome[InputT, ResultT], None]:
+        """Yield the outcomes; with `contextlib.aclosing` around it, a loop that is left early is ended at once."""
         if self._workers:
             raise RuntimeError("the outcomes are being taken already")
         if not self._begun:

@@ -1,0 +1,101 @@
+"""A long time walked in windows, one after the other, each of which is one preview."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+
+from connector_async.bulk import bulk
+from connector_async.exceptions import ConnectorError
+from connector_async.instants import format_instant, parse_instant
+from connector_async.models import Appointment
+from connector_async.pagination import AsyncPager, Page
+
+Fetch = Callable[[datetime, datetime], Awaitable[Page[Appointment]]]
+"""Returns what overlaps a window, from its start (included) to its end (excluded)."""
+
+
+class WindowedPager(AsyncPager[Appointment]):
+    """A page for each window, in the order of time, each appointment in the first window that shows it.
+
+    A continuation token is the start of a window. The windows after it are cut from there on, so that a walk goes on
+    exactly when the pager has the same end and the same window.
+
+    Args:
+        fetch: Returns what overlaps a window.
+        start: Where the first window begins; aware.
+        end: Where the last one ends; aware.
+        window: How long each is.
+        concurrency: How many are fetched at a time.
+
+    Raises:
+        ValueError: `window` or `concurrency` is not above zero, or an end is missing.
+        TypeError: `window` is no timedelta, or `concurrency` no int.
+    """
+
+    def __init__(
+        self, fetch: Fetch, *, start: datetime | None, end: datetime | None, window: timedelta, concurrency: int
+    ) -> None:
+        if start is None or end is None:
+            raise ValueError("start and end must be given: the time between them is cut into windows")
+        if not isinstance(window, timedelta):
+            raise TypeError(f"window must be a timedelta, not {type(window).__name__}")
+        if window <= timedelta(0):
+            raise ValueError("window must be above zero")
+        bulk(self._get, (), concurrency=concurrency)  # which checks it
+        self._fetch_window = fetch
+        self._start = start.astimezone(UTC)
+        self._end = end.astimezone(UTC)
+        self._window = window
+        self._concurrency = concurrency
+
+    async def pages(self, *, continuation_token: str | None = None) -> AsyncGenerator[Page[Appointment], None]:
+        """Yield the windows, from the one that the token is for.
+
+        Raises:
+            ConnectorError: A window cannot be had; the error has its token.
+            ValueError: `continuation_token` is none of this pager's.
+        """
+        start = self._start if continuation_token is None else self._read(continuation_token)
+        shown: set[str] = set()
+        if start > self._start:
+            # What the window before has shown; from there on the walk knows itself.
+            shown = _ids((await self._get(start - min(self._window, start - self._start))).items)
+        run = bulk(self._get, self._starts(start), concurrency=self._concurrency, ordered=True, ends_on=Exception)
+        async with aclosing(run.outcomes()) as outcomes:
+            async for outcome in outcomes:
+                if outcome.error is not None:
+                    raise outcome.error
+                assert outcome.result is not None  # noqa: S101 - it is done
+                items = [item for item in outcome.result.items if item.appointment_id not in shown]
+                shown = _ids(outcome.result.items)
+                following = self._end_of(outcome.input)
+                token = format_instant(following) if following < self._end else None
+                yield Page(items=items, continuation_token=token, raw=outcome.result.raw)
+
+    async def _get(self, start: datetime) -> Page[Appointment]:
+        try:
+            return await self._fetch_window(start, self._end_of(start))
+        except ConnectorError as error:
+            error.continuation_token = None if start == self._start else format_instant(start)
+            raise
+
+    def _starts(self, start: datetime) -> Iterator[datetime]:
+        yield start  # also when there is no time from the start to the end
+        while (start := self._end_of(start)) < self._end:
+            yield start
+
+    def _end_of(self, start: datetime) -> datetime:
+        return start + min(self._window, self._end - start)
+
+    def _read(self, token: str) -> datetime:
+        try:
+            start = parse_instant(token)
+        except (ValueError, TypeError, AttributeError):
+            start = self._end
+        if not self._start <= start < self._end:
+            raise ValueError("continuation_token must be one that this pager gave")
+        return start
+
+
+def _ids(items: Sequence[Appointment]) -> set[str]:
+    return {appointment.appointment_id for appointment in items}
