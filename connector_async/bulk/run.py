@@ -137,7 +137,7 @@ class Bulk(Generic[InputT, ResultT]):
 
     async def _call(self, index: int, value: InputT) -> None:
         last_call.set(None)
-        outcome: Outcome[InputT, ResultT] = Outcome(index=index, input=value, status=Status.UNKNOWN)
+        outcome: Outcome[InputT, ResultT] | None = None
         try:
             result = await self._function(value)
         except Exception as error:  # noqa: BLE001 - it is the outcome
@@ -153,8 +153,9 @@ class Bulk(Generic[InputT, ResultT]):
             outcome = Outcome(
                 index=index, input=value, status=Status.DONE, result=result, attempts=attempts, elapsed=elapsed
             )
-        finally:  # also when it is cut off
-            self._finished[index] = outcome
+        finally:
+            # Without an outcome it was cut off.
+            self._finished[index] = outcome or Outcome(index=index, input=value, status=Status.UNKNOWN)
             self._news.set()
 
     def _failure(self, index: int, value: InputT, error: Exception) -> Outcome[InputT, ResultT]:

@@ -2,6 +2,7 @@
 
 import codecs
 import enum
+import functools
 import json
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
@@ -15,7 +16,7 @@ from connector_async.exceptions import DecodingError
 from connector_async.instants import format_instant, zone_named
 from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
 
-from .body_format import GUIDE, REFERENCE
+from .body_format import GUIDE, REFERENCE, BodyFormat
 from .converters import converters
 from .hooks import MismatchError
 from .problems import problems
@@ -96,8 +97,10 @@ class WireFormat(enum.Enum):
             reply = {"appointmentId": reply}
         body_format = self._body_format
         told = body_format.flatten(reply)
-        taken = {key: value for key, value in self._unstructure(sent).items() if not body_format.replaces(told, key)}
-        created = self._structure(taken | told, Appointment, assume_zone)
+        if not told.keys() >= set(body_format.keys.values()):
+            sent_fields = self._unstructure(sent)
+            told = {key: value for key, value in sent_fields.items() if not body_format.replaces(told, key)} | told
+        created = self._structure(told, Appointment, assume_zone)
         return created if created.time_zone else attrs.evolve(created, time_zone=_text_or_none(sent.time_zone))
 
     def structure_updated(self, body: bytes, assume_zone: tzinfo | None = None) -> Appointment | None:
@@ -160,14 +163,15 @@ class WireFormat(enum.Enum):
         raise DecodingError("the body is not what the contract says", problems=lines)
 
     def _unstructure(self, model: NewAppointment | AppointmentUpdate | Appointment) -> dict[str, Any]:
-        for field, value in attrs.asdict(model, recurse=False).items():
-            if field not in self._body_format.keys and field != "extra" and value not in (None, UNSET):
+        for field in _not_carried(type(model), self._body_format):  # type: ignore[arg-type]  # a class is hashable
+            if getattr(model, field) not in (None, UNSET):
                 raise ValueError(f"{field} is not carried by {self}")
         if isinstance(model.time_zone, str) and zone_named(model.time_zone) is None:
             raise ValueError("time_zone must be the IANA or Windows name of a time zone")
-        if clashing := self._body_format.known & model.extra.keys():
-            raise ValueError(f"extra must not have {', '.join(sorted(clashing))}: the models have fields for them")
-        _check_json(model.extra)
+        if model.extra:
+            if clashing := self._body_format.known & model.extra.keys():
+                raise ValueError(f"extra must not have {', '.join(sorted(clashing))}: the models have fields for them")
+            _check_json(model.extra)
         flat = converters(self._body_format, None).fast.unstructure(model)
         return self._body_format.complete(flat, creates=isinstance(model, NewAppointment))
 
@@ -176,9 +180,13 @@ def _text_or_none(value: str | Unset) -> str | None:
     return None if isinstance(value, Unset) else value
 
 
+@functools.cache
+def _not_carried(model_type: type, body_format: BodyFormat) -> tuple[str, ...]:
+    """Return the fields of a model that a format has no key for."""
+    return tuple(name for name in attrs.fields_dict(model_type) if name not in body_format.keys and name != "extra")
+
+
 def _check_json(extra: Mapping[str, Any]) -> None:
-    if not extra:
-        return
     try:
         json.dumps(dict(extra), allow_nan=False)  # orjson writes NaN as null, and date-times without an offset
         orjson.dumps(dict(extra))  # and json whole numbers beyond 64 bits, and lone surrogates
