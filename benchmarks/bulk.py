@@ -1,7 +1,7 @@
 """Many calls at a time: `get_many` and `create_many` beside `asyncio.gather` over raw aiohttp with a semaphore.
 
-CPU in interleaved rounds, calls per second of the whole, what share of an allowed rate is reached without a refusal, and
-how much the process grows by.
+CPU in interleaved rounds, calls per second of the whole, what share of an allowed rate is reached without a refusal,
+and how much the process grows by.
 """
 
 import argparse

@@ -10,16 +10,10 @@ from aioresponses import CallbackResult, aioresponses
 from yarl import URL
 
 from connector_async import Appointment, AppointmentService, ConnectorSession, NewAppointment, StaticToken
+from tests.services import FIELDS
 
 BASE = "https://publicapi.officeplace.global"
 ONE = f"{BASE}/acme/appointment"
-FIELDS = {
-    "appointmentId": "123",
-    "title": "Meeting with Client",
-    "startTime": "2024-01-15T10:00:00Z",
-    "endTime": "2024-01-15T11:00:00Z",
-    "description": "Quarterly review meeting",
-}
 
 
 class _Writer:

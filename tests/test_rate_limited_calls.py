@@ -297,7 +297,7 @@ async def test_the_documented_limit_is_kept_unless_another_one_is_told() -> None
     [
         ({"rate_limit": 60}, "rate_limit must be a RateLimit, not int"),
         ({"rate_limit": None}, "rate_limit must be a RateLimit, not NoneType"),
-        ({"rate_limit_store": Clock()}, "rate_limit_store must be a RateLimitStore or NoneType, not Clock"),
+        ({"rate_limit_store": Clock()}, "rate_limit_store must be a RateLimitStore, not Clock"),
     ],
 )
 async def test_a_bad_limit_or_store_is_refused_by_name(options: Any, rule: str) -> None:

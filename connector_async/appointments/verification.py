@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Container, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol
 
 from connector_async.deadline import check_seconds
 from connector_async.exceptions import DeadlineExceededError
@@ -102,7 +102,7 @@ def _is_equal(appointment: Appointment, new: NewAppointment) -> bool:
 class Verifying(Previewing, Protocol):
     """What `look_with` needs of an `AppointmentService`."""
 
-    def with_options(self, *, deadline: float) -> Self:
+    def with_options(self, *, deadline: float) -> Previewing:
         """Return the same with a deadline of its own."""
         ...
 

@@ -10,8 +10,7 @@ from typing import Any, Final, Self
 import aiohttp
 
 from connector_async.auth import Secret, TokenProvider
-from connector_async.deadline import Clock, Deadline, check_seconds
-from connector_async.instants import check_zone
+from connector_async.deadline import Clock, Deadline
 from connector_async.protocol import Response, check_proxy, check_tenant_id, user_agent
 from connector_async.ratelimit import MemoryRateLimitStore, RateLimit, RateLimitStore
 from connector_async.retry import RetryQuota
@@ -19,7 +18,6 @@ from connector_async.wire import WireFormat
 
 from .environment import from_environment
 from .exchange import Exchange
-from .naps import Naps
 from .shared import Shared, base_url_as_sent
 from .tenant import success
 from .transport import Transport, TransportOptions
@@ -86,13 +84,7 @@ class ConnectorSession:
         user_agent_suffix: str = "",
         clock: Clock | None = None,
     ) -> None:
-        _check_type("wire_format", wire_format, WireFormat)
-        _check_type("rate_limit", rate_limit, RateLimit)
-        _check_type("rate_limit_store", rate_limit_store, (RateLimitStore, type(None)))
-        if deadline is not None:
-            check_seconds("deadline", deadline, above_zero=True, finite=False)
         _check_type("clock", clock, (Clock, type(None)))
-        check_zone("assume_zone", assume_zone)
         _check_type("session", session, (aiohttp.ClientSession, type(None)))
         options = TransportOptions(
             connect_timeout=connect_timeout,
@@ -111,10 +103,9 @@ class ConnectorSession:
             assume_zone=assume_zone,
             clock=clock,
             transport=Transport(options, session),
-            naps=Naps(clock),
             deadline=deadline,
             rate_limit=rate_limit,
-            rate_limit_store=rate_limit_store or MemoryRateLimitStore(clock),
+            rate_limit_store=MemoryRateLimitStore(clock) if rate_limit_store is None else rate_limit_store,
         )
         self._serve(tenant_id, auth, shared, owns=True)
 

@@ -1,11 +1,13 @@
 """What a session and all that `for_tenant` makes of it have in common. It knows no requests."""
 
 from datetime import tzinfo
+from typing import Any
 
 import attrs
 from yarl import URL
 
-from connector_async.deadline import Clock
+from connector_async.deadline import Clock, check_seconds
+from connector_async.instants import check_zone
 from connector_async.protocol import check_base_url, quote_path
 from connector_async.ratelimit import Limiter, RateLimit, RateLimitStore
 from connector_async.wire import WireFormat
@@ -15,21 +17,41 @@ from .tenant import Tenant
 from .transport import Transport
 
 
+def _check_type(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    kind = field.metadata["kind"]
+    if not isinstance(value, kind):
+        raise TypeError(f"{field.name} must be a {kind.__name__}, not {type(value).__name__}")
+
+
+def _check_zone(_: object, field: "attrs.Attribute[Any]", value: Any) -> None:
+    check_zone(field.name, value)
+
+
+def _check_deadline(_: object, field: "attrs.Attribute[Any]", value: Any) -> None:
+    if value is not None:
+        check_seconds(field.name, value, above_zero=True, finite=False)
+
+
 @attrs.define(eq=False, kw_only=True)
 class Shared:
-    """What a session and all that `for_tenant` makes of it have in common."""
+    """What a session and all that `for_tenant` makes of it have in common.
+
+    Raises:
+        ValueError: An option is out of its range; the message names it.
+        TypeError: An option is of another type; the message names it.
+    """
 
     base_url: str
     user_agent: str
-    wire_format: WireFormat
-    assume_zone: tzinfo | None
+    wire_format: WireFormat = attrs.field(validator=_check_type, metadata={"kind": WireFormat})
+    assume_zone: tzinfo | None = attrs.field(validator=_check_zone)
     clock: Clock
     transport: Transport
-    deadline: float | None
+    deadline: float | None = attrs.field(validator=_check_deadline)
     """Seconds for each call; `None`: as long as it takes."""
-    rate_limit: RateLimit
-    rate_limit_store: RateLimitStore
-    naps: Naps
+    rate_limit: RateLimit = attrs.field(validator=_check_type, metadata={"kind": RateLimit})
+    rate_limit_store: RateLimitStore = attrs.field(validator=_check_type, metadata={"kind": RateLimitStore})
+    naps: Naps = attrs.field(init=False, default=attrs.Factory(lambda self: Naps(self.clock), takes_self=True))
     _tenants: dict[str, Tenant] = attrs.field(init=False, factory=dict)
 
     def tenant(self, tenant_id: str) -> Tenant:
