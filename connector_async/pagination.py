@@ -87,7 +87,7 @@ class AsyncPager(Generic[T]):
                     yield item
 
     async def first(self) -> T | None:
-        """Return the first item, or `None` when there is none; no page after it is asked for.
+        """Return the first item, or `None` when there is none; no page after it is asked for but those ahead.
 
         Raises:
             ConnectorError: What the fetch raises.
@@ -97,12 +97,15 @@ class AsyncPager(Generic[T]):
         return None
 
     async def collect(self, *, limit: int | None = None) -> list[T]:
-        """Return the items in a list, `limit` at most; no page after those is asked for.
+        """Return the items in a list, `limit` at most; no page after those is asked for but those ahead.
 
         Raises:
             ConnectorError: What the fetch raises.
             ValueError: `limit` is negative.
+            TypeError: `limit` is no int.
         """
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
+            raise TypeError(f"limit must be an int or None, not {type(limit).__name__}")
         if limit is not None and limit < 0:
             raise ValueError("limit must be zero or more")
         items: list[T] = []

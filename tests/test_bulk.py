@@ -158,7 +158,7 @@ async def test_b2_what_a_cancellation_leaves_can_be_had(*, ordered: bool) -> Non
 @pytest.mark.parametrize("how", ["break", "error", "aclose"])
 async def test_a_loop_that_is_left_leaves_no_task_and_the_rest_can_be_had(how: str) -> None:
     gauge = Gauge()
-    run = bulk(gauge, numbers(50), concurrency=4)
+    run = bulk(gauge, range(50), concurrency=4)
     taken: list[Outcome[int, int]] = []
     try:
         walk = aiter(run)
@@ -175,10 +175,7 @@ async def test_a_loop_that_is_left_leaves_no_task_and_the_rest_can_be_had(how: s
     begun = gauge.begun
     taken += [outcome async for outcome in run]
     assert gauge.begun == begun < 50
-    indexes = [outcome.index for outcome in taken]
-    assert len(set(indexes)) == len(indexes)
-    # The generator was at work on its next item when it was ended, and has no more to give.
-    assert len(taken) >= begun
+    assert sorted(outcome.index for outcome in taken) == list(range(50))
 
 
 async def test_a_loop_that_is_left_by_break_alone_is_ended_by_the_event_loop() -> None:
@@ -192,13 +189,114 @@ async def test_a_loop_that_is_left_by_break_alone_is_ended_by_the_event_loop() -
     assert gauge.begun < 20
 
 
-async def test_outcomes_are_taken_by_one_at_a_time() -> None:
-    run = bulk(double, range(10), concurrency=2)
-    walk = aiter(run)
-    await anext(walk)
-    with pytest.raises(RuntimeError, match="being taken already"):
-        await anext(aiter(run))
-    await walk.aclose()  # type: ignore[attr-defined]
+async def test_a_loop_that_begins_ends_the_one_before_and_takes_what_is_left() -> None:
+    gauge = Gauge()
+    run = bulk(gauge, range(20), concurrency=2)
+    taken = []
+    async for outcome in run:
+        taken.append(outcome.index)
+        break
+    taken += [outcome.index async for outcome in run]  # at once: the loop that was left has not ended by itself yet
+    assert sorted(taken) == list(range(20))
+    assert gauge.begun < 20
+
+
+@pytest.mark.parametrize("options", [{}, {"max_errors": 1, "ends_on": ()}])
+async def test_no_call_is_begun_after_the_end_by_those_who_awaited_an_input(options: Any) -> None:
+    gauge = Gauge(*((number, AuthenticationError("refused")) for number in range(100)))
+
+    async def slow() -> AsyncIterator[int]:
+        for number in range(100):
+            await asyncio.sleep(0.002)
+            yield number
+
+    outcomes = [outcome async for outcome in bulk(gauge, slow(), concurrency=8, **options)]
+    assert gauge.begun == 1
+    assert Counter(outcome.status for outcome in outcomes) == {Status.FAILED: 1, Status.NOT_STARTED: 99}
+
+
+async def test_inputs_that_end_by_the_cancellation_are_told_of() -> None:
+    async def endless() -> AsyncIterator[int]:
+        for number in range(5):
+            yield number
+        await asyncio.Event().wait()
+
+    report: BulkReport[int, int] = BulkReport()
+    run = bulk(double, endless(), concurrency=2)
+    task = asyncio.create_task(report.collect(run))
+    while report.counts[Status.DONE] < 5:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(RuntimeError, match="nobody knows what was left"):
+        await report.collect(run)
+    assert report.counts == {Status.DONE: 5}
+
+
+async def test_inputs_that_are_cancelled_from_within_are_told_of() -> None:
+    async def broken() -> AsyncIterator[int]:
+        for number in range(10):
+            yield number
+        raise asyncio.CancelledError
+
+    report: BulkReport[int, int] = BulkReport()
+    with pytest.raises(RuntimeError, match="the inputs were cancelled from within"):
+        await report.collect(bulk(double, broken(), concurrency=2))
+    assert report.counts == {Status.DONE: 10}
+
+
+async def test_what_is_not_started_leaves_the_event_loop_its_turns() -> None:
+    gauge = Gauge((0, AuthenticationError("refused")))
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    turning = asyncio.create_task(turn())
+    assert len([outcome async for outcome in bulk(gauge, range(10_000), concurrency=1)]) == 10_000
+    turning.cancel()
+    assert turns > 30
+
+
+async def test_what_is_no_exception_ends_the_whole_and_is_raised() -> None:
+    class Stop(BaseException):
+        pass
+
+    async def stop(number: int) -> int:
+        if number == 3:
+            raise Stop
+        return number
+
+    taken: list[int] = []
+
+    async def take() -> None:
+        async for outcome in bulk(stop, range(6), concurrency=1):
+            taken.append(outcome.index)  # noqa: PERF401 - what came before the error counts
+
+    with pytest.raises(Stop):
+        await take()
+    assert taken == list(range(6))
+
+
+async def test_cancellations_within_calls_count_as_errors() -> None:
+    async def cancelled(_: int) -> int:
+        raise asyncio.CancelledError
+
+    outcomes = [outcome async for outcome in bulk(cancelled, range(10), concurrency=1, max_errors=2)]
+    assert Counter(outcome.status for outcome in outcomes) == {Status.UNKNOWN: 2, Status.NOT_STARTED: 8}
+
+
+async def test_the_record_of_a_call_is_not_that_of_the_one_before(appointments: AppointmentService) -> None:
+    async def only_the_first(number: int) -> None:
+        if number == 0:
+            await appointments.preview().collect()
+
+    outcomes = [outcome async for outcome in bulk(only_the_first, range(2), concurrency=1)]
+    assert [outcome.attempts for outcome in outcomes] == [1, None]
 
 
 @pytest.mark.parametrize("ordered", [False, True])
@@ -337,6 +435,8 @@ async def test_b3_memory_is_flat_over_a_million_inputs() -> None:
         ({"concurrency": 0}, ValueError, "concurrency must be 1 or more"),
         ({"concurrency": 1.5}, TypeError, "concurrency must be an int, not float"),
         ({"concurrency": True}, TypeError, "concurrency must be an int, not bool"),
+        ({"ends_on": "x"}, TypeError, "ends_on must be a class of exceptions, or a tuple of them"),
+        ({"ends_on": (KeyError, 3)}, TypeError, "ends_on must be a class of exceptions, or a tuple of them"),
         ({"max_errors": 0}, ValueError, "max_errors must be 1 or more"),
         ({"max_errors": "1"}, TypeError, "max_errors must be an int, not str"),
     ],
@@ -408,10 +508,26 @@ async def test_an_input_that_json_cannot_say_leaves_the_file_as_it_was(tmp_path:
     with pytest.raises(TypeError):
         report.write_jsonl(path, encode=lambda _: object())
     assert path.read_text() == "before"
-    for broken in ("{", "[]", '{"status":"failed"}', "3"):
+    for broken in ("{", "[]", '{"status":"failed"}', "3", '{"status":"weird","input":1}', '{"status":[],"input":1}'):
         path.write_text(f'{{"status":"done","input":1}}\n{broken}\n')
         with pytest.raises(ValueError, match=r"line 2 of .* is not an outcome"):
             list(read_inputs(path))
+
+
+async def test_drafts_are_written_with_the_fields_that_are_set(tmp_path: Path, draft: NewAppointment) -> None:
+    async with HostileServer(http(400)) as server:
+        report: BulkReport[NewAppointment, Appointment] = BulkReport()
+        await report.collect(open_service(server).create_many([draft]))
+    report.write_jsonl(tmp_path / "drafts.jsonl")
+    assert list(read_inputs(tmp_path / "drafts.jsonl")) == [
+        {
+            "title": draft.title,
+            "start_time": "2024-01-15T10:00:00+00:00",
+            "end_time": "2024-01-15T11:00:00+00:00",
+            "description": draft.description,
+            "extra": {},
+        }
+    ]
 
 
 async def test_many_appointments_are_created_read_changed_and_deleted(

@@ -52,6 +52,17 @@ def test_without_a_total_there_is_no_time_left_to_tell(clock: ManualClock) -> No
     assert run(console(terminal=False), clock, None).splitlines()[-1] == "create: 50, 5 failed, 10/s"
 
 
+def test_what_was_not_started_has_not_failed_and_a_description_is_no_markup(clock: ManualClock) -> None:
+    on = console(terminal=False)
+    progress = BulkProgress(on, "create [red]", pace=1, monotonic=clock.monotonic)
+    progress.begin(3)
+    clock.now += 1
+    for status in (Status.DONE, Status.UNKNOWN, Status.NOT_STARTED):
+        progress.advance(outcome(status))
+    progress.end()
+    assert written(on) == "create [red]: 3 of 3, 1 failed, 1 not started, 2/s\n"
+
+
 def test_on_a_terminal_there_is_a_bar(clock: ManualClock) -> None:
     shown = run(console(terminal=True), clock, 50)
     assert "50/50" in shown

@@ -220,6 +220,9 @@ async def test_bad_arguments_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match="limit must be zero or more"):
         await AsyncPager(Book()).collect(limit=-1)
     wrong: Any
+    for wrong in (1.5, True, "1"):
+        with pytest.raises(TypeError, match="limit must be an int or None"):
+            await AsyncPager(Book()).collect(limit=wrong)
     for wrong in (2, -1, True, None, "1"):
         with pytest.raises(ValueError, match="prefetch must be 0 or 1"):
             AsyncPager(Book(), prefetch=wrong)

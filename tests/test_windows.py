@@ -19,6 +19,7 @@ from connector_async import (
     RateLimit,
     RetryPolicy,
     ServerError,
+    TransportError,
     WireFormat,
 )
 from connector_async.appointments.windows import WindowedPager
@@ -133,6 +134,24 @@ async def test_p2_an_error_tells_the_window_to_go_on_from() -> None:
     with pytest.raises(ServerError) as caught:
         await pager.collect()
     assert caught.value.continuation_token is None
+
+
+async def test_p2_an_error_of_the_look_back_goes_on_from_where_it_was_asked() -> None:
+    calendar = Calendar((1, 1), (9, 5), (13, 9), (21, 1))
+    pager = calendar.pager(30, 10)
+    calendar.failing = {10}
+    with pytest.raises(ServerError) as caught:
+        await anext(pager.pages(continuation_token="2024-01-15T20:00:00Z"))
+    assert caught.value.continuation_token == "2024-01-15T20:00:00Z"
+
+
+async def test_a_window_that_is_cut_off_from_within_is_an_error() -> None:
+    async def cancelled(_: datetime, __: datetime) -> Page[Appointment]:
+        raise asyncio.CancelledError
+
+    pager = WindowedPager(cancelled, start=MIDNIGHT, end=MIDNIGHT + HOUR, window=HOUR, concurrency=1)
+    with pytest.raises(TransportError):
+        await pager.collect()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
 from connector_async.bulk import bulk
-from connector_async.exceptions import ConnectorError
+from connector_async.exceptions import ConnectorError, TransportError
 from connector_async.instants import format_instant, parse_instant
 from connector_async.models import Appointment
 from connector_async.pagination import AsyncPager, Page
@@ -25,7 +25,7 @@ class WindowedPager(AsyncPager[Appointment]):
         start: Where the first window begins; aware.
         end: Where the last one ends; aware.
         window: How long each is.
-        concurrency: How many are fetched at a time.
+        concurrency: How many are fetched at a time, ahead of the caller.
 
     Raises:
         ValueError: `window` or `concurrency` is not above zero, or an end is missing.
@@ -59,18 +59,25 @@ class WindowedPager(AsyncPager[Appointment]):
         shown: set[str] = set()
         if start > self._start:
             # What the window before has shown; from there on the walk knows itself.
-            shown = _ids((await self._get(start - min(self._window, start - self._start))).items)
+            shown = await self._shown_before(start)
         run = bulk(self._get, self._starts(start), concurrency=self._concurrency, ordered=True, ends_on=Exception)
         async with aclosing(run.outcomes()) as outcomes:
             async for outcome in outcomes:
-                if outcome.error is not None:
-                    raise outcome.error
-                assert outcome.result is not None  # noqa: S101 - it is done
+                if outcome.result is None:
+                    raise outcome.error or TransportError("a window was cut off")
                 items = [item for item in outcome.result.items if item.appointment_id not in shown]
                 shown = _ids(outcome.result.items)
                 following = self._end_of(outcome.input)
                 token = format_instant(following) if following < self._end else None
                 yield Page(items=items, continuation_token=token, raw=outcome.result.raw)
+
+    async def _shown_before(self, start: datetime) -> set[str]:
+        before = start - min(self._window, start - self._start)
+        try:
+            return _ids((await self._fetch_window(before, start)).items)
+        except ConnectorError as error:
+            error.continuation_token = format_instant(start)
+            raise
 
     async def _get(self, start: datetime) -> Page[Appointment]:
         try:

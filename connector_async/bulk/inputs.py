@@ -12,6 +12,7 @@ class _End:
 
 
 _NONE: Final = _End()
+_CUT_OFF: Final = "the inputs ended when the loop was left while the next one was awaited: nobody knows what was left"
 
 
 class Inputs(Generic[InputT]):
@@ -32,6 +33,7 @@ class Inputs(Generic[InputT]):
         self._turn = asyncio.Lock()
         self._taken = 0
         self._at_end = False
+        self._cut_off = False
         self.error: Exception | None = None
         """What the iterable raised, which ended it."""
 
@@ -42,12 +44,21 @@ class Inputs(Generic[InputT]):
         try:
             value = await self._next()
         except StopAsyncIteration:
-            self._at_end = True
+            self._end(_CUT_OFF if self._cut_off else None)
+            return None
+        except asyncio.CancelledError:
+            taker = asyncio.current_task()
+            if taker is None or taker.cancelling():
+                # It ends an async generator, which then looks as if it had come to its end.
+                self._cut_off = True
+                raise
+            self._end("the inputs were cancelled from within")
             return None
         except Exception as error:  # noqa: BLE001 - raised when every outcome has been taken
-            self._at_end = True
             self.error = error
+            self._end(None)
             return None
+        self._cut_off = False
         number = self._taken
         self._taken += 1
         return number, value
@@ -63,3 +74,8 @@ class Inputs(Generic[InputT]):
             if self._at_end:
                 raise StopAsyncIteration
             return await anext(iterator)
+
+    def _end(self, problem: str | None) -> None:
+        self._at_end = True
+        if problem is not None and self.error is None:
+            self.error = RuntimeError(problem)

@@ -1,12 +1,14 @@
 """`BulkReport`: how a bulk went, and what is left of it. It makes no calls."""
 
 from collections import Counter
-from collections.abc import AsyncIterable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Generic, Self, TypeVar
 
 import attrs
 import orjson
+
+from connector_async.models import UNSET
 
 from .outcome import Outcome, Status
 from .progress import ProgressListener
@@ -15,6 +17,14 @@ InputT = TypeVar("InputT")
 ResultT = TypeVar("ResultT")
 
 _TO_REPEAT: Final = (Status.FAILED, Status.NOT_STARTED)
+
+
+def _as_json(value: object) -> object:
+    if not attrs.has(type(value)):
+        return value
+    fields = attrs.asdict(value, recurse=False)  # type: ignore[arg-type]
+    set_fields = {name: field for name, field in fields.items() if field is not UNSET}
+    return {name: dict(field) if isinstance(field, Mapping) else field for name, field in set_fields.items()}
 
 
 @attrs.define
@@ -45,16 +55,19 @@ class BulkReport(Generic[InputT, ResultT]):
         Raises:
             Exception: What the iterable of the inputs raised, once all its outcomes were taken.
         """
+        walk = aiter(outcomes)
         if progress is not None:
             progress.begin(total)
         try:
-            async for outcome in outcomes:
+            async for outcome in walk:
                 self.counts[outcome.status] += 1
                 if outcome.status is not Status.DONE:
                     self.unfinished.append(outcome)
                 if progress is not None:
                     progress.advance(outcome)
         finally:
+            if isinstance(walk, AsyncGenerator):
+                await walk.aclose()  # a loop that is left is ended at once
             if progress is not None:
                 progress.end()
         return self
@@ -66,7 +79,7 @@ class BulkReport(Generic[InputT, ResultT]):
         """
         return [outcome.input for outcome in self.unfinished if outcome.status in (statuses or _TO_REPEAT)]
 
-    def write_jsonl(self, path: Path | str, encode: Callable[[InputT], object] = lambda value: value) -> None:
+    def write_jsonl(self, path: Path | str, encode: Callable[[InputT], object] = _as_json) -> None:
         """Write what is not done as JSON Lines, each with its input: it may hold personal data.
 
         A line is an object of `index`, `status`, `error` (the name of its class), `http_status`, `request_id`,
@@ -74,7 +87,7 @@ class BulkReport(Generic[InputT, ResultT]):
 
         Args:
             path: The file, which is replaced.
-            encode: Turns an input into what JSON can say.
+            encode: Turns an input into what JSON can say; unless told, a model into an object of the fields that are set.
 
         Raises:
             TypeError: JSON cannot say what `encode` returns; the file is as it was.
@@ -91,12 +104,12 @@ def read_inputs(path: Path | str, *statuses: Status) -> Iterator[Any]:
         OSError: The file cannot be read.
         ValueError: A line is not one of that file; the message tells which.
     """
-    wanted = {status.value for status in statuses or _TO_REPEAT}
+    wanted = statuses or _TO_REPEAT
     with Path(path).open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 parsed = orjson.loads(line)
-                status, value = parsed["status"], parsed["input"]
+                status, value = Status(parsed["status"]), parsed["input"]
             except (ValueError, TypeError, KeyError):
                 raise ValueError(f"line {number} of {path} is not an outcome") from None
             if status in wanted:

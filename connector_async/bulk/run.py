@@ -13,6 +13,8 @@ from .outcome import Outcome, Status
 InputT = TypeVar("InputT")
 ResultT = TypeVar("ResultT")
 
+_TURN = 256
+
 EndsOn = type[Exception] | tuple[type[Exception], ...]
 
 
@@ -45,6 +47,9 @@ def bulk(
     """
     if not callable(function):
         raise TypeError(f"function must be callable, not {type(function).__name__}")
+    for kind in ends_on if isinstance(ends_on, tuple) else (ends_on,):
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            raise TypeError("ends_on must be a class of exceptions, or a tuple of them")
     _check_count("concurrency", concurrency)
     if max_errors is not None:
         _check_count("max_errors", max_errors)
@@ -58,9 +63,12 @@ class Bulk(Generic[InputT, ResultT]):
 
     When the loop is left before its end, by `break`, an error or a cancellation, the calls that are under way are
     cancelled, and no further one is begun. What is left can then be had by another `async for`: the outcomes that
-    were not taken, `UNKNOWN` for each call that was cut off, and `NOT_STARTED` for the rest of the inputs.
+    were not taken, `UNKNOWN` for each call that was cut off, and `NOT_STARTED` for the rest of the inputs. A loop that
+    begins ends the one before.
 
-    What the iterable of the inputs raises is raised when every outcome has been taken.
+    What the iterable of the inputs raises is raised when every outcome has been taken. An async generator that is
+    awaiting something when the loop is left is ended by that, as every one that is cancelled: a `RuntimeError` then
+    says that nobody knows what it had left. Inputs without end must be left by the one who loops.
     """
 
     def __init__(
@@ -86,6 +94,7 @@ class Bulk(Generic[InputT, ResultT]):
         self._workers: set[asyncio.Task[None]] = set()
         self._begun = False
         self._ending = False
+        self._failure: BaseException | None = None
         self._news = asyncio.Event()
         # Of calls that are under way, and outcomes that were not taken.
         self._room = asyncio.Semaphore(2 * concurrency)
@@ -95,8 +104,7 @@ class Bulk(Generic[InputT, ResultT]):
 
     async def outcomes(self) -> AsyncGenerator[Outcome[InputT, ResultT], None]:
         """Yield the outcomes; with `contextlib.aclosing` around it, a loop that is left early is ended at once."""
-        if self._workers:
-            raise RuntimeError("the outcomes are being taken already")
+        await self._end_workers()  # of a loop that was left, or is ended by this one
         if not self._begun:
             self._begun = True
             for _ in range(self._concurrency):
@@ -107,11 +115,14 @@ class Bulk(Generic[InputT, ResultT]):
             while (outcome := await self._wait_for_next()) is not None:
                 yield outcome
         finally:
-            await self._end()
+            await self._end_workers()
         while (numbered := await self._inputs.take()) is not None:
+            if numbered[0] % _TURN == 0:
+                await asyncio.sleep(0)  # nothing else is waited for here
             yield Outcome(index=numbered[0], input=numbered[1], status=Status.NOT_STARTED)
-        if self._inputs.error is not None:
-            raise self._inputs.error
+        failure = self._failure or self._inputs.error
+        if failure is not None:
+            raise failure
 
     async def _wait_for_next(self) -> Outcome[InputT, ResultT] | None:
         """Return the next outcome; `None` when there is none and nobody works any more."""
@@ -133,7 +144,13 @@ class Bulk(Generic[InputT, ResultT]):
             numbered = None if self._ending else await self._inputs.take()
             if numbered is None:
                 return
+            if self._has_ended():  # while the input was awaited
+                self._finish(Outcome(index=numbered[0], input=numbered[1], status=Status.NOT_STARTED))
+                return
             await self._call(*numbered)
+
+    def _has_ended(self) -> bool:
+        return self._ending
 
     async def _call(self, index: int, value: InputT) -> None:
         last_call.set(None)
@@ -141,12 +158,12 @@ class Bulk(Generic[InputT, ResultT]):
         try:
             result = await self._function(value)
         except Exception as error:  # noqa: BLE001 - it is the outcome
-            outcome = self._failure(index, value, error)
+            outcome = self._failed(index, value, error)
         except asyncio.CancelledError:
             worker = asyncio.current_task()
             if worker is None or worker.cancelling():
                 raise
-            # Nobody cancelled this worker: what the function awaits was.
+            self._count_error()  # nobody cancelled this worker: what the function awaits was
         else:
             record = last_call.get()
             attempts, elapsed = (None, None) if record is None else (record.attempts, record.elapsed)
@@ -155,12 +172,20 @@ class Bulk(Generic[InputT, ResultT]):
             )
         finally:
             # Without an outcome it was cut off.
-            self._finished[index] = outcome or Outcome(index=index, input=value, status=Status.UNKNOWN)
-            self._news.set()
+            self._finish(outcome or Outcome(index=index, input=value, status=Status.UNKNOWN))
 
-    def _failure(self, index: int, value: InputT, error: Exception) -> Outcome[InputT, ResultT]:
+    def _finish(self, outcome: Outcome[InputT, ResultT]) -> None:
+        self._finished[outcome.index] = outcome
+        self._news.set()
+
+    def _count_error(self) -> None:
         self._errors += 1
-        if isinstance(error, self._ends_on) or self._errors == self._max_errors:
+        if self._errors == self._max_errors:
+            self._ending = True
+
+    def _failed(self, index: int, value: InputT, error: Exception) -> Outcome[InputT, ResultT]:
+        self._count_error()
+        if isinstance(error, self._ends_on):
             self._ending = True
         attempts, elapsed = (error.attempts, error.elapsed) if isinstance(error, ConnectorError) else (None, None)
         status = Status.UNKNOWN if isinstance(error, OutcomeUnknownError) else Status.FAILED
@@ -168,11 +193,13 @@ class Bulk(Generic[InputT, ResultT]):
 
     def _leave(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
+        if not worker.cancelled():
+            self._failure = self._failure or worker.exception()  # what is no Exception, such as SystemExit
         self._news.set()
 
-    async def _end(self) -> None:
-        self._ending = True
+    async def _end_workers(self) -> None:
         workers = list(self._workers)
+        self._ending = self._ending or bool(workers)
         for worker in workers:
             worker.cancel()
         if workers:

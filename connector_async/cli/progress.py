@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from connector_async.bulk import Outcome, Status
@@ -26,19 +27,20 @@ class BulkProgress:
         self, console: Console, description: str, *, pace: float, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._console = console
-        self._description = description
+        self._description = escape(description)
         self._pace = pace
         self._monotonic = monotonic
         self._total: int | None = None
         self._taken = 0
         self._failed = 0
+        self._not_started = 0
         self._begun_at = self._told_at = 0.0
         self._bar: Progress | None = None
         self._task = TaskID(0)
 
     def begin(self, total: int | None) -> None:
         """So many outcomes will come; `None`: nobody knows."""
-        self._total, self._taken, self._failed = total, 0, 0
+        self._total, self._taken, self._failed, self._not_started = total, 0, 0, 0
         self._begun_at = self._told_at = self._monotonic()
         if self._console.is_terminal:
             columns = (
@@ -54,7 +56,8 @@ class BulkProgress:
     def advance(self, outcome: Outcome[Any, Any]) -> None:
         """One more has come."""
         self._taken += 1
-        self._failed += outcome.status is not Status.DONE
+        self._failed += outcome.status in {Status.FAILED, Status.UNKNOWN}
+        self._not_started += outcome.status is Status.NOT_STARTED
         if self._bar is not None:
             self._bar.update(self._task, advance=1, state=self._state())
         elif self._monotonic() - self._told_at >= _SECONDS_BETWEEN_LINES:
@@ -75,10 +78,11 @@ class BulkProgress:
 
     def _state(self) -> str:
         seconds = self._monotonic() - self._begun_at
-        rate = self._taken / seconds if seconds > 0 else 0.0
+        rate = (self._taken - self._not_started) / seconds if seconds > 0 else 0.0
+        failed = f"{self._failed} failed" + (f", {self._not_started} not started" if self._not_started else "")
         left = ""
         if self._total is not None and self._taken < self._total:
             # The burst goes faster than the rest can.
             expected = min(rate, self._pace) or self._pace
             left = f", {(self._total - self._taken) / expected:,.0f} s left"
-        return f"{self._failed} failed, {rate:,.0f}/s{left}"
+        return f"{failed}, {rate:,.0f}/s{left}"
