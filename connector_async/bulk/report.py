@@ -87,7 +87,7 @@ class BulkReport(Generic[InputT, ResultT]):
 
         Args:
             path: The file, which is replaced.
-            encode: Turns an input into what JSON can say; unless told, a model into an object of the fields that are set.
+            encode: Turns an input into what JSON can say; by default a model becomes an object of its set fields.
 
         Raises:
             TypeError: JSON cannot say what `encode` returns; the file is as it was.
