@@ -37,4 +37,5 @@ class Naps:
         """Wake all who sleep."""
         self.closed = True
         for nap in list(self._under_way):
-            nap.get_loop().call_soon_threadsafe(nap.cancel)
+            if not nap.get_loop().is_closed():
+                nap.get_loop().call_soon_threadsafe(nap.cancel)
