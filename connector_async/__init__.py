@@ -27,7 +27,16 @@ from .exceptions import (
     UnexpectedRedirectError,
 )
 from .models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
-from .pagination import AsyncPager, Page
+from .pagination import (
+    AsyncPager,
+    CursorPaging,
+    OffsetLimit,
+    OnePage,
+    Page,
+    PageNumbers,
+    PagingStyle,
+    RecognizedPaging,
+)
 from .protocol import VERSION
 from .ratelimit import MemoryRateLimitStore, RateLimit, RateLimitStore, Reservation
 from .retry import CallRecord, RetryDetails, RetryPolicy, RetryQuota, last_call
@@ -51,6 +60,7 @@ __all__ = [
     "ConnectFailedError",
     "ConnectorError",
     "ConnectorSession",
+    "CursorPaging",
     "DeadlineExceededError",
     "DecodingError",
     "DirectoryUser",
@@ -59,14 +69,19 @@ __all__ = [
     "MemoryRateLimitStore",
     "NewAppointment",
     "NotFoundError",
+    "OffsetLimit",
+    "OnePage",
     "Outcome",
     "OutcomeUnknownError",
     "Page",
+    "PageNumbers",
     "PaginationError",
+    "PagingStyle",
     "ProgressListener",
     "RateLimit",
     "RateLimitStore",
     "RateLimitedError",
+    "RecognizedPaging",
     "RequestTimeoutError",
     "Reservation",
     "ResponseError",

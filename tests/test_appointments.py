@@ -146,7 +146,7 @@ async def test_a_delete_is_done_whatever_the_confirmation_says(body: bytes) -> N
     assert server.requests[0].body == b'{"appointmentId":"1"}'
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b'{"items":[]}', b'[{"appointmentId":"1"}]', b"[", b"null"])
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"items":{}}', b'[{"appointmentId":"1"}]', b"[", b"null"])
 async def test_a_preview_that_is_no_list_of_appointments_is_a_decoding_error(body: bytes) -> None:
     async with HostileServer(http(200, body, X_Request_Id="r")) as server:
         with pytest.raises(DecodingError) as caught:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from connector_async import (
     Appointment,
     AppointmentService,
+    AsyncPager,
     ClientCredentials,
     ConnectorSession,
     DirectoryUser,
@@ -62,7 +63,7 @@ class Calendar:
 
     def pager(self, hours: int, window: int, concurrency: int = 1, start: int = 0) -> WindowedPager:
         return WindowedPager(
-            self,
+            lambda start, end: AsyncPager(lambda _: self(start, end)),
             start=MIDNIGHT + start * HOUR,
             end=MIDNIGHT + hours * HOUR,
             window=window * HOUR,
@@ -149,7 +150,10 @@ async def test_a_window_that_is_cut_off_from_within_is_an_error() -> None:
     async def cancelled(_: datetime, __: datetime) -> Page[Appointment]:
         raise asyncio.CancelledError
 
-    pager = WindowedPager(cancelled, start=MIDNIGHT, end=MIDNIGHT + HOUR, window=HOUR, concurrency=1)
+    def pages_of(start: datetime, end: datetime) -> AsyncPager[Appointment]:
+        return AsyncPager(lambda _: cancelled(start, end))
+
+    pager = WindowedPager(pages_of, start=MIDNIGHT, end=MIDNIGHT + HOUR, window=HOUR, concurrency=1)
     with pytest.raises(TransportError):
         await pager.collect()
 
@@ -206,7 +210,7 @@ async def test_bad_arguments_are_refused_before_anything_is_sent() -> None:
         wrong: Any = 3
         with pytest.raises(ValueError, match=r"window must be None: WireFormat\.GUIDE asks the server for no time"):
             guide.preview(MIDNIGHT, MIDNIGHT + day, window=day)
-        with pytest.raises(ValueError, match="concurrency must be 1: without window there is one page"):
+        with pytest.raises(ValueError, match="concurrency must be 1: only windows are fetched several at a time"):
             reference.preview(MIDNIGHT, MIDNIGHT + day, concurrency=2)
         with pytest.raises(ValueError, match="start and end must be given"):
             reference.preview(MIDNIGHT, window=day)
@@ -217,5 +221,5 @@ async def test_bad_arguments_are_refused_before_anything_is_sent() -> None:
         with pytest.raises(ValueError, match="concurrency must be 1 or more"):
             reference.preview(MIDNIGHT, MIDNIGHT + day, window=day, concurrency=0)
         with pytest.raises(ValueError, match="start and end must be given"):
-            WindowedPager(Calendar(), start=None, end=MIDNIGHT, window=day, concurrency=1)
+            WindowedPager(lambda *_: guide.preview(), start=None, end=MIDNIGHT, window=day, concurrency=1)
         assert server.requests == []

@@ -6,19 +6,37 @@ from connector_async.deadline import check_seconds
 from connector_async.retry import RetryPolicy
 
 
-def check_aware(name: str, value: datetime | None) -> None:
-    """Raise when `value` is no aware date-time, nor `None`.
+def check_range(start: datetime | None, end: datetime | None) -> None:
+    """Raise when there is no time from `start` to `end`; `None` is no end.
 
     Raises:
-        ValueError: It has no time zone.
-        TypeError: It is of another type.
+        ValueError: One has no time zone, or they are the wrong way round.
+        TypeError: One is of another type.
     """
-    if value is None:
-        return
-    if not isinstance(value, datetime):
-        raise TypeError(f"{name} must be a datetime, not {type(value).__name__}")
-    if value.utcoffset() is None:
-        raise ValueError(f"{name} must be aware: it has no time zone")
+    _check_aware("start", start)
+    _check_aware("end", end)
+    if start is not None and end is not None and end < start:
+        raise ValueError("end must not be before start")
+
+
+def check_kind(name: str, value: object, kind: type) -> None:
+    """Raise when `value` is of another kind.
+
+    Raises:
+        TypeError: It is.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
+
+
+def check_alone(concurrency: int) -> None:
+    """Raise when several are to be fetched at a time where there is but one.
+
+    Raises:
+        ValueError: `concurrency` is not 1.
+    """
+    if concurrency != 1:
+        raise ValueError("concurrency must be 1: only windows are fetched several at a time")
 
 
 def checked_policy(retry: RetryPolicy) -> RetryPolicy:
@@ -40,3 +58,12 @@ def checked_deadline(seconds: float) -> float:
         TypeError: It is no number.
     """
     return check_seconds("deadline", seconds, above_zero=True, finite=False)
+
+
+def _check_aware(name: str, value: datetime | None) -> None:
+    if value is None:
+        return
+    if not isinstance(value, datetime):
+        raise TypeError(f"{name} must be a datetime, not {type(value).__name__}")
+    if value.utcoffset() is None:
+        raise ValueError(f"{name} must be aware: it has no time zone")

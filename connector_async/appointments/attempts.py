@@ -16,7 +16,7 @@ from connector_async.exceptions import (
     TransportError,
 )
 from connector_async.models import Appointment, AppointmentUpdate, DirectoryUser, NewAppointment
-from connector_async.pagination import Page
+from connector_async.pagination import Page, PagingStyle
 from connector_async.protocol import Response, request_id
 from connector_async.retry import Attempt, CallRecord, may_have_happened
 from connector_async.session import ConnectorSession
@@ -105,19 +105,22 @@ class Attempts:
 
         return attempt
 
-    def preview(self, start: datetime | None, end: datetime | None) -> Attempt[Page[Appointment]]:
-        """Read the appointments that overlap a time.
+    def preview(
+        self, start: datetime | None, end: datetime | None, style: PagingStyle, token: str | None
+    ) -> Attempt[Page[Appointment]]:
+        """Read one page of the appointments that overlap a time.
 
         Raises:
-            ValueError: The wire format needs an end that is `None`.
+            ValueError: The wire format needs an end that is `None`, or the token is none of the style.
         """
-        query = self._wire_format.preview_query(self._user, start, end)
+        query = {**self._wire_format.preview_query(self._user, start, end), **style.parameters(token)}
 
         async def attempt(deadline: Deadline | None, record: CallRecord) -> Page[Appointment]:
             response = await self._send("GET", _PREVIEW, deadline, record, query=query or None)
-            appointments = self._structure(response, list[Appointment])
+            items, following = style.read(self._wire_format.parse(response.body), token)
+            appointments = self._wire_format.structure_items(items, self._zone)
             kept = [appointment for appointment in appointments if _overlaps(appointment, start, end)]
-            return Page(items=kept, raw=response.headers)
+            return Page(items=kept, continuation_token=following, raw=response.headers)
 
         return attempt
 

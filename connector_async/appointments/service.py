@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
-from connector_async.pagination import AsyncPager, Page, single_page
+from connector_async.pagination import AsyncPager, Page, PagingStyle, RecognizedPaging
 from connector_async.protocol import check_appointment_id
 from connector_async.retry import Attempt, Caller, Operation, RetryPolicy
 from connector_async.session import ConnectorSession
 
-from .arguments import check_aware, checked_deadline, checked_policy
+from .arguments import check_alone, check_kind, check_range, checked_deadline, checked_policy
 from .attempts import Attempts
 from .many import ManyAppointments
 from .verification import Verify, look_with
@@ -30,6 +30,7 @@ _DELETE: Final = Operation("delete", idempotent=True)
 _PREVIEW_PAGE: Final = Operation("preview", idempotent=True)
 
 _DEFAULT_POLICY: Final = RetryPolicy()
+_RECOGNIZED: Final = RecognizedPaging()
 
 
 class AppointmentService(ManyAppointments):
@@ -45,6 +46,7 @@ class AppointmentService(ManyAppointments):
     Args:
         session: Sends the requests; it is not closed with the service, which has nothing to close.
         user: Whose appointments are meant; `WireFormat.REFERENCE` needs one, `WireFormat.GUIDE` carries none.
+        paging: How the server pages its preview. Unless told, an array and the common envelopes are recognized.
         retry: When to try again; `None`: `RetryPolicy()`, three attempts.
         deadline: Seconds for each call; `None`: the session's, `math.inf`: none.
 
@@ -58,20 +60,24 @@ class AppointmentService(ManyAppointments):
         session: ConnectorSession,
         *,
         user: DirectoryUser | None = None,
+        paging: PagingStyle = _RECOGNIZED,
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
     ) -> None:
-        if not isinstance(session, ConnectorSession):
-            raise TypeError(f"session must be a ConnectorSession, not {type(session).__name__}")
+        check_kind("session", session, ConnectorSession)
+        check_kind("paging", paging, PagingStyle)
         if user is not None and not isinstance(user, DirectoryUser):
             raise TypeError(f"user must be a DirectoryUser or None, not {type(user).__name__}")
         self.session = session
         """What sends the requests."""
         self.user = user
         """Whose appointments are meant; `None` where the wire format carries no user."""
+        self.paging = paging
+        """How the server pages its preview."""
         self.retry = _DEFAULT_POLICY if retry is None else checked_policy(retry)
         """When a call is tried again."""
-        self._deadline = session.deadline if deadline is None else checked_deadline(deadline)
+        self.deadline = session.deadline if deadline is None else checked_deadline(deadline)
+        """Seconds for each call; `None` or `math.inf`: as long as it takes."""
         self._attempts = Attempts(session, user)
         self._caller = Caller(
             tenant=session.tenant_id,
@@ -84,11 +90,6 @@ class AppointmentService(ManyAppointments):
 
     def __repr__(self) -> str:
         return f"AppointmentService({self.session!r})"
-
-    @property
-    def deadline(self) -> float | None:
-        """Seconds for each call; `None` or `math.inf`: as long as it takes."""
-        return self._deadline
 
     async def sleep(self, seconds: float) -> None:
         """Wait by the session's clock; for a `verify` of the caller's own.
@@ -112,8 +113,9 @@ class AppointmentService(ManyAppointments):
         return AppointmentService(
             self.session,
             user=self.user,
+            paging=self.paging,
             retry=self.retry if retry is None else retry,
-            deadline=self._deadline if deadline is None else deadline,
+            deadline=self.deadline if deadline is None else deadline,
         )
 
     async def get(
@@ -238,6 +240,7 @@ class AppointmentService(ManyAppointments):
         *,
         window: timedelta | None = None,
         concurrency: int = 1,
+        prefetch: int = 0,
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
     ) -> AsyncPager[Appointment]:
@@ -252,6 +255,7 @@ class AppointmentService(ManyAppointments):
             window: How long a time is asked for at once; each is a page, and what two of them show is in the first.
                 `None`: the whole. `WireFormat.GUIDE` asks for no time, and takes none.
             concurrency: How many windows are fetched at a time.
+            prefetch: How many pages are fetched while the caller works on one: 0 or 1.
             retry: The policy for each page; `None`: the service's.
             deadline: Seconds for each page; `None`: the service's.
 
@@ -263,23 +267,22 @@ class AppointmentService(ManyAppointments):
                 `window` is not above zero or not for the wire format, or `concurrency` is not 1 without one.
             TypeError: An argument is of another type.
         """
-        check_aware("start", start)
-        check_aware("end", end)
-        if start is not None and end is not None and end < start:
-            raise ValueError("end must not be before start")
+        check_range(start, end)
         service = self.with_options(retry=retry, deadline=deadline)
-
-        def fetch(start: datetime | None, end: datetime | None) -> Awaitable[Page[Appointment]]:
-            return service._call(_PREVIEW_PAGE, service._attempts.preview(start, end), None, None)  # noqa: SLF001
-
         self.session.wire_format.preview_query(self.user, start, end)  # refuses what the first page would
-        if window is not None:
-            if not self.session.wire_format.carries_user:
-                raise ValueError(f"window must be None: {self.session.wire_format} asks the server for no time")
-            return WindowedPager(fetch, start=start, end=end, window=window, concurrency=concurrency)
-        if concurrency != 1:
-            raise ValueError("concurrency must be 1: without window there is one page")
-        return single_page(functools.partial(fetch, start, end))
+
+        def pager(start: datetime | None, end: datetime | None) -> AsyncPager[Appointment]:
+            return AsyncPager(functools.partial(service._fetch, start, end), prefetch=prefetch)  # noqa: SLF001
+
+        if window is None:
+            check_alone(concurrency)
+            return pager(start, end)
+        if not self.session.wire_format.carries_user:
+            raise ValueError(f"window must be None: {self.session.wire_format} asks the server for no time")
+        return WindowedPager(pager, start=start, end=end, window=window, concurrency=concurrency)
+
+    def _fetch(self, start: datetime | None, end: datetime | None, token: str | None) -> Awaitable[Page[Appointment]]:
+        return self._call(_PREVIEW_PAGE, self._attempts.preview(start, end, self.paging, token), None, None)
 
     async def _apply(
         self, update: AppointmentUpdate, *, read_first: bool, retry: RetryPolicy | None, deadline: float | None
@@ -292,5 +295,5 @@ class AppointmentService(ManyAppointments):
         self, operation: Operation, attempt: Attempt[T], retry: RetryPolicy | None, seconds: float | None
     ) -> Awaitable[T]:
         policy = self.retry if retry is None else checked_policy(retry)
-        seconds = self._deadline if seconds is None else checked_deadline(seconds)
+        seconds = self.deadline if seconds is None else checked_deadline(seconds)
         return self._caller.call(operation, attempt, policy, None if seconds == math.inf else seconds)

@@ -1,6 +1,6 @@
 """A long time walked in windows, one after the other, each of which is one preview."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +10,7 @@ from connector_async.instants import format_instant, parse_instant
 from connector_async.models import Appointment
 from connector_async.pagination import AsyncPager, Page
 
-Fetch = Callable[[datetime, datetime], Awaitable[Page[Appointment]]]
+Pages = Callable[[datetime, datetime], AsyncPager[Appointment]]
 """Returns what overlaps a window, from its start (included) to its end (excluded)."""
 
 
@@ -21,7 +21,7 @@ class WindowedPager(AsyncPager[Appointment]):
     exactly when the pager has the same end and the same window.
 
     Args:
-        fetch: Returns what overlaps a window.
+        pages_of: Returns what overlaps a window.
         start: Where the first window begins; aware.
         end: Where the last one ends; aware.
         window: How long each is.
@@ -33,7 +33,7 @@ class WindowedPager(AsyncPager[Appointment]):
     """
 
     def __init__(
-        self, fetch: Fetch, *, start: datetime | None, end: datetime | None, window: timedelta, concurrency: int
+        self, pages_of: Pages, *, start: datetime | None, end: datetime | None, window: timedelta, concurrency: int
     ) -> None:
         if start is None or end is None:
             raise ValueError("start and end must be given: the time between them is cut into windows")
@@ -42,7 +42,7 @@ class WindowedPager(AsyncPager[Appointment]):
         if window <= timedelta(0):
             raise ValueError("window must be above zero")
         bulk(self._get, (), concurrency=concurrency)  # which checks it
-        self._fetch_window = fetch
+        self._pages_of = pages_of
         self._start = start.astimezone(UTC)
         self._end = end.astimezone(UTC)
         self._window = window
@@ -74,14 +74,20 @@ class WindowedPager(AsyncPager[Appointment]):
     async def _shown_before(self, start: datetime) -> set[str]:
         before = start - min(self._window, start - self._start)
         try:
-            return _ids((await self._fetch_window(before, start)).items)
+            return _ids(await self._pages_of(before, start).collect())
         except ConnectorError as error:
             error.continuation_token = format_instant(start)
             raise
 
     async def _get(self, start: datetime) -> Page[Appointment]:
         try:
-            return await self._fetch_window(start, self._end_of(start))
+            items: list[Appointment] = []
+            raw: Mapping[str, str] = {}
+            async with aclosing(self._pages_of(start, self._end_of(start)).pages()) as pages:
+                async for page in pages:
+                    items += page.items
+                    raw = page.raw
+            return Page(items=items, raw=raw)
         except ConnectorError as error:
             error.continuation_token = None if start == self._start else format_instant(start)
             raise
@@ -104,5 +110,5 @@ class WindowedPager(AsyncPager[Appointment]):
         return start
 
 
-def _ids(items: Sequence[Appointment]) -> set[str]:
+def _ids(items: Iterable[Appointment]) -> set[str]:
     return {appointment.appointment_id for appointment in items}

@@ -84,6 +84,23 @@ class WireFormat(enum.Enum):
         """
         return self._structure(_parse(body), type_, assume_zone)
 
+    def structure_items(self, items: list[Any], assume_zone: tzinfo | None = None) -> list[Appointment]:
+        """Decode the items of a page, as `parse` returned them.
+
+        Raises:
+            DecodingError: One is no appointment.
+        """
+        return self._structure(items, list[Appointment], assume_zone)
+
+    @staticmethod
+    def parse(body: bytes) -> Any:
+        """Return what a JSON body says.
+
+        Raises:
+            DecodingError: It is not JSON.
+        """
+        return _parse(body)
+
     def structure_created(self, body: bytes, sent: NewAppointment, assume_zone: tzinfo | None = None) -> Appointment:
         """Decode the answer to a create: the appointment, an object with its id, or the bare id.
 

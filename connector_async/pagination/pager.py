@@ -1,7 +1,4 @@
-"""Walking what comes in pages. The fetch is handed in: nothing here knows of HTTP.
-
-The guide's preview is a bare array, so there is one page.
-"""
+"""The walk over pages, whatever it is that fetches them."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -11,7 +8,7 @@ from typing import Final, Generic, TypeVar
 
 import attrs
 
-from .exceptions import ConnectorError, PaginationError
+from connector_async.exceptions import ConnectorError, PaginationError
 
 T = TypeVar("T")
 
@@ -124,17 +121,6 @@ class AsyncPager(Generic[T]):
         except ConnectorError as error:
             error.continuation_token = token
             raise
-
-
-def single_page(fetch: Callable[[], Awaitable[Page[T]]]) -> AsyncPager[T]:
-    """Return the pager of a server whose answer is one page."""
-
-    def fetch_first(continuation_token: str | None) -> Awaitable[Page[T]]:
-        if continuation_token is not None:
-            raise ValueError("continuation_token must be one that this server gave, and its answer is one page")
-        return fetch()
-
-    return AsyncPager(fetch_first)
 
 
 async def _discard(ahead: "asyncio.Task[Page[T]]") -> None:

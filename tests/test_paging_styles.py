@@ -1,0 +1,197 @@
+"""Every style of paging against a server that pages so, and wrong guesses, which are errors and never short lists."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import orjson
+import pytest
+
+from connector_async import (
+    AppointmentService,
+    CursorPaging,
+    DecodingError,
+    OffsetLimit,
+    OnePage,
+    PageNumbers,
+    PaginationError,
+    PagingStyle,
+    RecognizedPaging,
+)
+from tests.hostile import HostileServer, http
+from tests.services import FIELDS, open_service
+
+SIZE = 10
+COUNT = 34
+ITEMS = [FIELDS | {"appointmentId": str(number)} for number in range(COUNT)]
+IDS = [str(number) for number in range(COUNT)]
+
+Answer = Callable[[dict[str, str]], object]
+
+
+def cut(offset: int, size: int = SIZE) -> list[dict[str, str]]:
+    return ITEMS[offset : offset + size]
+
+
+def by_cursor(items: str, cursor: str, parameter: str) -> Answer:
+    def answer(query: dict[str, str]) -> object:
+        offset = int(query.get(parameter, "c0")[1:])
+        following = f"c{offset + SIZE}" if offset + SIZE < COUNT else None
+        return {items: cut(offset), cursor: following}
+
+    return answer
+
+
+def by_cursor_with_total(query: dict[str, str]) -> object:
+    offset = int(query.get("cursor", 0))
+    following = {"nextCursor": str(offset + SIZE)} if offset + SIZE < COUNT else {}
+    return {"items": cut(offset), "total": COUNT} | following
+
+
+def by_number(query: dict[str, str]) -> object:
+    number = int(query.get("page", 1))
+    return {"items": cut((number - 1) * SIZE), "page": number, "totalPages": 4}
+
+
+def by_number_alone(query: dict[str, str]) -> object:
+    return cut((int(query["p"])) * SIZE)
+
+
+def by_offset(query: dict[str, str]) -> object:
+    # It gives fewer than it is asked for: a short page is not the last one.
+    return {"rows": cut(int(query["skip"]), min(SIZE, int(query["take"]))), "total": COUNT}
+
+
+def by_offset_alone(query: dict[str, str]) -> object:
+    return {"items": cut(int(query["offset"]), 7)}
+
+
+class Paged(HostileServer):
+    """Answers by the query."""
+
+    def __init__(self, answer: Answer) -> None:
+        async def write(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            query = parse_qs(urlsplit(self.requests[-1].target).query)
+            writer.write(http(200, orjson.dumps(answer({name: values[0] for name, values in query.items()}))))
+
+        super().__init__(write)
+
+
+def service(server: HostileServer, paging: PagingStyle | None) -> AppointmentService:
+    plain = open_service(server)
+    return plain if paging is None else AppointmentService(plain.session, paging=paging)
+
+
+STYLES: dict[str, tuple[PagingStyle | None, Answer, int]] = {
+    "an array": (None, lambda _: ITEMS, 1),
+    "an array, named": (OnePage(), lambda _: ITEMS, 1),
+    "an envelope of one page": (None, lambda _: {"value": ITEMS, "total": COUNT}, 1),
+    "a cursor": (CursorPaging(), by_cursor("items", "nextCursor", "cursor"), 4),
+    "a cursor by other names": (
+        CursorPaging(items="rows", cursor="more", parameter="from"),
+        by_cursor("rows", "more", "from"),
+        4,
+    ),
+    "a cursor, recognized": (None, by_cursor("data", "nextCursor", "cursor"), 4),
+    "a continuation token, recognized": (None, by_cursor("items", "continuationToken", "continuationToken"), 4),
+    "a page token, recognized": (None, by_cursor("results", "nextPageToken", "pageToken"), 4),
+    "a cursor that is missing in the end, recognized": (None, by_cursor_with_total, 4),
+    "numbers": (PageNumbers(page="page", total_pages="totalPages"), by_number, 4),
+    "numbers, recognized": (None, by_number, 4),
+    "numbers alone": (PageNumbers(parameter="p", first=0, items=None), by_number_alone, 5),
+    "offsets": (
+        OffsetLimit(limit=20, offset_parameter="skip", limit_parameter="take", items="rows", total="total"),
+        by_offset,
+        4,
+    ),
+    "offsets alone": (OffsetLimit(), by_offset_alone, 6),
+}
+
+
+@pytest.mark.parametrize(("paging", "answer", "requests"), STYLES.values(), ids=STYLES)
+@pytest.mark.parametrize("prefetch", [0, 1])
+async def test_p1_every_item_comes_once_from_any_page_on(
+    paging: PagingStyle | None, answer: Answer, requests: int, prefetch: int
+) -> None:
+    async with Paged(answer) as server:
+        pager = service(server, paging).preview(prefetch=prefetch)
+        assert [item.appointment_id async for item in pager] == IDS
+        assert len(server.requests) == requests
+        taken: list[str] = []
+        async for page in pager.pages():
+            taken += [item.appointment_id for item in page.items]
+            token = page.continuation_token
+            if token is not None:
+                assert token.isprintable()
+                rest = [page async for page in pager.pages(continuation_token=token)]
+                assert taken + [item.appointment_id for page in rest for item in page.items] == IDS
+
+
+WRONG: dict[str, tuple[PagingStyle | None, Answer]] = {
+    "it ignores the cursor's parameter": (None, lambda _: {"items": cut(0), "nextCursor": "c10"}),
+    "it ignores the number": (None, lambda _: {"items": cut(0), "page": 1, "totalPages": 4}),
+    "there is more, and no way to it": (None, lambda _: {"items": cut(0), "hasMore": True}),
+    "a link, which is not followed": (None, lambda _: {"value": cut(0), "@odata.nextLink": "https://other.example/"}),
+    "the total is more": (None, lambda _: {"items": cut(0), "total": COUNT}),
+    "no items": (None, lambda _: {"rows": cut(0)}),
+    "items twice": (None, lambda _: {"items": cut(0), "data": cut(10)}),
+    "items that are none": (None, lambda _: {"items": [1]}),
+    "an object where an array is named": (OnePage(), lambda _: {"items": ITEMS}),
+    "an array where a cursor is named": (CursorPaging(), lambda _: ITEMS),
+    "a cursor that is a number": (CursorPaging(), lambda _: {"items": cut(0), "nextCursor": 5}),
+    "a number of pages that is none": (PageNumbers(total_pages="pages"), lambda _: {"items": cut(0), "pages": "4"}),
+    "another page": (PageNumbers(page="page"), lambda _: {"items": cut(0), "page": 7}),
+    "a total that is never reached": (OffsetLimit(total="total"), lambda _: {"items": [], "total": 5}),
+    "numbers after a cursor": (
+        None,
+        lambda query: {"items": cut(10), "totalPages": 4} if query else {"items": cut(0), "nextCursor": "c10"},
+    ),
+    "an array after an envelope": (
+        None,
+        lambda query: ITEMS if query else {"items": cut(0), "nextCursor": "c10"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("paging", "answer"), WRONG.values(), ids=WRONG)
+async def test_a_wrong_guess_is_an_error_and_never_a_list_that_is_too_short(
+    paging: PagingStyle | None, answer: Answer
+) -> None:
+    async with Paged(answer) as server:
+        with pytest.raises((DecodingError, PaginationError)) as caught:
+            await service(server, paging).preview().collect()
+        assert len(server.requests) <= 2
+    assert "Meeting" not in repr(caught.value) + repr(getattr(caught.value, "problems", ()))
+
+
+@pytest.mark.parametrize(
+    ("paging", "token"),
+    [
+        (OnePage(), "2"),
+        (RecognizedPaging(), "2"),
+        (RecognizedPaging(), "appointmentId=5"),
+        (PageNumbers(), "-1"),
+        (PageNumbers(), "two"),
+        (OffsetLimit(), "1" * 20),
+    ],
+)
+async def test_a_token_of_another_style_is_refused_before_anything_is_sent(paging: PagingStyle, token: str) -> None:
+    async with Paged(lambda _: ITEMS) as server:
+        with pytest.raises(ValueError, match="continuation_token must be one that this server gave"):
+            await anext(service(server, paging).preview().pages(continuation_token=token))
+        assert server.requests == []
+
+
+async def test_a_style_is_kept_by_with_options_and_must_be_one() -> None:
+    async with HostileServer(http(200, b"[]")) as server:
+        paging = CursorPaging()
+        assert service(server, paging).with_options(deadline=5).paging is paging
+        wrong: Any = "cursor"
+        with pytest.raises(TypeError, match="paging must be a PagingStyle, not str"):
+            service(server, wrong)
+
+
+def test_the_styles_are_paging_styles() -> None:
+    for style in (OnePage(), CursorPaging(), PageNumbers(), OffsetLimit(), RecognizedPaging()):
+        assert isinstance(style, PagingStyle)
