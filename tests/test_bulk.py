@@ -257,9 +257,31 @@ async def test_what_is_not_started_leaves_the_event_loop_its_turns() -> None:
             await asyncio.sleep(0)
 
     turning = asyncio.create_task(turn())
-    assert len([outcome async for outcome in bulk(gauge, range(10_000), concurrency=1)]) == 10_000
+    count = 0
+    async for outcome in bulk(gauge, range(10_000), concurrency=1):
+        count += 1
+        if outcome.index == 10:
+            turns = 0
     turning.cancel()
+    assert count == 10_000
     assert turns > 30
+
+
+async def test_a_call_that_does_not_heed_its_cancellation_is_the_last_of_its_worker() -> None:
+    begun = []
+
+    async def stubborn(number: int) -> int:
+        begun.append(number)
+        try:
+            await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+        return number
+
+    outcomes = bulk(stubborn, range(100), concurrency=2).outcomes()
+    await anext(outcomes)
+    await outcomes.aclose()
+    assert len(begun) <= 4
 
 
 async def test_what_is_no_exception_ends_the_whole_and_is_raised() -> None:
@@ -483,6 +505,7 @@ async def test_a_listener_that_raises_ends_the_loop_and_is_told_of_the_end() -> 
     with pytest.raises(ZeroDivisionError):
         await BulkReport[int, int]().collect(bulk(double, range(9), concurrency=2), progress=told)
     assert told.told == [("begin", None), "end"]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_what_is_not_done_is_written_as_json_lines_and_read_again(tmp_path: Path) -> None:

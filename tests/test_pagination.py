@@ -44,6 +44,8 @@ def alone() -> bool:
 async def take(pages: AsyncIterator[Page[str]], taken: list[str]) -> None:
     async for page in pages:
         taken += page.items
+        for _ in range(3):
+            await asyncio.sleep(0)  # in which a page may be fetched ahead
 
 
 ABC: tuple[list[str], ...] = (["a", "b"], [], ["c"], ["d", "e"])

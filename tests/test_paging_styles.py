@@ -49,6 +49,11 @@ def by_cursor_with_total(query: dict[str, str]) -> object:
     return {"items": cut(offset), "total": COUNT} | following
 
 
+def by_cursor_that_is_empty(query: dict[str, str]) -> object:
+    offset = int(query.get("cursor", 0))
+    return {"items": cut(offset), "nextCursor": str(offset + SIZE) if offset + SIZE < COUNT else ""}
+
+
 def by_number(query: dict[str, str]) -> object:
     number = int(query.get("page", 1))
     return {"items": cut((number - 1) * SIZE), "page": number, "totalPages": 4}
@@ -97,6 +102,7 @@ STYLES: dict[str, tuple[PagingStyle | None, Answer, int]] = {
     "a continuation token, recognized": (None, by_cursor("items", "continuationToken", "continuationToken"), 4),
     "a page token, recognized": (None, by_cursor("results", "nextPageToken", "pageToken"), 4),
     "a cursor that is missing in the end, recognized": (None, by_cursor_with_total, 4),
+    "a cursor that is empty in the end": (CursorPaging(), by_cursor_that_is_empty, 4),
     "numbers": (PageNumbers(page="page", total_pages="totalPages"), by_number, 4),
     "numbers, recognized": (None, by_number, 4),
     "numbers alone": (PageNumbers(parameter="p", first=0, items=None), by_number_alone, 5),
