@@ -284,6 +284,21 @@ async def test_a_call_that_does_not_heed_its_cancellation_is_the_last_of_its_wor
     assert len(begun) <= 4
 
 
+async def test_a_cancellation_among_what_is_not_started_loses_none_of_it() -> None:
+    gauge = Gauge((0, AuthenticationError("refused")))
+    run = bulk(gauge, range(5_000), concurrency=1)
+    report: BulkReport[int, int] = BulkReport()
+    for turns in range(1, 12):
+        task = asyncio.create_task(report.collect(run))
+        for _ in range(turns):
+            await asyncio.sleep(0.001 if turns == 1 else 0)
+        task.cancel()
+        await asyncio.wait([task])
+    await report.collect(run)
+    assert sum(report.counts.values()) == 5_000
+    assert [outcome.index for outcome in report.unfinished] == sorted({outcome.index for outcome in report.unfinished})
+
+
 async def test_what_is_no_exception_ends_the_whole_and_is_raised() -> None:
     class Stop(BaseException):
         pass

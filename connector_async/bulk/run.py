@@ -117,9 +117,9 @@ class Bulk(Generic[InputT, ResultT]):
         finally:
             await self._end_workers()
         while (numbered := await self._inputs.take()) is not None:
+            yield Outcome(index=numbered[0], input=numbered[1], status=Status.NOT_STARTED)
             if numbered[0] % _TURN == 0:
                 await asyncio.sleep(0)  # nothing else is waited for here
-            yield Outcome(index=numbered[0], input=numbered[1], status=Status.NOT_STARTED)
         failure = self._failure or self._inputs.error
         if failure is not None:
             raise failure
