@@ -178,11 +178,11 @@ class MemoryRateLimitStore:
         now = self._clock.monotonic()
         with self._lock:
             pace = self._pace(key)
-            stopped_at = max(now, pace.penalized_until) - pace.stood
-            longer_by = now + seconds - max(now, pace.penalized_until)
+            begins_at = max(now, pace.penalized_until)
+            longer_by = now + seconds - begins_at
             if longer_by <= 0:
                 return False
-            pace.next_slot = max(pace.next_slot, stopped_at + limit.tolerance)
+            pace.next_slot = max(pace.next_slot, begins_at - pace.stood + limit.tolerance)
             pace.stood += longer_by
             pace.penalized_until = now + seconds
             return True

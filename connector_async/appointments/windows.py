@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mappin
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
-from connector_async.bulk import bulk
+from connector_async.bulk import bulk, check_count
 from connector_async.exceptions import ConnectorError, TransportError
 from connector_async.instants import format_instant, parse_instant
 from connector_async.models import Appointment
@@ -41,7 +41,7 @@ class WindowedPager(AsyncPager[Appointment]):
             raise TypeError(f"window must be a timedelta, not {type(window).__name__}")
         if window <= timedelta(0):
             raise ValueError("window must be above zero")
-        bulk(self._get, (), concurrency=concurrency)  # which checks it
+        check_count("concurrency", concurrency)
         self._pages_of = pages_of
         self._start = start.astimezone(UTC)
         self._end = end.astimezone(UTC)

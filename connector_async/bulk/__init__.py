@@ -6,6 +6,6 @@ It knows neither requests nor appointments; the function that makes a call is ha
 from .outcome import Outcome, Status
 from .progress import ProgressListener
 from .report import BulkReport, read_inputs
-from .run import Bulk, bulk
+from .run import Bulk, bulk, check_count
 
-__all__ = ["Bulk", "BulkReport", "Outcome", "ProgressListener", "Status", "bulk", "read_inputs"]
+__all__ = ["Bulk", "BulkReport", "Outcome", "ProgressListener", "Status", "bulk", "check_count", "read_inputs"]

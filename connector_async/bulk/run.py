@@ -50,9 +50,9 @@ def bulk(
     for kind in ends_on if isinstance(ends_on, tuple) else (ends_on,):
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
             raise TypeError("ends_on must be a class of exceptions, or a tuple of them")
-    _check_count("concurrency", concurrency)
+    check_count("concurrency", concurrency)
     if max_errors is not None:
-        _check_count("max_errors", max_errors)
+        check_count("max_errors", max_errors)
     return Bulk(
         function, Inputs(inputs), concurrency=concurrency, ordered=ordered, max_errors=max_errors, ends_on=ends_on
     )
@@ -206,7 +206,13 @@ class Bulk(Generic[InputT, ResultT]):
             await asyncio.wait(workers)
 
 
-def _check_count(name: str, value: int) -> None:
+def check_count(name: str, value: int) -> None:
+    """Raise when there cannot be so many.
+
+    Raises:
+        ValueError: `value` is not above zero.
+        TypeError: It is no int.
+    """
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if value < 1:

@@ -4,7 +4,7 @@ It knows neither an HTTP library nor the fields of an appointment.
 """
 
 from .caller import Attempt, Caller, CallRecord, Operation, last_call
-from .outcomes import is_throttled, is_transient, may_have_happened
+from .outcomes import THROTTLED_STATUSES, is_throttled, is_transient, may_have_happened
 from .policy import RetryDetails, RetryPolicy
 from .quota import RetryQuota
 from .strategies import (
@@ -17,6 +17,7 @@ from .strategies import (
 )
 
 __all__ = [
+    "THROTTLED_STATUSES",
     "Attempt",
     "CallRecord",
     "Caller",

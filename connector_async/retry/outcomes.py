@@ -10,6 +10,9 @@ from connector_async.exceptions import OutcomeUnknownError, ResponseError, Trans
 TRANSIENT_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 """The statuses after which the same request may succeed later."""
 
+THROTTLED_STATUSES: Final = frozenset({429, 503})
+"""The statuses of a server that has too much to do (RFC 6585, section 4; RFC 9110, section 15.6.4)."""
+
 
 def is_transient(error: BaseException) -> bool:
     """Tell whether the same request may succeed later."""
@@ -21,8 +24,8 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_throttled(error: BaseException) -> bool:
-    """Tell whether the server has too much to do: 429 (RFC 6585, section 4) or 503 (RFC 9110, section 15.6.4)."""
-    return isinstance(error, ResponseError) and error.status in {429, 503}
+    """Tell whether the server has too much to do: 429 or 503."""
+    return isinstance(error, ResponseError) and error.status in THROTTLED_STATUSES
 
 
 def may_have_happened(error: BaseException, *, unavailable_means_refused: bool = True) -> bool:

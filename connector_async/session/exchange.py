@@ -15,8 +15,9 @@ from connector_async.auth import CachingTokenProvider, Token, TokenProvider, Tok
 from connector_async.deadline import Deadline
 from connector_async.exceptions import ConnectorError, DeadlineExceededError
 from connector_async.protocol import Response, check_header_text
+from connector_async.retry import THROTTLED_STATUSES
 
-from .tenant import THROTTLED, Tenant
+from .tenant import Tenant
 
 correlation_id: ContextVar[str | None] = ContextVar("connector_async.correlation_id", default=None)
 """What the requests of this context are part of, in printable ASCII: sent as `X-Correlation-Id`. `None`: not sent."""
@@ -62,7 +63,7 @@ class Exchange:
             if fresh is not token:
                 await tenant.limiter.acquire(deadline)
                 response = await send(method, url, self._headers_with(fresh, body, correlation), body, deadline)
-        if response.status in THROTTLED:
+        if response.status in THROTTLED_STATUSES:
             await tenant.heed(response)
         return response
 

@@ -5,7 +5,7 @@ It knows nothing of what is asked of the API.
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Any
 
 import attrs
 from multidict import CIMultiDict
@@ -16,12 +16,9 @@ from connector_async.deadline import Clock
 from connector_async.exceptions import DecodingError
 from connector_async.protocol import TOKEN_PATH, Response, error_for, quote_path, request_id, retry_after
 from connector_async.ratelimit import Limiter
-from connector_async.retry import RetryQuota
+from connector_async.retry import THROTTLED_STATUSES, RetryQuota
 
 from .transport import Transport
-
-THROTTLED: Final = frozenset({429, 503})
-"""The statuses of a server that has too much to do (RFC 6585, section 4; RFC 9110, section 15.6.4)."""
 
 
 @attrs.define(eq=False)
@@ -69,7 +66,7 @@ class Tenant:
         # Ahead of those who wait for their turns: without a token they could do nothing with them.
         await self.limiter.acquire(None, ahead=True)
         response = await self.transport.send("POST", url, headers, body)
-        if response.status in THROTTLED:
+        if response.status in THROTTLED_STATUSES:
             await self.heed(response)
         return success("POST", url, response, self._clock, token=True)
 
