@@ -50,6 +50,17 @@ class Arrivals:
         writer.write(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
 
 
+def paced_session(sandbox: Sandbox, limit: RateLimit, clock: LoopClock | None = None) -> ConnectorSession:
+    return ConnectorSession(
+        sandbox.base_url,
+        tenant_id="acme",
+        auth=ClientCredentials("sandbox", "sandbox-secret", clock=LoopClock()),
+        attempt_timeout=AGES,
+        rate_limit=limit,
+        clock=clock or LoopClock(),
+    )
+
+
 def limited_sandbox(**limit: Any) -> Sandbox:
     return Sandbox(limit=SandboxLimit(**limit), monotonic=now)
 
@@ -60,14 +71,7 @@ async def test_l1_the_pace_is_that_of_the_api_and_nothing_is_refused(
 ) -> None:
     jitter = random.Random(7)
     async with limited_sandbox(requests=60, per=60.0, window=window) as sandbox:
-        session = ConnectorSession(
-            sandbox.base_url,
-            tenant_id="acme",
-            auth=ClientCredentials("sandbox", "sandbox-secret", clock=LoopClock()),
-            attempt_timeout=AGES,
-            rate_limit=RateLimit(limit=60, per=60, burst=1),
-            clock=LoopClock(),
-        )
+        session = paced_session(sandbox, RateLimit(limit=60, per=60, burst=1))
         send = session._shared.transport.send
 
         async def late(*args: Any) -> Any:
@@ -212,14 +216,7 @@ async def test_after_its_turn_a_call_takes_the_token_that_is_then_at_hand() -> N
 
 async def test_a_token_that_is_refused_while_others_wait_is_renewed_before_their_turns_come() -> None:
     async with Sandbox() as sandbox:
-        session = ConnectorSession(
-            sandbox.base_url,
-            tenant_id="acme",
-            auth=ClientCredentials("sandbox", "sandbox-secret", clock=LoopClock()),
-            attempt_timeout=AGES,
-            rate_limit=RateLimit(limit=61, per=60, burst=1),
-            clock=LoopClock(),
-        )
+        session = paced_session(sandbox, RateLimit(limit=61, per=60, burst=1))
         appointments = AppointmentService(session, deadline=60)
 
         async def preview() -> None:
@@ -238,14 +235,7 @@ async def test_a_token_that_is_refused_while_others_wait_is_renewed_before_their
 
 async def test_everything_that_is_sent_takes_a_turn() -> None:
     async with Sandbox() as sandbox:
-        session = ConnectorSession(
-            sandbox.base_url,
-            tenant_id="acme",
-            auth=ClientCredentials("sandbox", "sandbox-secret", clock=LoopClock()),
-            attempt_timeout=AGES,
-            rate_limit=RateLimit(limit=61, per=60, burst=1),
-            clock=LoopClock(0.0),
-        )
+        session = paced_session(sandbox, RateLimit(limit=61, per=60, burst=1), clock=LoopClock(0.0))
         sandbox.faults.script(StatusFault(500), RevokedToken(), operation="preview")
         async for _ in AppointmentService(session).preview():
             raise AssertionError
