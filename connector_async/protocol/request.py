@@ -1,64 +1,13 @@
-"""The rules of the HTTP exchange, without any I/O: what may be sent where, and what an answer means.
+"""What may be sent, and where to: the base URL, the ids, the headers. It knows no HTTP library."""
 
-It knows neither an HTTP library nor the fields of an appointment.
-"""
-
-import email.utils
 import ipaddress
-import re
-from collections.abc import Mapping
-from datetime import UTC
-from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 from urllib.parse import SplitResult, quote, unquote, urlsplit
-
-import attrs
-import orjson
-
-from .exceptions import (
-    AuthenticationError,
-    ConflictError,
-    ForbiddenError,
-    InvalidRequestError,
-    NotFoundError,
-    RateLimitedError,
-    ResponseError,
-    ServerError,
-    UnexpectedRedirectError,
-)
 
 VERSION: Final = "0.1.0"
 
 TOKEN_PATH: Final = ("authentication", "token")
 """Below the tenant: the endpoint that gives tokens (contract, "Authentication")."""
-
-_MAX_PROBLEM_DEPTH: Final = 32  # what is deeper is no problem of RFC 9457, and could not be pickled
-_DELAY_SECONDS: Final = re.compile(r"[0-9]+", re.ASCII)
-_ERROR_BY_STATUS: Final[Mapping[int, type[ResponseError]]] = {
-    400: InvalidRequestError,
-    401: AuthenticationError,
-    403: ForbiddenError,
-    404: NotFoundError,
-    409: ConflictError,
-    410: NotFoundError,
-    412: ConflictError,
-    422: InvalidRequestError,
-    429: RateLimitedError,
-}
-
-
-@attrs.frozen(kw_only=True)
-class Response:
-    """A whole answer."""
-
-    status: int
-    """The HTTP status code."""
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    """Names are matched without regard to case."""
-    body: bytes = attrs.field(repr=False)
-    """Decompressed; empty when it was oversized."""
-    oversized: bool = False
-    """The body was longer than the cap, and was not read to its end."""
 
 
 def user_agent(suffix: str = "") -> str:
@@ -171,103 +120,18 @@ def quote_path(*segments: str) -> str:
     return "".join("/" + quote(segment, safe="") for segment in segments)
 
 
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Read `Retry-After` (RFC 9110, section 10.2.3) in either of its forms.
+def check_target(name: str, target: str) -> str:
+    """Return `target` when it is a path with or without a query, quoted, as a request line has it.
 
-    Args:
-        headers: The answer's headers.
-        now: Seconds since 1970 in UTC.
-
-    Returns:
-        Seconds to wait, above zero. `None` when it is absent, malformed, or not in the future.
+    Raises:
+        ValueError: It does not begin with a slash, or has anything but printable ASCII without spaces (RFC 9112,
+            section 3.2.1).
+        TypeError: It is no text.
     """
-    value = headers.get("Retry-After", "").strip()
-    if _DELAY_SECONDS.fullmatch(value):
-        # More digits than any wait has; int() itself refuses 4,300.
-        seconds = float(value) if len(value) < 20 else None
-    else:
-        seconds = _seconds_until(value, now)
-    return seconds if seconds is not None and seconds > 0 else None
-
-
-def request_id(headers: Mapping[str, str]) -> str | None:
-    """Return how the server names this exchange, or `None`: the first header that is there.
-
-    `traceparent` is that of W3C Trace Context.
-    """
-    return headers.get("X-Request-Id") or headers.get("X-Correlation-Id") or headers.get("traceparent")
-
-
-def error_for(
-    method: str, path: str, response: Response, now: float, *, from_token_endpoint: bool = False
-) -> ResponseError:
-    """Return the error that an answer outside 2xx means. Its text holds nothing of the body.
-
-    Args:
-        method: The method that was sent.
-        path: The path that was sent, quoted, without its query.
-        response: The answer.
-        now: Seconds since 1970 in UTC, for a `Retry-After` that is a date.
-        from_token_endpoint: There 400 and 403 refuse the credentials, as 401 does (contract, "Authentication").
-    """
-    status = response.status
-    problem = _problem(response)
-    refused = from_token_endpoint and status in {400, 403}
-    error_type = AuthenticationError if refused else _error_type(status)
-    return error_type(
-        f"{method} {path} answered {status}{_phrase(status)}",
-        status=status,
-        method=method,
-        path=path,
-        request_id=request_id(response.headers) or _trace_id(problem),
-        problem=problem,
-        retry_after=retry_after(response.headers, now),
-    )
-
-
-def _error_type(status: int) -> type[ResponseError]:
-    if 300 <= status < 400:
-        return UnexpectedRedirectError
-    if 500 <= status < 600:
-        return ServerError
-    return _ERROR_BY_STATUS.get(status, ResponseError)
-
-
-def _phrase(status: int) -> str:
-    try:
-        return f" {HTTPStatus(status).phrase}"
-    except ValueError:
-        return ""
-
-
-def _problem(response: Response) -> Mapping[str, Any] | None:
-    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if not (media_type == "application/json" or media_type.endswith("+json")):
-        return None
-    try:
-        parsed = orjson.loads(response.body)
-    except orjson.JSONDecodeError:
-        return None
-    return parsed if isinstance(parsed, dict) and not _deeper_than(parsed, _MAX_PROBLEM_DEPTH) else None
-
-
-def _deeper_than(value: object, levels: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels == 0 or any(_deeper_than(item, levels - 1) for item in inner if isinstance(item, dict | list))
-
-
-def _trace_id(problem: Mapping[str, Any] | None) -> str | None:
-    trace_id = (problem or {}).get("traceId")  # as ASP.NET extends RFC 9457
-    return trace_id if isinstance(trace_id, str) else None
-
-
-def _seconds_until(http_date: str, now: float) -> float | None:
-    try:
-        date = email.utils.parsedate_to_datetime(http_date)
-        # An HTTP-date is always GMT; its asctime form (RFC 9110, section 5.6.7) does not say so.
-        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
-    except (ValueError, OverflowError, IndexError, TypeError):
-        return None
+    check_text(name, target)
+    if not target.startswith("/") or not target.isascii() or " " in target or "#" in target:
+        raise ValueError(f"{name} must be a path with or without a query, quoted")
+    return target
 
 
 def _split_http_url(name: str, url: str) -> SplitResult:

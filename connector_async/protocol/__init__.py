@@ -1,0 +1,37 @@
+"""The rules of the HTTP exchange, without any I/O: what may be sent where, and what an answer means.
+
+It knows neither an HTTP library nor the fields of an appointment.
+"""
+
+from .answer import Response, error_for, request_id, retry_after
+from .request import (
+    TOKEN_PATH,
+    VERSION,
+    check_appointment_id,
+    check_base_url,
+    check_header_text,
+    check_proxy,
+    check_target,
+    check_tenant_id,
+    check_text,
+    quote_path,
+    user_agent,
+)
+
+__all__ = [
+    "TOKEN_PATH",
+    "VERSION",
+    "Response",
+    "check_appointment_id",
+    "check_base_url",
+    "check_header_text",
+    "check_proxy",
+    "check_target",
+    "check_tenant_id",
+    "check_text",
+    "error_for",
+    "quote_path",
+    "request_id",
+    "retry_after",
+    "user_agent",
+]
