@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
@@ -138,7 +138,6 @@ WRONG: dict[str, tuple[PagingStyle | None, Answer]] = {
     "it ignores the cursor's parameter": (None, lambda _: {"items": cut(0), "nextCursor": "c10"}),
     "it ignores the number": (None, lambda _: {"items": cut(0), "page": 1, "totalPages": 4}),
     "there is more, and no way to it": (None, lambda _: {"items": cut(0), "hasMore": True}),
-    "a link, which is not followed": (None, lambda _: {"value": cut(0), "@odata.nextLink": "https://other.example/"}),
     "the total is more": (None, lambda _: {"items": cut(0), "total": COUNT}),
     "no items": (None, lambda _: {"rows": cut(0)}),
     "items twice": (None, lambda _: {"items": cut(0), "data": cut(10)}),
@@ -201,3 +200,22 @@ async def test_a_style_is_kept_by_with_options_and_must_be_one() -> None:
 def test_the_styles_are_paging_styles() -> None:
     for style in (OnePage(), CursorPaging(), PageNumbers(), OffsetLimit(), RecognizedPaging()):
         assert isinstance(style, PagingStyle)
+
+
+@pytest.mark.parametrize(
+    ("build", "error"),
+    [
+        (lambda: OffsetLimit(limit=0), ValueError),
+        (lambda: OffsetLimit(limit=cast("Any", "10")), TypeError),
+        (lambda: OffsetLimit(total=""), ValueError),
+        (lambda: PageNumbers(first=-1), ValueError),
+        (lambda: PageNumbers(parameter=""), ValueError),
+        (lambda: CursorPaging(cursor=""), ValueError),
+        (lambda: CursorPaging(items=cast("Any", None)), TypeError),
+    ],
+)
+def test_a_style_that_cannot_work_is_refused_when_it_is_built(
+    build: Callable[[], PagingStyle], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        build()

@@ -16,7 +16,7 @@ from connector_async.exceptions import (
     TransportError,
 )
 from connector_async.models import Appointment, AppointmentUpdate, DirectoryUser, NewAppointment
-from connector_async.pagination import Page, PagingStyle
+from connector_async.pagination import Page, PageAnswer, PagingStyle
 from connector_async.protocol import Response, request_id
 from connector_async.retry import Attempt, CallRecord, may_have_happened
 from connector_async.session import ConnectorSession
@@ -113,11 +113,20 @@ class Attempts:
         Raises:
             ValueError: The wire format needs an end that is `None`, or the token is none of the style.
         """
-        query = {**self._wire_format.preview_query(self._user, start, end), **style.parameters(token)}
+        query = self._wire_format.preview_query(self._user, start, end)
+        request = style.request(token)
+        target = request.target or self._session.quoted_path(_PREVIEW)
 
         async def attempt(deadline: Deadline | None, record: CallRecord) -> Page[Appointment]:
-            response = await self._send("GET", _PREVIEW, deadline, record, query=query or None)
-            items, following = style.read(self._wire_format.parse(response.body), token)
+            if request.target is None:
+                parameters = {**query, **request.parameters} or None
+                response = await self._send("GET", _PREVIEW, deadline, record, query=parameters)
+            else:
+                response = await self._session.follow(request.target, deadline=deadline)
+                record.request_id = request_id(response.headers)
+            body = self._wire_format.parse(response.body)
+            answer = PageAnswer(body=body, headers=response.headers, url=self._session.origin + target)
+            items, following = style.read(answer, token)
             appointments = self._wire_format.structure_items(items, self._zone)
             kept = [appointment for appointment in appointments if _overlaps(appointment, start, end)]
             return Page(items=kept, continuation_token=following, raw=response.headers)

@@ -1,15 +1,22 @@
 """Walking what comes in pages. The fetch is handed in: nothing here knows of HTTP."""
 
+from .links import LinkHeader, NextLink
 from .pager import AsyncPager, Page
-from .styles import CursorPaging, OffsetLimit, OnePage, PageNumbers, PagingStyle, RecognizedPaging
+from .recognized import RecognizedPaging
+from .style import PageAnswer, PageRequest, PagingStyle
+from .styles import CursorPaging, OffsetLimit, OnePage, PageNumbers
 
 __all__ = [
     "AsyncPager",
     "CursorPaging",
+    "LinkHeader",
+    "NextLink",
     "OffsetLimit",
     "OnePage",
     "Page",
+    "PageAnswer",
     "PageNumbers",
+    "PageRequest",
     "PagingStyle",
     "RecognizedPaging",
 ]

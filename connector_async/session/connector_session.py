@@ -8,10 +8,11 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
+from yarl import URL
 
 from connector_async.auth import Secret, TokenProvider
 from connector_async.deadline import Clock, Deadline
-from connector_async.protocol import Response, check_proxy, check_tenant_id, user_agent
+from connector_async.protocol import Response, check_proxy, check_target, check_tenant_id, user_agent
 from connector_async.ratelimit import MemoryRateLimitStore, RateLimit, RateLimitStore
 from connector_async.retry import RetryQuota
 from connector_async.wire import WireFormat
@@ -149,6 +150,11 @@ class ConnectorSession:
         return self._shared.base_url
 
     @property
+    def origin(self) -> str:
+        """Scheme, host and port of the API (RFC 9110, section 4.3.1): the only ones that a token is sent to."""
+        return str(URL(self._shared.base_url).origin())
+
+    @property
     def tenant_id(self) -> str:
         """The tenant that the requests are for."""
         return self._tenant.tenant_id
@@ -252,10 +258,29 @@ class ConnectorSession:
             DecodingError: The answer is longer than `max_body_size`.
             RuntimeError: The session is closed.
         """
-        self._shared.transport.check_open()
         url = self._tenant.url(path)
         if query is not None:
             url = url.with_query(query)
+        return await self._attempt(method, url, body, deadline)
+
+    async def follow(self, target: str, *, deadline: Deadline | None = None) -> Response:
+        """Make one attempt to get what a link of the server names, at the origin of `base_url` and nowhere else.
+
+        Args:
+            target: Path and query, quoted (RFC 9112, section 3.2.1); it begins with a slash.
+            deadline: When the attempt must have ended; `None`: when `attempt_timeout` ends it.
+
+        Raises:
+            ConnectorError: As `request` does.
+            ValueError: `target` is no path with a query.
+            RuntimeError: The session is closed.
+        """
+        return await self._attempt(
+            "GET", URL(self.origin + check_target("target", target), encoded=True), None, deadline
+        )
+
+    async def _attempt(self, method: str, url: URL, body: bytes | None, deadline: Deadline | None) -> Response:
+        self._shared.transport.check_open()
         response = await self._exchange.attempt(method, url, body, deadline)
         return success(method, url, response, self._shared.clock)
 
