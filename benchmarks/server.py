@@ -1,8 +1,13 @@
-"""A server that answers everything with one ready appointment, in a process of its own, to be no limit itself."""
+"""A server that answers everything with one ready appointment, in a process of its own, to be no limit itself.
+
+A preview is a hundred pages of a thousand appointments, each of which takes 50 ms.
+"""
 
 import asyncio
 import contextlib
+import functools
 import itertools
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +23,23 @@ _TOKEN_ANSWER = _HEAD % len(_TOKEN) + _TOKEN
 _FAULT = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
 _FAULTLESS = 100
 
+PAGES = 100
+ITEMS = 1_000
+"""On each page."""
+DELAY = 0.05
+"""Seconds for each page."""
+
 _requests = itertools.count(1)
+
+
+@functools.cache
+def _page(number: int) -> bytes:
+    items = b",".join(
+        _BODY.replace(b"7c01f588-b746-4dcd-8f18-8219262767f1", b"%d" % identifier)
+        for identifier in range(number * ITEMS, (number + 1) * ITEMS)
+    )
+    body = b'{"items":[%s],"page":%d,"totalPages":%d}' % (items, number, PAGES)
+    return _HEAD % len(body) + body
 
 
 class _Answering(asyncio.Protocol):
@@ -33,6 +54,11 @@ class _Answering(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if b"/authentication/token" in data:
             self._transport.write(_TOKEN_ANSWER)
+            return
+        if b"/preview" in data:
+            asked = re.search(rb"[?&]page=(\d+)", data)
+            answer = _page(1 if asked is None else int(asked[1]))
+            asyncio.get_running_loop().call_later(DELAY, self._transport.write, answer)
             return
         for _ in range(data.count(b"\r\n\r\n")):
             failing = self.faults and next(_requests) % _FAULTLESS == 0

@@ -19,7 +19,8 @@ raised before any I/O, and `asyncio.CancelledError` passes through untouched; bo
     │  └─ ServerError                 5xx
     ├─ DecodingError                  a 2xx body is not what the contract says
     ├─ OutcomeUnknownError            a create was sent and its answer lost: it may have happened
-    └─ PaginationError                a server gave the same continuation token twice
+    ├─ PaginationError                the pages lead nowhere: a token twice, or a link to another origin
+    └─ SyncError                      the bulk sync cannot go on; its kinds are in `connector_async.sync`
 
 Each is picklable. Neither its text nor its `repr` nor its chain of causes holds a token, a secret or a body.
 """
@@ -204,7 +205,7 @@ class OutcomeUnknownError(ConnectorError):
 
 
 class PaginationError(ConnectorError):
-    """A server gave the same continuation token twice: a walk over its pages would never end."""
+    """A walk over pages cannot go on: a continuation token came twice, or the next page is at another origin."""
 
     def __init__(
         self,
@@ -217,6 +218,10 @@ class PaginationError(ConnectorError):
     ) -> None:
         super().__init__(message, sent=sent, attempts=attempts, elapsed=elapsed)
         self.continuation_token = continuation_token
+
+
+class SyncError(ConnectorError):
+    """The bulk sync stopped, or did not begin: its state, its source or its guard says why. `sent` means nothing."""
 
 
 def _messages(value: object) -> tuple[str, ...]:

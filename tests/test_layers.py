@@ -26,6 +26,7 @@ LEVELS = {
     "auth": 2,
     "session": 3,
     "appointments": 4,
+    "sync": 5,
     "cli": 7,
     "": 8,  # the root, which imports from all, and from which nobody imports
 }

@@ -1,0 +1,198 @@
+"""What a source says there should be: one appointment under a key of its own, and the hash of what counts of it.
+
+It knows no file format, no state and no API.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import attrs
+import orjson
+
+from connector_async.instants import InstantError, format_instant, parse_instant
+from connector_async.models import UNSET, Appointment, DirectoryUser, NewAppointment, Unset
+from connector_async.protocol import check_tenant_id, check_text
+
+FIELDS: Final = (
+    "key",
+    "tenant_id",
+    "ad_id",
+    "domain_id",
+    "title",
+    "start_time",
+    "end_time",
+    "description",
+    "description_type",
+    "time_zone",
+    "modified",
+)
+"""The fields of a row, in their order. `ad_id` and `domain_id` go together; those after `end_time` may be missing."""
+
+_TEXT: Final = "Text"  # what a description is unless it says otherwise
+_OPTIONAL: Final = ("description", "description_type", "time_zone")
+
+
+@attrs.frozen(order=True)
+class Calendar:
+    """Whose appointments they are: a tenant's, and where the wire format has users one user's of it."""
+
+    tenant_id: str
+    domain_id: str = ""
+    """Empty where the wire format carries no user."""
+    ad_id: str = ""
+    """Empty where the wire format carries no user."""
+
+    @property
+    def user(self) -> DirectoryUser | None:
+        """The user; `None`: all of the tenant's."""
+        return DirectoryUser(self.ad_id, self.domain_id) if self.ad_id else None
+
+
+@attrs.frozen(kw_only=True)
+class SourceRecord:
+    """One record of a source."""
+
+    key: str
+    """Stable and unique among its calendar's."""
+    calendar: Calendar
+    """Whose it is."""
+    appointment: NewAppointment
+    """What there should be."""
+    modified: datetime | None = None
+    """When it was last changed; aware, in UTC. `None`: the source does not say."""
+
+
+@attrs.frozen(kw_only=True)
+class SourceProblem:
+    """A record that cannot be read. It does not stop the rest, and nothing is done to what it may stand for."""
+
+    source: str
+    """The file, as it was named, or what else the records come from."""
+    line: int | None
+    """Where it begins, from 1; `None` where there are no lines."""
+    reason: str
+    """The field and the rule it breaks, never a value."""
+    key: str | None = None
+    """Its key, if that much could be read."""
+    calendar: Calendar | None = None
+    """Whose it is, if that much could be read."""
+
+
+def content_hash(appointment: NewAppointment | Appointment) -> str:
+    """Return the hash of what counts of an appointment, 32 hexadecimal digits.
+
+    That is the title, both instants, the description and its type. A description that is missing is an empty one, and
+    one without a type is text. The name of a zone does not count, as the instants are told in UTC; nor do fields that
+    this version does not know, which a server may set by itself.
+    """
+    description_type = appointment.description_type
+    fields = (
+        appointment.title,
+        format_instant(appointment.start_time),
+        format_instant(appointment.end_time),
+        _text(appointment.description),
+        "" if description_type == _TEXT else _text(description_type),
+    )
+    return hashlib.blake2b(orjson.dumps(fields), digest_size=16).hexdigest()
+
+
+def record_from_row(row: Mapping[str, Any], *, tenant_id: str | None = None) -> SourceRecord:
+    """Return the record that a row of `FIELDS` says.
+
+    Args:
+        row: Texts; `None` and the empty text stand for a field that is missing, but for `description`, where `None` is
+            sent as `null` and the empty text as it is. Date-times are of RFC 3339, with an offset.
+        tenant_id: The tenant of a row that names none.
+
+    Raises:
+        ValueError: A field breaks its rule; the message names the field and the rule, never the value.
+        TypeError: A field is no text; the message names it.
+    """
+    for name in row.keys() - FIELDS:
+        raise ValueError(f"{name if name.isidentifier() else 'a field'} is not known")
+    appointment = NewAppointment(
+        title=_required(row, "title"),
+        start_time=_instant(row, "start_time"),
+        end_time=_instant(row, "end_time"),
+        description=row.get("description", UNSET),
+        **{name: row[name] for name in _OPTIONAL[1:] if row.get(name)},
+    )
+    return SourceRecord(
+        key=key_of(row),
+        calendar=calendar_of(row, tenant_id=tenant_id),
+        appointment=appointment,
+        modified=_instant(row, "modified") if row.get("modified") else None,
+    )
+
+
+def key_of(row: Mapping[str, Any]) -> str:
+    """Return the key of a row.
+
+    Raises:
+        ValueError: It is missing, empty, or has a character that is not printable.
+        TypeError: It is no text.
+    """
+    return check_text("key", _required(row, "key"))
+
+
+def calendar_of(row: Mapping[str, Any], *, tenant_id: str | None = None) -> Calendar:
+    """Return whose a row is.
+
+    Args:
+        row: Of `FIELDS`.
+        tenant_id: The tenant of a row that names none.
+
+    Raises:
+        ValueError: The tenant is missing or cannot be one, or `ad_id` and `domain_id` are not both there.
+        TypeError: One is no text.
+    """
+    tenant = check_tenant_id(row.get("tenant_id") or tenant_id or "")
+    if not row.get("ad_id") and not row.get("domain_id"):
+        return Calendar(tenant)
+    return Calendar(
+        tenant,
+        domain_id=check_text("domain_id", _required(row, "domain_id")),
+        ad_id=check_text("ad_id", _required(row, "ad_id")),
+    )
+
+
+def row_of(record: SourceRecord) -> dict[str, str | None]:
+    """Return the row that says a record: the fields that it sets, date-times in UTC."""
+    appointment, calendar = record.appointment, record.calendar
+    row: dict[str, str | None] = {"key": record.key, "tenant_id": calendar.tenant_id}
+    if calendar.ad_id:
+        row |= {"ad_id": calendar.ad_id, "domain_id": calendar.domain_id}
+    row |= {
+        "title": appointment.title,
+        "start_time": format_instant(appointment.start_time),
+        "end_time": format_instant(appointment.end_time),
+    }
+    for name in _OPTIONAL:
+        value = getattr(appointment, name)
+        if value is not UNSET:
+            row[name] = value
+    if record.modified is not None:
+        row["modified"] = format_instant(record.modified)
+    return row
+
+
+def _text(value: str | Unset | None) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _required(row: Mapping[str, Any], name: str) -> str:
+    value = row.get(name)
+    if value is None:
+        raise ValueError(f"{name} is missing")
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a text, not {type(value).__name__}")
+    return value
+
+
+def _instant(row: Mapping[str, Any], name: str) -> datetime:
+    try:
+        return parse_instant(_required(row, name))
+    except InstantError as error:
+        raise ValueError(f"{name}: {error}") from None

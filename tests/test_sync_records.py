@@ -1,0 +1,116 @@
+"""Records: rows to and from them, and the hash of what counts."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector_async import Appointment, DirectoryUser, NewAppointment
+from connector_async.sync.records import Calendar, SourceRecord, content_hash, record_from_row, row_of
+
+TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
+ROW = {
+    "key": "k-1",
+    "tenant_id": "acme",
+    "title": "Visit",
+    "start_time": "2024-01-15T10:00:00Z",
+    "end_time": "2024-01-15T11:00:00Z",
+}
+USER = {"ad_id": "u-1", "domain_id": "d-1"}
+
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
+instants = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=st.just(UTC))
+
+
+@st.composite
+def records(draw: st.DrawFn) -> SourceRecord:
+    start = draw(instants)
+    options: dict[str, Any] = {}
+    if draw(st.booleans()):
+        options["description"] = draw(texts | st.none())
+        if options["description"] is not None and draw(st.booleans()):
+            options["description_type"] = draw(st.sampled_from(["Text", "Html"]))
+    if draw(st.booleans()):
+        options["time_zone"] = "Europe/Berlin"
+    return SourceRecord(
+        key=draw(st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=10)),
+        calendar=draw(st.sampled_from([Calendar("acme"), Calendar("acme", domain_id="d", ad_id="u")])),
+        appointment=NewAppointment(
+            title=draw(texts.filter(lambda text: bool(text.strip()))),
+            start_time=start,
+            end_time=start + draw(st.timedeltas(timedelta(0), timedelta(days=300))),
+            **options,
+        ),
+        modified=draw(st.none() | instants),
+    )
+
+
+@given(records())
+def test_a_record_survives_its_row(record: SourceRecord) -> None:
+    assert record_from_row(row_of(record)) == record
+
+
+def test_a_row_without_a_tenant_belongs_to_the_one_that_is_named() -> None:
+    row = {name: value for name, value in ROW.items() if name != "tenant_id"}
+    assert record_from_row(row, tenant_id="globex").calendar == Calendar("globex")
+    assert record_from_row(ROW, tenant_id="globex").calendar == Calendar("acme")
+    assert record_from_row(ROW | USER).calendar.user == DirectoryUser("u-1", "d-1")
+    assert record_from_row(ROW).calendar.user is None
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "no key": ({"key": None}, "key is missing"),
+    "an empty key": ({"key": ""}, "key must not be empty"),
+    "an unprintable key": ({"key": "a\n"}, "key must"),
+    "no tenant": ({"tenant_id": None}, "tenant_id must not be empty"),
+    "a tenant that a header cannot carry": ({"tenant_id": "ä"}, "tenant_id must be printable ASCII"),
+    "half a user": ({"ad_id": "u-1"}, "domain_id is missing"),
+    "the other half": ({"domain_id": "u-1"}, "ad_id is missing"),
+    "no title": ({"title": None}, "title is missing"),
+    "a blank title": ({"title": " "}, "title must not be empty"),
+    "a naive start": ({"start_time": "2024-01-15T10:00:00"}, "start_time: no offset"),
+    "a bare date": ({"end_time": "2024-01-15"}, "end_time: not an RFC 3339 date-time"),
+    "the wrong way round": ({"end_time": "2024-01-15T09:00:00Z"}, "end_time must not be before start_time"),
+    "an unknown type": ({"description": "x", "description_type": "Rtf"}, "description_type must be one of"),
+    "a field that nobody knows": ({"location": "x"}, "location is not known"),
+    "a field whose name is odd": ({"a b": "x"}, "a field is not known"),
+    "a number": ({"title": 5}, "title must be a text, not int"),
+    "a number as a description": ({"description": 5}, "description must be a str, not int"),
+    "a wrong modified": ({"modified": "yesterday"}, "modified: not an RFC 3339 date-time"),
+}
+
+
+@pytest.mark.parametrize(("change", "problem"), BAD.values(), ids=BAD)
+def test_a_row_that_breaks_a_rule_is_refused_by_its_field(change: dict[str, Any], problem: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=problem) as caught:
+        record_from_row(ROW | change)
+    assert "Visit" not in str(caught.value)
+
+
+def test_the_hash_tells_what_counts() -> None:
+    def new(**changes: Any) -> NewAppointment:
+        fields: dict[str, Any] = {"title": "Visit", "start_time": TEN, "end_time": TEN + timedelta(hours=1)}
+        return NewAppointment(**fields | changes)
+
+    plain = content_hash(new())
+    same = [
+        new(start_time=TEN.astimezone(timezone(timedelta(hours=2)))),
+        new(description=None),
+        new(description=""),
+        new(time_zone="Europe/Berlin"),
+        new(extra={"x": 1}),
+    ]
+    other = [
+        new(title="Visit "),
+        new(start_time=TEN - timedelta(microseconds=1)),
+        new(end_time=TEN),
+        new(description="x"),
+        new(description="x", description_type="Html"),
+    ]
+    assert {content_hash(appointment) for appointment in same} == {plain}
+    assert len({plain, *map(content_hash, other)}) == len(other) + 1
+    assert content_hash(new(description="x", description_type="Text")) == content_hash(new(description="x"))
+    server = Appointment("7", "Visit", TEN, TEN + timedelta(hours=1), description="", extra={"y": 2})
+    assert content_hash(server) == plain
