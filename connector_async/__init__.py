@@ -23,6 +23,7 @@ from .exceptions import (
     RequestTimeoutError,
     ResponseError,
     ServerError,
+    SyncError,
     TransportError,
     UnexpectedRedirectError,
 )
@@ -44,7 +45,7 @@ from .pagination import (
 from .protocol import VERSION
 from .ratelimit import MemoryRateLimitStore, RateLimit, RateLimitStore, Reservation
 from .retry import CallRecord, RetryDetails, RetryPolicy, RetryQuota, last_call
-from .session import ConnectorSession, correlation_id
+from .session import ConnectorSession, Traffic, correlation_id
 from .wire import WireFormat
 
 __all__ = [
@@ -100,9 +101,11 @@ __all__ = [
     "ServerError",
     "StaticToken",
     "Status",
+    "SyncError",
     "Token",
     "TokenProvider",
     "TokenSend",
+    "Traffic",
     "TransportError",
     "UnexpectedRedirectError",
     "Unset",

@@ -204,11 +204,11 @@ class Limiter:
     _store: RateLimitStore
     _sleep: Callable[[float], Awaitable[None]]
 
-    async def acquire(self, deadline: Deadline | None, *, ahead: bool = False) -> bool:
+    async def acquire(self, deadline: Deadline | None, *, ahead: bool = False) -> float:
         """Wait for a turn; with `ahead` only for the end of a penalty, before all who wait.
 
         Returns:
-            Whether it had to be waited for.
+            The seconds that it had to be waited for; 0 when the turn had come.
 
         Raises:
             DeadlineExceededError: It would come after the deadline; nothing was waited for.
@@ -221,9 +221,8 @@ class Limiter:
         if reservation is None:
             raise _too_late()
         if reservation.wait <= 0:
-            return False
-        await self._wait(reservation, deadline)
-        return True
+            return 0.0
+        return await self._wait(reservation, deadline)
 
     async def penalize(self, seconds: float) -> None:
         """Send nothing for so many seconds, a day at most, because the server throttles.
@@ -236,11 +235,12 @@ class Limiter:
         if await self._store.penalize(self.key, self.limit, seconds):
             log.penalty(key=self.key, seconds=seconds)
 
-    async def _wait(self, reservation: Reservation, deadline: Deadline | None) -> None:
-        wait = reservation.wait
+    async def _wait(self, reservation: Reservation, deadline: Deadline | None) -> float:
+        waited, wait = 0.0, reservation.wait
         try:
             while wait > 0:
                 await self._sleep(wait)
+                waited += wait
                 wait = await self._store.delay(self.key, reservation)
                 if deadline is not None and wait > max(0.0, deadline.remaining()):
                     raise _too_late()
@@ -250,6 +250,7 @@ class Limiter:
             except Exception as failure:  # noqa: BLE001 - a slot is lost, and no more
                 log.hook_failure("cancel", failure)
             raise
+        return waited
 
     async def _reserve_in_time(self, max_wait: float, *, ahead: bool) -> Reservation | None:
         """Ask a store that may be slow itself, as one beyond a network is."""

@@ -90,6 +90,8 @@ async def test_l1_the_pace_is_that_of_the_api_and_nothing_is_refused(
         await asyncio.gather(*(work() for _ in range(20)))
         assert sandbox.log.count(status=200) == sandbox.log.count() == 300  # the token's request is one of them
         assert now() == pytest.approx(300 / 59 * 60, rel=0.02)
+        assert session.traffic.requests == 300
+        assert now() < session.traffic.waited < 20 * now()  # added up over twenty tasks
         await session.aclose()
 
 

@@ -162,12 +162,12 @@ async def test_a_request_ahead_waits_for_a_penalty_alone_and_those_after_it_pay(
     store = limiter._store
     waiting = await store.reserve("acme", PACED, math.inf)
     assert waiting is not None
-    assert await limiter.acquire(None, ahead=True) is False
+    assert await limiter.acquire(None, ahead=True) == 0
     after = await store.reserve("acme", PACED, math.inf)
     assert after is not None
     assert (waiting.wait, after.wait) == (1, 3)
     await limiter.penalize(10)
-    assert await limiter.acquire(None, ahead=True) is True
+    assert await limiter.acquire(None, ahead=True) > 0
     assert clock.sleeps == [1, 10]
 
 

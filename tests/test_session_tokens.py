@@ -46,6 +46,10 @@ async def test_a2_twenty_callers_with_a_revoked_token_fetch_one(session: Connect
     assert sandbox.log.count(operation="token") == 2
     assert sandbox.log.count(operation="preview", status=200) == 21
     assert sandbox.log.count(operation="preview") == 41
+    assert session.traffic.requests == sandbox.log.count()
+    assert session.for_tenant("globex").traffic.requests == 0
+    session.traffic.requests = 0
+    assert session.traffic.requests == sandbox.log.count()  # what was read is a copy
 
 
 async def test_a3_a_token_that_is_always_refused_is_renewed_once() -> None:

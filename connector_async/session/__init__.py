@@ -5,5 +5,6 @@ It knows no fields of appointments and does not decide when to try again.
 
 from .connector_session import ConnectorSession
 from .exchange import correlation_id
+from .tenant import Traffic
 
-__all__ = ["ConnectorSession", "correlation_id"]
+__all__ = ["ConnectorSession", "Traffic", "correlation_id"]

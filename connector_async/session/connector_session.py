@@ -4,10 +4,10 @@ import os
 import ssl
 from collections.abc import Mapping
 from datetime import tzinfo
-from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
+import attrs
 from yarl import URL
 
 from connector_async.auth import Secret, TokenProvider
@@ -20,7 +20,7 @@ from connector_async.wire import WireFormat
 from .environment import from_environment
 from .exchange import Exchange
 from .shared import Shared, base_url_as_sent
-from .tenant import success
+from .tenant import Traffic, success
 from .transport import Transport, TransportOptions
 
 _DOCUMENTED_LIMIT: Final = RateLimit()
@@ -85,8 +85,8 @@ class ConnectorSession:
         user_agent_suffix: str = "",
         clock: Clock | None = None,
     ) -> None:
-        _check_type("clock", clock, (Clock, type(None)))
-        _check_type("session", session, (aiohttp.ClientSession, type(None)))
+        _check_type("clock", clock, Clock)
+        _check_type("session", session, aiohttp.ClientSession)
         options = TransportOptions(
             connect_timeout=connect_timeout,
             attempt_timeout=attempt_timeout,
@@ -139,9 +139,7 @@ class ConnectorSession:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         await self.aclose()
 
     @property
@@ -151,7 +149,7 @@ class ConnectorSession:
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port of the API (RFC 9110, section 4.3.1): the only ones that a token is sent to."""
+        """Scheme, host and port of the API: the only ones that a token is sent to."""
         return str(URL(self._shared.base_url).origin())
 
     @property
@@ -183,6 +181,11 @@ class ConnectorSession:
     def retry_quota(self) -> RetryQuota:
         """What the retries of this tenant may cost, over all the sessions that share its connections."""
         return self._tenant.quota
+
+    @property
+    def traffic(self) -> Traffic:
+        """What was sent for this tenant so far, over all the sessions that share its connections; a copy."""
+        return attrs.evolve(self._tenant.traffic)
 
     @property
     def closed(self) -> bool:
@@ -290,7 +293,6 @@ class ConnectorSession:
             await self._shared.aclose()
 
 
-def _check_type(name: str, value: object, expected: Any) -> None:
-    if not isinstance(value, expected):
-        wanted = " or ".join(kind.__name__ for kind in (expected if isinstance(expected, tuple) else (expected,)))
-        raise TypeError(f"{name} must be a {wanted}, not {type(value).__name__}")
+def _check_type(name: str, value: object, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__} or None, not {type(value).__name__}")

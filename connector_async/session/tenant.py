@@ -21,6 +21,16 @@ from connector_async.retry import THROTTLED_STATUSES, RetryQuota
 from .transport import Transport
 
 
+@attrs.define
+class Traffic:
+    """What went to the server for one tenant, over all the sessions that share its connections."""
+
+    requests: int = 0
+    """How many requests were begun: those of retries, of replays after a 401, and for tokens, too."""
+    waited: float = 0.0
+    """Seconds that they waited for their turns under the rate limit, added up."""
+
+
 @attrs.define(eq=False)
 class Tenant:
     """One tenant of one API. Called with a body, it posts that to the tenant's token endpoint (a `TokenSend`)."""
@@ -32,6 +42,7 @@ class Tenant:
     transport: Transport
     _clock: Clock
     quota: RetryQuota = attrs.field(init=False, factory=RetryQuota)
+    traffic: Traffic = attrs.field(init=False, factory=Traffic)
     _urls: dict[tuple[str, ...], URL] = attrs.field(init=False, factory=dict)
     _credentials: dict[ClientCredentials, ClientCredentials] = attrs.field(init=False, factory=dict)
     _fetches: set[asyncio.Task[Token]] = attrs.field(init=False, factory=set)
@@ -64,7 +75,8 @@ class Tenant:
         headers = self.headers()
         headers["Content-Type"] = "application/json"
         # Ahead of those who wait for their turns: without a token they could do nothing with them.
-        await self.limiter.acquire(None, ahead=True)
+        self.traffic.waited += await self.limiter.acquire(None, ahead=True)
+        self.traffic.requests += 1
         response = await self.transport.send("POST", url, headers, body)
         if response.status in THROTTLED_STATUSES:
             await self.heed(response)
