@@ -1,0 +1,113 @@
+"""The guard before the first write: how many appointments may be deleted at once. Pure: it is handed the counts."""
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Final, Self
+
+import attrs
+
+from .exceptions import GuardError
+from .records import Calendar
+
+_SHARE: Final = re.compile(r"(\d{1,3}(?:\.\d+)?)%", re.ASCII)
+_NUMBER: Final = re.compile(r"\d{1,12}", re.ASCII)
+_FEW: Final = 5
+
+
+@attrs.frozen(kw_only=True)
+class DeleteCount:
+    """How much of what is known would be deleted."""
+
+    deletes: int
+    """How many would be deleted."""
+    known: int
+    """How many are known to be on the server, those among them."""
+    records: int
+    """How many the source has now."""
+
+
+@attrs.frozen(kw_only=True)
+class MaxDelete:
+    """How many appointments of one user, of one tenant and of the whole run may be deleted.
+
+    Raises:
+        ValueError: Neither or both of a number and a share are given, or one is out of its range.
+    """
+
+    number: int | None = None
+    """So many."""
+    share: float | None = None
+    """So large a part of what is known, from 0 to 1, and five at least unless it is 0: or else no user with two
+    appointments could have one deleted."""
+
+    def __attrs_post_init__(self) -> None:
+        if (self.number is None) is (self.share is None):
+            raise ValueError("max_delete must have either a number or a share")
+        if self.number is not None and self.number < 0:
+            raise ValueError("max_delete must have a number of zero or more")
+        if self.share is not None and not 0 <= self.share <= 1:
+            raise ValueError("max_delete must have a share from 0 to 1")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `N` or `N%`.
+
+        Raises:
+            ValueError: It is neither.
+        """
+        if _NUMBER.fullmatch(text):
+            return cls(number=int(text))
+        share = _SHARE.fullmatch(text)
+        if share is None or float(share[1]) > 100:
+            raise ValueError("max_delete must be a number, or a share from 0% to 100%")
+        return cls(share=float(share[1]) / 100)
+
+    def allows(self, count: DeleteCount) -> bool:
+        """Tell whether so many may be deleted."""
+        if self.number is not None:
+            return count.deletes <= self.number
+        share = self.share or 0.0
+        return count.deletes <= max(_FEW if share else 0, math.floor(count.known * share))
+
+    def __str__(self) -> str:
+        return str(self.number) if self.share is None else f"{self.share * 100:g}%"
+
+
+def check_deletes(counts: Iterable[tuple[Calendar, DeleteCount]], max_delete: MaxDelete, *, allow_empty: bool) -> None:
+    """Raise when more would be deleted than may be.
+
+    Args:
+        counts: Of every calendar of which something is known or something is to be deleted, sorted by tenant.
+        max_delete: What may be deleted of a user, a tenant, and the run.
+        allow_empty: Whether a tenant of which the source has no record may lose what is known of it.
+
+    Raises:
+        GuardError: It names the first user, tenant or run that would lose too much.
+    """
+    run = DeleteCount(deletes=0, known=0, records=0)
+    tenants: dict[str, DeleteCount] = {}
+    for calendar, count in counts:
+        if calendar.ad_id:
+            _check(f"user {calendar.ad_id} of tenant {calendar.tenant_id}", count, max_delete)
+        tenant = tenants.get(calendar.tenant_id, DeleteCount(deletes=0, known=0, records=0))
+        tenants[calendar.tenant_id] = _sum(tenant, count)
+        run = _sum(run, count)
+    for tenant_id, count in tenants.items():
+        if count.deletes and not count.records and not allow_empty:
+            raise GuardError(
+                f"the source has no record of tenant {tenant_id}, of which {count.known} appointments are known"
+            )
+        _check(f"tenant {tenant_id}", count, max_delete)
+    _check("the run", run, max_delete)
+
+
+def _check(whose: str, count: DeleteCount, max_delete: MaxDelete) -> None:
+    if not max_delete.allows(count):
+        raise GuardError(f"{whose} would lose {count.deletes} of {count.known} appointments; {max_delete} may go")
+
+
+def _sum(one: DeleteCount, other: DeleteCount) -> DeleteCount:
+    return DeleteCount(
+        deletes=one.deletes + other.deletes, known=one.known + other.known, records=one.records + other.records
+    )
