@@ -17,6 +17,7 @@ from connector_async.sandbox import (
     DropAfter,
     FaultRates,
     LimitWindow,
+    PreviewPaging,
     PutSemantics,
     Sandbox,
     SandboxLimit,
@@ -44,10 +45,10 @@ async def serving(*arguments: str) -> AsyncIterator[str]:
     assert await process.stderr.read() == b""
 
 
-async def preview(session: aiohttp.ClientSession, tenant: str) -> Any:
+async def preview(session: aiohttp.ClientSession, tenant: str, **query: str) -> Any:
     async with session.post(f"/{tenant}/authentication/token", json=CREDENTIALS) as response:
         headers = {"Authorization": f"Bearer {(await response.json())['accessToken']}", "tenantId": tenant}
-    async with session.get(f"/{tenant}/appointment/preview", headers=headers) as response:
+    async with session.get(f"/{tenant}/appointment/preview", headers=headers, params=query) as response:
         return await response.json()
 
 
@@ -71,12 +72,21 @@ async def test_seeds_are_kept_in_the_database_file_over_a_restart(tmp_path: Path
                 assert len(await preview(session, tenant)) == count
 
 
+async def test_the_preview_comes_in_the_pages_asked_for() -> None:
+    options = ("--paging", "cursor", "--page-size", "2", "--seed", "3", "--tenant", "acme")
+    async with serving(*options) as base_url, aiohttp.ClientSession(base_url) as session:
+        first = await preview(session, "acme")
+        last = await preview(session, "acme", cursor=first["nextCursor"])
+    assert (len(first["items"]), len(last["items"]), last["nextCursor"]) == (2, 1, None)
+
+
 def test_every_option_reaches_the_sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made: dict[str, object] = {}
     monkeypatch.setattr(serve, "Sandbox", lambda **options: made.update(options))
     arguments = (
         f"--host ::1 --port 0 --database {tmp_path} --token-lifetime 60 --token-reply token --format reference "
-        "--put replace --write-reply empty-204 --unknown-id empty --integer-ids --naive-times --limit 5/0.5 "
+        "--put replace --write-reply empty-204 --unknown-id empty --integer-ids --naive-times --paging page-numbers "
+        "--page-size 7 --limit 5/0.5 "
         "--limit-window sliding --limit-status 503 --no-retry-after --fault drop-after=0.01 --fault status-503=0.02 "
         "--fault-seed 7"
     )
@@ -93,6 +103,8 @@ def test_every_option_reaches_the_sandbox(monkeypatch: pytest.MonkeyPatch, tmp_p
         "unknown_id": UnknownId.EMPTY,
         "integer_ids": True,
         "naive_times": True,
+        "paging": PreviewPaging.PAGE_NUMBERS,
+        "page_size": 7,
         "limit": SandboxLimit(requests=5, per=0.5, window=LimitWindow.SLIDING, status=503, retry_after=False),
         "fault_rates": FaultRates({DropAfter(): 0.01, StatusFault(503): 0.02}, seed=7),
     }
@@ -123,6 +135,8 @@ def test_without_options_nothing_goes_wrong_and_nothing_is_kept(monkeypatch: pyt
         ("--format other", "--format"),
         ("--put other", "--put"),
         ("--write-reply other", "--write-reply"),
+        ("--paging other", "--paging"),
+        ("--page-size 0", "--page-size"),
         ("--seed -1 --tenant acme", "--seed"),
     ],
 )

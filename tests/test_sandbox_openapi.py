@@ -17,6 +17,7 @@ from connector_async.sandbox import (
     BodyFormat,
     FaultRates,
     Operation,
+    PreviewPaging,
     PutSemantics,
     Sandbox,
     SandboxLimit,
@@ -24,6 +25,7 @@ from connector_async.sandbox import (
     TokenReply,
     UnknownId,
     WriteReply,
+    synthetic_seeds,
 )
 from connector_async.sandbox.handler import Handler
 from tests.sandbox_user import MEETING, Tenant, joined
@@ -77,6 +79,27 @@ async def test_schemathesis_finds_both_formats_to_be_as_their_documents_say(tmp_
             group.create_task(conform(body_format, tmp_path))
 
 
+async def conform_in_pages(sandbox: Sandbox, tmp_path: Path) -> None:
+    async with joined(sandbox) as acme:
+        await sandbox.seed("acme", synthetic_seeds(5))  # the examples ask for the day of all of them
+        # No link leads from or to a preview, so that there is nothing stateful to test.
+        options = ("--include-operation-id", "previewAppointments", "--phases", "examples,coverage,fuzzing")
+        code, report = await schemathesis(sandbox, acme.token, tmp_path, *options)
+    assert code == 0, report
+    assert sandbox.log.count(status=500) == 0
+    assert sandbox.log.count(operation="preview", status=200) > 0
+
+
+@pytest.mark.parametrize("paging", list(PreviewPaging)[1:])
+async def test_schemathesis_finds_the_pages_of_both_formats_to_be_as_their_documents_say(
+    paging: PreviewPaging, tmp_path: Path
+) -> None:
+    async with asyncio.TaskGroup() as group:
+        for body_format in BodyFormat:
+            sandbox = Sandbox(body_format=body_format, tenants=["acme"], paging=paging, page_size=2)
+            group.create_task(conform_in_pages(sandbox, tmp_path))
+
+
 async def test_schemathesis_finds_an_answer_without_one_of_its_fields(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -106,6 +129,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"integer_ids": True},
     *({"write_reply": reply} for reply in WriteReply),
     {"unknown_id": UnknownId.EMPTY},
+    *({"paging": paging, "page_size": 1} for paging in PreviewPaging),
 ]
 
 

@@ -36,6 +36,7 @@ from connector_async.sandbox import (
     TruncatedAnswer,
     WrongLength,
 )
+from connector_async.sandbox.appointments import Part
 from tests.services import resident_megabytes
 
 CALLS = 20_000
@@ -162,7 +163,7 @@ async def stored_titles(sandbox: Sandbox) -> dict[str, str]:
     return {
         appointment.appointment_id: appointment.title
         for number in range(TENANTS)
-        for appointment in await storage.list_by_start(f"tenant-{number}")
+        for appointment in (await storage.list_by_start(f"tenant-{number}", Part())).appointments
     }
 
 

@@ -17,6 +17,7 @@ from connector_async.sandbox import (
     Fault,
     FaultRates,
     LimitWindow,
+    PreviewPaging,
     PutSemantics,
     Sandbox,
     SandboxLimit,
@@ -97,6 +98,11 @@ class Answers:
     naive_times: Annotated[bool, Parameter(negative="", help="Reference: times are answered in their time zone.")] = (
         False
     )
+    paging: Annotated[PreviewPaging, Parameter(help="In what pages a preview comes.")] = PreviewPaging.ARRAY
+    page_size: Annotated[
+        int,
+        Parameter(validator=Number(gte=1, lte=100_000), help="How many appointments a page has at most, unless array."),
+    ] = 100
 
 
 @Parameter(name="*")
@@ -174,6 +180,8 @@ def _sandbox(place: Place, answers: Answers, trouble: Trouble) -> Sandbox:
         unknown_id=answers.unknown_id,
         integer_ids=answers.integer_ids,
         naive_times=answers.naive_times,
+        paging=answers.paging,
+        page_size=answers.page_size,
         limit=trouble.sandbox_limit(),
         fault_rates=trouble.fault_rates(),
         **options,

@@ -23,7 +23,7 @@ from connector_async.sandbox.limits import LimitWindow, SandboxLimit
 from connector_async.sandbox.request_log import LoggedRequest, Operation, RequestLog
 from connector_async.sandbox.seeding import SEED_AD_ID, SEED_DOMAIN_ID, SeedAppointment, synthetic_seeds
 from connector_async.sandbox.server import Sandbox
-from connector_async.sandbox.settings import BodyFormat, PutSemantics, UnknownId, WriteReply
+from connector_async.sandbox.settings import BodyFormat, PreviewPaging, PutSemantics, UnknownId, WriteReply
 from connector_async.sandbox.tokens import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, TokenReply
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "LimitWindow",
     "LoggedRequest",
     "Operation",
+    "PreviewPaging",
     "PutSemantics",
     "RequestLog",
     "RevokedToken",

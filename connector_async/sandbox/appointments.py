@@ -3,6 +3,7 @@
 It knows neither HTTP nor JSON nor SQL. Every datetime is aware and in UTC.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -82,3 +83,38 @@ class PreviewRange:
     """UTC."""
     end: datetime
     """UTC, not before `start`."""
+
+
+@frozen(kw_only=True)
+class Position:
+    """Where an appointment stands in a preview: by start, then in the order of creation."""
+
+    start: datetime
+    """UTC."""
+    sequence: int
+    """Of two appointments that are there, the one created later has the greater."""
+
+
+@frozen(kw_only=True)
+class Part:
+    """Which part of a preview is wanted."""
+
+    limit: int | None = None
+    """How many appointments at most; None: any number."""
+    after: Position | None = None
+    """The part begins behind this position; None: with the first appointment."""
+    offset: int = 0
+    """How many appointments are left out at the beginning."""
+    counts: bool = False
+    """Whether the appointments of the whole preview are counted too."""
+
+
+@frozen(kw_only=True)
+class FoundPart:
+    """A part of a preview, as it was at one moment."""
+
+    appointments: Sequence[Appointment]
+    end: Position | None
+    """Of the last one; None: no other follows."""
+    total: int
+    """How many appointments the whole preview has; 0 unless they were to be counted."""

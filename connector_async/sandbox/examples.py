@@ -5,6 +5,7 @@ It does not know which appointments there are: the id is the guide's, and works 
 
 from typing import Any, Final
 
+from connector_async.sandbox.paging import FIRST_POSITION, write_cursor
 from connector_async.sandbox.seeding import SEED_AD_ID, SEED_DOMAIN_ID
 from connector_async.sandbox.settings import BodyFormat, Settings
 from connector_async.sandbox.tokens import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
@@ -12,6 +13,8 @@ from connector_async.sandbox.tokens import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SEC
 _ID: Final = "123"
 _USER: Final = {"domainId": SEED_DOMAIN_ID, "adId": SEED_AD_ID}
 _RANGE: Final = {"startDate": "2024-01-15T00:00:00Z", "endDate": "2024-01-16T00:00:00Z"}
+# The position before all others: cursors are opaque, but this one is the same in every sandbox.
+_FIRST_PAGE: Final = {"cursor": write_cursor(FIRST_POSITION), "page": 1, "offset": 0}
 _GUIDE: Final = {
     "title": "Meeting with Client",
     "startTime": "2024-01-15T10:00:00Z",
@@ -43,7 +46,7 @@ def request_examples(settings: Settings) -> dict[str, Any]:
     guide = settings.body_format is BodyFormat.GUIDE
     user = {} if guide else _USER
     examples = {
-        "query": {**user, **_RANGE, "appointmentId": _ID},
+        "query": {**user, **_RANGE, "appointmentId": _ID, **_FIRST_PAGE, "limit": settings.page_size},
         "NewAppointment": {**user, **(_GUIDE if guide else _REFERENCE)},
         "AppointmentUpdate": {"appointmentId": _ID, **user, **(_GUIDE_UPDATE if guide else _REFERENCE_UPDATE)},
         "AppointmentKey": {"appointmentId": _ID, **user},

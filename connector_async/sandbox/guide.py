@@ -27,7 +27,7 @@ class GuideFormat:
         """Read `appointmentId`, and ignore other parameters."""
         return self._key(Fields(query, allowed=query))
 
-    def read_range(self, query: Mapping[str, str]) -> None:
+    def read_range(self, query: Fields) -> None:
         """Take no parameters; None stands for all appointments."""
 
     def read_new(self, body: Mapping[str, object], *, appointment_id: str) -> Appointment:

@@ -106,7 +106,9 @@ class Handler:
 
 
 def _success(answer: Answer) -> web.Response:
-    headers = {hdrs.CONTENT_TYPE: _JSON} if answer.content else {}
+    headers = dict(answer.headers)
+    if answer.content:
+        headers[hdrs.CONTENT_TYPE] = _JSON
     return web.Response(status=answer.status, body=answer.content, headers=headers)
 
 

@@ -12,8 +12,15 @@ from connector_async.sandbox.examples import request_examples
 from connector_async.sandbox.faults import StatusFault
 from connector_async.sandbox.problems import CONTENT_TYPE
 from connector_async.sandbox.replies import EMPTY_STATUS
-from connector_async.sandbox.schemas import component_schemas, preview_schemas, query_schemas, ref
-from connector_async.sandbox.settings import BodyFormat, Settings, UnknownId, WriteReply
+from connector_async.sandbox.schemas import (
+    component_schemas,
+    page_schema,
+    paging_schemas,
+    preview_schemas,
+    query_schemas,
+    ref,
+)
+from connector_async.sandbox.settings import BodyFormat, PreviewPaging, Settings, UnknownId, WriteReply
 
 _Json = dict[str, Any]
 
@@ -30,6 +37,10 @@ _REFUSALS: Final[Mapping[int, str]] = {
     429: "The tenant's rate limit is exceeded.",
     500: "The server failed.",
     503: "The tenant's rate limit is exceeded.",
+}
+_NEXT: Final[_Json] = {
+    "description": "Of the next page (RFC 8288): a path and query. The last page has none.",
+    "schema": {"type": "string", "pattern": '^</[^<> ]*>; rel="next"$'},
 }
 _DESCRIPTION: Final = """A local server of the Connector Public API. What a schema cannot say: the tenantId header
 repeats the tenant id of the path, and an endTime is not before its startTime, nor an endDate before its startDate."""
@@ -102,15 +113,15 @@ class _Parts:
         }
 
     def preview(self) -> _Json:
-        appointments = {"type": "array", "items": ref("Appointment")}
+        answer = _json_answer("Appointments in order of their start.", page_schema(self._settings))
+        if self._settings.paging is PreviewPaging.LINK_HEADER:
+            answer["headers"]["Link"] = _NEXT
+        position = self._query(paging_schemas(self._settings), required=False)
         return {
             "operationId": "previewAppointments",
             "security": [{"bearer": []}],
-            "parameters": self._query(preview_schemas(self._settings)),
-            "responses": {
-                "200": _json_answer("Appointments in order of their start.", appointments),
-                **self._refusals(*_ACCESS),
-            },
+            "parameters": [*self._query(preview_schemas(self._settings)), *position],
+            "responses": {"200": answer, **self._refusals(*_ACCESS)},
         }
 
     def create(self) -> _Json:
@@ -156,10 +167,10 @@ class _Parts:
             "delete": {"operationId": "deleteAppointment", "parameters": tenant, "requestBody": key},
         }
 
-    def _query(self, schemas: Mapping[str, _Json]) -> Sequence[_Json]:
+    def _query(self, schemas: Mapping[str, _Json], *, required: bool = True) -> Sequence[_Json]:
         examples = self._examples["query"]
         return [
-            {"name": name, "in": "query", "required": True, "schema": schema, "example": examples[name]}
+            {"name": name, "in": "query", "required": required, "schema": schema, "example": examples[name]}
             for name, schema in schemas.items()
         ]
 

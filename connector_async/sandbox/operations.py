@@ -7,20 +7,21 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from connector_async.sandbox.appointments import Appointment
 from connector_async.sandbox.formats import Format, choose_format
 from connector_async.sandbox.incoming import read_object, read_query, require_access
 from connector_async.sandbox.openapi import build_document
+from connector_async.sandbox.paging import PageRequest, Pages
 from connector_async.sandbox.problems import Problem, invalid, unauthorized
 from connector_async.sandbox.replies import EMPTY, Answer, json_answer, write_answer
 from connector_async.sandbox.request_log import Operation
-from connector_async.sandbox.routing import Target
+from connector_async.sandbox.routing import Target, instance_uri
 from connector_async.sandbox.settings import Settings, UnknownId, WriteReply
 from connector_async.sandbox.storage import EndBeforeStartError, Storage
 from connector_async.sandbox.tokens import Tokens, secret_matches, token_body
-from connector_async.sandbox.validation import END_BEFORE_START, read_credentials
+from connector_async.sandbox.validation import END_BEFORE_START, Fields, read_credentials
 
 _Perform = Callable[[web.BaseRequest, str], Awaitable[Answer]]
 
@@ -36,6 +37,7 @@ class Operations:
         self._storage = storage
         self._tokens = tokens
         self._format: Final[Format] = choose_format(settings)
+        self._pages: Final = Pages(style=settings.paging, size=settings.page_size)
         self._appointment_operations: Final[Mapping[Operation, _Perform]] = {
             "create": self._create,
             "delete": self._delete,
@@ -89,12 +91,19 @@ class Operations:
         return json_answer(self._object(_found(appointment)))
 
     async def _preview(self, request: web.BaseRequest, tenant: str) -> Answer:
-        wanted = self._format.read_range(read_query(request))
+        query = read_query(request)
+        fields = Fields(query, allowed=query)
+        wanted, part = self._format.read_range(fields), self._pages.read_part(fields)
+        fields.finish()
         if wanted is None:
-            appointments = await self._storage.list_by_start(tenant)
+            found = await self._storage.list_by_start(tenant, part)
         else:
-            appointments = await self._storage.list_overlapping(tenant, wanted)
-        return json_answer([self._object(appointment) for appointment in appointments])
+            found = await self._storage.list_overlapping(tenant, wanted, part)
+        items = [self._object(appointment) for appointment in found.appointments]
+        path = instance_uri(request.rel_url.raw_path)
+        asked = PageRequest(origin=f"{request.scheme}://{request.host}", path=path, query=query, part=part)
+        body, link = self._pages.write_page(asked, found, items)
+        return json_answer(body, headers={} if link is None else {hdrs.LINK: link})
 
     async def _create(self, request: web.BaseRequest, tenant: str) -> Answer:
         body = await read_object(request)

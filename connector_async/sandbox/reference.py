@@ -4,7 +4,6 @@ It knows neither HTTP nor what is stored. That `adId` travels in the bodies of c
 part of the reference does not show it, and the values of `showAs`, are our reading of open points.
 """
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -31,7 +30,6 @@ SHOW_AS: Final = ("Free", "Tentative", BUSY, "OutOfOffice", "WorkingElsewhere")
 
 _USER: Final = ("domainId", "adId")
 _FIELDS: Final = (*_USER, "subject", "body", "startTime", "endTime", "timeZone", "showAs")
-_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 # No offset of a zone reaches a day, so that every instant between these has a local time in all of them.
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC) + timedelta(days=1)
 _LATEST: Final = datetime.max.replace(tzinfo=UTC) - timedelta(days=1)
@@ -51,17 +49,15 @@ class ReferenceFormat:
         """Read `domainId`, `adId` and `appointmentId`, and ignore other parameters."""
         return self._key(Fields(query, allowed=query))
 
-    def read_range(self, query: Mapping[str, str]) -> PreviewRange:
-        """Read `domainId`, `adId`, `startDate` and `endDate`: ISO 8601 dates or date-times, UTC without an offset."""
-        start_date, end_date = (_with_time(query.get(name)) for name in ("startDate", "endDate"))
-        dates = {name: text for name, text in (("startDate", start_date), ("endDate", end_date)) if text is not None}
-        fields = Fields({**query, **dates}, allowed=query)
-        start, end = (fields.instant(name, default_zone=UTC) for name in ("startDate", "endDate"))
+    def read_range(self, query: Fields) -> PreviewRange:
+        """Read `domainId`, `adId`, `startDate` and `endDate`: ISO 8601 dates or date-times, UTC without an offset.
+
+        Whoever made the fields finishes them.
+        """
+        start, end = (query.date_or_instant(name, default_zone=UTC) for name in ("startDate", "endDate"))
         if end < start:
-            fields.refuse("endDate", "must not be before startDate")
-        wanted = PreviewRange(user=_user(fields), start=start, end=end)
-        fields.finish()
-        return wanted
+            query.refuse("endDate", "must not be before startDate")
+        return PreviewRange(user=_user(query), start=start, end=end)
 
     def read_new(self, body: Mapping[str, object], *, appointment_id: str) -> Appointment:
         """Require the user, the subject and the times; and `timeZone` for times without an offset."""
@@ -169,7 +165,3 @@ def _instant(fields: Fields, name: str, zone: ZoneInfo | None) -> datetime:
     if not _EARLIEST <= instant <= _LATEST:
         fields.refuse(name, "must be an ISO 8601 date-time, with an offset or beside a timeZone")
     return instant
-
-
-def _with_time(text: str | None) -> str | None:
-    return f"{text}T00:00:00" if text is not None and _DATE.fullmatch(text) else text

@@ -1,6 +1,6 @@
-"""The answers of operations that succeeded: their status, and their bytes.
+"""The answers of operations that succeeded: their status, their bytes, and headers of their own.
 
-It knows no body format and no HTTP beyond the status.
+It knows no body format, and no HTTP beyond the status and the headers it is given.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Final
 
 import orjson
-from attrs import frozen
+from attrs import field, frozen
 
 from connector_async.sandbox.settings import WriteReply
 
@@ -26,14 +26,16 @@ class Answer:
     content: bytes
     """JSON, or nothing."""
     status: int = HTTPStatus.OK
+    headers: Mapping[str, str] = field(factory=dict)
+    """Beside those that every answer has."""
 
 
 EMPTY: Final = Answer(b"")
 
 
-def json_answer(body: object) -> Answer:
+def json_answer(body: object, *, headers: Mapping[str, str] | None = None) -> Answer:
     """Answer 200 with the body."""
-    return Answer(orjson.dumps(body))
+    return Answer(orjson.dumps(body), headers=headers or {})
 
 
 def write_answer(reply: WriteReply, appointment: Mapping[str, object]) -> Answer:

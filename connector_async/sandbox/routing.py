@@ -49,7 +49,10 @@ def query_values(raw_query: str) -> dict[str, str]:
         UnicodeError: It does not decode to UTF-8.
     """
     raw_query.encode()  # aiohttp keeps bytes that are not UTF-8 as surrogates, which SQLite would choke on
-    return dict(reversed(parse_qsl(raw_query, keep_blank_values=True, errors="strict")))
+    values: dict[str, str] = {}
+    for name, value in parse_qsl(raw_query, keep_blank_values=True, errors="strict"):
+        values.setdefault(name, value)
+    return values
 
 
 def instance_uri(raw_path: str) -> str:

@@ -6,10 +6,11 @@ It knows neither paths nor statuses.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from connector_async.sandbox.paging import CURSOR_PATTERN
 from connector_async.sandbox.reference import CONTENT_TYPES, SHOW_AS
-from connector_async.sandbox.settings import BodyFormat, PutSemantics, Settings
+from connector_async.sandbox.settings import BodyFormat, PreviewPaging, PutSemantics, Settings
 from connector_async.sandbox.tokens import TokenReply
-from connector_async.sandbox.validation import INTEGER_ID_DIGITS
+from connector_async.sandbox.validation import INTEGER_DIGITS
 from connector_async.sandbox.zones import zone_names
 
 Schema = dict[str, Any]
@@ -35,6 +36,7 @@ _ANSWERED_INSTANT: Final[Schema] = {"type": "string", "format": "date-time", "pa
 _ANSWERED_LOCAL: Final[Schema] = {"type": "string", "pattern": f"^{_ANSWERED_TIME}$"}
 _TEXT: Final[Schema] = {"type": "string", "minLength": 1}
 _URI: Final[Schema] = {"type": "string", "format": "uri-reference"}
+_CURSOR: Final[Schema] = {"type": "string", "pattern": CURSOR_PATTERN}
 _USER: Final[Schema] = {"domainId": _TEXT, "adId": _TEXT}
 _CONTENT: Final[Schema] = {"content": {"type": "string"}, "contentType": {"enum": [*CONTENT_TYPES]}}
 
@@ -77,19 +79,51 @@ def preview_schemas(settings: Settings) -> Schema:
     return {**_USER, "startDate": _DATE_OR_TIME, "endDate": _DATE_OR_TIME}
 
 
+def paging_schemas(settings: Settings) -> Schema:
+    """Describe the parameters of a preview's query that ask for a page, all of them optional."""
+    match settings.paging:
+        case PreviewPaging.ARRAY:
+            return {}
+        case PreviewPaging.PAGE_NUMBERS:
+            return {"page": {**_integer(minimum=1), "default": 1}}
+        case PreviewPaging.OFFSET:
+            limit = {**_integer(minimum=1), "default": settings.page_size}
+            return {"offset": {**_integer(), "default": 0}, "limit": limit}
+        case PreviewPaging.CURSOR | PreviewPaging.LINK_HEADER | PreviewPaging.NEXT_LINK:
+            return {"cursor": _CURSOR}
+
+
+def page_schema(settings: Settings) -> Schema:
+    """Describe the answer of a preview."""
+    items: Schema = {"type": "array", "items": ref("Appointment")}
+    if settings.paging is not PreviewPaging.ARRAY:
+        items["maxItems"] = settings.page_size
+    match settings.paging:
+        case PreviewPaging.ARRAY | PreviewPaging.LINK_HEADER:
+            return items
+        case PreviewPaging.CURSOR:
+            return closed({"items": items, "nextCursor": {"anyOf": [_CURSOR, {"type": "null"}]}})
+        case PreviewPaging.PAGE_NUMBERS:
+            return closed({"items": items, "page": _integer(minimum=1), "totalPages": _integer(minimum=1)})
+        case PreviewPaging.OFFSET:
+            return closed({"items": items, "total": _integer()})
+        case PreviewPaging.NEXT_LINK:
+            return closed({"value": items, "nextLink": {"type": ["string", "null"], "format": "uri"}})
+
+
 def answered_id(settings: Settings) -> Schema:
     """Describe an id as it is answered."""
     return _integer() if settings.integer_ids else _TEXT
 
 
-def _integer() -> Schema:
-    return {"type": "integer", "minimum": 0, "exclusiveMaximum": 10**INTEGER_ID_DIGITS}
+def _integer(*, minimum: int = 0) -> Schema:
+    return {"type": "integer", "minimum": minimum, "exclusiveMaximum": 10**INTEGER_DIGITS}
 
 
 def _asked_id(settings: Settings, *, in_query: bool = False) -> Schema:
     if not settings.integer_ids:
         return _TEXT
-    digits = {"type": "string", "pattern": f"^[0-9]{{1,{INTEGER_ID_DIGITS}}}$"}
+    digits = {"type": "string", "pattern": f"^[0-9]{{1,{INTEGER_DIGITS}}}$"}
     return digits if in_query else {"anyOf": [_integer(), digits]}
 
 

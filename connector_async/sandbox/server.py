@@ -23,7 +23,7 @@ from connector_async.sandbox.limits import Limiter, SandboxLimit
 from connector_async.sandbox.operations import Operations
 from connector_async.sandbox.request_log import RequestLog
 from connector_async.sandbox.seeding import SeedAppointment, to_appointment
-from connector_async.sandbox.settings import BodyFormat, PutSemantics, Settings, UnknownId, WriteReply
+from connector_async.sandbox.settings import BodyFormat, PreviewPaging, PutSemantics, Settings, UnknownId, WriteReply
 from connector_async.sandbox.storage import Storage, open_storage
 from connector_async.sandbox.token_store import open_token_store
 from connector_async.sandbox.tokens import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, TokenReply, Tokens
@@ -69,6 +69,8 @@ class Sandbox:
         unknown_id: What reading one appointment answers when there is none of that id.
         integer_ids: Whether ids are JSON integers in answers, and integers or their digits in requests.
         naive_times: Whether, in the reference's format, times are answered in their `timeZone` without an offset.
+        paging: In what pages a preview comes, and how the next one is asked for.
+        page_size: How many appointments a page has at most, from 1 to 2,147,483,647; an array has all there is.
         limit: How many requests a tenant may make; None: any number.
         fault_rates: Which share of the requests what fault hits; None: none.
         now: Wall clock in seconds since the epoch, by which tokens are issued and expire.
@@ -76,6 +78,10 @@ class Sandbox:
         sleep: Waits for so many seconds; faults that delay use it.
         new_appointment_id: Makes the id of each created appointment, unique within its tenant, and of digits when ids
             are integers; random by default.
+
+    Raises:
+        TypeError: `paging` is no `PreviewPaging`, or `page_size` no integer.
+        ValueError: `page_size` is less than 1, or more than that.
     """
 
     def __init__(
@@ -94,6 +100,8 @@ class Sandbox:
         unknown_id: UnknownId = UnknownId.NOT_FOUND,
         integer_ids: bool = False,
         naive_times: bool = False,
+        paging: PreviewPaging = PreviewPaging.ARRAY,
+        page_size: int = 100,
         limit: SandboxLimit | None = None,
         fault_rates: FaultRates | None = None,
         now: Callable[[], float] = time.time,
@@ -116,6 +124,8 @@ class Sandbox:
             unknown_id=unknown_id,
             integer_ids=integer_ids,
             naive_times=naive_times,
+            paging=paging,
+            page_size=page_size,
             limit=limit,
             fault_rates=fault_rates,
         )

@@ -5,12 +5,15 @@ It knows what can be chosen, not what a choice does.
 
 from collections.abc import Callable, Collection, Mapping
 from enum import Enum
+from typing import Final
 
-from attrs import field, frozen
+from attrs import field, frozen, validators
 
 from connector_async.sandbox.faults import FaultRates
 from connector_async.sandbox.limits import SandboxLimit
 from connector_async.sandbox.tokens import TokenReply
+
+_LARGEST_PAGE: Final = 2**31 - 1  # of .NET's int; the JSON of a number beyond 64 bits could not be written
 
 
 class BodyFormat(Enum):
@@ -45,6 +48,27 @@ class WriteReply(Enum):
     EMPTY_204 = "empty-204"
 
 
+class PreviewPaging(Enum):
+    """In what pages a preview comes, and how the next one is asked for.
+
+    A walk by cursors or links shows everything that is there throughout, and is not moved, exactly once. Page numbers
+    and offsets count: what is created or deleted during a walk shifts what follows it.
+    """
+
+    ARRAY = "array"
+    """A bare array of all there is."""
+    CURSOR = "cursor"
+    """`{"items": [...], "nextCursor": ...}`, which is null on the last page; asked for as `cursor`."""
+    PAGE_NUMBERS = "page-numbers"
+    """`{"items": [...], "page": ..., "totalPages": ...}`; asked for as `page`, from 1. Of nothing there is one page."""
+    OFFSET = "offset"
+    """`{"items": [...], "total": ...}`; asked for as `offset`, 0 by default, and `limit`, a page's size at most."""
+    LINK_HEADER = "link-header"
+    """A bare array; `Link: <...>; rel="next"` (RFC 8288) with a path and query, unless the page is the last."""
+    NEXT_LINK = "next-link"
+    """`{"value": [...], "nextLink": ...}`: an absolute URL, null on the last page."""
+
+
 class UnknownId(Enum):
     """What reading one appointment answers when there is none of that id."""
 
@@ -52,6 +76,15 @@ class UnknownId(Enum):
     """404."""
     EMPTY = "empty"
     """200 without a body."""
+
+
+def _check_page_size(_: object, __: object, value: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError("page_size must be an integer")
+    if value < 1:
+        raise ValueError("page_size must be 1 or more")
+    if value > _LARGEST_PAGE:
+        raise ValueError(f"page_size must be at most {_LARGEST_PAGE}")
 
 
 @frozen(kw_only=True)
@@ -75,6 +108,9 @@ class Settings:
     """Ids are JSON integers in answers, and integers or their digits in requests."""
     naive_times: bool
     """Reference only: times are answered in their `timeZone`, without an offset."""
+    paging: PreviewPaging = field(validator=validators.instance_of(PreviewPaging))
+    page_size: int = field(validator=_check_page_size)
+    """How many appointments a page has at most; an array has all."""
     limit: SandboxLimit | None
     """None: no request is refused for its rate."""
     fault_rates: FaultRates | None

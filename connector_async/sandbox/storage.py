@@ -7,11 +7,20 @@ import sqlite3
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiosqlite
 
-from connector_async.sandbox.appointments import Appointment, AppointmentChanges, AppointmentKey, PreviewRange, User
+from connector_async.sandbox.appointments import (
+    Appointment,
+    AppointmentChanges,
+    AppointmentKey,
+    FoundPart,
+    Part,
+    Position,
+    PreviewRange,
+    User,
+)
 from connector_async.sandbox.instants import from_stored, to_stored
 
 # synchronous=NORMAL under WAL: a crash of the machine may lose the last writes but never breaks the file.
@@ -44,18 +53,28 @@ _INSERT: Final = f"""
 INSERT INTO appointment (tenant, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """  # noqa: S608
 _SELECT_ONE: Final = f"SELECT {_COLUMNS} FROM appointment WHERE {_KEY}"  # noqa: S608
-_SELECT_ALL: Final = f"""
-SELECT {_COLUMNS} FROM appointment
-WHERE tenant = ? AND domain_id = '' AND ad_id = '' ORDER BY start_time, sequence
-"""  # noqa: S608
-# One without a duration overlaps from its start on, though it ends there too.
-_SELECT_OVERLAPPING: Final = f"""
-SELECT {_COLUMNS} FROM appointment
-WHERE tenant = :tenant AND domain_id = :domain_id AND ad_id = :ad_id
-AND :start < :end AND start_time < :end
-AND (end_time > :start OR start_time >= :start)
+_ALL: Final = "tenant = :tenant AND domain_id = '' AND ad_id = ''"
+# One without a duration overlaps from its start on, though it ends there too. The start stands in the index, the end
+# does not: so it is looked at last.
+_OVERLAPPING: Final = """
+tenant = :tenant AND domain_id = :domain_id AND ad_id = :ad_id
+AND :start < :end AND start_time < :end AND (start_time >= :start OR end_time > :start)
+"""
+# One statement, so that the total and the part are of the same moment: of an empty part, one row without a sequence.
+_SELECT_PART: Final = """
+SELECT total, part.* FROM
+(SELECT iif(:counts, (SELECT count(*) FROM appointment WHERE {condition}), 0) AS total)
+LEFT JOIN (
+    SELECT sequence, {columns} FROM appointment
+    WHERE {condition} AND (start_time, sequence) > (:after_start, :after_sequence)
+    ORDER BY start_time, sequence LIMIT :limit OFFSET :offset
+) AS part
 ORDER BY start_time, sequence
-"""  # noqa: S608
+"""
+_SELECT_ALL: Final = _SELECT_PART.format(columns=_COLUMNS, condition=_ALL)
+_SELECT_OVERLAPPING: Final = _SELECT_PART.format(columns=_COLUMNS, condition=_OVERLAPPING)
+_LARGEST: Final = 2**63 - 1
+"""Of SQLite's integers."""
 _UPDATE: Final = f"""
 UPDATE appointment SET
     title = coalesce(:title, title),
@@ -101,20 +120,24 @@ class Storage:
         """Read one appointment; None when there is none of that key."""
         return _first(await self._connection.execute_fetchall(_SELECT_ONE, _key(tenant, key)))
 
-    async def list_by_start(self, tenant: str) -> list[Appointment]:
-        """Read all appointments without a user by start, then in the order they were created."""
-        return [_appointment(row) for row in await self._connection.execute_fetchall(_SELECT_ALL, (tenant,))]
+    async def list_by_start(self, tenant: str, part: Part) -> FoundPart:
+        """Read appointments without a user by start, then in the order they were created."""
+        return await self._list(_SELECT_ALL, {"tenant": tenant}, part)
 
-    async def list_overlapping(self, tenant: str, wanted: PreviewRange) -> list[Appointment]:
+    async def list_overlapping(self, tenant: str, wanted: PreviewRange, part: Part) -> FoundPart:
         """Read a user's appointments in the range by start, then in the order they were created."""
-        parameters = {
+        parameters: dict[str, object] = {
             "tenant": tenant,
             "domain_id": wanted.user.domain_id,
             "ad_id": wanted.user.ad_id,
             "start": to_stored(wanted.start),
             "end": to_stored(wanted.end),
         }
-        return [_appointment(row) for row in await self._connection.execute_fetchall(_SELECT_OVERLAPPING, parameters)]
+        return await self._list(_SELECT_OVERLAPPING, parameters, part)
+
+    async def _list(self, statement: str, parameters: dict[str, object], part: Part) -> FoundPart:
+        rows = await self._connection.execute_fetchall(statement, {**parameters, **_part_parameters(part)})
+        return _found_part(list(rows), part)
 
     async def change(self, tenant: str, changes: AppointmentChanges) -> Appointment | None:
         """Merge the changes and return the result; None when there is no appointment of that key.
@@ -171,6 +194,27 @@ def _parameters(tenant: str, changes: AppointmentChanges) -> dict[str, object]:
     }
 
 
+def _part_parameters(part: Part) -> dict[str, object]:
+    after = part.after
+    return {
+        "counts": part.counts,
+        "after_start": "" if after is None else to_stored(after.start),
+        "after_sequence": 0 if after is None else after.sequence,
+        "limit": -1 if part.limit is None else part.limit + 1,  # one more tells whether others follow
+        "offset": min(part.offset, _LARGEST),
+    }
+
+
+def _found_part(rows: list[sqlite3.Row], part: Part) -> FoundPart:
+    stored = [(sequence, _appointment(columns)) for _, sequence, *columns in rows if sequence is not None]
+    wanted = stored[: part.limit]
+    end: Position | None = None
+    if len(wanted) < len(stored):
+        sequence, last = wanted[-1]
+        end = Position(start=last.start, sequence=sequence)
+    return FoundPart(appointments=[appointment for _, appointment in wanted], end=end, total=rows[0][0])
+
+
 def _row(tenant: str, appointment: Appointment) -> tuple[str | None, ...]:
     user, start, end = appointment.user, to_stored(appointment.start), to_stored(appointment.end)
     head = (tenant, user.domain_id, user.ad_id, appointment.appointment_id, appointment.title, start, end)
@@ -181,7 +225,7 @@ def _first(rows: Iterable[sqlite3.Row]) -> Appointment | None:
     return next(map(_appointment, rows), None)
 
 
-def _appointment(row: sqlite3.Row) -> Appointment:
+def _appointment(row: Iterable[Any]) -> Appointment:
     domain_id, ad_id, appointment_id, title, start, end, description, content_type, time_zone, show_as = row
     return Appointment(
         user=User(domain_id, ad_id),

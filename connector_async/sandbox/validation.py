@@ -13,12 +13,13 @@ from attrs import field, frozen
 from connector_async.sandbox.instants import parse_instant
 from connector_async.sandbox.problems import invalid
 
-INTEGER_ID_DIGITS: Final = 18
-"""Of the longest integer id: all of them fit 64 bits."""
+INTEGER_DIGITS: Final = 18
+"""Of the longest integer read: all of them fit 64 bits."""
 
 END_BEFORE_START: Final[Mapping[str, list[str]]] = {"endTime": ["The endTime field must not be before startTime."]}
 
-_DIGITS: Final = re.compile(rf"[0-9]{{1,{INTEGER_ID_DIGITS}}}")
+_DIGITS: Final = re.compile(rf"[0-9]{{1,{INTEGER_DIGITS}}}")
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _NO_INSTANT: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -96,17 +97,35 @@ class Fields:
         digits = str(value) if isinstance(value, str | int) else ""
         if _DIGITS.fullmatch(digits):
             return str(int(digits))
-        self.refuse(name, f"must be an integer, or the digits of one, of at most {INTEGER_ID_DIGITS} digits")
+        self.refuse(name, f"must be an integer, or the digits of one, of at most {INTEGER_DIGITS} digits")
         return ""
 
     def instant(self, name: str, *, default_zone: tzinfo | None = None) -> datetime:
         """Read a date-time that must be there, with an offset unless there is a default."""
+        return self._instant(name, self._values.get(name), default_zone)
+
+    def date_or_instant(self, name: str, *, default_zone: tzinfo) -> datetime:
+        """Read a date, which stands for its first moment, or a date-time; it must be there."""
         value = self._values.get(name)
+        is_date = isinstance(value, str) and _DATE.fullmatch(value)
+        return self._instant(name, f"{value}T00:00:00" if is_date else value, default_zone)
+
+    def _instant(self, name: str, value: object, default_zone: tzinfo | None) -> datetime:
         try:
             return parse_instant(value if isinstance(value, str) else "", default_zone=default_zone)
         except ValueError:
             self.refuse(name, f"must be an RFC 3339 date-time {'' if default_zone else 'with an offset'}".rstrip())
             return _NO_INSTANT
+
+    def count(self, name: str, *, default: int, minimum: int) -> int:
+        """Read the digits of a number of at least the minimum, or nothing."""
+        if name not in self:
+            return default
+        value = self._values[name]
+        if isinstance(value, str) and _DIGITS.fullmatch(value) and int(value) >= minimum:
+            return int(value)
+        self.refuse(name, f"must be an integer, {minimum} or more, of at most {INTEGER_DIGITS} digits")
+        return default
 
     def nested(self, name: str, *, allowed: Collection[str]) -> "Fields | None":
         """Read a member that is an object, None when it is not; what is wrong in it is told with the rest."""
