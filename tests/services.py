@@ -8,7 +8,17 @@ from typing import Any
 
 import orjson
 
-from connector_async import AppointmentService, ConnectorSession, NewAppointment, RateLimit, RetryPolicy, StaticToken
+from connector_async import (
+    AppointmentService,
+    ConnectorSession,
+    DirectoryUser,
+    NewAppointment,
+    PagingStyle,
+    RateLimit,
+    RecognizedPaging,
+    RetryPolicy,
+    StaticToken,
+)
 from tests.conftest import ManualClock
 from tests.hostile import HostileServer, http
 
@@ -30,7 +40,12 @@ _OPENED: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[ConnectorSess
 
 
 def open_service(
-    server: HostileServer | str, *, retry: RetryPolicy | None = None, **options: Any
+    server: HostileServer | str,
+    *,
+    user: DirectoryUser | None = None,
+    paging: PagingStyle | None = None,
+    retry: RetryPolicy | None = None,
+    **options: Any,
 ) -> AppointmentService:
     """Return a service that waits in no time and is not paced, unless the options say otherwise."""
     arguments: dict[str, Any] = {
@@ -43,7 +58,7 @@ def open_service(
     session = ConnectorSession(base_url, **arguments | options)
     # Kept until its loop shuts down, which closes it; aiohttp warns of one that is collected before.
     _OPENED.setdefault(asyncio.get_running_loop(), []).append(session)
-    return AppointmentService(session, retry=retry)
+    return AppointmentService(session, user=user, paging=paging or RecognizedPaging(), retry=retry)
 
 
 async def call(service: AppointmentService, operation: str, draft: NewAppointment, **options: Any) -> object:
