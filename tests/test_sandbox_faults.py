@@ -240,6 +240,9 @@ async def test_scripted_faults_hit_one_matching_request_each_in_their_order() ->
         assert sandbox.log.count(fault="status-503") == 0
         async with acme.session.get("/other/appointment") as response:
             assert response.status == 503
+        sandbox.faults.script(StatusFault(500), StatusFault(502))
+        sandbox.faults.clear()
+        assert await count(acme) == 0
 
 
 def test_a_revoked_token_does_not_hit_token_requests_nor_anything_the_document() -> None:

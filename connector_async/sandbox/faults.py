@@ -145,6 +145,10 @@ class Faults:
         """
         self._script += [_Scripted(fault=fault, operation=operation, tenant=tenant) for fault in faults]
 
+    def clear(self) -> None:
+        """Forget the faults that were scripted and have not hit yet."""
+        self._script.clear()
+
     def take(self, operation: Operation, tenant: str) -> Fault | None:
         """Return the fault that hits this request, which is then used up; None: none does."""
         if operation == "openapi":
