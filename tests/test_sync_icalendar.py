@@ -235,6 +235,11 @@ async def test_a_mirror_says_the_same_every_time_and_what_others_understand(path
     ]
 
 
+async def test_an_event_without_a_length_is_written_without_an_end(path: Path) -> None:
+    await write(ICalendarMirror(path), [record(end_time=record().appointment.start_time)])
+    assert b"DTEND" not in content(path)
+
+
 LINES: Any = st.sampled_from(event("RRULE:FREQ=DAILY", "DURATION:PT1H", f"BEGIN:VALARM\n{M}").splitlines())
 
 

@@ -16,6 +16,7 @@ from connector_async.sync.formats import (
     file_mirror,
     file_source,
 )
+from connector_async.sync.formats.mirror import _Replacement
 from connector_async.sync.records import SourceRecord
 from tests.sync_files import FORMATS, read, record, write
 
@@ -153,3 +154,12 @@ async def test_modified_is_kept_to_the_microsecond(kept: tuple[Path, Mirror]) ->
     written = record(modified=datetime(2024, 1, 1, 0, 0, 0, 7, tzinfo=UTC))
     await write(mirror, [written])
     assert await read(file_source(path)) == [written]
+
+
+def test_a_file_that_is_given_up_before_its_thread_begins_is_never_made(tmp_path: Path) -> None:
+    file = _Replacement(tmp_path / "mirror.csv")
+    file.discard()
+    file.begin()
+    file.write(b"x")
+    file.commit()
+    assert list(tmp_path.iterdir()) == []
