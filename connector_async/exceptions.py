@@ -19,7 +19,7 @@ raised before any I/O, and `asyncio.CancelledError` passes through untouched; bo
     │  └─ ServerError                 5xx
     ├─ DecodingError                  a 2xx body is not what the contract says
     ├─ OutcomeUnknownError            a create was sent and its answer lost: it may have happened
-    ├─ PaginationError                the pages lead nowhere: a token twice, or a link to another origin
+    ├─ PaginationError                the pages lead nowhere: a token or a page twice, a link elsewhere
     └─ SyncError                      the bulk sync cannot go on; its kinds are in `connector_async.sync`
 
 Each is picklable. Neither its text nor its `repr` nor its chain of causes holds a token, a secret or a body.
@@ -205,7 +205,7 @@ class OutcomeUnknownError(ConnectorError):
 
 
 class PaginationError(ConnectorError):
-    """A walk over pages cannot go on: a continuation token came twice, or the next page is at another origin."""
+    """A walk over pages cannot go on: a token or a page came twice, or a link leads elsewhere, where nothing is sent."""
 
     def __init__(
         self,

@@ -71,7 +71,7 @@ async def test_p1_every_appointment_comes_once_from_any_page_on(
         if recognized and style is PreviewPaging.OFFSET:
             with pytest.raises(DecodingError) as caught:  # there is more, and how to ask for it is not told
                 await pager.collect()
-            assert caught.value.problems == ("$.total: there is more than the items; name the paging style",)
+            assert caught.value.problems[0].startswith("$.total: there may be more pages")
             return
         assert sorted([item.appointment_id async for item in pager]) == sorted(ids)
         assert sandbox.log.count(operation="preview") == (1 if style is PreviewPaging.ARRAY else 4)

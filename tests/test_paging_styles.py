@@ -1,6 +1,7 @@
 """Every style of paging against a server that pages so, and wrong guesses, which are errors and never short lists."""
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
@@ -170,10 +171,122 @@ async def test_a_wrong_guess_is_an_error_and_never_a_list_that_is_too_short(
     assert "Meeting" not in repr(caught.value) + repr(getattr(caught.value, "problems", ()))
 
 
+MORE: dict[str, dict[str, Any]] = {
+    "Stripe": {"object": "list", "has_more": True},
+    "Notion": {"next_cursor": "c"},
+    "TMDB": {"page": 1, "total_pages": 4},
+    "GitHub": {"total_count": COUNT},
+    "Zendesk": {"meta": {"has_more": True}},
+    "X": {"meta": {"next_token": "c"}},
+    "Slack": {"response_metadata": {"next_cursor": "c"}},
+    "Laravel": {"next_page_url": "/x?page=2"},
+    "Strapi": {"meta": {"pagination": {"pageCount": 4, "total": COUNT}}},
+    "OData v3": {"odata.nextLink": "/x"},
+    "AWS": {"NextToken": "c"},
+    "Square": {"cursor": "c"},
+    "PagerDuty": {"more": True},
+    "ASP.NET": {"totalRecords": COUNT, "nextPage": "/x"},
+    "Spring": {"last": False, "number": 1},
+    "a total that is a text": {"total": "34"},
+    "a list of links": {"links": [{"rel": "next", "href": "/x"}]},
+    "FHIR": {"link": [{"relation": "next", "url": "/x"}]},
+    "no cursor, and more": {"nextCursor": None, "hasMore": True},
+    "no cursor, and a total": {"nextCursor": None, "total": COUNT},
+    "no token, and a link": {"continuationToken": None, "links": {"next": "/x"}},
+    "one page, and another": {"totalPages": 1, "hasNextPage": True},
+    "pages without their number": {"totalPages": 4},
+    "a full page": {"pageSize": SIZE},
+    "another page": {"page": 2},
+}
+
+
+@pytest.mark.parametrize("said", MORE.values(), ids=MORE)
+async def test_whatever_may_say_that_there_is_more_is_an_error(said: dict[str, Any]) -> None:
+    async with Paged(lambda _: {"items": cut(0)} | said) as server:
+        with pytest.raises(DecodingError, match="not of the paging style") as caught:
+            await service(server, None).preview().collect()
+        assert "name the paging style" in caught.value.problems[0]
+        assert len(server.requests) == 1
+
+
+LAST: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "empty answers to all": {"nextCursor": None, "next": "", "hasMore": False, "links": {"next": None}, "errors": []},
+    "a total": {"total": SIZE, "page": 1, "pageSize": SIZE},
+    "a total of pages": {"totalPages": 1, "page": 1, "pageSize": 50},
+    "what says nothing of pages": {"@odata.context": "x", "requestId": "r", "status": "ok", "@odata.count": SIZE},
+}
+
+
+@pytest.mark.parametrize("said", LAST.values(), ids=LAST)
+async def test_an_envelope_that_says_that_it_is_whole_is_taken(said: dict[str, Any]) -> None:
+    async with Paged(lambda _: {"items": cut(0)} | said) as server:
+        assert len(await service(server, None).preview().collect()) == SIZE
+
+
+HEADERS = {
+    "X-Total-Count": "1000",
+    "X-Next-Page": "2",
+    "X-Total-Pages": "4",
+    "X-Pagination": '{"HasNext":true}',
+    "x-ms-continuation": "c",
+    "Content-Range": "items 0-9/1000",
+    "content-range": "items 0-9/*",
+    "X-Has-More": "true",
+}
+
+
+@pytest.mark.parametrize("header", HEADERS)
+async def test_a_header_that_may_say_that_there_is_more_is_an_error(header: str) -> None:
+    said: Any = {header.replace("-", "_"): HEADERS[header]}
+    async with HostileServer(http(200, orjson.dumps(cut(0)), **said)) as server:
+        with pytest.raises(DecodingError) as caught:
+            await service(server, None).preview().collect()
+        assert header.lower() in caught.value.problems[0].lower()
+
+
+async def test_headers_that_say_that_it_is_whole_are_taken() -> None:
+    said: Any = {"X_Total_Count": str(SIZE), "X_Total_Pages": "1", "X_Next_Page": "", "X_RateLimit_Total": "60"}
+    async with HostileServer(http(200, orjson.dumps(cut(0)), **said, Content_Range="items 0-9/10")) as server:
+        assert len(await service(server, None).preview().collect()) == SIZE
+
+
+def by_ever_new_cursors() -> Answer:
+    numbers = itertools.count()
+    return lambda _: {"items": cut(0), "nextCursor": str(next(numbers))}
+
+
+@pytest.mark.parametrize(
+    ("paging", "answer"),
+    [
+        (PageNumbers(items=None), lambda _: cut(0)),
+        (OffsetLimit(items=None), lambda _: cut(0)),
+        (OffsetLimit(total="total"), lambda _: {"items": cut(0), "total": COUNT}),
+        (None, by_ever_new_cursors()),
+    ],
+)
+async def test_a_server_that_heeds_no_parameter_is_found_out(paging: PagingStyle | None, answer: Answer) -> None:
+    async with Paged(answer) as server:
+        pager = service(server, paging).preview()
+        with pytest.raises(PaginationError, match="the same page twice") as caught:
+            await pager.collect()
+        assert len(server.requests) == 2
+        assert caught.value.continuation_token is not None
+
+
+async def test_a_cursor_that_is_not_printable_is_no_token() -> None:
+    async with Paged(lambda _: {"items": cut(0), "nextCursor": "a\nb"}) as server:
+        with pytest.raises(DecodingError) as caught:
+            await service(server, None).preview().collect()
+        assert caught.value.problems == ("$: a token is not printable",)
+
+
 @pytest.mark.parametrize(
     ("paging", "token"),
     [
         (OnePage(), "2"),
+        (RecognizedPaging(), "page=-1"),
+        (RecognizedPaging(), "page="),
         (RecognizedPaging(), "2"),
         (RecognizedPaging(), "appointmentId=5"),
         (PageNumbers(), "-1"),

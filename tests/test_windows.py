@@ -1,6 +1,7 @@
 """A long time walked in windows: every appointment once, from any window on, and several windows at a time."""
 
 import asyncio
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -147,15 +148,36 @@ async def test_p2_an_error_of_the_look_back_goes_on_from_where_it_was_asked() ->
 
 
 async def test_a_window_that_is_cut_off_from_within_is_an_error() -> None:
-    async def cancelled(_: datetime, __: datetime) -> Page[Appointment]:
-        raise asyncio.CancelledError
+    async def fetch(start: datetime) -> Page[Appointment]:
+        if start > MIDNIGHT:
+            raise asyncio.CancelledError
+        return Page(items=[])
 
-    def pages_of(start: datetime, end: datetime) -> AsyncPager[Appointment]:
-        return AsyncPager(lambda _: cancelled(start, end))
+    def pages_of(start: datetime, _: datetime) -> AsyncPager[Appointment]:
+        return AsyncPager(lambda _: fetch(start))
 
-    pager = WindowedPager(pages_of, start=MIDNIGHT, end=MIDNIGHT + HOUR, window=HOUR, concurrency=1)
-    with pytest.raises(TransportError):
+    pager = WindowedPager(pages_of, start=MIDNIGHT, end=MIDNIGHT + 2 * HOUR, window=HOUR, concurrency=2)
+    with pytest.raises(TransportError) as caught:
         await pager.collect()
+    assert caught.value.continuation_token == "2024-01-15T01:00:00Z"
+
+
+async def test_no_window_is_fetched_ahead_of_the_caller_unless_several_are_at_a_time() -> None:
+    asked: list[datetime] = []
+
+    async def fetch(start: datetime) -> Page[Appointment]:
+        asked.append(start)
+        return Page(items=[])
+
+    def pages_of(start: datetime, _: datetime) -> AsyncPager[Appointment]:
+        return AsyncPager(lambda _: fetch(start))
+
+    pager = WindowedPager(pages_of, start=MIDNIGHT, end=MIDNIGHT + 9 * HOUR, window=HOUR, concurrency=1)
+    async with aclosing(pager.pages()) as pages:
+        await anext(pages)
+        assert asked == [MIDNIGHT]
+        await anext(pages)
+    assert asked == [MIDNIGHT, MIDNIGHT + HOUR]
 
 
 @pytest.mark.parametrize(

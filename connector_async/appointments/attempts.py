@@ -4,14 +4,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Final, TypeVar
+from urllib.parse import parse_qsl, quote, urlencode
+
+import orjson
 
 from connector_async import log
 from connector_async.deadline import Deadline
 from connector_async.exceptions import (
     ConnectorError,
     DeadlineExceededError,
+    DecodingError,
     NotFoundError,
     OutcomeUnknownError,
+    PaginationError,
     ResponseError,
     TransportError,
 )
@@ -113,23 +118,25 @@ class Attempts:
         Raises:
             ValueError: The wire format needs an end that is `None`, or the token is none of the style.
         """
-        query = self._wire_format.preview_query(self._user, start, end)
         request = style.request(token)
-        target = request.target or self._session.quoted_path(_PREVIEW)
+        query: Mapping[str, str] | str | None
+        if request.query is None:
+            query = {**self._wire_format.preview_query(self._user, start, end), **request.parameters} or None
+        else:
+            query = _for_user(request.query, self._user_fields)
+        url = self._session.url(_PREVIEW, query)
 
         async def attempt(deadline: Deadline | None, record: CallRecord) -> Page[Appointment]:
-            if request.target is None:
-                parameters = {**query, **request.parameters} or None
-                response = await self._send("GET", _PREVIEW, deadline, record, query=parameters)
-            else:
-                response = await self._session.follow(request.target, deadline=deadline)
-                record.request_id = request_id(response.headers)
-            body = self._wire_format.parse(response.body)
-            answer = PageAnswer(body=body, headers=response.headers, url=self._session.origin + target)
+            response = await self._send("GET", _PREVIEW, deadline, record, query=query)
+            answer = PageAnswer(body=self._wire_format.parse(response.body), headers=response.headers, url=url)
             items, following = style.read(answer, token)
+            if following is not None and not following.isprintable():
+                raise DecodingError("the page is not of the paging style", problems=["$: a token is not printable"])
             appointments = self._wire_format.structure_items(items, self._zone)
             kept = [appointment for appointment in appointments if _overlaps(appointment, start, end)]
-            return Page(items=kept, continuation_token=following, raw=response.headers)
+            is_whole = token is None and following is None
+            fingerprint = hash(orjson.dumps(items)) if items and not is_whole else None
+            return Page(items=kept, continuation_token=following, raw=response.headers, fingerprint=fingerprint)
 
         return attempt
 
@@ -140,7 +147,7 @@ class Attempts:
         deadline: Deadline | None,
         record: CallRecord,
         *,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | str | None = None,
         body: bytes | None = None,
     ) -> Response:
         response = await self._session.request(method, path, query=query, body=body, deadline=deadline)
@@ -195,6 +202,19 @@ async def _look_for(lost: ConnectorError, look: Look | None, deadline: Deadline 
     raise OutcomeUnknownError(
         "the create was sent, and its outcome is unknown", status=getattr(lost, "status", None), absent=absent
     ) from lost
+
+
+def _for_user(query: str, user_fields: Mapping[str, str]) -> str:
+    """Return the query of a link for a user, whom it need not name.
+
+    Raises:
+        PaginationError: It names another one.
+    """
+    named = {name.lower(): value for name, value in reversed(parse_qsl(query, keep_blank_values=True))}
+    if any(named.get(field.lower(), value) != value for field, value in user_fields.items()):
+        raise PaginationError("the next page is of another user")
+    missing = {field: value for field, value in user_fields.items() if field.lower() not in named}
+    return "&".join(part for part in (query, urlencode(missing, quote_via=quote)) if part)
 
 
 def _overlaps(appointment: Appointment, start: datetime | None, end: datetime | None) -> bool:

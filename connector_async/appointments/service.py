@@ -254,7 +254,7 @@ class AppointmentService(ManyAppointments):
             end: Aware, not before `start`; `None`: to its end, with `WireFormat.GUIDE` alone.
             window: How long a time is asked for at once; each is a page, and what two of them show is in the first.
                 `None`: the whole. `WireFormat.GUIDE` asks for no time, and takes none.
-            concurrency: How many windows are fetched at a time.
+            concurrency: How many windows are fetched at a time; with more than one, as many again wait for the caller.
             prefetch: How many pages are fetched while the caller works on one: 0 or 1.
             retry: The policy for each page; `None`: the service's.
             deadline: Seconds for each page; `None`: the service's.

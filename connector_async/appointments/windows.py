@@ -25,7 +25,7 @@ class WindowedPager(AsyncPager[Appointment]):
         start: Where the first window begins; aware.
         end: Where the last one ends; aware.
         window: How long each is.
-        concurrency: How many are fetched at a time, ahead of the caller.
+        concurrency: How many are fetched at a time; with more than one, as many again wait for the caller.
 
     Raises:
         ValueError: `window` or `concurrency` is not above zero, or an end is missing.
@@ -60,16 +60,34 @@ class WindowedPager(AsyncPager[Appointment]):
         if start > self._start:
             # What the window before has shown; from there on the walk knows itself.
             shown = await self._shown_before(start)
+        async with aclosing(self._windows(start)) as windows:
+            async for start, window in windows:
+                items = [item for item in window.items if item.appointment_id not in shown]
+                shown = _ids(window.items)
+                following = self._end_of(start)
+                token = format_instant(following) if following < self._end else None
+                yield Page(items=items, continuation_token=token, raw=window.raw)
+
+    async def _windows(self, start: datetime) -> AsyncGenerator[tuple[datetime, Page[Appointment]], None]:
+        """Yield the start of each window and what overlaps it; none is fetched ahead unless several are at a time."""
+        if self._concurrency == 1:
+            for begin in self._starts(start):
+                yield begin, await self._get(begin)
+            return
         run = bulk(self._get, self._starts(start), concurrency=self._concurrency, ordered=True, ends_on=Exception)
         async with aclosing(run.outcomes()) as outcomes:
             async for outcome in outcomes:
                 if outcome.result is None:
-                    raise outcome.error or TransportError("a window was cut off")
-                items = [item for item in outcome.result.items if item.appointment_id not in shown]
-                shown = _ids(outcome.result.items)
-                following = self._end_of(outcome.input)
-                token = format_instant(following) if following < self._end else None
-                yield Page(items=items, continuation_token=token, raw=outcome.result.raw)
+                    raise outcome.error or self._cut_off(outcome.input)
+                yield outcome.input, outcome.result
+
+    def _cut_off(self, start: datetime) -> TransportError:
+        error = TransportError("a window was cut off")
+        error.continuation_token = self._token(start)
+        return error
+
+    def _token(self, start: datetime) -> str | None:
+        return None if start == self._start else format_instant(start)
 
     async def _shown_before(self, start: datetime) -> set[str]:
         before = start - min(self._window, start - self._start)
@@ -89,7 +107,7 @@ class WindowedPager(AsyncPager[Appointment]):
                     raw = page.raw
             return Page(items=items, raw=raw)
         except ConnectorError as error:
-            error.continuation_token = None if start == self._start else format_instant(start)
+            error.continuation_token = self._token(start)
             raise
 
     def _starts(self, start: datetime) -> Iterator[datetime]:

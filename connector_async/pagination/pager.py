@@ -9,6 +9,7 @@ from typing import Final, Generic, TypeVar
 import attrs
 
 from connector_async.exceptions import ConnectorError, PaginationError
+from connector_async.protocol import check_text
 
 T = TypeVar("T")
 
@@ -25,6 +26,9 @@ class Page(Generic[T]):
     """What the next page is asked for by: an opaque text. `None`: this is the last one."""
     raw: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
     """The headers of the answer; their names are matched without regard to case."""
+    fingerprint: int | None = attrs.field(default=None, repr=False)
+    """Equal for pages of the same items; `None`: it cannot be told. By it a server is found out that gives the same
+    page whatever it is asked for."""
 
 
 class AsyncPager(Generic[T]):
@@ -36,7 +40,8 @@ class AsyncPager(Generic[T]):
 
     Args:
         fetch: Returns the page that a token is for; `None` is for the first one.
-        prefetch: How many pages are fetched while the caller works on one: 0 or 1.
+        prefetch: How many pages are fetched while the caller works on one: 0 or 1. `last_call` does not tell of those
+            that are fetched ahead.
 
     Raises:
         ValueError: `prefetch` is another number.
@@ -55,16 +60,23 @@ class AsyncPager(Generic[T]):
             continuation_token: That of a page, or of an error; `None`: from the first page.
 
         Raises:
-            PaginationError: The server gave a token for the second time, so that the walk would never end. The page
-                that it came with has been yielded.
+            PaginationError: The server gave a token for the second time, so that the walk would never end, and the
+                page that it came with has been yielded; or it gave the same page twice in a row, whatever it was
+                asked for; or the next page is where nothing is sent.
             ConnectorError: What the fetch raises.
+            ValueError: The token is none that the server gave.
+            TypeError: It is no text.
         """
-        token, ahead = continuation_token, None
+        if continuation_token is not None:
+            check_text("continuation_token", continuation_token)
+        token, ahead, fingerprint = continuation_token, None, None
         seen = {token}
         try:
             while True:
                 page = await (self._fetch_one(token) if ahead is None else ahead)
-                token = page.continuation_token
+                if page.fingerprint is not None and page.fingerprint == fingerprint:
+                    raise PaginationError("the server gave the same page twice", continuation_token=token)
+                token, fingerprint = page.continuation_token, page.fingerprint
                 fetches_ahead = self._prefetch and token is not None and token not in seen
                 ahead = asyncio.create_task(self._fetch_one(token)) if fetches_ahead else None
                 yield page

@@ -19,13 +19,12 @@ _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 @attrs.frozen(kw_only=True)
 class PageRequest:
-    """What asks for a page: parameters beside those of the query, or a target instead of path and query."""
+    """What asks for a page: parameters beside those that say what is asked for, or a query instead of all of them."""
 
     parameters: Mapping[str, str] = _NONE
     """Of the query, unquoted; beside those that say what is asked for."""
-    target: str | None = None
-    """Path and query, quoted, at the origin of the API (RFC 9112, section 3.2.1), as a link of the server named it.
-    `None`: the path and the query that every page has."""
+    query: str | None = None
+    """Quoted, without its question mark, as a link of the server named it. `None`: the query that every page has."""
 
 
 @attrs.frozen(kw_only=True)
@@ -37,7 +36,8 @@ class PageAnswer:
     headers: Mapping[str, str] = attrs.field(repr=False)
     """Names are matched without regard to case; `items()` has each line of a header that comes in several."""
     url: str = attrs.field(repr=False)
-    """What was asked for, absolute; the links of the answer are relative to it (RFC 3986, section 5)."""
+    """What was asked for, absolute and with its query; the links of the answer are relative to it (RFC 3986, section
+    5)."""
 
 
 @runtime_checkable
@@ -49,6 +49,7 @@ class PagingStyle(Protocol):
 
         Raises:
             ValueError: The token is none of this style.
+            PaginationError: It stands for a page that nothing is sent for.
         """
         ...
 
@@ -61,7 +62,6 @@ class PagingStyle(Protocol):
 
         Raises:
             DecodingError: It is no answer of this style.
-            PaginationError: Its next page is at another origin.
         """
         ...
 

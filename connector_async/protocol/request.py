@@ -120,18 +120,18 @@ def quote_path(*segments: str) -> str:
     return "".join("/" + quote(segment, safe="") for segment in segments)
 
 
-def check_target(name: str, target: str) -> str:
-    """Return `target` when it is a path with or without a query, quoted, as a request line has it.
+def check_query(name: str, query: str) -> str:
+    """Return `query` when it is one, quoted, without its question mark (RFC 3986, section 3.4).
 
     Raises:
-        ValueError: It does not begin with a slash, or has anything but printable ASCII without spaces (RFC 9112,
-            section 3.2.1).
+        ValueError: It has anything but printable ASCII without spaces and without `#`.
         TypeError: It is no text.
     """
-    check_text(name, target)
-    if not target.startswith("/") or not target.isascii() or " " in target or "#" in target:
-        raise ValueError(f"{name} must be a path with or without a query, quoted")
-    return target
+    if query:
+        check_text(name, query)
+    if not query.isascii() or " " in query or "#" in query:
+        raise ValueError(f"{name} must be a query, quoted")
+    return query
 
 
 def _split_http_url(name: str, url: str) -> SplitResult:

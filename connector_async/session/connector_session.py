@@ -12,7 +12,7 @@ from yarl import URL
 
 from connector_async.auth import Secret, TokenProvider
 from connector_async.deadline import Clock, Deadline
-from connector_async.protocol import Response, check_proxy, check_target, check_tenant_id, user_agent
+from connector_async.protocol import Response, check_proxy, check_tenant_id, user_agent
 from connector_async.ratelimit import MemoryRateLimitStore, RateLimit, RateLimitStore
 from connector_async.retry import RetryQuota
 from connector_async.wire import WireFormat
@@ -148,11 +148,6 @@ class ConnectorSession:
         return self._shared.base_url
 
     @property
-    def origin(self) -> str:
-        """Scheme, host and port of the API: the only ones that a token is sent to."""
-        return str(URL(self._shared.base_url).origin())
-
-    @property
     def tenant_id(self) -> str:
         """The tenant that the requests are for."""
         return self._tenant.tenant_id
@@ -233,12 +228,16 @@ class ConnectorSession:
         """Return a path below the tenant as it is sent, with that of `base_url` before it, and as errors name it."""
         return self._tenant.url(path).raw_path
 
+    def url(self, path: tuple[str, ...], query: Mapping[str, str] | str | None = None) -> str:
+        """Return what `request` sends a path and a query to."""
+        return str(self._url(path, query))
+
     async def request(
         self,
         method: str,
         path: tuple[str, ...],
         *,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | str | None = None,
         body: bytes | None = None,
         deadline: Deadline | None = None,
     ) -> Response:
@@ -250,7 +249,7 @@ class ConnectorSession:
         Args:
             method: The HTTP method.
             path: The segments below the tenant, unquoted.
-            query: The query's parameters, unquoted.
+            query: The query's parameters, unquoted; or a query that is quoted already, without its question mark.
             body: JSON.
             deadline: When the attempt must have ended; `None`: when `attempt_timeout` ends it.
 
@@ -261,31 +260,16 @@ class ConnectorSession:
             DecodingError: The answer is longer than `max_body_size`.
             RuntimeError: The session is closed.
         """
-        url = self._tenant.url(path)
-        if query is not None:
-            url = url.with_query(query)
-        return await self._attempt(method, url, body, deadline)
-
-    async def follow(self, target: str, *, deadline: Deadline | None = None) -> Response:
-        """Make one attempt to get what a link of the server names, at the origin of `base_url` and nowhere else.
-
-        Args:
-            target: Path and query, quoted (RFC 9112, section 3.2.1); it begins with a slash.
-            deadline: When the attempt must have ended; `None`: when `attempt_timeout` ends it.
-
-        Raises:
-            ConnectorError: As `request` does.
-            ValueError: `target` is no path with a query.
-            RuntimeError: The session is closed.
-        """
-        return await self._attempt(
-            "GET", URL(self.origin + check_target("target", target), encoded=True), None, deadline
-        )
-
-    async def _attempt(self, method: str, url: URL, body: bytes | None, deadline: Deadline | None) -> Response:
         self._shared.transport.check_open()
+        url = self._url(path, query)
         response = await self._exchange.attempt(method, url, body, deadline)
         return success(method, url, response, self._shared.clock)
+
+    def _url(self, path: tuple[str, ...], query: Mapping[str, str] | str | None) -> URL:
+        url = self._tenant.url(path)
+        if query is None:
+            return url
+        return URL(f"{url}?{query}", encoded=True) if isinstance(query, str) else url.with_query(query)
 
     async def aclose(self) -> None:
         """Close the connections, end the fetches of tokens, and wake those who wait; not if made by `for_tenant`."""
