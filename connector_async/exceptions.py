@@ -205,7 +205,7 @@ class OutcomeUnknownError(ConnectorError):
 
 
 class PaginationError(ConnectorError):
-    """A walk over pages cannot go on: a token or a page came twice, or a link leads elsewhere, where nothing is sent."""
+    """A walk over pages cannot go on: a token or a page came twice, or a link leads elsewhere."""
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 import pytest
 
 from connector_async.sync.exceptions import GuardError
-from connector_async.sync.guard import DeleteCount, MaxDelete, check_deletes
+from connector_async.sync.guard import DeleteCount, DeleteGuard, MaxDelete
 from connector_async.sync.records import Calendar
 
 
@@ -46,6 +46,13 @@ def test_what_is_neither_is_refused(text: str) -> None:
 def test_a_limit_out_of_its_range_is_refused(arguments: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="max_delete must have"):
         MaxDelete(**arguments)  # type: ignore[arg-type]
+
+
+def check_deletes(counts: list[tuple[Calendar, DeleteCount]], max_delete: MaxDelete, *, allow_empty: bool) -> None:
+    guard = DeleteGuard(max_delete, allow_empty=allow_empty)
+    for calendar, each in counts:
+        guard.add(calendar, each)
+    guard.finish()
 
 
 ONE, TWO, OTHER = Calendar("acme", "d", "one"), Calendar("acme", "d", "two"), Calendar("globex", "d", "one")

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Iterable
 from typing import Final, Self
 
 import attrs
@@ -25,6 +24,9 @@ class DeleteCount:
     """How many are known to be on the server, those among them."""
     records: int
     """How many the source has now."""
+
+
+_NOTHING: Final = DeleteCount(deletes=0, known=0, records=0)
 
 
 @attrs.frozen(kw_only=True)
@@ -74,37 +76,50 @@ class MaxDelete:
         return str(self.number) if self.share is None else f"{self.share * 100:g}%"
 
 
-def check_deletes(counts: Iterable[tuple[Calendar, DeleteCount]], max_delete: MaxDelete, *, allow_empty: bool) -> None:
-    """Raise when more would be deleted than may be.
+class DeleteGuard:
+    """Adds up what would be deleted, and raises when it is more than may be.
 
     Args:
-        counts: Of every calendar of which something is known or something is to be deleted, sorted by tenant.
         max_delete: What may be deleted of a user, a tenant, and the run.
         allow_empty: Whether a tenant of which the source has no record may lose what is known of it.
-
-    Raises:
-        GuardError: It names the first user, tenant or run that would lose too much.
     """
-    run = DeleteCount(deletes=0, known=0, records=0)
-    tenants: dict[str, DeleteCount] = {}
-    for calendar, count in counts:
+
+    def __init__(self, max_delete: MaxDelete, *, allow_empty: bool) -> None:
+        self._max_delete = max_delete
+        self._allow_empty = allow_empty
+        self._run = _NOTHING
+        self._tenants: dict[str, DeleteCount] = {}
+
+    def add(self, calendar: Calendar, count: DeleteCount) -> None:
+        """Take a calendar of which something is known, wanted, or to be deleted.
+
+        Raises:
+            GuardError: Its user would lose too much.
+        """
         if calendar.ad_id:
-            _check(f"user {calendar.ad_id} of tenant {calendar.tenant_id}", count, max_delete)
-        tenant = tenants.get(calendar.tenant_id, DeleteCount(deletes=0, known=0, records=0))
-        tenants[calendar.tenant_id] = _sum(tenant, count)
-        run = _sum(run, count)
-    for tenant_id, count in tenants.items():
-        if count.deletes and not count.records and not allow_empty:
+            self._check(f"user {calendar.ad_id} of tenant {calendar.tenant_id}", count)
+        self._tenants[calendar.tenant_id] = _sum(self._tenants.get(calendar.tenant_id, _NOTHING), count)
+        self._run = _sum(self._run, count)
+
+    def finish(self) -> None:
+        """Check what the calendars come to.
+
+        Raises:
+            GuardError: A tenant or the run would lose too much.
+        """
+        for tenant_id, count in self._tenants.items():
+            if count.deletes and not count.records and not self._allow_empty:
+                raise GuardError(
+                    f"the source has no record of tenant {tenant_id}, of which {count.known} appointments are known"
+                )
+            self._check(f"tenant {tenant_id}", count)
+        self._check("the run", self._run)
+
+    def _check(self, whose: str, count: DeleteCount) -> None:
+        if not self._max_delete.allows(count):
             raise GuardError(
-                f"the source has no record of tenant {tenant_id}, of which {count.known} appointments are known"
+                f"{whose} would lose {count.deletes} of {count.known} appointments; {self._max_delete} may go"
             )
-        _check(f"tenant {tenant_id}", count, max_delete)
-    _check("the run", run, max_delete)
-
-
-def _check(whose: str, count: DeleteCount, max_delete: MaxDelete) -> None:
-    if not max_delete.allows(count):
-        raise GuardError(f"{whose} would lose {count.deletes} of {count.known} appointments; {max_delete} may go")
 
 
 def _sum(one: DeleteCount, other: DeleteCount) -> DeleteCount:

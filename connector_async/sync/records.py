@@ -158,6 +158,25 @@ def calendar_of(row: Mapping[str, Any], *, tenant_id: str | None = None) -> Cale
     )
 
 
+def record_of(appointment: Appointment, *, key: str, calendar: Calendar) -> SourceRecord:
+    """Return the record that says what the server has. Fields that this version does not know are left out.
+
+    Raises:
+        ValueError: The server has what no record can say, such as a blank title; it names the field.
+    """
+    options: dict[str, Any] = {}
+    if appointment.description:
+        options["description"] = appointment.description
+        if appointment.description_type is not None:
+            options["description_type"] = appointment.description_type
+    if appointment.time_zone is not None:
+        options["time_zone"] = appointment.time_zone
+    new = NewAppointment(
+        title=appointment.title, start_time=appointment.start_time, end_time=appointment.end_time, **options
+    )
+    return SourceRecord(key=key, calendar=calendar, appointment=new)
+
+
 def row_of(record: SourceRecord) -> dict[str, str | None]:
     """Return the row that says a record: the fields that it sets, date-times in UTC."""
     appointment, calendar = record.appointment, record.calendar
