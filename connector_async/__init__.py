@@ -3,50 +3,71 @@
 What `__all__` lists here, and the modules that the documentation names, are what is promised to stay.
 """
 
-from .appointments import AppointmentService, Verify, found_by_preview
-from .auth import CachingTokenProvider, ClientCredentials, Secret, StaticToken, Token, TokenProvider, TokenSend
-from .bulk import Bulk, BulkReport, Outcome, ProgressListener, Status, bulk, read_inputs
-from .deadline import Clock
-from .exceptions import (
-    AuthenticationError,
-    ConflictError,
-    ConnectFailedError,
-    ConnectorError,
-    DeadlineExceededError,
-    DecodingError,
-    ForbiddenError,
-    InvalidRequestError,
-    NotFoundError,
-    OutcomeUnknownError,
-    PaginationError,
-    RateLimitedError,
-    RequestTimeoutError,
-    ResponseError,
-    ServerError,
-    SyncError,
-    TransportError,
-    UnexpectedRedirectError,
-)
-from .models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
-from .pagination import (
-    AsyncPager,
-    CursorPaging,
-    LinkHeader,
-    NextLink,
-    OffsetLimit,
-    OnePage,
-    Page,
-    PageAnswer,
-    PageNumbers,
-    PageRequest,
-    PagingStyle,
-    RecognizedPaging,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from .bulk import bulk  # at once, since the package of this name would stand in its place otherwise
 from .protocol import VERSION
-from .ratelimit import MemoryRateLimitStore, RateLimit, RateLimitStore, Reservation
-from .retry import CallRecord, RetryDetails, RetryPolicy, RetryQuota, last_call
-from .session import ConnectorSession, Traffic, correlation_id
-from .wire import WireFormat
+
+if TYPE_CHECKING:
+    from .appointments import AppointmentService, Verify, found_by_preview
+    from .auth import CachingTokenProvider, ClientCredentials, Secret, StaticToken, Token, TokenProvider, TokenSend
+    from .bulk import Bulk, BulkReport, Outcome, ProgressListener, Status, read_inputs
+    from .deadline import Clock
+    from .exceptions import (
+        AuthenticationError,
+        ConflictError,
+        ConnectFailedError,
+        ConnectorError,
+        DeadlineExceededError,
+        DecodingError,
+        ForbiddenError,
+        InvalidRequestError,
+        NotFoundError,
+        OutcomeUnknownError,
+        PaginationError,
+        RateLimitedError,
+        RequestTimeoutError,
+        ResponseError,
+        ServerError,
+        SyncError,
+        TransportError,
+        UnexpectedRedirectError,
+    )
+    from .models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
+    from .pagination import (
+        AsyncPager,
+        CursorPaging,
+        LinkHeader,
+        NextLink,
+        OffsetLimit,
+        OnePage,
+        Page,
+        PageAnswer,
+        PageNumbers,
+        PageRequest,
+        PagingStyle,
+        RecognizedPaging,
+    )
+    from .ratelimit import MemoryRateLimitStore, RateLimit, RateLimitStore, Reservation
+    from .retry import CallRecord, RetryDetails, RetryPolicy, RetryQuota, last_call
+    from .session import ConnectorSession, Traffic, correlation_id
+    from .wire import WireFormat
+
+_HOMES: Final = (
+    "exceptions",
+    "models",
+    "deadline",
+    "protocol",
+    "ratelimit",
+    "retry",
+    "bulk",
+    "pagination",
+    "wire",
+    "auth",
+    "session",
+    "appointments",
+)
 
 __all__ = [
     "UNSET",
@@ -120,3 +141,18 @@ __all__ = [
 ]
 
 __version__ = VERSION
+
+
+def __getattr__(name: str) -> Any:
+    """Load what has a public name when it is first asked for: the command line shows its help without aiohttp."""
+    if name in __all__:
+        for home in _HOMES:
+            found = getattr(import_module(f"{__name__}.{home}"), name, None)
+            if found is not None:
+                globals()[name] = found
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

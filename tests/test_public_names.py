@@ -1,4 +1,5 @@
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -27,9 +28,32 @@ def test_all_is_importable() -> None:
 def test_all_is_complete() -> None:
     tree = ast.parse((ROOT / "__init__.py").read_text())
     imported = {
-        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level
+        for alias in node.names
     }
     assert set(connector_async.__all__) == imported - {"VERSION"} | {"__version__"}
+
+
+def test_each_name_is_what_type_checkers_take_it_for() -> None:
+    tree = ast.parse((ROOT / "__init__.py").read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            home = importlib.import_module(f"connector_async.{node.module}")
+            for alias in node.names:
+                assert getattr(connector_async, alias.name) is getattr(home, alias.name)
+
+
+def test_a_name_that_is_none_is_refused() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Unheard'"):
+        _ = connector_async.Unheard
+    assert set(connector_async.__all__) <= set(dir(connector_async))
+
+
+def test_importing_the_package_loads_no_aiohttp() -> None:
+    code = "import sys, connector_async; sys.exit('aiohttp' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_every_error_is_public() -> None:
@@ -41,7 +65,7 @@ def test_every_error_is_public() -> None:
 
 @pytest.mark.parametrize("module", ["cyclopts", "rich", "jwt", "aiosqlite", "pytest", "connector_async.sandbox"])
 def test_the_client_imports_nothing_of_the_extras(module: str) -> None:
-    code = f"import sys, connector_async; sys.exit({module!r} in sys.modules)"
+    code = f"import sys; from connector_async import *; sys.exit({module!r} in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
