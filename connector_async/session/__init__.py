@@ -6,5 +6,6 @@ It knows no fields of appointments and does not decide when to try again.
 from .connector_session import ConnectorSession
 from .exchange import correlation_id
 from .tenant import Traffic
+from .token import token_of
 
-__all__ = ["ConnectorSession", "Traffic", "correlation_id"]
+__all__ = ["ConnectorSession", "Traffic", "correlation_id", "token_of"]
