@@ -1,11 +1,13 @@
 import asyncio
 import io
+import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from rich.console import Console
 
 import connector_async.cli
 from connector_async import AppointmentService, AsyncPager, ClientCredentials, ConnectorSession, Page
-from connector_async.cli import commands, demo
+from connector_async.cli import demo, local
 from connector_async.protocol import VERSION
 
 COMMAND = [sys.executable, "-X", "dev", "-W", "error", "-c", "from connector_async.cli import main; main()"]
@@ -64,6 +66,32 @@ def test_the_command_tells_its_version_and_its_commands() -> None:
     assert "sandbox" in shown
 
 
+def test_the_help_loads_neither_the_client_nor_the_sandbox() -> None:
+    code = (
+        "import sys; from connector_async.cli import main; sys.argv = ['connector-async', '--help']\n"
+        "try: main()\n"
+        "except SystemExit as ended: assert not ended.code\n"
+        "heavy = ('aiohttp', 'cattrs', 'jwt', 'rich.markdown', 'rich.progress')\n"
+        "sys.exit(str([name for name in heavy if name in sys.modules]) if set(heavy) & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_completion_is_installed(tmp_path: Path) -> None:
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [*COMMAND, "--install-completion", "--shell", "bash"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    (script,) = [path for path in tmp_path.rglob("*") if path.is_file() and "rc" not in path.name]
+    assert "--read-first" in script.read_text()
+
+
 @asynccontextmanager
 async def serving(*arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     process = await asyncio.create_subprocess_exec(
@@ -111,8 +139,8 @@ def test_without_its_extra_the_command_says_what_to_install(monkeypatch: pytest.
 
 def test_a_module_of_our_own_that_is_missing_is_no_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "connector_async.cli.commands", raising=False)
-    monkeypatch.setitem(sys.modules, "connector_async.cli.demo", None)
-    with pytest.raises(ModuleNotFoundError, match=r"connector_async\.cli\.demo"):
+    monkeypatch.setitem(sys.modules, "connector_async.cli.running", None)
+    with pytest.raises(ModuleNotFoundError, match=r"connector_async\.cli\.running"):
         connector_async.cli.main()
 
 
@@ -155,7 +183,7 @@ async def test_the_command_exits_with_1_when_the_demo_fails(monkeypatch: pytest.
     async def fail(*_: object, **__: object) -> bool:
         return False
 
-    monkeypatch.setattr(commands, "run_demo", fail)
+    monkeypatch.setattr(local, "run_demo", fail)
     with pytest.raises(SystemExit) as caught:
-        await commands.demo(appointments=2, concurrency=1)
+        await local.demo(appointments=2, concurrency=1)
     assert caught.value.code == 1

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from connector_async.cli import commands, serve
+from connector_async.cli import commands, local, serve
 from connector_async.cli.serve import Answers, Place, Trouble
 from connector_async.sandbox import (
     BodyFormat,
@@ -154,9 +154,9 @@ def test_a_bad_value_is_refused_by_name(
 
 @pytest.mark.parametrize("place", [Place(seed=1), Place(tenant=("acme",))])
 async def test_seeds_and_tenants_go_together(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "serve", None)  # serving would not end
+    monkeypatch.setattr(local, "serve", None)  # serving would not end
     with pytest.raises(SystemExit, match="--seed and --tenant go together"):
-        await commands.sandbox(place)
+        await local.sandbox(place)
 
 
 async def test_a_database_that_cannot_be_used_is_a_clear_error(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ def main() -> None:
     """
     try:
         from connector_async.cli.commands import app  # noqa: PLC0415 - what is missing is told, not traced
+        from connector_async.cli.running import run  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("connector_async"):
             raise
         sys.exit(f"connector-async: {error.name} is missing; install it with: pip install 'connector-async[cli]'")
-    app()
+    sys.exit(run(app, sys.argv[1:]))

@@ -1,0 +1,43 @@
+"""The commands that need no server but their own: the demonstration and the sandbox."""
+
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+from rich.console import Console
+
+from connector_async.cli.demo import run_demo
+from connector_async.cli.serve import Answers, Place, Trouble, serve
+
+_PLACE, _ANSWERS, _TROUBLE = Place(), Answers(), Trouble()
+
+
+async def demo(
+    *,
+    appointments: Annotated[int, Parameter(validator=Number(gte=2, lte=100_000))] = 300,
+    concurrency: Annotated[int, Parameter(validator=Number(gte=1, lte=1_000))] = 32,
+) -> None:
+    """Create, preview, get, update and delete appointments of two tenants against a local server of the API.
+
+    The table compares what the client did with what the server logged. It exits with 1 when they differ.
+
+    Parameters
+    ----------
+    appointments
+        How many to create, over both tenants.
+    concurrency
+        How many calls are under way at a time.
+    """
+    if not await run_demo(Console(), appointments=appointments, concurrency=concurrency):
+        sys.exit(1)
+
+
+async def sandbox(place: Place = _PLACE, answers: Answers = _ANSWERS, trouble: Trouble = _TROUBLE) -> None:
+    """Serve a local server of the API until it is interrupted; its base URL is printed once it listens.
+
+    Every tenant id exists. The client id is "sandbox", its secret "sandbox-secret".
+    """
+    if bool(place.seed) != bool(place.tenant):
+        sys.exit("connector-async sandbox: --seed and --tenant go together")
+    await serve(place, answers, trouble)

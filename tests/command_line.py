@@ -1,0 +1,100 @@
+"""The command in the test's process, over a sandbox that is served by a thread of it."""
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import orjson
+import pytest
+
+from connector_async.cli.commands import app
+from connector_async.cli.running import run
+from connector_async.sandbox import DEFAULT_CLIENT_SECRET, Sandbox
+
+COMMAND = [sys.executable, "-X", "dev", "-W", "error", "-c", "from connector_async.cli import main; main()"]
+TIMES = ("--start-time", "2024-01-15T10:00:00Z", "--end-time", "2024-01-15T12:00:00+01:00")
+
+
+@attrs.frozen
+class Done:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def records(self) -> list[Any]:
+        return [orjson.loads(line) for line in self.out.splitlines()]
+
+
+class CommandLine:
+    """Runs commands, and fails when one prints a secret."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self.secrets = [DEFAULT_CLIENT_SECRET]
+
+    def __call__(self, *arguments: str) -> Done:
+        code = run(app, arguments)
+        captured = self._capsys.readouterr()
+        for secret in self.secrets:
+            assert secret not in captured.out
+            assert secret not in captured.err
+        return Done(code, captured.out, captured.err)
+
+    def create(self, title: str = "Visit") -> str:
+        """Create an appointment, and return its id."""
+        (record,) = self("create", "--title", title, *TIMES, "--json").records
+        return str(record["appointment_id"])
+
+
+def isolate(monkeypatch: pytest.MonkeyPatch, folder: Path, **environment: str) -> None:
+    """Leave nothing of the machine's own settings, and set some."""
+    for name in [name for name in os.environ if name.startswith("CONNECTOR_")]:
+        monkeypatch.delenv(name)
+    for name in ("XDG_CONFIG_HOME", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    monkeypatch.chdir(folder)
+    for name, value in environment.items():
+        monkeypatch.setenv(f"CONNECTOR_{name}", value)
+
+
+def sandbox_environment(sandbox: Sandbox, **further: str) -> Mapping[str, str]:
+    """Return the settings that reach a sandbox, without the prefix of the variables."""
+    return {
+        "BASE_URL": sandbox.base_url,
+        "TENANT_ID": "acme",
+        "CLIENT_ID": "sandbox",
+        "CLIENT_SECRET": DEFAULT_CLIENT_SECRET,
+        **further,
+    }
+
+
+@contextmanager
+def serving(**options: Any) -> Iterator[Sandbox]:
+    """Serve a sandbox in an event loop of its own, since each command runs one."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def start() -> Sandbox:
+        sandbox = Sandbox(**options)
+        await sandbox.start()
+        return sandbox
+
+    sandbox = asyncio.run_coroutine_threadsafe(start(), loop).result()
+    try:
+        yield sandbox
+    finally:
+        asyncio.run_coroutine_threadsafe(sandbox.aclose(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
