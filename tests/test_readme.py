@@ -1,5 +1,6 @@
 """Every block of the README is true: the program runs and prints what is shown, the table is the code's."""
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 import connector_async
 from connector_async import ConnectorError
+from tests.command_line import serving
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -38,8 +40,31 @@ def test_there_are_two_commands_of_one_line_each() -> None:
     assert commands[1].endswith("&& .venv/bin/python -m pytest\n")
 
 
+def test_the_session_of_the_command_line_is_true(tmp_path: Path) -> None:
+    (block,) = blocks("console")
+    typed = [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
+    shown = [line for line in block.splitlines() if not line.startswith("$ ")]
+    bin_ = tmp_path / "bin" / "connector-async"
+    bin_.parent.mkdir()
+    bin_.write_text(f"#!{sys.executable}\nfrom connector_async.cli import main\nmain()\n")
+    bin_.chmod(0o755)
+    environment = {"PATH": f"{bin_.parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    with serving() as sandbox:
+        script = "\n".join(typed).replace("http://127.0.0.1:8080", sandbox.base_url)
+        done = subprocess.run(
+            ["bash", "-euc", script], capture_output=True, text=True, check=True, env=environment, cwd=tmp_path
+        )
+    assert done.stderr == ""
+    assert [generic(line) for line in done.stdout.splitlines()] == [generic(line) for line in shown]
+
+
+def generic(line: str) -> str:
+    """Leave out the ids, which are random, and what fills a column."""
+    return re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", line).rstrip()
+
+
 def test_the_readme_has_no_other_blocks() -> None:
-    assert README.count("```") == 2 * len(blocks("sh") + blocks("python") + blocks("text"))
+    assert README.count("```") == 2 * len(blocks("sh") + blocks("python") + blocks("text") + blocks("console"))
 
 
 def test_the_table_of_errors_is_the_tree() -> None:
