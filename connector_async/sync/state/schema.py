@@ -1,0 +1,118 @@
+"""The tables of the state, and its revisions. It knows no database.
+
+Instants are texts as `connector_async.instants.format_instant` writes them; moments are seconds since 1970 in UTC.
+Where a calendar has no user, `domain_id` and `ad_id` are empty texts, since a primary key takes no `NULL`.
+"""
+
+from typing import Final
+
+from sqlalchemy import JSON, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+
+REVISIONS: Final = ("0001", "0002")
+"""Every revision of the tables, the oldest first; the last is the one that this version works with. They stand here so
+that a state which needs no upgrade is opened without Alembic."""
+VERSION_TABLE: Final = "connector_sync_version"
+"""Names the revision of a state. Not Alembic's usual name: many kinds of database have a table of that one."""
+
+LEASE: Final = "run"
+"""The one row of `leases`. It is there from the beginning, with the epoch 0 and no owner."""
+
+metadata: Final = MetaData()
+
+
+def _text_key(*names: str) -> list[Column[str]]:
+    return [Column(name, Text, primary_key=True) for name in names]
+
+
+def _texts(*names: str) -> list[Column[str]]:
+    return [Column(name, Text, nullable=False) for name in names]
+
+
+serial: Final = Table("serial", metadata, Column("number", Integer, nullable=False))
+"""One row: how often the items have changed."""
+
+leases: Final = Table(
+    "leases",
+    metadata,
+    *_text_key("name"),
+    *_texts("owner"),
+    Column("epoch", Integer, nullable=False),
+    Column("acquired_at", Double, nullable=False),
+)
+"""Who may write: only the one that raised the epoch last."""
+
+runs: Final = Table(
+    "runs",
+    metadata,
+    *_text_key("run_id"),
+    *_texts("kind", "mode"),
+    Column("started_at", Double, nullable=False),
+    Column("ended_at", Double),
+    *_texts("status"),
+    Column("requests_sent", Integer, nullable=False),
+    Column("requests_minimum", Integer, nullable=False),
+    Column("waited", Double, nullable=False),
+    Column("counts", JSON, nullable=False),
+)
+"""What was done, and what it cost. `waited` is in seconds."""
+
+cells: Final = Table(
+    "cells",
+    metadata,
+    *_text_key("tenant_id", "domain_id", "ad_id", "window_start"),
+    *_texts("window_end"),
+    Column("done_run", Text),
+    Column("previewed_at", Double),
+)
+"""The windows of each calendar: which run finished one last, and when it was last compared with the server."""
+
+items: Final = Table(
+    "items",
+    metadata,
+    *_text_key("tenant_id", "domain_id", "ad_id", "key"),
+    *_texts("appointment_id", "local_hash"),
+    Column("remote_hash", Text),
+    *_texts("start_time", "end_time"),
+    Column("deleted_at", Double),
+    *_texts("run_id"),
+    Index("items_by_appointment", "tenant_id", "domain_id", "ad_id", "appointment_id"),
+)
+"""What the server has under each key, and with `deleted_at` what it had."""
+
+intents: Final = Table(
+    "intents",
+    metadata,
+    Column("intent_id", Integer, primary_key=True),
+    *_texts("run_id", "tenant_id", "domain_id", "ad_id", "key", "content_hash", "start_time", "end_time"),
+    Column("equals_before", Integer, nullable=False),
+    Column("sent_at", Double, nullable=False),
+    UniqueConstraint("tenant_id", "domain_id", "ad_id", "key", name="one_intent_per_key"),
+    sqlite_autoincrement=True,  # the id of a row that is deleted is never given to another
+)
+"""Creates whose outcome is open. `equals_before` is how many of the same content the server had before."""
+
+dead_letters: Final = Table(
+    "dead_letters",
+    metadata,
+    Column("dead_letter_id", Integer, primary_key=True),
+    *_texts("run_id", "tenant_id", "domain_id", "ad_id", "key", "operation", "error", "reason"),
+    Column("status", Integer),
+    Column("request_id", Text),
+    Column("at", Double, nullable=False),
+    Index("dead_letters_by_run", "run_id"),
+    Index("dead_letters_by_key", "key"),
+    sqlite_autoincrement=True,
+)
+"""What was given up, and why."""
+
+desired: Final = Table(
+    "desired",
+    metadata,
+    *_text_key("tenant_id", "domain_id", "ad_id", "key"),
+    Column("content_hash", Text),
+    Column("start_time", Text),
+    Column("end_time", Text),
+    Column("modified", Text),
+    Column("body", LargeBinary),
+)
+"""What the source says in the current run. The bodies are personal data."""

@@ -1,0 +1,26 @@
+"""The one statement that each kind of database writes in its own way."""
+
+from sqlalchemy import Insert, Table
+
+
+def upsert(dialect: str, table: Table) -> Insert:
+    """Return the statement that inserts rows, and replaces those that have the same primary key.
+
+    Args:
+        dialect: The name of the connection's dialect.
+        table: One that has a primary key, and other columns. The rows are given to `execute` as its parameters, each
+            with every column: one that is left out becomes `NULL`.
+
+    Raises:
+        ValueError: Of that dialect it is not known how.
+    """
+    # Imported here: no more than one of them is needed.
+    if dialect == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert  # noqa: PLC0415
+    elif dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]  # noqa: PLC0415
+    else:
+        raise ValueError(f"a state cannot be kept in {dialect}")
+    statement = insert(table)
+    new = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=new)

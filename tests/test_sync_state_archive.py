@@ -1,0 +1,272 @@
+# ruff: noqa: ASYNC240 - a test may block
+"""Copies of the state of a sync: whole or not there, and what comes back from them."""
+
+import asyncio
+import json
+import resource
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, insert, select
+
+from connector_async.sync.exceptions import StateBusyError, StateError, StateVersionError
+from connector_async.sync.state import State, backup, export_state, import_state
+from connector_async.sync.state.schema import cells, dead_letters, desired, intents, items, metadata, runs, serial
+
+CALENDAR = {"tenant_id": "acme", "domain_id": "", "ad_id": ""}
+SPAN = {"start_time": "2024-01-15T10:00:00Z", "end_time": "2024-01-15T11:00:00.5Z"}
+LETTER = CALENDAR | {"run_id": "r-1", "key": "k-1", "operation": "create", "error": "E", "reason": "why", "at": 1.25}
+ITEM = CALENDAR | SPAN | {"appointment_id": "a-1", "local_hash": "0", "run_id": "r-1"}
+RUN = {"run_id": "r-1", "kind": "push", "mode": "plan", "started_at": 1.5, "status": "done", "requests_sent": 2}
+RUN |= {"requests_minimum": 1, "waited": 0.5, "counts": {"created": 1, "ü": [None]}}
+INTENT = CALENDAR | SPAN | {"run_id": "r-1", "key": "k-1", "content_hash": "0", "equals_before": 0, "sent_at": 2.0}
+HEADER = {"format": "connector-async sync state", "version": 1, "revision": "0002", "rows": 1}
+SERIAL = {"table": "serial", "row": {"number": 7}}
+
+
+async def fill(state: State) -> None:
+    async with state.writing() as transaction:
+        connection = transaction.connection
+        await connection.execute(insert(runs), [RUN])
+        await connection.execute(
+            insert(cells), [CALENDAR | {"window_start": "2024", "window_end": "2025", "done_run": "r-1"}]
+        )
+        await connection.execute(
+            insert(items), [ITEM | {"key": f"k-{number:05}\n\u2028ü\0"} for number in reversed(range(2_500))]
+        )
+        await connection.execute(insert(intents), [INTENT])
+        await connection.execute(insert(dead_letters), [LETTER, LETTER | {"status": 400, "request_id": "q-1"}])
+        await connection.execute(insert(desired), [CALENDAR | {"key": "k-1", "body": b"personal"}])
+        await transaction.bump()
+
+
+async def contents(state: State) -> dict[str, list[tuple[Any, ...]]]:
+    async with state.reading() as connection:
+        return {
+            name: sorted(map(tuple, (await connection.execute(select(table))).all()), key=repr)
+            for name, table in metadata.tables.items()
+            if name not in ("leases", "desired")
+        }
+
+
+def write_lines(path: Path, *lines: object) -> Path:
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return path
+
+
+@pytest.fixture
+async def state(tmp_path: Path) -> AsyncIterator[State]:
+    async with await State.open(tmp_path / "state.db", owner="first") as opened:
+        await fill(opened)
+        yield opened
+
+
+async def test_what_is_exported_is_imported_and_exported_as_the_same_bytes(state: State, tmp_path: Path) -> None:
+    exported, again, into = tmp_path / "state.jsonl", tmp_path / "again.jsonl", tmp_path / "into.db"
+    assert await export_state(state, exported) == 2_506
+    assert await import_state(exported, into) == 2_506
+    async with await State.open(into, owner="second", read_only=True) as other:
+        assert await contents(other) == await contents(state)
+        assert await export_state(other, again) == 2_506
+    lines = exported.read_bytes().splitlines()
+    assert lines[3:-3] == sorted(lines[3:-3])  # the items, by their keys
+    assert again.read_bytes() == exported.read_bytes()
+    assert b"personal" not in exported.read_bytes()
+    assert {path.stat().st_mode & 0o777 for path in (exported, into)} == {0o600}
+    assert json.loads(exported.read_bytes().partition(b"\n")[0]) == HEADER | {"rows": 2_506}
+
+
+async def test_an_export_shows_one_moment(state: State, tmp_path: Path) -> None:
+    async def write() -> None:
+        for number in range(20):
+            async with state.writing() as transaction:
+                await transaction.connection.execute(insert(items), [ITEM | {"key": f"new-{number}"}])
+                await transaction.bump()
+
+    writing = asyncio.create_task(write())
+    for number in range(5):
+        await export_state(state, tmp_path / f"{number}.jsonl")
+        rows = [json.loads(line) for line in (tmp_path / f"{number}.jsonl").read_bytes().splitlines()]
+        new = [row for row in rows[2:] if row["row"].get("key", "").startswith("new-")]
+        assert rows[0]["rows"] == len(rows) - 1
+        assert rows[1]["row"]["number"] == 1 + len(new)
+    await writing
+
+
+async def test_what_is_imported_is_an_ordinary_state(state: State, tmp_path: Path) -> None:
+    await export_state(state, tmp_path / "state.jsonl")
+    await import_state(tmp_path / "state.jsonl", tmp_path / "into.db")
+    async with await State.open(tmp_path / "into.db", owner="second") as other:
+        async with other.writing() as transaction:
+            await transaction.connection.execute(insert(intents), [INTENT | {"key": "k-2"}])
+            assert await transaction.bump() == 2
+        assert await other.serial() == 2
+
+
+async def test_a_state_with_rows_is_not_imported_into(state: State, tmp_path: Path) -> None:
+    exported = tmp_path / "state.jsonl"
+    await export_state(state, exported)
+    with pytest.raises(StateBusyError):
+        await import_state(exported, tmp_path / "state.db")
+    before = await contents(state)
+    await state.aclose()
+    with pytest.raises(StateError, match="not empty"):
+        await import_state(exported, tmp_path / "state.db")
+    async with await State.open(tmp_path / "state.db", owner="second") as other:
+        assert await contents(other) == before
+
+
+async def test_what_the_source_says_keeps_an_import_away_too(state: State, tmp_path: Path) -> None:
+    await export_state(state, tmp_path / "state.jsonl")
+    async with await State.open(tmp_path / "into.db", owner="second") as other, other.writing() as transaction:
+        await transaction.connection.execute(insert(desired), [CALENDAR | {"key": "k-1"}])
+    with pytest.raises(StateError, match="not empty"):
+        await import_state(tmp_path / "state.jsonl", tmp_path / "into.db")
+    assert (tmp_path / "into.db").exists()
+
+
+async def test_an_empty_state_is_imported_into(tmp_path: Path) -> None:
+    await (await State.open(tmp_path / "into.db", owner="second")).aclose()
+    assert await import_state(write_lines(tmp_path / "x", HEADER, SERIAL), tmp_path / "into.db") == 1
+    async with await State.open(tmp_path / "into.db", owner="second") as other:
+        assert await other.serial() == 7
+
+
+async def test_an_export_of_the_first_revision_is_imported(tmp_path: Path) -> None:
+    row = LETTER | {"dead_letter_id": 1, "status": 400}
+    letter = {"table": "dead_letters", "row": row}
+    lines = write_lines(tmp_path / "x", HEADER | {"revision": "0001", "rows": 2}, SERIAL, letter)
+    await import_state(lines, tmp_path / "into.db")
+    async with await State.open(tmp_path / "into.db", owner="second") as other:
+        assert (await contents(other))["dead_letters"][0][-2] is None
+
+
+def bad(row: Any, table: object = "items") -> dict[str, Any]:
+    return {"table": table, "row": row}
+
+
+GOOD_ITEM = ITEM | {"key": "k-1"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "number"),
+    [
+        ([SERIAL, "{"], 3),
+        ([SERIAL, ""], 3),
+        ([SERIAL, "[]"], 3),
+        ([SERIAL, bad({}, "leases")], 3),
+        ([SERIAL, bad({}, ["items"])], 3),
+        ([SERIAL, bad([])], 3),
+        ([SERIAL, bad(GOOD_ITEM) | {"more": 1}], 3),
+        ([SERIAL, bad(GOOD_ITEM | {"more": 1})], 3),
+        ([SERIAL, bad(ITEM)], 3),
+        ([SERIAL, bad(GOOD_ITEM | {"key": 1})], 3),
+        ([SERIAL, bad(GOOD_ITEM), bad(GOOD_ITEM)], 4),
+        ([SERIAL, bad(RUN | {"requests_sent": True}, "runs")], 3),
+        ([SERIAL, bad(RUN | {"requests_sent": 2**63}, "runs")], 3),
+        ([SERIAL, bad(RUN | {"waited": "1"}, "runs")], 3),
+        ([SERIAL, bad(RUN | {"counts": None}, "runs")], 3),
+        ([SERIAL, *(bad(ITEM | {"key": f"k-{number}"}) for number in range(20)), "{"], 23),
+    ],
+)
+async def test_a_bad_line_is_named_and_nothing_imported(tmp_path: Path, lines: list[object], number: int) -> None:
+    exported = write_lines(tmp_path / "x", HEADER | {"rows": len(lines)}, *lines)
+    with pytest.raises(StateError, match=f"{exported}, line {number}: "):
+        await import_state(exported, tmp_path / "into.db")
+    async with await State.open(tmp_path / "into.db", owner="second") as other:
+        assert not any((await contents(other) | {"serial": []}).values())
+        assert await other.serial() == 0
+    assert await import_state(write_lines(tmp_path / "x", HEADER, SERIAL), tmp_path / "into.db") == 1
+
+
+@pytest.mark.parametrize(("rows", "lines"), [(2, [SERIAL]), (0, []), (2, [SERIAL, SERIAL]), (1, [bad(GOOD_ITEM)])])
+async def test_a_file_that_is_not_whole_is_not_imported(tmp_path: Path, rows: int, lines: list[object]) -> None:
+    exported = write_lines(tmp_path / "x", HEADER | {"rows": rows}, *lines)
+    with pytest.raises(StateError, match="not whole"):
+        await import_state(exported, tmp_path / "into.db")
+    async with await State.open(tmp_path / "into.db", owner="second") as other:
+        assert await other.serial() == 0
+
+
+@pytest.mark.parametrize(
+    ("header", "error"),
+    [
+        ("", StateError),
+        ("key,title", StateError),
+        ({"format": "other"}, StateError),
+        (HEADER | {"rows": None}, StateError),
+        (HEADER | {"version": 2}, StateVersionError),
+        (HEADER | {"revision": "9999"}, StateVersionError),
+    ],
+)
+async def test_a_file_that_begins_otherwise_is_refused(tmp_path: Path, header: object, error: type[Exception]) -> None:
+    with pytest.raises(error, match="line 1: ") as caught:
+        await import_state(write_lines(tmp_path / "x", header), tmp_path / "into.db")
+    assert type(caught.value) is error
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+async def test_a_file_that_is_absent_is_told(state: State, tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="absent: No such file or directory"):
+        await import_state(tmp_path / "absent", tmp_path / "into.db")
+    with pytest.raises(StateError, match="No such file or directory"):
+        await export_state(state, tmp_path / "absent" / "state.jsonl")
+    with pytest.raises(StateError, match="there is no state"):
+        await backup(tmp_path / "absent", tmp_path / "copy.db")
+
+
+async def test_an_export_that_fails_leaves_what_was_there(state: State, tmp_path: Path) -> None:
+    exported = write_lines(tmp_path / "state.jsonl", "before")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
+    try:
+        with pytest.raises(StateError, match=r"state\.jsonl: File too large"):
+            await export_state(state, exported)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert exported.read_text() == "before\n"
+    assert list(tmp_path.glob(".*")) == []
+    with pytest.raises(ValueError, match="itself"):
+        await export_state(state, tmp_path / "state.db")
+
+
+async def test_a_backup_is_made_while_the_state_is_written_and_is_a_state(state: State, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    copy.write_bytes(b"what was there")
+    before = await contents(state)
+    async with state.writing() as transaction:
+        await transaction.bump()  # and it is not committed
+        await backup(tmp_path / "state.db", copy)
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert copy.read_bytes()[18:20] == b"\1\1"  # of the kind that has no log beside it
+    assert [path.name for path in tmp_path.glob("*copy*")] == ["copy.db"]
+    async with await State.open(copy, owner="second") as other:
+        assert await contents(other) == before
+        async with other.reading() as connection:
+            assert (await connection.execute(select(func.count()).select_from(desired))).scalar_one() == 1
+            assert (await connection.execute(select(serial.c.number))).scalar_one() == 1
+
+
+async def test_a_backup_takes_no_place_that_is_in_use(state: State, tmp_path: Path) -> None:
+    async with await State.open(tmp_path / "other.db", owner="second"):
+        with pytest.raises(StateError, match="in use"):
+            await backup(tmp_path / "state.db", tmp_path / "other.db")
+    with pytest.raises(ValueError, match="itself"):
+        await backup(tmp_path / "state.db", tmp_path / "state.db")
+    with pytest.raises(ValueError, match="only a state that is a file"):
+        await backup("postgresql://server/state", tmp_path / "copy.db")
+
+
+async def test_a_backup_that_fails_leaves_what_was_there(state: State, tmp_path: Path) -> None:
+    copy = write_lines(tmp_path / "copy.db", "before")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
+    try:
+        with pytest.raises(StateError, match=r"copy\.db: "):
+            await backup(tmp_path / "state.db", copy)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert copy.read_text() == "before\n"
+    assert [path.name for path in tmp_path.glob("*copy*")] == ["copy.db"]
