@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector_async.sync.decision import GONE, Action, Base, Conflict, Policy, decide, settle
+from connector_async.sync.decision import GONE, PENDING, Action, Base, Conflict, Policy, decide, settle
 from connector_async.sync.records import Calendar
 
 CASES: dict[str, tuple[Base | None, str, str | None, Action]] = {
@@ -32,6 +32,11 @@ CASES: dict[str, tuple[Base | None, str, str | None, Action]] = {
     "gone from the source, changed on the server": (Base("a", "a"), GONE, "b", Action.CONFLICT),
     "changed in the source, gone from the server": (Base("a", "a"), "b", GONE, Action.CONFLICT),
     "back in the source": (Base(GONE, GONE), "a", None, Action.PUSH),
+    "a delete is under way, and it is back": (Base(PENDING, None), "a", None, Action.PUSH),
+    "a change is under way, and taken back": (Base(PENDING, None), "a", "b", Action.PUSH),
+    "a change is under way, and has happened": (Base(PENDING, None), "a", "a", Action.AGREE),
+    "a delete is under way": (Base(PENDING, None), GONE, "a", Action.PUSH),
+    "a delete is under way, and has happened": (Base(PENDING, None), GONE, GONE, Action.AGREE),
     "known to be gone from the server, unchanged": (Base("a", GONE), "a", None, Action.NONE),
     "known to be gone from the server, changed": (Base("a", GONE), "b", None, Action.PUSH),
 }

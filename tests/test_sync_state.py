@@ -400,6 +400,18 @@ async def test_a_body_is_kept_as_it_is(state: State) -> None:
     row = {"tenant_id": "acme", "domain_id": "", "ad_id": "", "key": "k-1", "content_hash": None}
     row |= {"start_time": None, "end_time": None, "modified": None}
     async with state.writing() as transaction:
-        await transaction.upsert(desired, [row | {"body": b"\x00\xff"}])
+        await transaction.upsert(desired, [row | {"body": b"\x00\xff", "copies": 1}])
     async with state.reading() as connection:
         assert (await connection.execute(select(desired.c.body))).scalar_one() == b"\x00\xff"
+
+
+async def test_a_row_that_comes_again_gets_what_it_is_told(state: State) -> None:
+    row: dict[str, Any] = {"tenant_id": "acme", "domain_id": "", "ad_id": "", "key": "k-1", "body": b"x", "copies": 1}
+    row |= dict.fromkeys(("content_hash", "start_time", "end_time", "modified"))
+    for _ in range(3):
+        async with state.writing() as transaction:
+            again = {"copies": desired.c.copies + 1, "body": None}
+            await transaction.upsert(desired, [row, row | {"key": "k-2"}], again=again)
+    async with state.reading() as connection:
+        rows = (await connection.execute(select(desired.c.key, desired.c.copies, desired.c.body))).all()
+        assert [tuple(each) for each in rows] == [("k-1", 3, None), ("k-2", 3, None)]

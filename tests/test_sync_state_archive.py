@@ -13,15 +13,26 @@ from sqlalchemy import func, insert, select
 
 from connector_async.sync.exceptions import StateBusyError, StateError, StateVersionError
 from connector_async.sync.state import State, backup, export_state, import_state
-from connector_async.sync.state.schema import cells, dead_letters, desired, intents, items, metadata, runs, serial
+from connector_async.sync.state.schema import (
+    cells,
+    dead_letters,
+    desired,
+    intents,
+    items,
+    metadata,
+    pulled,
+    runs,
+    serial,
+)
 
 CALENDAR = {"tenant_id": "acme", "domain_id": "", "ad_id": ""}
 SPAN = {"start_time": "2024-01-15T10:00:00Z", "end_time": "2024-01-15T11:00:00.5Z"}
 LETTER = CALENDAR | {"run_id": "r-1", "key": "k-1", "operation": "create", "error": "E", "reason": "why", "at": 1.25}
+LETTER |= {"content_hash": ""}
 ITEM = CALENDAR | SPAN | {"appointment_id": "a-1", "local_hash": "0", "run_id": "r-1"}
 RUN = {"run_id": "r-1", "kind": "push", "mode": "plan", "started_at": 1.5, "status": "done", "requests_sent": 2}
 RUN |= {"requests_minimum": 1, "waited": 0.5, "counts": {"created": 1, "ü": [None]}}
-INTENT = CALENDAR | SPAN | {"run_id": "r-1", "key": "k-1", "content_hash": "0", "equals_before": 0, "sent_at": 2.0}
+INTENT = CALENDAR | SPAN | {"run_id": "r-1", "key": "k-1", "content_hash": "0", "summary_hash": "1", "sent_at": 2.0}
 HEADER = {"format": "connector-async sync state", "version": 1, "revision": "0002", "rows": 1}
 SERIAL = {"table": "serial", "row": {"number": 7}}
 
@@ -38,7 +49,7 @@ async def fill(state: State) -> None:
         )
         await connection.execute(insert(intents), [INTENT])
         await connection.execute(insert(dead_letters), [LETTER, LETTER | {"status": 400, "request_id": "q-1"}])
-        await connection.execute(insert(desired), [CALENDAR | {"key": "k-1", "body": b"personal"}])
+        await connection.execute(insert(desired), [CALENDAR | {"key": "k-1", "body": b"personal", "copies": 1}])
         await transaction.bump()
 
 
@@ -47,7 +58,7 @@ async def contents(state: State) -> dict[str, list[tuple[Any, ...]]]:
         return {
             name: sorted(map(tuple, (await connection.execute(select(table))).all()), key=repr)
             for name, table in metadata.tables.items()
-            if name not in ("leases", "desired")
+            if name not in ("leases", "desired", "pulled")
         }
 
 
@@ -121,7 +132,7 @@ async def test_a_state_with_rows_is_not_imported_into(state: State, tmp_path: Pa
 async def test_what_the_source_says_keeps_an_import_away_too(state: State, tmp_path: Path) -> None:
     await export_state(state, tmp_path / "state.jsonl")
     async with await State.open(tmp_path / "into.db", owner="second") as other, other.writing() as transaction:
-        await transaction.connection.execute(insert(desired), [CALENDAR | {"key": "k-1"}])
+        await transaction.connection.execute(insert(desired), [CALENDAR | {"key": "k-1", "copies": 1}])
     with pytest.raises(StateError, match="not empty"):
         await import_state(tmp_path / "state.jsonl", tmp_path / "into.db")
     assert (tmp_path / "into.db").exists()
@@ -270,3 +281,11 @@ async def test_a_backup_that_fails_leaves_what_was_there(state: State, tmp_path:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert copy.read_text() == "before\n"
     assert [path.name for path in tmp_path.glob("*copy*")] == ["copy.db"]
+
+
+async def test_what_is_not_in_the_sources_file_yet_is_not_left_behind(state: State, tmp_path: Path) -> None:
+    async with state.writing() as transaction:
+        row = CALENDAR | SPAN | {"key": "k-1", "replaced_hash": "0", "content_hash": "1", "body": b"personal"}
+        await transaction.upsert(pulled, [row])
+    with pytest.raises(StateError, match="the source's file has to be written first"):
+        await export_state(state, tmp_path / "state.jsonl")

@@ -32,7 +32,7 @@ LETTER: dict[str, Any] = {
     "key": "k-1",
     "operation": "create",
 }
-LETTER |= {"error": "InvalidRequestError", "reason": "title: too long", "at": 1_700_000_000.0}
+LETTER |= {"error": "InvalidRequestError", "reason": "title: too long", "at": 1_700_000_000.0, "content_hash": "0"}
 
 FAILING = """
 import os
@@ -134,7 +134,7 @@ async def test_the_revisions_make_the_tables_that_are_declared(path: Path, upgra
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
         assert compare_metadata(context, metadata) == []
-        sql = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = 'intents'").scalar_one()
+        sql = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = 'dead_letters'").scalar_one()
         assert "AUTOINCREMENT" in sql
     engine.dispose()
 

@@ -14,6 +14,10 @@ from .records import Calendar
 
 GONE: Final = ""
 """The hash of what is not there."""
+PENDING: Final = "?"
+"""Stands for the hash of what was last in step while a change or a delete of it is under way: whatever the source has
+then differs from it. Without it, a change that was sent and whose answer was lost would stay when the source takes it
+back."""
 
 
 class Mode(enum.Enum):

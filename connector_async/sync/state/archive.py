@@ -18,7 +18,7 @@ from .failures import file_errors
 from .files import in_thread, replacing
 from .lines import TABLES, Line, header_line, read_header, read_line, row_line
 from .location import Location
-from .schema import desired, serial
+from .schema import desired, pulled, serial
 from .sqlite import copy_database, revision_of
 
 _BATCH: Final = 1_000  # rows
@@ -53,6 +53,7 @@ async def export_state(state: State, to_path: str | os.PathLike[str]) -> int:
     """Write a state as it is at one moment as JSON Lines, and return how many rows that are.
 
     What the source said in the current run is left out, since it is personal data, and so is who works with the state.
+    A state that has taken over what the source's file does not have yet is refused: that would be lost.
 
     Args:
         state: Opened, for reading alone or not.
@@ -68,6 +69,8 @@ async def export_state(state: State, to_path: str | os.PathLike[str]) -> int:
         raise ValueError("a state cannot be exported to itself")
     with file_errors(to), replacing(to) as temporary, temporary.open("wb") as file:
         async with state.reading() as connection:
+            if await _count(connection, pulled):
+                raise StateError(f"{state.location}: the source's file has to be written first, by a run in both ways")
             rows = sum([await _count(connection, table) for table in TABLES.values()])
             await in_thread(file.write, header_line(rows))
             for table in TABLES.values():
@@ -133,7 +136,7 @@ async def _import(connection: AsyncConnection, file: BinaryIO, *, rows: int, pla
 
 
 async def _check_empty(connection: AsyncConnection) -> None:
-    for table in (*TABLES.values(), desired):
+    for table in (*TABLES.values(), desired, pulled):
         if table is not serial and await _count(connection, table):
             raise StateError("the state is not empty, and nothing is imported into it")
 

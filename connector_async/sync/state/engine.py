@@ -41,18 +41,22 @@ class Transaction:
         statement = update(serial).values(number=serial.c.number + 1).returning(serial.c.number)
         return int((await self.connection.execute(statement)).scalar_one())
 
-    async def upsert(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    async def upsert(
+        self, table: Table, rows: Sequence[Mapping[str, Any]], *, again: Mapping[str, Any] | None = None
+    ) -> None:
         """Insert rows, and replace those that have the same primary key.
 
         Args:
             table: One of `schema` whose primary key is not counted up by the database.
             rows: Each with every column of the table: one that is left out becomes `NULL`.
+            again: The values, or expressions of the table's columns, that a row of the same primary key gets instead;
+                `None`: those of the new row.
 
         Raises:
             StateError: The database fails; raised where the transaction ends.
         """
         if rows:
-            await self.connection.execute(upsert(self.connection.dialect.name, table), rows)
+            await self.connection.execute(upsert(self.connection.dialect.name, table, again), rows)
 
 
 class State:

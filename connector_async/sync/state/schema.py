@@ -6,7 +6,7 @@ Where a calendar has no user, `domain_id` and `ad_id` are empty texts, since a p
 
 from typing import Final
 
-from sqlalchemy import JSON, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import JSON, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text
 
 REVISIONS: Final = ("0001", "0002")
 """Every revision of the tables, the oldest first; the last is the one that this version works with. They stand here so
@@ -82,20 +82,17 @@ items: Final = Table(
 intents: Final = Table(
     "intents",
     metadata,
-    Column("intent_id", Integer, primary_key=True),
-    *_texts("run_id", "tenant_id", "domain_id", "ad_id", "key", "content_hash", "start_time", "end_time"),
-    Column("equals_before", Integer, nullable=False),
+    *_text_key("tenant_id", "domain_id", "ad_id", "key"),
+    *_texts("run_id", "content_hash", "summary_hash", "start_time", "end_time"),
     Column("sent_at", Double, nullable=False),
-    UniqueConstraint("tenant_id", "domain_id", "ad_id", "key", name="one_intent_per_key"),
-    sqlite_autoincrement=True,  # the id of a row that is deleted is never given to another
 )
-"""Creates whose outcome is open. `equals_before` is how many of the same content the server had before."""
+"""Creates whose outcome is open. The summary is of the title and the times alone."""
 
 dead_letters: Final = Table(
     "dead_letters",
     metadata,
     Column("dead_letter_id", Integer, primary_key=True),
-    *_texts("run_id", "tenant_id", "domain_id", "ad_id", "key", "operation", "error", "reason"),
+    *_texts("run_id", "tenant_id", "domain_id", "ad_id", "key", "operation", "error", "reason", "content_hash"),
     Column("status", Integer),
     Column("request_id", Text),
     Column("at", Double, nullable=False),
@@ -114,5 +111,16 @@ desired: Final = Table(
     Column("end_time", Text),
     Column("modified", Text),
     Column("body", LargeBinary),
+    Column("copies", Integer, nullable=False),
 )
 """What the source says in the current run. The bodies are personal data."""
+
+pulled: Final = Table(
+    "pulled",
+    metadata,
+    *_text_key("tenant_id", "domain_id", "ad_id", "key"),
+    *_texts("replaced_hash", "content_hash", "start_time", "end_time"),
+    Column("body", LargeBinary),
+)
+"""What was taken over from the server and is not in the source's file yet; without a body it is to go from there. The
+bodies are personal data. `replaced_hash` is of what the source had then."""

@@ -68,6 +68,7 @@ def _create_contents() -> None:
     )
     op.create_index("items_by_appointment", "items", ["tenant_id", "domain_id", "ad_id", "appointment_id"])
     _create_intents()
+    _create_pulled()
     op.create_table(
         "desired",
         *_calendar_key(),
@@ -77,25 +78,34 @@ def _create_contents() -> None:
         sa.Column("end_time", sa.Text),
         sa.Column("modified", sa.Text),
         sa.Column("body", sa.LargeBinary),
+        sa.Column("copies", sa.Integer, nullable=False),
     )
 
 
 def _create_intents() -> None:
     op.create_table(
         "intents",
-        sa.Column("intent_id", sa.Integer, primary_key=True),
+        *_calendar_key(),
+        sa.Column("key", sa.Text, primary_key=True),
         sa.Column("run_id", sa.Text, nullable=False),
-        sa.Column("tenant_id", sa.Text, nullable=False),
-        sa.Column("domain_id", sa.Text, nullable=False),
-        sa.Column("ad_id", sa.Text, nullable=False),
-        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("content_hash", sa.Text, nullable=False),
+        sa.Column("summary_hash", sa.Text, nullable=False),
+        sa.Column("start_time", sa.Text, nullable=False),
+        sa.Column("end_time", sa.Text, nullable=False),
+        sa.Column("sent_at", sa.Double, nullable=False),
+    )
+
+
+def _create_pulled() -> None:
+    op.create_table(
+        "pulled",
+        *_calendar_key(),
+        sa.Column("key", sa.Text, primary_key=True),
+        sa.Column("replaced_hash", sa.Text, nullable=False),
         sa.Column("content_hash", sa.Text, nullable=False),
         sa.Column("start_time", sa.Text, nullable=False),
         sa.Column("end_time", sa.Text, nullable=False),
-        sa.Column("equals_before", sa.Integer, nullable=False),
-        sa.Column("sent_at", sa.Double, nullable=False),
-        sa.UniqueConstraint("tenant_id", "domain_id", "ad_id", "key", name="one_intent_per_key"),
-        sqlite_autoincrement=True,
+        sa.Column("body", sa.LargeBinary),
     )
 
 
@@ -111,6 +121,7 @@ def _create_dead_letters() -> None:
         sa.Column("operation", sa.Text, nullable=False),
         sa.Column("error", sa.Text, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("content_hash", sa.Text, nullable=False),
         sa.Column("status", sa.Integer),
         sa.Column("at", sa.Double, nullable=False),
         sqlite_autoincrement=True,

@@ -1,0 +1,243 @@
+"""`BulkSync`: brings the appointments of many tenants into step with a source, and accounts for every record."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Final
+
+import attrs
+
+from connector_async.bulk import ProgressListener, check_count
+from connector_async.deadline import Clock, check_seconds
+
+from .budget import Budget
+from .decision import Mode
+from .differences import Differences
+from .exceptions import SourceError
+from .formats import Mirror
+from .guard import DeleteGuard
+from .ledger import Ledger
+from .operations import Operation
+from .plan import CalendarPlanner, Plan, Planner, Services
+from .push import Push
+from .report import RunReport, TenantReport
+from .runner import Job, LocalRunner, Runner
+from .saved_plan import SavedPlan
+from .settlement import Settlement
+from .staging import Records, Staged, stage
+from .state import State
+from .takeover import TakeOver
+from .tenant_work import TenantWork, Tools
+
+GRACE: Final = 30.0
+
+_BATCH: Final = 200
+
+_Prepare = Callable[[Ledger, RunReport], Awaitable[Callable[[str], Planner]]]
+"""Finds out what is to be done, names the tenants to the report, and returns what says it for each of them."""
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """How a sync works.
+
+    Raises:
+        ValueError: A number is out of its range; the message names it.
+        TypeError: A value is of another type.
+    """
+
+    carries_user: bool
+    """Whether the wire format names users."""
+    concurrency: int = 4
+    """How many operations of a tenant are under way at a time."""
+    grace: float = GRACE
+    """Seconds that the server may take to make visible what it was sent. Too short, and an appointment whose answer was
+    lost is created twice."""
+    passes: int = 3
+    """How often a calendar is gone through, as long as something in it fails that may pass."""
+    pause: float = 5.0
+    """Seconds between two passes."""
+    read_first: bool = False
+    """Whether an update reads the appointment first, for servers whose PUT replaces the whole."""
+
+    def __attrs_post_init__(self) -> None:
+        check_count("concurrency", self.concurrency)
+        check_count("passes", self.passes)
+        check_seconds("grace", self.grace)
+        check_seconds("pause", self.pause)
+
+
+class BulkSync:
+    """Syncs over one state.
+
+    Args:
+        state: What it remembers between runs.
+        services: Returns the service of a calendar; its session keeps the tenant's pace.
+        settings: How it works.
+        clock: Time as it reads it; `None`: the machine's.
+        runner: Who works on which tenant when; `None`: this process, on all at once.
+        progress: Is told of each operation that sends something.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        services: Services,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        runner: Runner | None = None,
+        progress: ProgressListener | None = None,
+    ) -> None:
+        self._state = state
+        self._services = services
+        self._settings = settings
+        self._clock = clock or Clock()
+        self._runner = runner or LocalRunner()
+        self._progress = progress
+
+    async def run(
+        self, source: Records, plan: Plan, budget: Budget | None = None, *, mirror: Mirror | None = None
+    ) -> RunReport:
+        """Bring the server into step with what a source says, and with `Mode.TWO_WAY` the source with the server.
+
+        Args:
+            source: What there should be.
+            plan: How to go about it.
+            budget: When to end before the work does; `None`: never.
+            mirror: Where the source is written anew, with what it takes over from the server; with `Mode.TWO_WAY`.
+
+        Raises:
+            ValueError: `mirror` is missing, or too much for the mode.
+            SourceError: The source cannot be read at all.
+            GuardError: More would be deleted than may be; nothing was sent.
+            StateError: The state cannot be used. What was sent so far is settled by the next run.
+        """
+        if (plan.mode is Mode.TWO_WAY) is (mirror is None):
+            raise ValueError("mirror must be given with Mode.TWO_WAY, and only then")
+
+        async def prepare(ledger: Ledger, report: RunReport) -> Callable[[str], Planner]:
+            staged, withheld, tenants = await self._stage(source, plan)
+            if staged.problems:
+                await ledger.give_up(staged.problems)
+            report.unreadable = len(staged.problems)
+            for tenant_id in tenants:
+                report.tenants[tenant_id] = TenantReport(records=staged.records[tenant_id])
+            return lambda tenant_id: CalendarPlanner(withheld, self._state, ledger, report.tenants[tenant_id])
+
+        return await self._run("run", plan, prepare, budget or Budget(self._clock), mirror)
+
+    async def apply(self, saved: SavedPlan, budget: Budget | None = None) -> RunReport:
+        """Do what a plan says that was saved.
+
+        Raises:
+            StalePlanError: The state has changed since; nothing was sent.
+            StateError: The state cannot be used. What was sent so far is settled by the next run.
+        """
+
+        async def prepare(_: Ledger, report: RunReport) -> Callable[[str], Planner]:
+            saved.check(await self._state.serial())
+            for tenant_id in saved.tenants():
+                report.tenants[tenant_id] = TenantReport()
+            return saved.planner
+
+        return await self._run("apply", saved.plan, prepare, budget or Budget(self._clock))
+
+    async def plan(self, source: Records, plan: Plan) -> AsyncGenerator[Operation, None]:
+        """Yield what `run` would do; nothing is sent but what the mode looks at.
+
+        Raises:
+            ConnectorError: The server could not be looked at.
+            SourceError: The source cannot be read at all.
+            GuardError: More would be deleted than may be.
+            StateError: The state cannot be used.
+        """
+        _, plan, tenants = await self._stage(source, plan)
+        ledger = Ledger(self._state, "", self._clock)
+        for tenant_id in tenants:
+            planner = CalendarPlanner(plan, self._state, ledger, TenantReport())
+            async with aclosing(planner.calendars(tenant_id)) as calendars:
+                async for calendar in calendars:
+                    async with aclosing(planner.batches(self._services(calendar), calendar, lambda: _BATCH)) as batches:
+                        async for batch in batches:
+                            for operation in batch:
+                                yield operation
+
+    async def _stage(self, source: Records, plan: Plan) -> tuple[Staged, Plan, list[str]]:
+        """Take the source in, pass the guard, and return what is to be withheld, and every tenant."""
+        staged = await stage(source, self._state, carries_user=self._settings.carries_user)
+        if plan.mode is Mode.TWO_WAY and staged.problems:
+            reason = staged.problems[0][1].reason
+            raise SourceError(f"{reason}; the source cannot be written anew without losing what cannot be read")
+        await TakeOver(self._state, Ledger(self._state, "", self._clock)).overlay()
+        async with self._state.reading() as connection:
+            tenants = await Differences(connection, plan.scope).tenants()
+            withheld: Sequence[str] = tenants if staged.withholds_all else sorted(staged.withheld)
+            differences = Differences(connection, plan.scope, retry_run=plan.retry_run, withheld=withheld)
+            guard = DeleteGuard(plan.max_delete, allow_empty=plan.allow_empty)
+            async for calendar, count in differences.delete_counts():
+                guard.add(calendar, count)
+        guard.finish()
+        return staged, attrs.evolve(plan, withheld=tuple(withheld)), tenants
+
+    async def _run(
+        self, kind: str, plan: Plan, prepare: _Prepare, budget: Budget, mirror: Mirror | None = None
+    ) -> RunReport:
+        ledger = Ledger.of_new_run(self._state, self._clock)
+        report = RunReport(run_id=ledger.run_id)
+        begun_at = self._clock.monotonic()
+        await ledger.begin_run(kind=kind, mode=plan.mode.value)
+        status = "failed"
+        try:
+            planner_of = await prepare(ledger, report)
+            await self._work(planner_of, plan, ledger, report, budget)
+            if mirror is not None:
+                await TakeOver(self._state, ledger).write(mirror)
+            report.reason = budget.reason
+            status = "ended" if budget.reason is None else budget.reason.value
+        finally:
+            report.elapsed = self._clock.monotonic() - begun_at
+            await ledger.end_run(report, status)
+        return report
+
+    async def _work(
+        self, planner_of: Callable[[str], Planner], plan: Plan, ledger: Ledger, report: RunReport, budget: Budget
+    ) -> None:
+        settlement = Settlement(ledger, budget, self._clock, grace=self._settings.grace)
+        push = Push(
+            ledger,
+            self._clock.time,
+            policy=plan.rules.policy,
+            read_first=self._settings.read_first,
+            intended=lambda operation: settlement.sent(operation.calendar, operation.key),
+        )
+        tools = Tools(
+            services=self._services,
+            ledger=ledger,
+            push=push,
+            settlement=settlement,
+            take_over=TakeOver(self._state, ledger),
+            budget=budget,
+            clock=self._clock,
+            progress=self._progress,
+            concurrency=self._settings.concurrency,
+            passes=self._settings.passes,
+            pause=self._settings.pause,
+        )
+        works = {
+            tenant_id: TenantWork(tenant_id, planner_of(tenant_id), tools, tenant)
+            for tenant_id, tenant in report.tenants.items()
+        }
+        budget.count(lambda: sum(work.traffic.requests for work in works.values()))
+
+        async def share(job: Job) -> bool:
+            return await works[job.tenant_id].share(job)
+
+        if self._progress is not None:
+            self._progress.begin(None)
+        try:
+            await self._runner.run(works, share)
+        finally:
+            for work in works.values():
+                await work.aclose()
+            if self._progress is not None:
+                self._progress.end()

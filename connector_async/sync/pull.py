@@ -1,0 +1,264 @@
+"""`Pull`: mirrors what the server has, calendar by calendar, and tells what has changed since it was last looked at."""
+
+import enum
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from datetime import timedelta
+from itertools import chain, zip_longest
+from typing import Final
+
+import attrs
+
+from connector_async.appointments import AppointmentService
+from connector_async.bulk import bulk
+from connector_async.deadline import Clock
+from connector_async.exceptions import AuthenticationError, ConnectorError, NotFoundError, SyncError
+from connector_async.instants import format_instant
+from connector_async.models import Appointment
+from connector_async.session import Traffic
+
+from .budget import Budget
+from .differences import Scope
+from .formats import Mirror, RecordWriter
+from .guard import DeleteCount, MaxDelete
+from .ledger import DeadLetter, InStep, Ledger
+from .plan import MAX_DELETE, Services
+from .records import Calendar, content_hash, record_of
+from .report import Fate, RunReport, Stopped, TenantReport
+from .state import State
+
+_AT_A_TIME: Final = 128
+
+
+class ChangeKind(enum.Enum):
+    """What has happened to an appointment."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    DELETED = "deleted"
+
+
+@attrs.frozen(kw_only=True)
+class Change:
+    """What has happened to one appointment since the server was last looked at."""
+
+    kind: ChangeKind
+    calendar: Calendar
+    key: str
+    """Under which it is mirrored: `server:` and its id."""
+    appointment_id: str
+    appointment: Appointment | None = attrs.field(default=None, repr=False)
+    """What the server has now; `None`: nothing."""
+
+
+@attrs.frozen(kw_only=True)
+class PullPlan:
+    """What a pull mirrors."""
+
+    calendars: Sequence[Calendar]
+    """Whose appointments."""
+    scope: Scope = attrs.field(factory=Scope)
+    """Of which time."""
+    window: timedelta | None = None
+    """How long a time is previewed at once; `None`: the whole scope."""
+    max_delete: MaxDelete = MAX_DELETE
+    """How much of a calendar may have gone from the server at once; nor is an empty preview believed."""
+
+
+@attrs.frozen
+class _Looked:
+    """What the server has of one calendar."""
+
+    appointments: Sequence[Appointment]
+    known: dict[str, tuple[str, str | None]]
+    """By id, what it had: the key, and the hash of the content."""
+    gone: Sequence[str]
+    """The ids of what it has not any more."""
+
+
+class Pull:
+    """One pull, for `async for change in pull`; a calendar is written down as seen when its changes have been taken.
+
+    Args:
+        state: What it remembers between pulls; one that no other kind of run uses.
+        services: Returns the service of a calendar; its session keeps the tenant's pace.
+        plan: What is mirrored.
+        mirror: Is written anew with all that the server has, unless a calendar could not be looked at; `None`: the
+            changes are enough.
+        clock: Time as it reads it; `None`: the machine's.
+        budget: When to end before the work does; `None`: never.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        services: Services,
+        plan: PullPlan,
+        *,
+        mirror: Mirror | None = None,
+        clock: Clock | None = None,
+        budget: Budget | None = None,
+    ) -> None:
+        self._clock = clock or Clock()
+        self._services = services
+        self._plan = plan
+        self._mirror = mirror
+        self._budget = budget or Budget(self._clock)
+        self._before: dict[str, Traffic] = {}
+        self._ledger = Ledger.of_new_run(state, self._clock)
+        self.report = RunReport(run_id=self._ledger.run_id)
+        """What became of it."""
+        for calendar in plan.calendars:
+            self.report.tenants.setdefault(calendar.tenant_id, TenantReport())
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every calendar could be looked at; if not, the mirror is as it was."""
+        tenants = self.report.tenants.values()
+        return self._budget.reason is None and not any(each.stopped or each.calendars_failed for each in tenants)
+
+    def __aiter__(self) -> AsyncIterator[Change]:
+        return self.changes()
+
+    async def changes(self) -> AsyncGenerator[Change, None]:
+        """Yield the changes; with `contextlib.aclosing` around it, a loop that is left early is ended at once.
+
+        Raises:
+            SourceError: The mirror cannot be written.
+            StateError: The state cannot be used, or is one of another kind of run.
+        """
+        begun_at = self._clock.monotonic()
+        await self._ledger.begin_run(kind="pull", mode="pull")
+        looks = bulk(self._look, _in_turn(self._plan.calendars), concurrency=_AT_A_TIME, ends_on=Exception)
+        status = "failed"
+        try:
+            async with self._writing() as writer, aclosing(looks.outcomes()) as outcomes:
+                async for outcome in outcomes:
+                    if outcome.error is not None:
+                        raise outcome.error
+                    if outcome.result is not None:
+                        async with aclosing(self._changes(outcome.input, outcome.result, writer)) as changes:
+                            async for change in changes:
+                                yield change
+                self.report.reason = self._budget.reason
+                status = "ended" if self.report.reason is None else self.report.reason.value
+                if not self.is_whole:
+                    raise _PartOnlyError
+        except _PartOnlyError:
+            pass
+        finally:
+            self.report.elapsed = self._clock.monotonic() - begun_at
+            await self._ledger.end_run(self.report, status)
+
+    def _writing(self) -> AbstractAsyncContextManager[RecordWriter | None]:
+        return nullcontext() if self._mirror is None else self._mirror.writing()
+
+    async def _look(self, calendar: Calendar) -> _Looked | None:
+        """Return what the server has of a calendar; `None`: it could not be looked at."""
+        report = self.report.tenants[calendar.tenant_id]
+        if report.stopped is not None or not self._budget.begin():
+            return None
+        service = self._services(calendar)
+        before = self._before.setdefault(calendar.tenant_id, service.session.traffic)
+        try:
+            return await self._preview(calendar, service, report)
+        except AuthenticationError:
+            report.stopped = Stopped.CREDENTIALS
+        except SyncError:
+            raise
+        except ConnectorError:
+            report.calendars_failed += 1
+        finally:
+            self._budget.end()
+            now = service.session.traffic
+            report.requests, report.waited = now.requests - before.requests, now.waited - before.waited
+        return None
+
+    async def _preview(self, calendar: Calendar, service: AppointmentService, report: TenantReport) -> _Looked | None:
+        scope = self._plan.scope
+        appointments: list[Appointment] = []
+        async for page in service.preview(scope.start, scope.end, window=self._plan.window).pages():
+            report.minimum += 1
+            appointments += page.items
+        known = await self._ledger.known_keys(calendar, *scope.as_texts())
+        shown = {appointment.appointment_id for appointment in appointments}
+        missing = [appointment_id for appointment_id in known if appointment_id not in shown]
+        count = DeleteCount(deletes=len(missing), known=len(known), records=len(known))
+        if missing and (not shown or not self._plan.max_delete.allows(count)):
+            report.stopped = Stopped.GUARD
+            return None
+        gone = []
+        for appointment_id in missing:
+            # It may have moved out of the time that is mirrored, and a preview may lag behind.
+            report.minimum += 1
+            try:
+                appointments.append(await service.get(appointment_id))
+            except NotFoundError:
+                gone.append(appointment_id)
+        return _Looked(appointments, known, gone)
+
+    async def _changes(
+        self, calendar: Calendar, looked: _Looked, writer: RecordWriter | None
+    ) -> AsyncGenerator[Change, None]:
+        """Yield what has changed in a calendar, and then write it down."""
+        report, there, letters = self.report.tenants[calendar.tenant_id], [], []
+        for appointment in looked.appointments:
+            appointment_id = appointment.appointment_id
+            key, before = looked.known.get(appointment_id, (f"server:{appointment_id}", None))
+            if not await _write(writer, calendar, key, appointment):
+                letters.append((calendar, _unsayable(key, appointment)))
+            if before != content_hash(appointment):
+                kind = ChangeKind.UPDATED if appointment_id in looked.known else ChangeKind.CREATED
+                yield Change(
+                    kind=kind, calendar=calendar, key=key, appointment_id=appointment_id, appointment=appointment
+                )
+                there.append(_in_step(key, appointment))
+        gone = [looked.known[appointment_id][0] for appointment_id in looked.gone]
+        for key, appointment_id in zip(gone, looked.gone, strict=True):
+            yield Change(kind=ChangeKind.DELETED, calendar=calendar, key=key, appointment_id=appointment_id)
+        await self._ledger.seen(calendar, there=there, gone=gone, letters=letters)
+        report.records += len(looked.appointments)
+        report.counts[Fate.PULLED] += len(there) + len(gone)
+        report.counts[Fate.REFUSED] += len(letters)
+
+
+class _PartOnlyError(Exception):
+    """Not every calendar could be looked at."""
+
+
+def _in_turn(calendars: Sequence[Calendar]) -> Iterator[Calendar]:
+    """Yield one of each tenant in turn, so that no tenant waits for another's pace."""
+    by_tenant: dict[str, list[Calendar]] = {}
+    for calendar in dict.fromkeys(calendars):
+        by_tenant.setdefault(calendar.tenant_id, []).append(calendar)
+    return (calendar for calendar in chain.from_iterable(zip_longest(*by_tenant.values())) if calendar is not None)
+
+
+async def _write(writer: RecordWriter | None, calendar: Calendar, key: str, appointment: Appointment) -> bool:
+    """Mirror an appointment, and tell whether a record can say it."""
+    try:
+        record = record_of(appointment, key=key, calendar=calendar)
+        if writer is not None:
+            await writer.write(record)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def _unsayable(key: str, appointment: Appointment) -> DeadLetter:
+    reason = "no record can say what the server has"
+    return DeadLetter(
+        key=key, operation="pull", error="ValueError", reason=reason, content_hash=content_hash(appointment)
+    )
+
+
+def _in_step(key: str, appointment: Appointment) -> InStep:
+    content = content_hash(appointment)
+    return InStep(
+        key=key,
+        appointment_id=appointment.appointment_id,
+        local_hash=content,
+        remote_hash=content,
+        start_time=format_instant(appointment.start_time),
+        end_time=format_instant(appointment.end_time),
+    )

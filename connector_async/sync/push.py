@@ -1,0 +1,189 @@
+"""Doing one operation: what is sent, what is written down before and after, and what became of it."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Final
+
+import orjson
+
+from connector_async.appointments import AppointmentService
+from connector_async.exceptions import (
+    AuthenticationError,
+    ConflictError,
+    ConnectorError,
+    DecodingError,
+    ForbiddenError,
+    InvalidRequestError,
+    NotFoundError,
+    OutcomeUnknownError,
+    ResponseError,
+)
+from connector_async.models import UNSET, Appointment, NewAppointment
+
+from .decision import PENDING, Policy
+from .ledger import DeadLetter, InStep, Intent, Ledger
+from .operations import Kind, Operation
+from .records import content_hash, record_from_row
+from .report import Fate
+
+# What the same request will get again, whenever it is sent.
+_REFUSALS: Final = (InvalidRequestError, ForbiddenError, ConflictError, NotFoundError)
+
+
+class Push:
+    """Does operations of one run.
+
+    Args:
+        ledger: Where it is written down.
+        clock_time: Returns the seconds since 1970 in UTC.
+        policy: Who wins when what is to be updated is not there any more.
+        read_first: Whether an update reads the appointment first, for servers whose PUT replaces the whole.
+        intended: Is told of each create, just before it is sent.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock_time: Callable[[], float],
+        *,
+        policy: Policy,
+        read_first: bool,
+        intended: Callable[[Operation], None],
+    ) -> None:
+        self._ledger = ledger
+        self._time = clock_time
+        self._policy = policy
+        self._read_first = read_first
+        self._intended = intended
+
+    async def perform(self, service: AppointmentService, operation: Operation) -> Fate:
+        """Do one operation that sends something, and tell what became of it.
+
+        Raises:
+            AuthenticationError: The credentials were rejected.
+            StateError: It could not be written down.
+        """
+        try:
+            match operation.kind:
+                case Kind.CREATE:
+                    return await self._create(service, operation)
+                case Kind.UPDATE:
+                    return await self._update(service, operation)
+                case Kind.DELETE:
+                    return await self._delete(service, operation)
+                case _:
+                    await self.refuse(operation, "conflict", "Conflict", operation.reason)
+                    return Fate.CONFLICT
+        except AuthenticationError:
+            raise
+        except ConnectorError as error:
+            if not _is_refusal(error):
+                return Fate.TEMPORARY
+            await self.refuse(operation, operation.kind.value, type(error).__name__, str(error), error)
+            return Fate.REFUSED
+
+    async def _create(self, service: AppointmentService, operation: Operation) -> Fate:
+        new = _new(operation)
+        await self._ledger.intend(operation.calendar, self._intent(operation, new))
+        self._intended(operation)
+        try:
+            created = await service.create(new)
+        except (OutcomeUnknownError, DecodingError):
+            return Fate.UNKNOWN  # the intent stays open, until a preview tells
+        except ConnectorError:
+            await self._ledger.drop_intents(operation.calendar, [operation.key])  # it has not happened
+            raise
+        await self._ledger.in_step(operation.calendar, [_in_step(operation, created)])
+        return Fate.CREATED
+
+    async def _update(self, service: AppointmentService, operation: Operation) -> Fate:
+        new = _new(operation)
+        changed: Appointment | None
+        try:
+            changed = await service.update(
+                operation.appointment_id or "",
+                title=new.title,
+                start_time=new.start_time,
+                end_time=new.end_time,
+                # What the source does not have any more, the server is not to have either.
+                description="" if new.description is UNSET else new.description or "",
+                description_type=new.description_type,
+                time_zone=new.time_zone,
+                read_first=self._read_first,
+            )
+        except DecodingError as error:
+            if not error.sent:
+                raise
+            changed = None  # it was changed, and its answer is malformed
+        except NotFoundError:
+            was_pending = operation.base is not None and operation.base.local == PENDING
+            if self._policy is not Policy.LOCAL and not was_pending:
+                raise
+            return await self._create(service, operation)
+        await self._ledger.in_step(operation.calendar, [_in_step(operation, changed)])
+        return Fate.UPDATED
+
+    async def _delete(self, service: AppointmentService, operation: Operation) -> Fate:
+        with contextlib.suppress(NotFoundError):  # somebody else was faster
+            await service.delete(operation.appointment_id or "")
+        await self._ledger.deleted(operation.calendar, [operation.key])
+        return Fate.DELETED
+
+    def _intent(self, operation: Operation, new: NewAppointment) -> Intent:
+        bare = NewAppointment(title=new.title, start_time=new.start_time, end_time=new.end_time)
+        return Intent(
+            key=operation.key,
+            content_hash=operation.local,
+            summary_hash=content_hash(bare),
+            start_time=operation.start_time,
+            end_time=operation.end_time,
+            sent_at=self._time(),
+        )
+
+    async def refuse(
+        self, operation: Operation, name: str, error: str, reason: str, cause: ConnectorError | None = None
+    ) -> None:
+        """Write a dead letter of an operation: what it would have done, the class of its error, and what that says."""
+        letter = DeadLetter(
+            key=operation.key,
+            operation=name,
+            error=error,
+            reason=reason,
+            content_hash=operation.local,
+            status=getattr(cause, "status", None),
+            request_id=getattr(cause, "request_id", None),
+        )
+        await self._ledger.give_up([(operation.calendar, letter)])
+
+
+def agreed(operation: Operation) -> InStep:
+    """Return what is written down of an operation that sends nothing."""
+    return InStep(
+        key=operation.key,
+        appointment_id=operation.appointment_id or "",
+        local_hash=operation.local,
+        remote_hash=operation.remote,
+        start_time=operation.start_time,
+        end_time=operation.end_time,
+    )
+
+
+def _new(operation: Operation) -> NewAppointment:
+    return record_from_row(orjson.loads(operation.body or b"{}")).appointment
+
+
+def _in_step(operation: Operation, answer: Appointment | None) -> InStep:
+    return InStep(
+        key=operation.key,
+        appointment_id=(operation.appointment_id or "") if answer is None else answer.appointment_id,
+        local_hash=operation.local,
+        # A server may write what it is sent in its own way: without an answer that is not known.
+        remote_hash=None if answer is None else content_hash(answer),
+        start_time=operation.start_time,
+        end_time=operation.end_time,
+    )
+
+
+def _is_refusal(error: ConnectorError) -> bool:
+    """Tell what the same request will get again from what may pass."""
+    return isinstance(error, _REFUSALS) or (isinstance(error, ResponseError) and error.status in {501, 505})

@@ -1,0 +1,108 @@
+"""What the server has of one calendar, as a preview shows it: told apart by what was known, and by content."""
+
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import attrs
+
+from connector_async.models import Appointment
+from connector_async.pagination import AsyncPager
+
+from .records import content_hash
+
+
+class Previewing(Protocol):
+    """What is needed of an `AppointmentService` to look."""
+
+    def preview(
+        self, start: datetime | None = None, end: datetime | None = None, *, window: timedelta | None = None
+    ) -> AsyncPager[Appointment]:
+        """Return what overlaps a time."""
+        ...
+
+
+@attrs.define
+class Remote:
+    """The appointments of one calendar on the server, as far as a time of it was looked at."""
+
+    start: datetime | None
+    """From where it was looked at; `None`: from the beginning of time."""
+    end: datetime | None
+    """To where it was looked at; `None`: to its end."""
+    pages: int = 0
+    """How many requests it took."""
+    unchanged: set[str] = attrs.field(factory=set, repr=False)
+    """The ids of those that are as they were known."""
+    changed: dict[str, Appointment] = attrs.field(factory=dict, repr=False)
+    """By id: those that are known, and not as they were."""
+    unknown: dict[str, Appointment] = attrs.field(factory=dict, repr=False)
+    """By id: those that are not known; in the server's order."""
+    _by_content: defaultdict[str, deque[str]] = attrs.field(factory=lambda: defaultdict(deque), repr=False)
+
+    @classmethod
+    async def look(
+        cls,
+        service: Previewing,
+        known: Mapping[str, str | None],
+        start: datetime | None,
+        end: datetime | None,
+        *,
+        window: timedelta | None = None,
+    ) -> "Remote":
+        """Preview a time of a calendar.
+
+        Args:
+            service: Of the calendar.
+            known: The ids that are known, and the hashes of their contents; `None`: the hash is not known.
+            start: Aware; `None`: from the beginning of time, where the wire format allows it.
+            end: Aware; `None`: to its end, where the wire format allows it.
+            window: How long a time is previewed at once; `None`: the whole.
+
+        Raises:
+            ConnectorError: The preview failed.
+        """
+        remote = cls(start, end)
+        async for page in service.preview(start, end, window=window).pages():
+            remote.pages += 1
+            for appointment in page.items:
+                remote._add(appointment, known)
+        return remote
+
+    def _add(self, appointment: Appointment, known: Mapping[str, str | None]) -> None:
+        appointment_id, content = appointment.appointment_id, content_hash(appointment)
+        if appointment_id not in known:
+            self.unknown[appointment_id] = appointment
+            self._by_content[content].append(appointment_id)
+        elif known[appointment_id] == content:
+            self.unchanged.add(appointment_id)
+        else:
+            self.changed[appointment_id] = appointment
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the server showed nothing at all."""
+        return not (self.unchanged or self.changed or self.unknown)
+
+    def claim(self, content: str) -> str | None:
+        """Return the id of one that nobody knows and that has this content, and take it: nobody else gets it.
+
+        Several of the same content are twins, and stand for each other.
+        """
+        candidates = self._by_content.get(content)
+        if not candidates:
+            return None
+        appointment_id = candidates.popleft()
+        del self.unknown[appointment_id]
+        return appointment_id
+
+    def claim_without_description(self, summary: str) -> str | None:
+        """Do the same among those that the server shows without a description, by the hash of title and times."""
+        candidates = self._by_content.get(summary, deque())
+        for appointment_id in candidates:
+            if self.unknown[appointment_id].description is None:
+                candidates.remove(appointment_id)
+                del self.unknown[appointment_id]
+                return appointment_id
+        return None

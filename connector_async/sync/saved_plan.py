@@ -1,0 +1,210 @@
+"""A plan as a file: JSON Lines, a head and an operation each, applied only while the state is as it was.
+
+It holds what the source says of each record that is to be sent: personal data.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection
+from pathlib import Path
+from typing import Any, Final, Self
+
+import attrs
+import orjson
+
+from connector_async.appointments import AppointmentService
+
+from .decision import Base, Mode, Policy
+from .exceptions import SourceError, StalePlanError
+from .operations import Kind, Operation, Rules
+from .plan import Plan
+from .records import Calendar
+from .state.files import replacing
+
+_FORMAT: Final = 1
+
+
+@attrs.frozen
+class _Section:
+    """Where a calendar's operations stand in the file."""
+
+    calendar: Calendar
+    offset: int
+    """Of the first one's line, in bytes."""
+    lines: int
+
+
+class SavedPlan:
+    """A plan that was saved. Open one by `SavedPlan.open`."""
+
+    def __init__(self, path: Path, serial: int, plan: Plan, sections: dict[str, list[_Section]]) -> None:
+        self._path = path
+        self._serial = serial
+        self.plan = plan
+        """How it is gone about: who wins where an appointment is not there any more."""
+        self._sections = sections
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """Read a plan's head, and where its operations stand.
+
+        Raises:
+            SourceError: It cannot be read, or is no plan.
+        """
+        path = Path(path)
+        try:
+            with path.open("rb") as lines:
+                head = orjson.loads(lines.readline())
+                if head["connector_async_plan"] != _FORMAT:
+                    raise ValueError("of another version")
+                sections: dict[str, list[_Section]] = {}
+                offset = lines.tell()
+                for line in lines:
+                    _add(sections, _calendar(orjson.loads(line)), offset)
+                    offset += len(line)
+                plan = Plan(mode=Mode(head["mode"]), rules=Rules(policy=Policy(head["policy"])))
+        except OSError as error:
+            raise SourceError(f"{path}: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError):
+            raise SourceError(f"{path}: not a plan of this version") from None
+        return cls(path, head["serial"], plan, sections)
+
+    def check(self, serial: int) -> None:
+        """Raise when the state has changed since it was made.
+
+        Raises:
+            StalePlanError: It has.
+        """
+        if serial != self._serial:
+            raise StalePlanError(f"{self._path}: the state has changed since this plan was made; make a new one")
+
+    def tenants(self) -> list[str]:
+        """Return the tenants that it has operations for."""
+        return list(self._sections)
+
+    def planner(self, tenant_id: str) -> "SavedPlanner":
+        """Return what says what is to be done for one of them."""
+        return SavedPlanner(self._path, self._sections[tenant_id])
+
+
+class SavedPlanner:
+    """A `Planner` that reads its operations from the file of a plan."""
+
+    def __init__(self, path: Path, sections: list[_Section]) -> None:
+        self._path = path
+        self._sections = sections
+        self._left = sum(section.lines for section in sections)
+
+    @property
+    def looks_at_all(self) -> bool:
+        """Return that it looks at none."""
+        return False
+
+    async def calendars(self, tenant_id: str) -> AsyncGenerator[Calendar, None]:
+        """Yield the calendars of the tenant that the plan has operations for."""
+        for section in self._sections:
+            if section.calendar.tenant_id == tenant_id:
+                yield section.calendar
+
+    async def batches(
+        self,
+        service: AppointmentService,  # noqa: ARG002 - the protocol's
+        calendar: Calendar,
+        size: Callable[[], int],
+    ) -> AsyncGenerator[list[Operation], None]:
+        """Yield the operations of one."""
+        batch: list[Operation] = []
+        for operation in self._read(calendar):
+            batch.append(operation)
+            if len(batch) >= size():
+                self._left -= len(batch)
+                yield batch
+                batch = []
+        self._left -= len(batch)
+        yield batch
+
+    async def again(self, calendar: Calendar, keys: Collection[str]) -> list[Operation]:
+        """Return those of some keys, as they were planned."""
+        return [operation for operation in self._read(calendar) if operation.key in keys]
+
+    async def count(self, tenant_id: str) -> int:  # noqa: ARG002 - the protocol's
+        """Return how many operations were not come to."""
+        return self._left
+
+    def _read(self, calendar: Calendar) -> list[Operation]:
+        section = next(section for section in self._sections if section.calendar == calendar)
+        with self._path.open("rb") as lines:
+            lines.seek(section.offset)
+            return [_operation(orjson.loads(lines.readline())) for _ in range(section.lines)]
+
+
+async def save_plan(operations: AsyncIterable[Operation], path: Path | str, *, serial: int, plan: Plan) -> int:
+    """Write a plan to a new file that nobody else may read, and return how many operations it has.
+
+    Args:
+        operations: In the order of their tenants and calendars.
+        path: The file, which is replaced.
+        serial: How often the state had changed when the plan was made.
+        plan: How it is gone about.
+
+    Raises:
+        SourceError: The file cannot be written.
+        ConnectorError: What the making of the plan raised; the file is as it was.
+    """
+    path, count = Path(path), 0
+    head = {"connector_async_plan": _FORMAT, "serial": serial, "mode": plan.mode.value}
+    head["policy"] = plan.rules.policy.value
+    try:
+        with replacing(path) as partial, partial.open("wb") as lines:
+            lines.write(orjson.dumps(head) + b"\n")
+            async for operation in operations:
+                lines.write(orjson.dumps(as_json(operation, whole=True)) + b"\n")
+                count += 1
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}") from None
+    return count
+
+
+def as_json(operation: Operation, *, whole: bool = False) -> dict[str, Any]:
+    """Return an operation as JSON can say it; `whole` with what is to be sent, which is personal data."""
+    line: dict[str, Any] = attrs.asdict(operation.calendar) | {
+        "kind": operation.kind.value,
+        "key": operation.key,
+        "reason": operation.reason,
+        "base": None if operation.base is None else attrs.asdict(operation.base),
+        "local": operation.local,
+        "remote": operation.remote,
+        "appointment_id": operation.appointment_id,
+        "start_time": operation.start_time,
+        "end_time": operation.end_time,
+    }
+    if whole and operation.body is not None:
+        line["record"] = orjson.loads(operation.body)
+    return line
+
+
+def _operation(line: dict[str, Any]) -> Operation:
+    base, record = line["base"], line.get("record")
+    return Operation(
+        kind=Kind(line["kind"]),
+        calendar=_calendar(line),
+        key=line["key"],
+        reason=line["reason"],
+        base=None if base is None else Base(**base),
+        local=line["local"],
+        remote=line["remote"],
+        start_time=line["start_time"],
+        end_time=line["end_time"],
+        appointment_id=line["appointment_id"],
+        body=None if record is None else orjson.dumps(record),
+    )
+
+
+def _calendar(line: dict[str, Any]) -> Calendar:
+    return Calendar(line["tenant_id"], line["domain_id"], line["ad_id"])
+
+
+def _add(sections: dict[str, list[_Section]], calendar: Calendar, offset: int) -> None:
+    of_tenant = sections.setdefault(calendar.tenant_id, [])
+    if of_tenant and of_tenant[-1].calendar == calendar:
+        of_tenant[-1] = attrs.evolve(of_tenant[-1], lines=of_tenant[-1].lines + 1)
+    else:
+        of_tenant.append(_Section(calendar, offset, 1))

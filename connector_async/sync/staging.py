@@ -1,0 +1,138 @@
+"""Taking in what the source says, so that it can be compared by queries.
+
+What cannot be read is kept from being taken for gone.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final, Protocol
+
+import attrs
+import orjson
+from sqlalchemy import delete, select
+
+from connector_async.instants import format_instant
+
+from .ledger import DeadLetter
+from .records import Calendar, SourceProblem, SourceRecord, content_hash, row_of
+from .state import State
+from .state.schema import desired
+
+_AT_A_TIME: Final = 500
+_KEY: Final = ("tenant_id", "domain_id", "ad_id", "key")
+
+
+class Records(Protocol):
+    """A source, as far as it is taken in."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        ...
+
+    def records(self) -> AsyncIterator[SourceRecord | SourceProblem]:
+        """Yield its records, and what cannot be read."""
+        ...
+
+
+@attrs.define
+class Staged:
+    """What was taken in."""
+
+    records: Counter[str] = attrs.field(factory=Counter)
+    """How many records of each tenant were read."""
+    problems: list[tuple[Calendar | None, DeadLetter]] = attrs.field(factory=list)
+    """What could not be read, and whose it is if that is known."""
+    withheld: set[str] = attrs.field(factory=set)
+    """Tenants of which nothing may be deleted: a record of theirs could not be read, and may be of any key."""
+    withholds_all: bool = False
+    """Whether nothing may be deleted of anybody: a record could not be read, and may be of any tenant."""
+
+
+async def stage(source: Records, state: State, *, carries_user: bool) -> Staged:
+    """Replace what the state holds of the source before.
+
+    Args:
+        source: What there should be.
+        state: Takes it in.
+        carries_user: Whether the wire format names users; a record that does not fit is a problem.
+
+    Raises:
+        SourceError: The source cannot be read at all.
+        StateError: The state cannot be written.
+    """
+    staged = Staged()
+    async with state.writing() as transaction:
+        await transaction.connection.execute(delete(desired))
+    batch: list[dict[str, Any]] = []
+    async for found in source.records():
+        batch += _take(found, staged, source.name, carries_user=carries_user)
+        if len(batch) >= _AT_A_TIME:
+            await _write(state, batch)
+            batch = []
+    if batch:
+        await _write(state, batch)
+    await _find_twice(state, staged, source.name)
+    return staged
+
+
+def _take(
+    found: SourceRecord | SourceProblem, staged: Staged, name: str, *, carries_user: bool
+) -> list[dict[str, Any]]:
+    if isinstance(found, SourceRecord):
+        if bool(found.calendar.ad_id) is carries_user:
+            staged.records[found.calendar.tenant_id] += 1
+            return [_row(found)]
+        rule = "must be given, since" if carries_user else "must be missing, since no user is carried by"
+        reason = f"ad_id and domain_id {rule} the wire format" + (" names users" if carries_user else "")
+        found = SourceProblem(source=name, line=None, reason=reason, key=found.key, calendar=found.calendar)
+    return _take_problem(found, staged)
+
+
+def _take_problem(problem: SourceProblem, staged: Staged) -> list[dict[str, Any]]:
+    place = problem.source if problem.line is None else f"{problem.source}:{problem.line}"
+    letter = DeadLetter(
+        key=problem.key or "", operation="read", error="SourceProblem", reason=f"{place}: {problem.reason}"
+    )
+    staged.problems.append((problem.calendar, letter))
+    if problem.calendar is None:
+        staged.withholds_all = True
+    elif problem.key is None:
+        staged.withheld.add(problem.calendar.tenant_id)
+    else:
+        # Known by its key, it keeps what is under that from being taken for gone.
+        return [attrs.asdict(problem.calendar) | {"key": problem.key} | dict.fromkeys(_CONTENT)]
+    return []
+
+
+_CONTENT: Final = ("content_hash", "start_time", "end_time", "modified", "body")
+
+
+def _row(record: SourceRecord) -> dict[str, Any]:
+    appointment, modified = record.appointment, record.modified
+    return attrs.asdict(record.calendar) | {
+        "key": record.key,
+        "content_hash": content_hash(appointment),
+        "start_time": format_instant(appointment.start_time),
+        "end_time": format_instant(appointment.end_time),
+        "modified": None if modified is None else format_instant(modified),
+        "body": orjson.dumps(row_of(record)),
+    }
+
+
+async def _write(state: State, rows: Sequence[dict[str, Any]]) -> None:
+    async with state.writing() as transaction:
+        # Of two records under one key nobody can tell which is meant: nothing is done to it.
+        again = dict.fromkeys(_CONTENT) | {"copies": desired.c.copies + 1}
+        await transaction.upsert(desired, [row | {"copies": 1} for row in rows], again=again)
+
+
+async def _find_twice(state: State, staged: Staged, name: str) -> None:
+    twice = select(*(desired.c[column] for column in _KEY), desired.c.copies).where(desired.c.copies > 1)
+    async with state.reading() as connection:
+        for row in await connection.execute(twice):
+            *calendar, key, copies = tuple(row)
+            reason = f"{name}: key comes {copies} times"
+            letter = DeadLetter(key=key, operation="read", error="SourceProblem", reason=reason)
+            staged.problems.append((Calendar(*calendar), letter))
+            staged.records[calendar[0]] -= copies
