@@ -17,7 +17,8 @@ from benchmarks import server
 from connector_async import AppointmentService, ConnectorSession, RateLimit, StaticToken
 
 
-def _peak() -> float:
+def peak_megabytes() -> float:
+    """Return the most memory that this process has had."""
     found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1]) / 1_000
@@ -29,13 +30,13 @@ async def _walk(base_url: str, prefetch: int, work: float) -> None:
     async with ConnectorSession(base_url, tenant_id="acme", auth=auth, rate_limit=RateLimit.unlimited()) as session:
         pager = AppointmentService(session).preview(prefetch=prefetch)
         await pager.first()
-        before, begun_at, count = _peak(), time.perf_counter(), 0
+        before, begun_at, count = peak_megabytes(), time.perf_counter(), 0
         async for page in pager.pages():
             count += len(page.items)
             if work:
                 await asyncio.sleep(work)
         assert count == server.PAGES * server.ITEMS
-        print(time.perf_counter() - begun_at, _peak() - before)
+        print(time.perf_counter() - begun_at, peak_megabytes() - before)
 
 
 def main() -> None:
