@@ -234,6 +234,39 @@ async def test_inputs_that_end_by_the_cancellation_are_told_of() -> None:
     assert report.counts == {Status.DONE: 5}
 
 
+async def test_an_iterator_class_goes_on_after_a_cancellation_and_its_end_is_the_end() -> None:
+    class Feed:
+        """Has five inputs, and awaits whether there are more."""
+
+        def __init__(self) -> None:
+            self.number = -1
+            self.awaited = 0
+
+        def __aiter__(self) -> "Feed":
+            return self
+
+        async def __anext__(self) -> int:
+            if self.number == 4 and not self.awaited:
+                self.awaited += 1
+                await asyncio.Event().wait()
+            if self.number == 4:
+                raise StopAsyncIteration
+            self.number += 1
+            return self.number
+
+    report: BulkReport[int, int] = BulkReport()
+    feed = Feed()
+    run = bulk(double, feed, concurrency=2)
+    task = asyncio.create_task(report.collect(run))
+    while report.counts[Status.DONE] < 5 or not feed.awaited:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await report.collect(run)
+    assert report.counts == {Status.DONE: 5}
+
+
 async def test_inputs_that_are_cancelled_from_within_are_told_of() -> None:
     async def broken() -> AsyncIterator[int]:
         for number in range(10):

@@ -1,7 +1,7 @@
 """Inputs one by one, from an iterable or an async iterable, for several takers at a time."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Final, Generic, TypeVar
 
 InputT = TypeVar("InputT")
@@ -49,8 +49,8 @@ class Inputs(Generic[InputT]):
         except asyncio.CancelledError:
             taker = asyncio.current_task()
             if taker is None or taker.cancelling():
-                # It ends an async generator, which then looks as if it had come to its end.
-                self._cut_off = True
+                # It ends an async generator, which then looks as if it had come to its end; no other iterator.
+                self._cut_off = isinstance(self._iterator, AsyncGenerator)
                 raise
             self._end("the inputs were cancelled from within")
             return None

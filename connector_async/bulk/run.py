@@ -68,7 +68,9 @@ class Bulk(Generic[InputT, ResultT]):
 
     What the iterable of the inputs raises is raised when every outcome has been taken. An async generator that is
     awaiting something when the loop is left is ended by that, as every one that is cancelled: a `RuntimeError` then
-    says that nobody knows what it had left. Inputs without end must be left by the one who loops.
+    says that nobody knows what it had left. An iterator of a class goes on where it was cancelled, and is taken at its
+    word when it ends; one that wraps an async generator should tell by itself. Inputs without end must be left by the
+    one who loops.
     """
 
     def __init__(
