@@ -201,6 +201,117 @@ async def test_a_loop_that_begins_ends_the_one_before_and_takes_what_is_left() -
     assert gauge.begun < 20
 
 
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("calls", ["quick", "slow to end"])
+async def test_a_loop_that_begins_gets_what_a_loop_that_goes_on_has_left(calls: str, *, ordered: bool) -> None:
+    stuck = asyncio.Event()
+    ended = []
+
+    async def stuck_from_10(number: int) -> int:
+        if number < 10:
+            return number
+        stuck.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if calls == "slow to end":
+                await asyncio.sleep(0.001)  # a second cancellation would cut this short
+            ended.append(number)
+        return number
+
+    run = bulk(stuck_from_10, range(40), concurrency=4, ordered=ordered)
+    before, after = BulkReport[int, int](), BulkReport[int, int]()
+    first = asyncio.create_task(before.collect(run))
+    await stuck.wait()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    second = asyncio.create_task(after.collect(run))
+    await first
+    assert sorted(ended) == [10, 11, 12, 13]
+    await second
+    assert before.counts == {Status.DONE: 10}
+    assert after.counts == {Status.UNKNOWN: 4, Status.NOT_STARTED: 26}
+    assert sorted(outcome.index for outcome in after.unfinished) == list(range(10, 40))
+    assert [outcome async for outcome in run] == []
+
+
+@given(
+    st.integers(0, 30),
+    st.integers(1, 4),
+    st.booleans(),
+    st.booleans(),
+    st.none() | st.integers(0, 30),
+    st.lists(st.integers(0, 12), min_size=1, max_size=4),
+)
+def test_loops_that_go_on_at_once_share_the_outcomes_between_them(
+    count: int,
+    concurrency: int,
+    ordered: bool,  # noqa: FBT001 - drawn by position
+    awaits: bool,  # noqa: FBT001 - drawn by position
+    rejected: int | None,
+    turns: list[int],
+) -> None:
+    async def play(number: int) -> int:
+        await asyncio.sleep(0)
+        if number == rejected:
+            raise AuthenticationError("refused")
+        return number
+
+    async def walk() -> list[Outcome[int, int]]:
+        inputs: Any = numbers(count) if awaits else range(count)
+        run = bulk(play, inputs, concurrency=concurrency, ordered=ordered)
+        taken: list[Outcome[int, int]] = []
+
+        async def take() -> None:
+            async for outcome in run:
+                taken.append(outcome)
+                await asyncio.sleep(0)
+
+        loops = []
+        for wait in turns:
+            loops.append(asyncio.create_task(take()))
+            for _ in range(wait):
+                await asyncio.sleep(0)
+        # An async generator that is cut off while it is awaited ends, and that is told of.
+        ends = await asyncio.gather(*loops, return_exceptions=True)
+        told = [end for end in ends if end is not None]
+        assert all(awaits and isinstance(end, RuntimeError) for end in told)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert told or len(taken) == count
+        return taken
+
+    taken = asyncio.run(walk())
+    indexes = [outcome.index for outcome in taken]
+    assert sorted(indexes) == list(range(len(taken)))
+    if ordered:
+        assert indexes == sorted(indexes)
+
+
+async def test_a_loop_that_is_ended_leaves_the_input_that_it_awaited_to_the_next() -> None:
+    go_on = asyncio.Event()
+    awaited = asyncio.Event()
+
+    async def waiting() -> AsyncIterator[int]:
+        yield 0
+        awaited.set()
+        await go_on.wait()
+        yield 1
+        yield 2
+
+    gauge = Gauge((0, AuthenticationError("refused")))
+    run = bulk(gauge, waiting(), concurrency=1)
+    before, after = BulkReport[int, int](), BulkReport[int, int]()
+    first = asyncio.create_task(before.collect(run))
+    async with asyncio.timeout(5):
+        await awaited.wait()
+        second = asyncio.create_task(after.collect(run))
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(first, second)
+    assert [outcome.index for outcome in before.unfinished] == [0]
+    assert [outcome.index for outcome in after.unfinished] == [1, 2]
+
+
 @pytest.mark.parametrize("options", [{}, {"max_errors": 1, "ends_on": ()}])
 async def test_no_call_is_begun_after_the_end_by_those_who_awaited_an_input(options: Any) -> None:
     gauge = Gauge(*((number, AuthenticationError("refused")) for number in range(100)))

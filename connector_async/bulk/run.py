@@ -64,7 +64,8 @@ class Bulk(Generic[InputT, ResultT]):
     When the loop is left before its end, by `break`, an error or a cancellation, the calls that are under way are
     cancelled, and no further one is begun. What is left can then be had by another `async for`: the outcomes that
     were not taken, `UNKNOWN` for each call that was cut off, and `NOT_STARTED` for the rest of the inputs. A loop that
-    begins ends the one before.
+    begins while another one goes on does the same, and gets what is left: the other one comes to its end, without an
+    error, once the calls that were under way have ended.
 
     What the iterable of the inputs raises is raised when every outcome has been taken. An async generator that is
     awaiting something when the loop is left is ended by that, as every one that is cancelled: a `RuntimeError` then
@@ -94,7 +95,8 @@ class Bulk(Generic[InputT, ResultT]):
         self._next = 0
         self._errors = 0
         self._workers: set[asyncio.Task[None]] = set()
-        self._begun = False
+        self._loops = 0
+        """How many have begun; the last one is the only one that takes outcomes."""
         self._ending = False
         self._failure: BaseException | None = None
         self._news = asyncio.Event()
@@ -106,39 +108,55 @@ class Bulk(Generic[InputT, ResultT]):
 
     async def outcomes(self) -> AsyncGenerator[Outcome[InputT, ResultT], None]:
         """Yield the outcomes; with `contextlib.aclosing` around it, a loop that is left early is ended at once."""
+        self._loops += 1
+        loop = self._loops
         await self._end_workers()  # of a loop that was left, or is ended by this one
-        if not self._begun:
-            self._begun = True
+        if loop == 1:
             for _ in range(self._concurrency):
-                worker = asyncio.create_task(self._work(), name="connector_async bulk")
-                self._workers.add(worker)
-                worker.add_done_callback(self._leave)
+                self._start_worker()
         try:
-            while (outcome := await self._wait_for_next()) is not None:
+            while (outcome := await self._wait_for_next(loop)) is not None:
                 yield outcome
         finally:
-            await self._end_workers()
-        while (numbered := await self._inputs.take()) is not None:
-            yield Outcome(index=numbered[0], input=numbered[1], status=Status.NOT_STARTED)
-            if numbered[0] % _TURN == 0:
-                await asyncio.sleep(0)  # nothing else is waited for here
+            if self._loops == loop:
+                await self._end_workers()
+            elif self._workers:
+                await asyncio.wait(self._workers)  # cancelled by the loop that came after
         failure = self._failure or self._inputs.error
-        if failure is not None:
+        if failure is not None and self._loops == loop:
             raise failure
 
-    async def _wait_for_next(self) -> Outcome[InputT, ResultT] | None:
-        """Return the next outcome; `None` when there is none and nobody works any more."""
-        while True:
+    async def _wait_for_next(self, loop: int) -> Outcome[InputT, ResultT] | None:
+        """Return the next outcome; `None` when there is none any more, or another loop has begun."""
+        while self._loops == loop:
             index = self._next if self._ordered else next(iter(self._finished), self._next)
             outcome = self._finished.pop(index, None)
             if outcome is not None:
                 self._next = index + 1
                 self._room.release()
                 return outcome
-            if not self._workers:
+            if self._workers:
+                self._news.clear()
+                await self._news.wait()
+            elif not await self._skip_input() and not self._finished:
                 return None
-            self._news.clear()
-            await self._news.wait()
+        return None
+
+    async def _skip_input(self) -> bool:
+        """Take an input that nobody works on any more; return whether there was one."""
+        if self._next % _TURN == 0:
+            await asyncio.sleep(0)  # nothing else is waited for here
+        numbered = await self._inputs.take()
+        if numbered is None:
+            return False
+        # Not returned: a loop that was ended meanwhile leaves it to the one after.
+        self._finish(Outcome(index=numbered[0], input=numbered[1], status=Status.NOT_STARTED))
+        return True
+
+    def _start_worker(self) -> None:
+        worker = asyncio.create_task(self._work(), name="connector_async bulk")
+        self._workers.add(worker)
+        worker.add_done_callback(self._leave)
 
     async def _work(self) -> None:
         while not self._ending:
