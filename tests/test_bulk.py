@@ -3,8 +3,10 @@
 import asyncio
 import gc
 import itertools
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -310,6 +312,53 @@ async def test_a_loop_that_is_ended_leaves_the_input_that_it_awaited_to_the_next
         await asyncio.gather(first, second)
     assert [outcome.index for outcome in before.unfinished] == [0]
     assert [outcome.index for outcome in after.unfinished] == [1, 2]
+
+
+async def test_no_more_workers_are_begun_than_there_are_inputs() -> None:
+    before = len(asyncio.all_tasks())
+    most = 0
+
+    async def count(number: int) -> int:
+        nonlocal most
+        most = max(most, len(asyncio.all_tasks()) - before)
+        await asyncio.sleep(0)
+        return number
+
+    outcomes = [outcome async for outcome in bulk(count, range(3), concurrency=1_000)]
+    assert [outcome.status for outcome in outcomes] == [Status.DONE] * 3
+    assert most <= 4
+
+
+async def test_a_call_does_not_see_what_another_worker_has_set_in_its_context() -> None:
+    seen: list[int | None] = []
+    variable: ContextVar[int | None] = ContextVar("variable", default=None)
+
+    async def note(number: int) -> None:
+        seen.append(variable.get())
+        if number == 0:
+            variable.set(number)
+        else:
+            await asyncio.Event().wait()
+
+    walk = aiter(bulk(note, itertools.count(), concurrency=5))
+    await anext(walk)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    await walk.aclose()  # type: ignore[attr-defined]
+    # The worker of the first call made the second one, too.
+    assert seen == [None, 0, None, None, None, None]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks")
+async def test_with_eager_tasks_workers_are_not_begun_within_one_another() -> None:
+    loop = asyncio.get_running_loop()
+    factory = loop.get_task_factory()
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined, unused-ignore]
+    try:
+        outcomes = [outcome async for outcome in bulk(double, range(5_000), concurrency=5_000)]
+    finally:
+        loop.set_task_factory(factory)
+    assert Counter(outcome.status for outcome in outcomes) == {Status.DONE: 5_000}
 
 
 @pytest.mark.parametrize("options", [{}, {"max_errors": 1, "ends_on": ()}])

@@ -1,6 +1,7 @@
 """`bulk`: N workers over one iterator, never a task for each item, and one outcome for each input."""
 
 import asyncio
+import contextvars
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
@@ -86,7 +87,6 @@ class Bulk(Generic[InputT, ResultT]):
     ) -> None:
         self._function = function
         self._inputs = inputs
-        self._concurrency = concurrency
         self._ordered = ordered
         self._max_errors = max_errors
         self._ends_on = ends_on
@@ -95,6 +95,9 @@ class Bulk(Generic[InputT, ResultT]):
         self._next = 0
         self._errors = 0
         self._workers: set[asyncio.Task[None]] = set()
+        self._workers_to_come = concurrency
+        self._context = contextvars.Context()
+        """Of whoever began the first loop: what one call sets there is not there for the calls of other workers."""
         self._loops = 0
         """How many have begun; the last one is the only one that takes outcomes."""
         self._ending = False
@@ -112,8 +115,8 @@ class Bulk(Generic[InputT, ResultT]):
         loop = self._loops
         await self._end_workers()  # of a loop that was left, or is ended by this one
         if loop == 1:
-            for _ in range(self._concurrency):
-                self._start_worker()
+            self._context = contextvars.copy_context()
+            self._start_worker()
         try:
             while (outcome := await self._wait_for_next(loop)) is not None:
                 yield outcome
@@ -154,11 +157,13 @@ class Bulk(Generic[InputT, ResultT]):
         return True
 
     def _start_worker(self) -> None:
-        worker = asyncio.create_task(self._work(), name="connector_async bulk")
+        self._workers_to_come -= 1
+        worker = asyncio.create_task(self._work(), name="connector_async bulk", context=self._context.copy())
         self._workers.add(worker)
         worker.add_done_callback(self._leave)
 
     async def _work(self) -> None:
+        await asyncio.sleep(0)  # an eager task factory would start each within the one before
         while not self._ending:
             await self._room.acquire()
             numbered = None if self._ending else await self._inputs.take()
@@ -167,6 +172,8 @@ class Bulk(Generic[InputT, ResultT]):
             if self._has_ended():  # while the input was awaited
                 self._finish(Outcome(index=numbered[0], input=numbered[1], status=Status.NOT_STARTED))
                 return
+            if self._workers_to_come:
+                self._start_worker()
             await self._call(*numbered)
 
     def _has_ended(self) -> bool:
