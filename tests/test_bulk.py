@@ -716,6 +716,40 @@ async def test_a_listener_that_raises_ends_the_loop_and_is_told_of_the_end() -> 
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def test_a_listener_that_cannot_begin_is_not_told_of_an_end_and_nothing_is_taken() -> None:
+    class Broken(Told):
+        def begin(self, total: int | None) -> None:
+            raise ZeroDivisionError(total)
+
+    told = Broken()
+    gauge = Gauge()
+    run = bulk(gauge, range(9), concurrency=2)
+    report = BulkReport[int, int]()
+    with pytest.raises(ZeroDivisionError):
+        await report.collect(run, progress=told)
+    assert (told.told, gauge.begun) == ([], 0)
+    await report.collect(run)
+    assert report.counts == {Status.DONE: 9}
+
+
+async def test_a_listener_is_told_of_the_end_when_the_loop_cannot_be_closed() -> None:
+    async def outcomes() -> AsyncIterator[Outcome[int, int]]:
+        try:
+            yield Outcome(index=0, input=0, status=Status.DONE)
+            yield Outcome(index=1, input=1, status=Status.DONE)
+        finally:
+            raise KeyError
+
+    class Leaving(Told):
+        def advance(self, outcome: Outcome[Any, Any]) -> None:
+            raise ZeroDivisionError(outcome)
+
+    told = Leaving()
+    with pytest.raises(KeyError):
+        await BulkReport[int, int]().collect(outcomes(), progress=told)
+    assert told.told == [("begin", None), "end"]
+
+
 async def test_what_is_not_done_is_written_as_json_lines_and_read_again(tmp_path: Path) -> None:
     report = await BulkReport[int, int]().collect(bulk(Gauge(*SEVEN), range(100), concurrency=8, ordered=True))
     path = tmp_path / "failures.jsonl"

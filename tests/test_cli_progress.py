@@ -70,6 +70,18 @@ def test_on_a_terminal_there_is_a_bar(clock: ManualClock) -> None:
     assert "━━━" in shown
 
 
+def test_at_a_pace_of_nothing_there_is_no_time_left_to_tell(clock: ManualClock) -> None:
+    assert run(console(terminal=False), clock, 80, pace=0).splitlines()[-1] == "create: 50 of 80, 5 failed, 10/s"
+
+
+@pytest.mark.parametrize(("terminal", "shown"), [(False, "create: 50 of 50, 5 failed, 10/s"), (True, "50/50")])
+def test_a_total_that_was_too_small_grows_with_the_outcomes(clock: ManualClock, shown: str, *, terminal: bool) -> None:
+    written_lines = run(console(terminal=terminal), clock, 30)
+    assert shown in written_lines
+    assert "50/30" not in written_lines
+    assert "50 of 30" not in written_lines
+
+
 @pytest.mark.parametrize("terminal", [False, True])
 def test_an_end_before_the_first_outcome_is_no_mistake(clock: ManualClock, *, terminal: bool) -> None:
     on = console(terminal=terminal)

@@ -6,7 +6,11 @@ from .outcome import Outcome
 
 
 class ProgressListener(Protocol):
-    """Is told of each outcome as it is taken; what it raises ends the loop that takes them."""
+    """Is told of each outcome as it is taken; what it raises ends the loop that takes them.
+
+    After a `begin` that returned there is one `end`, whatever happens between them. After a `begin` that raised there
+    is none: nothing has begun then, no outcome has been taken, and the listener has cleaned up by itself.
+    """
 
     def begin(self, total: int | None) -> None:
         """So many outcomes will come; `None`: nobody knows."""

@@ -66,10 +66,12 @@ class BulkReport(Generic[InputT, ResultT]):
                 if progress is not None:
                     progress.advance(outcome)
         finally:
-            if isinstance(walk, AsyncGenerator):
-                await walk.aclose()  # a loop that is left is ended at once
-            if progress is not None:
-                progress.end()
+            try:
+                if isinstance(walk, AsyncGenerator):
+                    await walk.aclose()  # a loop that is left is ended at once
+            finally:
+                if progress is not None:
+                    progress.end()
         return self
 
     def inputs(self, *statuses: Status) -> list[InputT]:

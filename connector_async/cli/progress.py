@@ -19,7 +19,7 @@ class BulkProgress:
     Args:
         console: Where to; a bar when it is a terminal, plain lines otherwise.
         description: What is done.
-        pace: Requests per second that the rate limit allows at most, for the time that is left.
+        pace: Requests per second that the rate limit allows at most, for the time that is left; 0: no time is told.
         monotonic: Seconds.
     """
 
@@ -56,10 +56,12 @@ class BulkProgress:
     def advance(self, outcome: Outcome[Any, Any]) -> None:
         """One more has come."""
         self._taken += 1
+        if self._total is not None:
+            self._total = max(self._total, self._taken)  # it was an estimate
         self._failed += outcome.status in {Status.FAILED, Status.UNKNOWN}
         self._not_started += outcome.status is Status.NOT_STARTED
         if self._bar is not None:
-            self._bar.update(self._task, advance=1, state=self._state())
+            self._bar.update(self._task, advance=1, total=self._total, state=self._state())
         elif self._monotonic() - self._told_at >= _SECONDS_BETWEEN_LINES:
             self._told_at = self._monotonic()
             self._print_line()
@@ -81,8 +83,8 @@ class BulkProgress:
         rate = (self._taken - self._not_started) / seconds if seconds > 0 else 0.0
         failed = f"{self._failed} failed" + (f", {self._not_started} not started" if self._not_started else "")
         left = ""
-        if self._total is not None and self._taken < self._total:
-            # The burst goes faster than the rest can.
-            expected = min(rate, self._pace) or self._pace
+        # The burst goes faster than the rest can.
+        expected = min(rate, self._pace) or self._pace
+        if self._total is not None and self._taken < self._total and expected > 0:
             left = f", {(self._total - self._taken) / expected:,.0f} s left"
         return f"{failed}, {rate:,.0f}/s{left}"
