@@ -766,17 +766,14 @@ async def test_what_is_not_done_is_written_as_json_lines_and_read_again(tmp_path
     assert next(read_inputs(path)) == {"number": 3}
 
 
-async def test_an_input_that_json_cannot_say_leaves_the_file_as_it_was(tmp_path: Path) -> None:
-    report = await BulkReport[int, int]().collect(bulk(Gauge(*SEVEN), range(10), concurrency=8))
+@pytest.mark.parametrize(
+    "broken", ["{", "[]", '{"status":"failed"}', "3", '{"status":"weird","input":1}', '{"status":[],"input":1}']
+)
+def test_a_line_that_is_no_outcome_is_refused_by_its_number(broken: str, tmp_path: Path) -> None:
     path = tmp_path / "failures.jsonl"
-    path.write_text("before")
-    with pytest.raises(TypeError):
-        report.write_jsonl(path, encode=lambda _: object())
-    assert path.read_text() == "before"
-    for broken in ("{", "[]", '{"status":"failed"}', "3", '{"status":"weird","input":1}', '{"status":[],"input":1}'):
-        path.write_text(f'{{"status":"done","input":1}}\n{broken}\n')
-        with pytest.raises(ValueError, match=r"line 2 of .* is not an outcome"):
-            list(read_inputs(path))
+    path.write_text(f'{{"status":"done","input":1}}\n{broken}\n')
+    with pytest.raises(ValueError, match=r"line 2 of .* is not an outcome"):
+        list(read_inputs(path))
 
 
 async def test_drafts_are_written_with_the_fields_that_are_set(tmp_path: Path, draft: NewAppointment) -> None:

@@ -4,8 +4,9 @@ It knows neither requests nor appointments; the function that makes a call is ha
 """
 
 from .outcome import Outcome, Status
+from .outcome_file import read_inputs
 from .progress import ProgressListener
-from .report import BulkReport, read_inputs
+from .report import BulkReport
 from .run import Bulk, bulk, check_count
 
 __all__ = ["Bulk", "BulkReport", "Outcome", "ProgressListener", "Status", "bulk", "check_count", "read_inputs"]

@@ -1,30 +1,18 @@
 """`BulkReport`: how a bulk went, and what is left of it. It makes no calls."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from pathlib import Path
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 import attrs
-import orjson
-
-from connector_async.models import UNSET
 
 from .outcome import Outcome, Status
+from .outcome_file import TO_REPEAT, as_json, write_outcomes
 from .progress import ProgressListener
 
 InputT = TypeVar("InputT")
 ResultT = TypeVar("ResultT")
-
-_TO_REPEAT: Final = (Status.FAILED, Status.NOT_STARTED)
-
-
-def _as_json(value: object) -> object:
-    if not attrs.has(type(value)):
-        return value
-    fields = attrs.asdict(value, recurse=False)  # type: ignore[arg-type]
-    set_fields = {name: field for name, field in fields.items() if field is not UNSET}
-    return {name: dict(field) if isinstance(field, Mapping) else field for name, field in set_fields.items()}
 
 
 @attrs.define
@@ -79,54 +67,21 @@ class BulkReport(Generic[InputT, ResultT]):
 
         Without any, those that failed or were not started: to repeat the unknown ones may do twice what happened.
         """
-        return [outcome.input for outcome in self.unfinished if outcome.status in (statuses or _TO_REPEAT)]
+        return [outcome.input for outcome in self.unfinished if outcome.status in (statuses or TO_REPEAT)]
 
-    def write_jsonl(self, path: Path | str, encode: Callable[[InputT], object] = _as_json) -> None:
+    def write_jsonl(self, path: Path | str, encode: Callable[[InputT], object] = as_json) -> None:
         """Write what is not done as JSON Lines, each with its input: it may hold personal data.
 
         A line is an object of `index`, `status`, `error` (the name of its class), `http_status`, `request_id`,
-        `attempts`, `elapsed` (seconds) and `input`.
+        `attempts`, `elapsed` (seconds) and `input`. Where JSON cannot say the input that is `null`, and `problem` says
+        so. The file can be read by its owner only; it is replaced as a whole, or left as it was.
 
         Args:
-            path: The file, which is replaced.
+            path: The file, which is replaced; where it is a symbolic link, what that points to.
             encode: Turns an input into what JSON can say; by default a model becomes an object of its set fields.
 
         Raises:
-            TypeError: JSON cannot say what `encode` returns; the file is as it was.
-            OSError: The file cannot be written.
+            OSError: The file cannot be written, or is none, such as a folder or a device.
+            Exception: What `encode` raises.
         """
-        lines = [orjson.dumps(_line(outcome, encode)) + b"\n" for outcome in self.unfinished]
-        Path(path).write_bytes(b"".join(lines))
-
-
-def read_inputs(path: Path | str, *statuses: Status) -> Iterator[Any]:
-    """Yield the inputs of a file that `BulkReport.write_jsonl` wrote, as JSON has them; see `BulkReport.inputs`.
-
-    Raises:
-        OSError: The file cannot be read.
-        ValueError: A line is not one of that file; the message tells which.
-    """
-    wanted = statuses or _TO_REPEAT
-    with Path(path).open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                parsed = orjson.loads(line)
-                status, value = Status(parsed["status"]), parsed["input"]
-            except (ValueError, TypeError, KeyError):
-                raise ValueError(f"line {number} of {path} is not an outcome") from None
-            if status in wanted:
-                yield value
-
-
-def _line(outcome: Outcome[InputT, Any], encode: Callable[[InputT], object]) -> dict[str, object]:
-    error = outcome.error
-    return {
-        "index": outcome.index,
-        "status": outcome.status.value,
-        "error": None if error is None else type(error).__name__,
-        "http_status": getattr(error, "status", None),
-        "request_id": getattr(error, "request_id", None),
-        "attempts": outcome.attempts,
-        "elapsed": outcome.elapsed,
-        "input": encode(outcome.input),
-    }
+        write_outcomes(path, self.unfinished, encode)

@@ -1,0 +1,95 @@
+"""The file of what a bulk has not done: written whole or not at all, and read again. It makes no calls."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import attrs
+import orjson
+
+from connector_async.exceptions import ConnectorError
+from connector_async.models import UNSET
+
+from .outcome import Outcome, Status
+
+InputT = TypeVar("InputT")
+
+TO_REPEAT: Final = (Status.FAILED, Status.NOT_STARTED)
+"""The statuses of what can be repeated: after `UNKNOWN` it may happen twice."""
+
+_NOT_SAID: Final = "JSON cannot say the input"
+
+
+def as_json(value: object) -> object:
+    """Return a model as an object of its set fields, and anything else as it is."""
+    if not attrs.has(type(value)):
+        return value
+    fields = attrs.asdict(value, recurse=False)  # type: ignore[arg-type]
+    set_fields = {name: field for name, field in fields.items() if field is not UNSET}
+    return {name: dict(field) if isinstance(field, Mapping) else field for name, field in set_fields.items()}
+
+
+def write_outcomes(
+    path: Path | str, outcomes: Iterable[Outcome[InputT, Any]], encode: Callable[[InputT], object]
+) -> None:
+    """Replace a file by the outcomes; see `BulkReport.write_jsonl`."""
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))  # a device would be replaced by one
+    # Opened with O_CREAT, O_EXCL and the mode 0600; its name is short, whatever the target's length.
+    descriptor, name = tempfile.mkstemp(".tmp", ".outcomes-", target.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(_line(outcome, encode) for outcome in outcomes)
+            file.flush()
+            os.fsync(descriptor)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_inputs(path: Path | str, *statuses: Status) -> Iterator[Any]:
+    """Yield the inputs of a file that `BulkReport.write_jsonl` wrote, as JSON has them; see `BulkReport.inputs`.
+
+    A line whose input JSON could not say has none to yield, and is skipped: its `problem` tells so.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: A line is not one of that file; the message tells which.
+    """
+    wanted = statuses or TO_REPEAT
+    with Path(path).open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                parsed = orjson.loads(line)
+                status, value, problem = Status(parsed["status"]), parsed["input"], parsed.get("problem")
+            except (ValueError, TypeError, KeyError):
+                raise ValueError(f"line {number} of {path} is not an outcome") from None
+            if status in wanted and problem is None:
+                yield value
+
+
+def _line(outcome: Outcome[InputT, Any], encode: Callable[[InputT], object]) -> bytes:
+    error = outcome.error
+    answered = error if isinstance(error, ConnectorError) else None  # the `status` of another one may be anything
+    request_id = getattr(answered, "request_id", None)
+    line = {
+        "index": outcome.index,
+        "status": outcome.status.value,
+        "error": None if error is None else type(error).__name__,
+        "http_status": getattr(answered, "status", None),
+        # A header's bytes that are not UTF-8 are lone surrogates, which JSON cannot say.
+        "request_id": request_id and request_id.encode(errors="backslashreplace").decode(),
+        "attempts": outcome.attempts,
+        "elapsed": outcome.elapsed,
+        "input": encode(outcome.input),
+    }
+    try:
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:
+        line |= {"input": None, "problem": _NOT_SAID}
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
