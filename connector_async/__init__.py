@@ -10,7 +10,13 @@ from .bulk import bulk  # at once, since the package of this name would stand in
 from .protocol import VERSION
 
 if TYPE_CHECKING:
-    from .appointments import AppointmentService, Verify, found_by_preview
+    from .appointments import (
+        AppointmentService,
+        Verify,
+        appointment_update_from_json,
+        found_by_preview,
+        new_appointment_from_json,
+    )
     from .auth import CachingTokenProvider, ClientCredentials, Secret, StaticToken, Token, TokenProvider, TokenSend
     from .bulk import Bulk, BulkReport, Outcome, ProgressListener, Status, read_inputs
     from .deadline import Clock
@@ -133,10 +139,12 @@ __all__ = [
     "Verify",
     "WireFormat",
     "__version__",
+    "appointment_update_from_json",
     "bulk",
     "correlation_id",
     "found_by_preview",
     "last_call",
+    "new_appointment_from_json",
     "read_inputs",
 ]
 

@@ -5,7 +5,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
 import attrs
 import orjson
@@ -52,14 +52,28 @@ def write_outcomes(
         temporary.unlink(missing_ok=True)
 
 
-def read_inputs(path: Path | str, *statuses: Status) -> Iterator[Any]:
-    """Yield the inputs of a file that `BulkReport.write_jsonl` wrote, as JSON has them; see `BulkReport.inputs`.
+@overload
+def read_inputs(path: Path | str, *statuses: Status) -> Iterator[Any]: ...
+
+
+@overload
+def read_inputs(path: Path | str, *statuses: Status, decode: Callable[[Any], InputT]) -> Iterator[InputT]: ...
+
+
+def read_inputs(path: Path | str, *statuses: Status, decode: Callable[[Any], Any] | None = None) -> Iterator[Any]:
+    """Yield the inputs of a file that `BulkReport.write_jsonl` wrote; see `BulkReport.inputs`.
 
     A line whose input JSON could not say has none to yield, and is skipped: its `problem` tells so.
 
+    Args:
+        path: The file.
+        statuses: Of the outcomes whose inputs are wanted; without any, those that failed or were not started.
+        decode: Turns what JSON has into an input, as `new_appointment_from_json` and `appointment_update_from_json`
+            do. `None`: the inputs come as JSON has them.
+
     Raises:
         OSError: The file cannot be read.
-        ValueError: A line is not one of that file; the message tells which.
+        ValueError: A line is not one of that file, or `decode` refuses its input; the message tells which.
     """
     wanted = statuses or TO_REPEAT
     with Path(path).open("rb") as lines:
@@ -69,8 +83,13 @@ def read_inputs(path: Path | str, *statuses: Status) -> Iterator[Any]:
                 status, value, problem = Status(parsed["status"]), parsed["input"], parsed.get("problem")
             except (ValueError, TypeError, KeyError):
                 raise ValueError(f"line {number} of {path} is not an outcome") from None
-            if status in wanted and problem is None:
-                yield value
+            if status not in wanted or problem is not None:
+                continue
+            try:
+                decoded = value if decode is None else decode(value)
+            except ValueError as error:
+                raise ValueError(f"line {number} of {path}: {error}") from None
+            yield decoded
 
 
 def _line(outcome: Outcome[InputT, Any], encode: Callable[[InputT], object]) -> bytes:

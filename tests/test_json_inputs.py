@@ -1,0 +1,129 @@
+"""Drafts and updates that were written as JSON Lines are read again and make their calls."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector_async import (
+    UNSET,
+    Appointment,
+    AppointmentService,
+    AppointmentUpdate,
+    BulkReport,
+    NewAppointment,
+    Outcome,
+    ServerError,
+    Status,
+    appointment_update_from_json,
+    new_appointment_from_json,
+    read_inputs,
+)
+from connector_async.sandbox import Sandbox, StatusFault
+
+TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
+DRAFT = {"title": "Visit", "start_time": "2024-01-15T10:00:00Z", "end_time": "2024-01-15T11:00:00Z"}
+UPDATE = {"appointment_id": "1", "title": "Visit"}
+
+
+async def test_drafts_that_failed_are_written_read_and_created(
+    appointments: AppointmentService, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    drafts = [
+        NewAppointment(title=f"Visit {day}", start_time=TEN, end_time=TEN + timedelta(days=day), description=text)
+        for day, text in enumerate([UNSET, None, "", "Knee", UNSET])
+    ]
+    sandbox.faults.script(*[StatusFault(400)] * 5, operation="create")
+    report = await BulkReport[NewAppointment, Appointment]().collect(appointments.create_many(drafts, ordered=True))
+    assert report.counts == {Status.FAILED: 5}
+    report.write_jsonl(tmp_path / "drafts.jsonl")
+    again = list(read_inputs(tmp_path / "drafts.jsonl", decode=new_appointment_from_json))
+    assert again == drafts
+    done = await BulkReport[NewAppointment, Appointment]().collect(appointments.create_many(again))
+    assert done.counts == {Status.DONE: 5}
+
+
+async def test_updates_that_failed_are_written_read_and_made(
+    appointments: AppointmentService, sandbox: Sandbox, tmp_path: Path, draft: NewAppointment
+) -> None:
+    known = [(await appointments.create(draft)).appointment_id for _ in range(3)]
+    changes: list[dict[str, Any]] = [{"title": "Other"}, {"description": None}, {"end_time": TEN + timedelta(days=1)}]
+    updates = [AppointmentUpdate(appointment_id=one, **change) for one, change in zip(known, changes, strict=True)]
+    sandbox.faults.script(*[StatusFault(400)] * 3, operation="update")
+    report = await BulkReport[AppointmentUpdate, Any]().collect(appointments.update_many(updates, ordered=True))
+    assert report.counts == {Status.FAILED: 3}
+    report.write_jsonl(tmp_path / "updates.jsonl")
+    again = list(read_inputs(tmp_path / "updates.jsonl", decode=appointment_update_from_json))
+    assert again == updates
+    done = await BulkReport[AppointmentUpdate, Any]().collect(appointments.update_many(again))
+    assert done.counts == {Status.DONE: 3}
+    assert (await appointments.get(known[0])).title == "Other"
+    assert (await appointments.get(known[1])).description is None
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
+INSTANTS = st.datetimes(timezones=st.just(UTC))
+DESCRIPTIONS: st.SearchStrategy[dict[str, Any]] = st.just({}) | st.fixed_dictionaries(
+    {"description": st.none() | TEXTS}, optional={"description_type": st.sampled_from(["Text", "Html"])}
+)
+FURTHER: dict[str, st.SearchStrategy[Any]] = {
+    "time_zone": TEXTS,
+    "extra": st.dictionaries(TEXTS, st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | TEXTS, max_size=2),
+}
+
+
+@given(
+    st.fixed_dictionaries({"title": TEXTS}, optional=FURTHER),
+    DESCRIPTIONS,
+    st.tuples(INSTANTS, INSTANTS).map(sorted),
+)
+def test_what_is_written_is_read_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, fields: dict[str, Any], text: dict[str, Any], times: list[datetime]
+) -> None:
+    fields |= text
+    fields |= {"start_time": times[0], "end_time": times[1]}
+    draft, update = NewAppointment(**fields), AppointmentUpdate(appointment_id="1", **fields)
+    path = tmp_path_factory.getbasetemp() / "written.jsonl"
+    report: BulkReport[Any, Any] = BulkReport()
+    report.unfinished += [Outcome(index=0, input=draft, status=Status.NOT_STARTED)]
+    report.unfinished += [Outcome(index=1, input=update, status=Status.FAILED, error=ServerError("down"))]
+    report.write_jsonl(path)
+    assert list(read_inputs(path, Status.NOT_STARTED, decode=new_appointment_from_json)) == [draft]
+    assert list(read_inputs(path, Status.FAILED, decode=appointment_update_from_json)) == [update]
+
+
+@pytest.mark.parametrize(
+    ("decode", "value", "rule"),
+    [
+        (new_appointment_from_json, 3, "expected an object of the fields of NewAppointment, not int"),
+        (appointment_update_from_json, [], "expected an object of the fields of AppointmentUpdate, not list"),
+        (new_appointment_from_json, {**DRAFT, "subject": "x"}, "subject is not known"),
+        (new_appointment_from_json, {**DRAFT, "Jane Doe": "x"}, "a field is not known"),
+        (new_appointment_from_json, {**DRAFT, "appointment_id": "1"}, "appointment_id is not known"),
+        (new_appointment_from_json, {"title": "Visit", "start_time": DRAFT["start_time"]}, "end_time is missing"),
+        (new_appointment_from_json, {**DRAFT, "title": None}, "title must be a str, not NoneType"),
+        (new_appointment_from_json, {**DRAFT, "title": " "}, "title must not be empty"),
+        (new_appointment_from_json, {**DRAFT, "start_time": 3}, "start_time must be an RFC 3339 date-time, not int"),
+        (new_appointment_from_json, {**DRAFT, "start_time": "2024-01-15"}, "start_time: not an RFC 3339 date-time"),
+        (new_appointment_from_json, {**DRAFT, "end_time": "2024-01-15T10:00:00"}, "end_time: no offset, and no zone"),
+        (new_appointment_from_json, {**DRAFT, "end_time": "2023-01-15T10:00:00Z"}, "end_time must not be before"),
+        (new_appointment_from_json, {**DRAFT, "time_zone": None}, "time_zone must be a str, not NoneType"),
+        (new_appointment_from_json, {**DRAFT, "extra": None}, "extra must be a mapping, not NoneType"),
+        (new_appointment_from_json, {**DRAFT, "description_type": "Text"}, "description_type must go with"),
+        (appointment_update_from_json, {"title": "Visit"}, "appointment_id is missing"),
+        (appointment_update_from_json, {**UPDATE, "start_time": None}, "start_time must be an RFC 3339 date-time"),
+        (appointment_update_from_json, {"appointment_id": "1"}, "an update must set at least one field"),
+        (appointment_update_from_json, {**UPDATE, "appointment_id": 1}, "appointment_id must be a str, not int"),
+    ],
+)
+def test_a_bad_value_is_refused_by_the_name_of_its_field(decode: Any, value: Any, rule: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rule):
+        decode(value)
+    path = tmp_path / "inputs.jsonl"
+    path.write_bytes(b'{"status":"failed","input":' + orjson.dumps(value) + b"}\n")
+    with pytest.raises(ValueError, match=rf"^line 1 of {path}: {rule}"):
+        list(read_inputs(path, decode=decode))
