@@ -1,6 +1,6 @@
 """The operations over many appointments at a time: one outcome for each input, whatever becomes of it."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Iterable
 
 from connector_async.bulk import Bulk, bulk
@@ -12,7 +12,7 @@ from .verification import Verify
 DEFAULT_CONCURRENCY = 16
 
 
-class ManyAppointments:
+class ManyAppointments(ABC):
     """What an `AppointmentService` can do with many appointments.
 
     Each method returns a `Bulk`, an async iterable of an `Outcome` for each input, and raises what `bulk` raises.
