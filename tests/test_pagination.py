@@ -227,8 +227,11 @@ async def test_bad_arguments_are_refused_by_name() -> None:
     for wrong in (1.5, True, "1"):
         with pytest.raises(TypeError, match="limit must be an int or None"):
             await AsyncPager(Book()).collect(limit=wrong)
-    for wrong in (2, -1, True, None, "1"):
+    for wrong in (2, -1):
         with pytest.raises(ValueError, match="prefetch must be 0 or 1"):
+            AsyncPager(Book(), prefetch=wrong)
+    for wrong in (1.0, True, None, "1", []):
+        with pytest.raises(TypeError, match=f"prefetch must be an int, not {type(wrong).__name__}"):
             AsyncPager(Book(), prefetch=wrong)
 
 

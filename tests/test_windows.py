@@ -229,15 +229,22 @@ async def test_bad_arguments_are_refused_before_anything_is_sent() -> None:
             user=DirectoryUser("ann", "contoso"),
         )
         day = timedelta(days=1)
-        wrong: Any = 3
+        wrong: Any
         with pytest.raises(ValueError, match=r"window must be None: WireFormat\.GUIDE asks the server for no time"):
             guide.preview(MIDNIGHT, MIDNIGHT + day, window=day)
         with pytest.raises(ValueError, match="concurrency must be 1: only windows are fetched several at a time"):
             reference.preview(MIDNIGHT, MIDNIGHT + day, concurrency=2)
+        for no_count in (True, 1.0, "1"):
+            wrong = no_count
+            with pytest.raises(TypeError, match=f"concurrency must be an int, not {type(wrong).__name__}"):
+                reference.preview(MIDNIGHT, MIDNIGHT + day, concurrency=wrong)
+        with pytest.raises(ValueError, match="prefetch must be 0 or 1"):
+            reference.preview(MIDNIGHT, MIDNIGHT + day, window=day, prefetch=2)
         with pytest.raises(ValueError, match="start and end must be given"):
             reference.preview(MIDNIGHT, window=day)
         with pytest.raises(ValueError, match="window must be above zero"):
             reference.preview(MIDNIGHT, MIDNIGHT + day, window=timedelta(0))
+        wrong = 3
         with pytest.raises(TypeError, match="window must be a timedelta, not int"):
             reference.preview(MIDNIGHT, MIDNIGHT + day, window=wrong)
         with pytest.raises(ValueError, match="concurrency must be 1 or more"):

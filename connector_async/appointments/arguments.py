@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from connector_async.bulk import check_count
 from connector_async.deadline import check_seconds
 from connector_async.retry import RetryPolicy
 
@@ -34,7 +35,9 @@ def check_alone(concurrency: int) -> None:
 
     Raises:
         ValueError: `concurrency` is not 1.
+        TypeError: It is no int.
     """
+    check_count("concurrency", concurrency)
     if concurrency != 1:
         raise ValueError("concurrency must be 1: only windows are fetched several at a time")
 

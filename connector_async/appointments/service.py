@@ -274,9 +274,10 @@ class AppointmentService(ManyAppointments):
         def pager(start: datetime | None, end: datetime | None) -> AsyncPager[Appointment]:
             return AsyncPager(functools.partial(service._fetch, start, end), prefetch=prefetch)  # noqa: SLF001
 
+        whole = pager(start, end)  # refuses what the one of the first window would
         if window is None:
             check_alone(concurrency)
-            return pager(start, end)
+            return whole
         if not self.session.wire_format.carries_user:
             raise ValueError(f"window must be None: {self.session.wire_format} asks the server for no time")
         return WindowedPager(pager, start=start, end=end, window=window, concurrency=concurrency)

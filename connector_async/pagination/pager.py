@@ -45,10 +45,13 @@ class AsyncPager(Generic[T]):
 
     Raises:
         ValueError: `prefetch` is another number.
+        TypeError: `prefetch` is no int.
     """
 
     def __init__(self, fetch: Callable[[str | None], Awaitable[Page[T]]], *, prefetch: int = 0) -> None:
-        if isinstance(prefetch, bool) or prefetch not in {0, 1}:
+        if isinstance(prefetch, bool) or not isinstance(prefetch, int):
+            raise TypeError(f"prefetch must be an int, not {type(prefetch).__name__}")
+        if prefetch not in {0, 1}:
             raise ValueError("prefetch must be 0 or 1")
         self._fetch = fetch
         self._prefetch = prefetch
