@@ -1,5 +1,6 @@
 """A user of the sandbox who walks the pages of a preview, by HTTP alone."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -60,6 +61,19 @@ class Caller:
         async with self.tenant.session.get(url, headers={**self.tenant.headers, **headers}) as response:
             body = await response.json()
             return Answer(response.url, response.status, body, response.headers.get("Link"))
+
+    async def ask(self, host_header: str, *, version: str = "1.1") -> str:
+        """Ask for the first page with this line, or none, for the Host header, and return the whole answer."""
+        url = URL(self.sandbox.base_url)
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        head = "".join(f"{name}: {value}\r\n" for name, value in self.tenant.headers.items())
+        target = f"/{self.tenant.name}/appointment/preview"
+        writer.write(f"GET {target} HTTP/{version}\r\n{host_header}{head}Connection: close\r\n\r\n".encode())
+        async with asyncio.timeout(5):
+            answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return answer.decode()
 
     async def create(self, start: str) -> str:
         meeting = MEETING if self.body_format is BodyFormat.GUIDE else REFERENCE_MEETING

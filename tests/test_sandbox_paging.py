@@ -205,7 +205,9 @@ async def test_a_link_in_the_header_is_a_path_and_query() -> None:
     assert link.startswith("</a%20b;c/appointment/preview?cursor=")
 
 
-@pytest.mark.parametrize("host", ["api.example", "api.example:8443", "[::1]:80"])
+@pytest.mark.parametrize(
+    "host", ["api.example", "api.example:8443", "[::1]:80", "[::ffff:127.0.0.1]", "127.0.0.1", "a%20b:", "x_y:65535"]
+)
 async def test_a_link_in_the_body_has_the_origin_that_was_asked(host: str) -> None:
     async with calling_guide(PreviewPaging.NEXT_LINK, 1, 2) as caller:
         by_host = await caller.get({}, Host=host)
@@ -213,6 +215,28 @@ async def test_a_link_in_the_body_has_the_origin_that_was_asked(host: str) -> No
         base_url = caller.sandbox.base_url
     assert by_host.body["nextLink"].startswith(f"http://{host}/acme/appointment/preview?cursor=")
     assert by_address.body["nextLink"].startswith(f"{base_url}/acme/appointment/preview?cursor=")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("", "a b", 'x" y', "[::1", "::1", "[]", "[1]", "[fe80::1%1]", ":80", "a/b", "a?b", "a#b", "u@a"),
+        *("a:b", "a:65536", "a:1:2", "a%2", "<a>", "\xe4"),
+    ],
+)
+async def test_a_host_that_is_none_is_refused_where_a_link_would_have_it(host: str) -> None:
+    for paging in PreviewPaging:
+        async with calling_guide(paging, 1, 2) as caller:
+            answer = await caller.ask(f"Host: {host}\r\n")
+        refused = paging is PreviewPaging.NEXT_LINK
+        assert answer.startswith("HTTP/1.1 400 " if refused else "HTTP/1.1 200 ")
+        assert ('"errors":{"Host":["The Host header must be a host, with or without a port."]}' in answer) is refused
+
+
+async def test_a_link_in_the_body_needs_a_host_which_http_1_0_does_not() -> None:
+    for paging, status in ((PreviewPaging.NEXT_LINK, 400), (PreviewPaging.CURSOR, 200)):
+        async with calling_guide(paging, 1, 2) as caller:
+            assert (await caller.ask("", version="1.0")).startswith(f"HTTP/1.0 {status} ")
 
 
 @pytest.mark.parametrize("paging", PAGED)

@@ -1,10 +1,12 @@
-"""Reads from a request what an operation needs: its bearer token, its tenant header, its query, its JSON body.
+"""Reads from a request what an operation needs: its bearer token, its headers, its query, its JSON body.
 
 Whatever is wrong becomes a `Problem`; what the values mean is not known here.
 """
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
+from ipaddress import AddressValueError, IPv6Address
 from typing import Final, cast
 
 import orjson
@@ -19,6 +21,11 @@ BODY_LIMIT: Final = 1024**2
 
 _JSON: Final = "application/json"
 _TENANT_HEADER: Final = "tenantId"
+# RFC 3986, section 3.2.2; what an IPv6 address is, ipaddress knows. One of a later version is nowhere in use.
+_HOST: Final = re.compile(
+    r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::(?P<port>[0-9]{0,5}))?"
+)
+_LARGEST_PORT: Final = 65_535
 
 
 def require_access(request: web.BaseRequest, *, tenant: str, tokens: Tokens) -> None:
@@ -51,6 +58,28 @@ def read_query(request: web.BaseRequest) -> dict[str, str]:
         return query_values(request.rel_url.raw_query_string)
     except UnicodeError as error:
         raise Problem("The query string is not UTF-8.", status=400) from error
+
+
+def read_origin(request: web.BaseRequest) -> str:
+    """Return the scheme and the authority that were asked, as in `http://127.0.0.1:8080`.
+
+    Raises:
+        Problem: 400 unless the Host header names a host (RFC 9110, sections 4.2.1 and 7.2).
+    """
+    host = request.headers.get(hdrs.HOST, "")
+    if not _is_host(host):
+        raise invalid({"Host": ["The Host header must be a host, with or without a port."]})
+    return f"{request.scheme}://{host}"
+
+
+def _is_host(text: str) -> bool:
+    match = _HOST.fullmatch(text)
+    if match is None or int(match["port"] or 0) > _LARGEST_PORT:
+        return False
+    try:
+        return match["ipv6"] is None or bool(IPv6Address(match["ipv6"]))
+    except AddressValueError:
+        return False
 
 
 async def read_object(request: web.BaseRequest) -> Mapping[str, object]:

@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 
 from connector_async.sandbox.appointments import Appointment
 from connector_async.sandbox.formats import Format, choose_format
-from connector_async.sandbox.incoming import read_object, read_query, require_access
+from connector_async.sandbox.incoming import read_object, read_origin, read_query, require_access
 from connector_async.sandbox.openapi import build_document
 from connector_async.sandbox.paging import PageRequest, Pages
 from connector_async.sandbox.problems import Problem, invalid, unauthorized
@@ -95,13 +95,13 @@ class Operations:
         fields = Fields(query, allowed=query)
         wanted, part = self._format.read_range(fields), self._pages.read_part(fields)
         fields.finish()
+        origin = read_origin(request) if self._pages.have_origin else ""
         if wanted is None:
             found = await self._storage.list_by_start(tenant, part)
         else:
             found = await self._storage.list_overlapping(tenant, wanted, part)
         items = [self._object(appointment) for appointment in found.appointments]
-        path = instance_uri(request.rel_url.raw_path)
-        asked = PageRequest(origin=f"{request.scheme}://{request.host}", path=path, query=query, part=part)
+        asked = PageRequest(origin=origin, path=instance_uri(request.rel_url.raw_path), query=query, part=part)
         body, link = self._pages.write_page(asked, found, items)
         return json_answer(body, headers={} if link is None else {hdrs.LINK: link})
 

@@ -38,7 +38,7 @@ class PageRequest:
     """What a page was asked for with."""
 
     origin: str
-    """Scheme and authority, as in `http://127.0.0.1:8080`."""
+    """Scheme and authority, as in `http://127.0.0.1:8080`; empty unless `Pages.have_origin`."""
     path: str
     """With its escapes."""
     query: Mapping[str, str]
@@ -52,6 +52,11 @@ class Pages:
     style: PreviewPaging
     size: int
     """How many items a page has at most."""
+
+    @property
+    def have_origin(self) -> bool:
+        """Whether a link in a page has the origin that was asked."""
+        return self.style is PreviewPaging.NEXT_LINK
 
     def read_part(self, query: Fields) -> Part:
         """Read the position that is asked for, and ignore other parameters; whoever made the fields finishes them."""
