@@ -109,8 +109,7 @@ class Sandbox:
         sleep: Sleep = asyncio.sleep,
         new_appointment_id: Callable[[], str] | None = None,
     ) -> None:
-        self._host = host
-        self._port = port
+        self._address = (host, port)
         self._database = database
         self._settings = Settings(
             clients=dict(clients),
@@ -134,7 +133,6 @@ class Sandbox:
         self._gate = None if limit is None else RateGate(limit, Limiter(limit, monotonic=monotonic))
         self._faults = Faults(fault_rates)
         self._log = RequestLog()
-        self._open = AsyncExitStack()
         self._running: _Running | None = None
 
     @property
@@ -196,14 +194,14 @@ class Sandbox:
             store = stack.enter_context(open_token_store(self._database))
             tokens = Tokens(store=store, lifetime=self._settings.token_lifetime, now=self._now)
             runner = await self._listen(self._handler(storage, tokens), stack)
-            self._open = stack.pop_all()
-        base_url = _url(*runner.addresses[0][:2])
-        self._running = _Running(base_url=base_url, storage=storage, tokens=tokens)
+            base_url = _url(*runner.addresses[0][:2])
+            self._running = _Running(base_url=base_url, storage=storage, tokens=tokens, open=stack.pop_all())
 
     async def aclose(self) -> None:
         """Stop listening, give requests in flight a second to end, and close the database; harmless twice."""
-        self._running = None
-        await self._open.aclose()
+        running, self._running = self._running, None
+        if running is not None:
+            await running.open.aclose()
 
     def _require_running(self) -> "_Running":
         if self._running is None:
@@ -218,7 +216,7 @@ class Sandbox:
         runner = web.ServerRunner(web.Server(handler, access_log=None), shutdown_timeout=_SHUTDOWN_TIMEOUT)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, self._host, self._port).start()
+        await web.TCPSite(runner, *self._address).start()
         return runner
 
     async def __aenter__(self) -> Self:
@@ -238,6 +236,8 @@ class _Running:
     base_url: str
     storage: Storage
     tokens: Tokens
+    open: AsyncExitStack
+    """What is closed with it."""
 
 
 def _url(host: str, port: int) -> str:
