@@ -350,16 +350,17 @@ async def test_a_call_does_not_see_what_another_worker_has_set_in_its_context() 
     assert seen == [None, 0, None, None, None, None]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks")
-async def test_with_eager_tasks_workers_are_not_begun_within_one_another() -> None:
-    loop = asyncio.get_running_loop()
-    factory = loop.get_task_factory()
-    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined, unused-ignore]
-    try:
-        outcomes = [outcome async for outcome in bulk(double, range(5_000), concurrency=5_000)]
-    finally:
-        loop.set_task_factory(factory)
-    assert Counter(outcome.status for outcome in outcomes) == {Status.DONE: 5_000}
+if sys.version_info >= (3, 12):  # before it there are no eager tasks
+
+    async def test_with_eager_tasks_workers_are_not_begun_within_one_another() -> None:
+        loop = asyncio.get_running_loop()
+        factory = loop.get_task_factory()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        try:
+            outcomes = [outcome async for outcome in bulk(double, range(5_000), concurrency=5_000)]
+        finally:
+            loop.set_task_factory(factory)
+        assert Counter(outcome.status for outcome in outcomes) == {Status.DONE: 5_000}
 
 
 @pytest.mark.parametrize("options", [{}, {"max_errors": 1, "ends_on": ()}])
