@@ -10,6 +10,7 @@ import pytest
 
 from connector_async import AppointmentService, NewAppointment
 from connector_async.sandbox import BodyFormat
+from connector_async.sync.budget import Budget
 from connector_async.sync.decision import Conflict, Mode, Policy
 from connector_async.sync.differences import Scope
 from connector_async.sync.exceptions import SourceError
@@ -260,3 +261,22 @@ async def test_two_ways_with_a_file(state: Path, tmp_path: Path) -> None:
         assert (await bulk_sync.run(source, Plan(mode=Mode.TWO_WAY), mirror=mirror)).counts == {Fate.PULLED: 1}
         assert (await bulk_sync.run(source, Plan(mode=Mode.TWO_WAY), mirror=mirror)).counts == {}
     assert path.read_text().count("\n") == 4
+
+
+async def test_a_run_that_is_ended_early_goes_on_where_the_one_before_has_ended(state: Path) -> None:
+    users = [Calendar("acme", "d-1", f"u-{number}") for number in range(6)]
+    kept = Kept(*[record("k", calendar=user) for user in users])
+    async with syncing(state, body_format=BodyFormat.REFERENCE) as sync:
+
+        async def limited(max_requests: int | None = None) -> RunReport:
+            budget = Budget(sync.clock, max_requests=max_requests)
+            async with sync.opened() as (bulk_sync, _):
+                return await bulk_sync.run(kept, Plan(mode=Mode.TWO_WAY, scope=SCOPE), budget, mirror=kept)
+
+        await limited()
+        assert [(await limited(2)).requests for _ in range(2)] == [2, 2]
+        # The next one looks at the two that are left, and at the one that has changed since; then all begins anew.
+        kept.kept[0] = record("k", "Mine", calendar=users[0])
+        report = await limited()
+        assert (report.reason, report.counts, report.requests) == (None, {Fate.UPDATED: 1}, 2 + 1 + 1)
+        assert (await limited()).requests == 6

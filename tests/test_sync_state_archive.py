@@ -30,7 +30,15 @@ SPAN = {"start_time": "2024-01-15T10:00:00Z", "end_time": "2024-01-15T11:00:00.5
 LETTER = CALENDAR | {"run_id": "r-1", "key": "k-1", "operation": "create", "error": "E", "reason": "why", "at": 1.25}
 LETTER |= {"content_hash": ""}
 ITEM = CALENDAR | SPAN | {"appointment_id": "a-1", "local_hash": "0", "run_id": "r-1"}
-RUN = {"run_id": "r-1", "kind": "push", "mode": "plan", "started_at": 1.5, "status": "done", "requests_sent": 2}
+RUN = {
+    "run_id": "r-1",
+    "kind": "push",
+    "mode": "plan",
+    "lineage": "r-1",
+    "started_at": 1.5,
+    "status": "done",
+    "requests_sent": 2,
+}
 RUN |= {"requests_minimum": 1, "waited": 0.5, "counts": {"created": 1, "ü": [None]}}
 INTENT = CALENDAR | SPAN | {"run_id": "r-1", "key": "k-1", "content_hash": "0", "summary_hash": "1", "sent_at": 2.0}
 HEADER = {"format": "connector-async sync state", "version": 1, "revision": "0002", "rows": 1}

@@ -14,7 +14,7 @@ from connector_async.instants import format_instant
 from .decision import GONE, Base
 from .guard import DeleteCount
 from .records import Calendar
-from .state.schema import dead_letters, desired, intents, items
+from .state.schema import cells, dead_letters, desired, intents, items
 
 _CALENDAR: Final = ("tenant_id", "domain_id", "ad_id")
 _CALENDARS_AT_A_TIME: Final = 200
@@ -67,6 +67,7 @@ class Differences:
         scope: Which time the source speaks of.
         retry_run: The run whose dead letters are tried again, and nothing else; `None`: everything but dead letters.
         withheld: Tenants of which nothing is deleted, since a record of theirs could not be read.
+        done_by: The lineage of runs whose finished calendars need not be looked at again unless they differ.
     """
 
     def __init__(
@@ -76,11 +77,13 @@ class Differences:
         *,
         retry_run: str | None = None,
         withheld: Sequence[str] = (),
+        done_by: str = "",
     ) -> None:
         self._connection = connection
         self._scope = scope
         self._retry_run = retry_run
         self._withheld = withheld
+        self._done_by = done_by
 
     async def tenants(self) -> list[str]:
         """Return every tenant of which something is known, wanted or open."""
@@ -114,11 +117,13 @@ class Differences:
             changed: Whether only those that have a difference or an open create.
         """
         parts: list[Select[Any]] = []
-        for table, query in (
-            (desired, self._wanted(changed=changed)),
-            (items, self._left(changed=changed)),
-            (intents, select(intents)),
-        ):
+        sources = [(desired, self._wanted(changed=True)), (items, self._left(changed=True)), (intents, select(intents))]
+        if not changed:
+            sources += [
+                (table, query.where(not_(self._is_done(table))))
+                for table, query in ((desired, self._wanted(changed=False)), (items, self._left(changed=False)))
+            ]
+        for table, query in sources:
             names = [table.c[name] for name in _CALENDAR]
             part = query.with_only_columns(*names).where(table.c.tenant_id == tenant_id)
             if after is not None:
@@ -186,6 +191,10 @@ class Differences:
         if self._withheld:
             conditions.append(items.c.tenant_id.not_in(self._withheld))
         return and_(*conditions)
+
+    def _is_done(self, table: Any) -> ColumnElement[bool]:
+        same = (cells.c[name] == table.c[name] for name in _CALENDAR)
+        return select(cells.c.done_run).where(*same, cells.c.done_run == self._done_by).exists()
 
     def _is_to_be_tried(self, table: Any, content_hash: ColumnElement[Any]) -> ColumnElement[bool]:
         given_up = select(dead_letters.c.key).where(_same(dead_letters, table), dead_letters.c.operation != "read")

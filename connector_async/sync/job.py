@@ -115,6 +115,8 @@ class BulkSync:
         if (plan.mode is Mode.TWO_WAY) is (mirror is None):
             raise ValueError("mirror must be given with Mode.TWO_WAY, and only then")
 
+        budget = budget or Budget(self._clock)
+
         async def prepare(ledger: Ledger, report: RunReport) -> Callable[[str], Planner]:
             staged, withheld, tenants = await self._stage(source, plan)
             if staged.problems:
@@ -122,9 +124,9 @@ class BulkSync:
             report.unreadable = len(staged.problems)
             for tenant_id in tenants:
                 report.tenants[tenant_id] = TenantReport(records=staged.records[tenant_id])
-            return lambda tenant_id: CalendarPlanner(withheld, self._state, ledger, report.tenants[tenant_id])
+            return lambda tenant_id: CalendarPlanner(withheld, self._state, ledger, report.tenants[tenant_id], budget)
 
-        return await self._run("run", plan, prepare, budget or Budget(self._clock), mirror)
+        return await self._run("run", plan, prepare, budget, mirror)
 
     async def apply(self, saved: SavedPlan, budget: Budget | None = None) -> RunReport:
         """Do what a plan says that was saved.
@@ -154,7 +156,7 @@ class BulkSync:
         _, plan, tenants = await self._stage(source, plan)
         ledger = Ledger(self._state, "", self._clock)
         for tenant_id in tenants:
-            planner = CalendarPlanner(plan, self._state, ledger, TenantReport())
+            planner = CalendarPlanner(plan, self._state, ledger, TenantReport(), Budget(self._clock))
             async with aclosing(planner.calendars(tenant_id)) as calendars:
                 async for calendar in calendars:
                     async with aclosing(planner.batches(self._services(calendar), calendar, lambda: _BATCH)) as batches:

@@ -81,6 +81,8 @@ class Ledger:
         self._state = state
         self.run_id: Final = run_id
         """Which run; empty for one that writes nothing down."""
+        self.lineage = run_id
+        """The run that this one goes on with, or itself, once it has begun."""
         self._clock = clock
 
     @classmethod
@@ -96,11 +98,13 @@ class Ledger:
             StateError: The state is one of pulls and this is none, or the other way round: what one takes for known
                 the other would take for wanted.
         """
+        self.lineage = await self._lineage(kind, mode)
         other = select(runs.c.run_id).where((runs.c.kind == "pull") != (kind == "pull")).limit(1)
         async with self._state.reading() as connection:
             if (await connection.execute(other)).first() is not None:
                 raise StateError("a state that has been pulled into is for pulls alone: use another one")
-        begun = {"run_id": self.run_id, "kind": kind, "mode": mode, "started_at": self._clock.time()}
+        begun: dict[str, Any] = {"run_id": self.run_id, "kind": kind, "mode": mode, "lineage": self.lineage}
+        begun["started_at"] = self._clock.time()
         figures = {"status": "running", "requests_sent": 0, "requests_minimum": 0, "waited": 0.0, "counts": {}}
         async with self._state.writing() as transaction:
             await transaction.connection.execute(insert(runs).values(begun | figures))
@@ -116,6 +120,14 @@ class Ledger:
         }
         async with self._state.writing() as transaction:
             await transaction.connection.execute(ended.values(ended_at=self._clock.time(), status=status, **figures))
+
+    async def _lineage(self, kind: str, mode: str) -> str:
+        """Return the lineage of the last run of the kind if that was ended early, and this one's own if not."""
+        query = select(runs.c.mode, runs.c.status, runs.c.lineage).where(runs.c.kind == kind)
+        async with self._state.reading() as connection:
+            last = (await connection.execute(query.order_by(runs.c.started_at.desc()).limit(1))).first()
+        goes_on = last is not None and last.mode == mode and last.status != "ended"
+        return last.lineage if last is not None and goes_on else self.run_id
 
     async def intend(self, calendar: Calendar, intent: Intent) -> None:
         """Write down that a create is about to be sent; it has to be committed before that."""
@@ -237,7 +249,7 @@ class Ledger:
                 await _drop_intents(transaction, calendar, [letter.key])
 
     async def _write_done(self, transaction: Transaction, calendar: Calendar) -> None:
-        row = {"window_start": "", "window_end": "", "done_run": self.run_id, "previewed_at": self._clock.time()}
+        row = {"window_start": "", "window_end": "", "done_run": self.lineage, "previewed_at": self._clock.time()}
         await transaction.upsert(cells, [row | _names(calendar)])
 
 

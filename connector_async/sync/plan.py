@@ -14,6 +14,7 @@ from connector_async.appointments import AppointmentService
 from connector_async.exceptions import NotFoundError
 from connector_async.models import Appointment
 
+from .budget import Budget
 from .decision import Mode
 from .differences import Differences, Entry, Scope
 from .exceptions import GuardError
@@ -90,13 +91,15 @@ class CalendarPlanner:
         state: Where what was in step and what the source has are compared.
         ledger: Knows what the server had.
         report: Is told how many requests were needed to look.
+        budget: Says whether it may be looked.
     """
 
-    def __init__(self, plan: Plan, state: State, ledger: Ledger, report: TenantReport) -> None:
+    def __init__(self, plan: Plan, state: State, ledger: Ledger, report: TenantReport, budget: Budget) -> None:
         self._plan = plan
         self._state = state
         self._ledger = ledger
         self._report = report
+        self._budget = budget
 
     @property
     def looks_at_all(self) -> bool:
@@ -135,7 +138,14 @@ class CalendarPlanner:
             ConnectorError: The server could not be looked at.
             GuardError: More has gone from the server than the source may lose.
         """
-        remote = None if self._plan.mode is Mode.TRUST else await self._look(service, calendar)
+        remote = None
+        if self._plan.mode is not Mode.TRUST:
+            if not self._budget.begin():
+                return
+            try:
+                remote = await self._look(service, calendar)
+            finally:
+                self._budget.end()
 
         async def get(appointment_id: str) -> Appointment | None:
             self._report.minimum += 1
@@ -192,4 +202,10 @@ class CalendarPlanner:
 
     def _differences(self, connection: AsyncConnection) -> Differences:
         plan = self._plan
-        return Differences(connection, plan.scope, retry_run=plan.retry_run, withheld=plan.withheld)
+        return Differences(
+            connection,
+            plan.scope,
+            retry_run=plan.retry_run,
+            withheld=plan.withheld,
+            done_by=self._ledger.lineage,
+        )

@@ -45,7 +45,7 @@ runs: Final = Table(
     "runs",
     metadata,
     *_text_key("run_id"),
-    *_texts("kind", "mode"),
+    *_texts("kind", "mode", "lineage"),
     Column("started_at", Double, nullable=False),
     Column("ended_at", Double),
     *_texts("status"),
@@ -54,7 +54,8 @@ runs: Final = Table(
     Column("waited", Double, nullable=False),
     Column("counts", JSON, nullable=False),
 )
-"""What was done, and what it cost. `waited` is in seconds."""
+"""What was done, and what it cost. `waited` is in seconds. A run that goes on with one that was ended early has the
+`lineage` of that, which is the id of the first of them."""
 
 cells: Final = Table(
     "cells",
@@ -64,7 +65,7 @@ cells: Final = Table(
     Column("done_run", Text),
     Column("previewed_at", Double),
 )
-"""The windows of each calendar: which run finished one last, and when it was last compared with the server."""
+"""The windows of each calendar: which lineage of runs finished one last, and when."""
 
 items: Final = Table(
     "items",

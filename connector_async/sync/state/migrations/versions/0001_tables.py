@@ -35,6 +35,7 @@ def _create_bookkeeping() -> None:
         sa.Column("run_id", sa.Text, primary_key=True),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("mode", sa.Text, nullable=False),
+        sa.Column("lineage", sa.Text, nullable=False),
         sa.Column("started_at", sa.Double, nullable=False),
         sa.Column("ended_at", sa.Double),
         sa.Column("status", sa.Text, nullable=False),
