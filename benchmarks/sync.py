@@ -237,7 +237,7 @@ def main() -> None:
         asyncio.run(efficiency(2, 12, 10, 60))
     else:
         if arguments.only in {None, "efficiency"}:
-            asyncio.run(efficiency(4, 50, 10, 3_000))
+            asyncio.run(efficiency(4, 25, 10, 1_200))
         if arguments.only in {None, "fairness"}:
             asyncio.run(fairness(1_000, 10, 99, 120))
         if arguments.only in {None, "planning"}:
