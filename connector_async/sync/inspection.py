@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import RowMapping, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from .state import State
@@ -28,7 +28,7 @@ async def status(state: State, *, limit: int = 10) -> dict[str, Any]:
             "open_creates": await _count(connection, intents),
             "dead_letters": await _count(connection, dead_letters),
             "not_in_the_file_yet": await _count(connection, pulled),
-            "runs": [dict(row) for row in (await connection.execute(latest)).mappings()],
+            "runs": [_plain(row) for row in (await connection.execute(latest)).mappings()],
         }
 
 
@@ -43,7 +43,7 @@ async def read_dead_letters(state: State, run_id: str | None = None) -> AsyncGen
         query = query.where(dead_letters.c.run_id == run_id)
     async with state.reading() as connection:
         for row in (await connection.execute(query)).mappings():
-            yield dict(row)
+            yield _plain(row)
 
 
 async def why(state: State, key: str) -> list[dict[str, Any]]:
@@ -65,8 +65,13 @@ async def why(state: State, key: str) -> list[dict[str, Any]]:
         ):
             columns = [column for column in table.c if column.name != "body"]
             rows = (await connection.execute(select(*columns).where(table.c.key == key))).mappings()
-            story += [{"what": "deleted" if row.get("deleted_at") else what} | dict(row) for row in rows]
+            story += [{"what": "deleted" if row.get("deleted_at") else what} | _plain(row) for row in rows]
     return story
+
+
+def _plain(row: RowMapping) -> dict[str, Any]:
+    # The names of columns are of a subclass of str, which orjson takes for no key.
+    return {str(name): value for name, value in row.items()}
 
 
 async def _count(connection: AsyncConnection, table: Any, *conditions: Any) -> int:
