@@ -146,9 +146,12 @@ async def save_plan(operations: AsyncIterable[Operation], path: Path | str, *, s
         plan: How it is gone about.
 
     Raises:
+        ValueError: The plan is two-way: what the source would take over is not saved, and would be taken for gone.
         SourceError: The file cannot be written.
         ConnectorError: What the making of the plan raised; the file is as it was.
     """
+    if plan.mode is Mode.TWO_WAY:
+        raise ValueError("a plan of two ways cannot be saved: run it instead")
     path, count = Path(path), 0
     head = {"connector_async_plan": _FORMAT, "serial": serial, "mode": plan.mode.value}
     head["policy"] = plan.rules.policy.value
