@@ -66,12 +66,13 @@ def test_the_command_tells_its_version_and_its_commands() -> None:
     assert "sandbox" in shown
 
 
-def test_the_help_loads_neither_the_client_nor_the_sandbox() -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["sync", "--help"], ["state", "--help"]], ids=" ".join)
+def test_the_help_loads_neither_the_client_nor_the_sandbox_nor_the_sync(arguments: list[str]) -> None:
     code = (
-        "import sys; from connector_async.cli import main; sys.argv = ['connector-async', '--help']\n"
+        f"import sys; from connector_async.cli import main; sys.argv = ['connector-async', *{arguments}]\n"
         "try: main()\n"
         "except SystemExit as ended: assert not ended.code\n"
-        "heavy = ('aiohttp', 'cattrs', 'jwt', 'rich.markdown', 'rich.progress')\n"
+        "heavy = ('aiohttp', 'cattrs', 'jwt', 'rich.markdown', 'rich.progress', 'sqlalchemy')\n"
         "sys.exit(str([name for name in heavy if name in sys.modules]) if set(heavy) & set(sys.modules) else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -27,7 +27,7 @@ from connector_async.exceptions import (
     ServerError,
 )
 from connector_async.sandbox import BodyFormat, DropAfter, PutSemantics, Sandbox, StatusFault, WriteReply
-from connector_async.sync.exceptions import GuardError, StateError
+from connector_async.sync.exceptions import GuardError, StateBusyError, StateError
 from tests.command_line import COMMAND, TIMES, CommandLine, isolate, sandbox_environment, serving
 
 TITLE = "Visit Secret"
@@ -300,6 +300,7 @@ def test_the_help_of_a_command_is_its_docstring() -> None:
         (OutcomeUnknownError("x"), 5),
         (GuardError("x"), 6),
         (StateError("x"), 1),
+        (StateBusyError("x"), 5),
         (NotFoundError("x"), 1),
         (InvalidRequestError("x"), 1),
         (DecodingError("x"), 1),

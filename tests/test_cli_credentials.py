@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,17 @@ def test_what_several_tenants_share_is_read_once(place: Place) -> None:
     secrets = SecretReader(place.warnings.append)
     shared: dict[str, Any] = {"CLIENT_ID": "me", "CLIENT_SECRET_COMMAND": python(code)}
     assert {place.credentials(tenant, secrets=secrets, **shared) for tenant in ("a", "b")} == {client("me")}
+    assert counter.read_text() == "x"
+
+
+def test_what_several_threads_ask_for_at_once_is_read_once_also_when_there_is_none(place: Place) -> None:
+    counter = place.folder / "count"
+    code = f"open({str(counter)!r}, 'a').write('x'); exit(1)"
+    shared: dict[str, Any] = {"CLIENT_ID": "me", "CLIENT_SECRET_COMMAND": python(code)}
+    secrets = SecretReader(place.warnings.append)
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(lambda number: place.refused(f"t{number}", secrets=secrets, **shared), range(4)))
+    assert len(set(told)) == 1
     assert counter.read_text() == "x"
 
 

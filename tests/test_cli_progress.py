@@ -7,6 +7,8 @@ from rich.console import Console
 
 from connector_async import Outcome, Status
 from connector_async.cli.progress import BulkProgress
+from connector_async.cli.sync_progress import SyncProgress
+from connector_async.sync.report import Fate
 from tests.conftest import ManualClock
 
 
@@ -89,3 +91,24 @@ def test_an_end_before_the_first_outcome_is_no_mistake(clock: ManualClock, *, te
     progress.begin(5)
     progress.end()
     assert "create" in written(on)
+
+
+def test_an_operation_of_a_sync_that_ended_may_have_failed(clock: ManualClock) -> None:
+    on = console(terminal=False)
+    progress = SyncProgress(on)
+    progress.begin(None)
+    for fate in Fate:
+        progress.advance(Outcome(index=0, input=1, status=Status.DONE, result=fate))
+    progress.end()
+    failed = {Fate.CONFLICT, Fate.REFUSED, Fate.TEMPORARY, Fate.UNKNOWN}
+    assert written(on).startswith(f"sync: {len(Fate)}, {len(failed)} failed, 1 not started, ")
+
+
+def test_lines_are_as_far_apart_as_told(clock: ManualClock) -> None:
+    on = console(terminal=False)
+    progress = BulkProgress(on, "sync", pace=1, between_lines=10, monotonic=clock.monotonic)
+    progress.begin(None)
+    for _ in range(21):
+        clock.now += 1
+        progress.advance(outcome())
+    assert [line.split(",")[0] for line in written(on).splitlines()] == ["sync: 10", "sync: 20"]

@@ -204,6 +204,7 @@ def test_a_projects_file_that_others_could_have_put_there_is_refused(
 )
 def test_a_rate_limit_is_requests_over_seconds(text: str, limit: RateLimit) -> None:
     assert rate_limit_of(text) == limit
+    assert rate_limit_of(text, burst=1).burst == 1
 
 
 @pytest.mark.parametrize("text", ["", "60", "60/", "/60", "1/60", "0/60", "60/0", "a/b", "60/60/60", "60/nan"])

@@ -33,6 +33,42 @@ LISTED: Final = {
     ),
 }
 
+LISTED_BELOW: Final = {
+    "sync": {
+        "run": (
+            "sync:run",
+            "Bring the appointments of all tenants into step with a file, and account for every record of it.\n\n"
+            "It may be ended and begun again at any time: what has been done is not done twice.",
+        ),
+        "plan": (
+            "sync:plan",
+            "Print what a run would do, an operation on each line, and send nothing but what looks at the server.",
+        ),
+        "apply": ("sync:apply", "Do what a saved plan says, unless the state has changed since."),
+        "check": ("sync:check", "Look at every calendar on both sides, print what differs, and change nothing."),
+        "pull": (
+            "sync_pull:pull",
+            "Write all that the server has into a file, which is replaced when every calendar could be looked at.\n\n"
+            "The state must be one of pulls alone.",
+        ),
+        "retry-failed": ("sync:retry_failed", "Try again what a run has given up, and nothing else."),
+        "status": (
+            "sync_state:status",
+            "Print what the state holds, and its latest runs; also while a run works with it.",
+        ),
+        "why": (
+            "sync_state:why",
+            "Print all that is known of a key: what was in step, what is open, and why it was given up.",
+        ),
+    },
+    "state": {
+        "backup": ("sync_state:backup", "Copy the state, as it is at one moment, also while a run works with it."),
+        "export": ("sync_state:export", "Write the state as JSON Lines, for other programs and later versions."),
+        "import": ("sync_state:import_", "Make a state of what was exported; one that is there must be empty."),
+    },
+}
+"""The same for the commands that stand below another word."""
+
 for _path, _help in LISTED.items():
     app.command(f"{_PACKAGE}.{_path}", name=_path.partition(":")[2], help=_help)
 
@@ -40,5 +76,10 @@ _auth = App(name="auth", help="Look after the credentials.")
 _auth.command(f"{_PACKAGE}.account:check", name="check")
 _config = App(name="config", help="Look after the settings.")
 _config.command(f"{_PACKAGE}.configuration:show", name="show")
+for _name, _title in (("sync", "Keep the appointments of many tenants in step."), ("state", "Copy a sync's state.")):
+    _below = App(name=_name, help=_title)
+    for _word, (_path, _help) in LISTED_BELOW[_name].items():
+        _below.command(f"{_PACKAGE}.{_path}", name=_word, help=_help)
+    app.command(_below)
 app.command(_auth)
 app.command(_config)

@@ -12,7 +12,7 @@ from connector_async.exceptions import (
     ServerError,
     TransportError,
 )
-from connector_async.sync.exceptions import GuardError
+from connector_async.sync.exceptions import GuardError, StateBusyError
 
 
 class ExitCode(enum.IntEnum):
@@ -47,7 +47,7 @@ class ExitCode(enum.IntEnum):
 _CODES = (
     ((AuthenticationError, ForbiddenError), ExitCode.CREDENTIALS),
     (
-        (TransportError, ServerError, RateLimitedError, DeadlineExceededError, OutcomeUnknownError),
+        (TransportError, ServerError, RateLimitedError, DeadlineExceededError, OutcomeUnknownError, StateBusyError),
         ExitCode.TEMPORARY,
     ),
     ((GuardError,), ExitCode.GUARD),

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import attrs
 from cyclopts import Group, Parameter
 
-_SETTINGS = Group(
+SETTINGS = Group(
     "Settings",
     help="Also as CONNECTOR_... in the environment, in connector-async.toml of this folder or the nearest parent, and "
     "in ~/.config/connector-async/config.toml, in this order. Secrets are never given as options.",
@@ -13,7 +13,7 @@ _SETTINGS = Group(
 )
 
 
-@Parameter(name="*", group=_SETTINGS)
+@Parameter(name="*", group=SETTINGS)
 @attrs.frozen(kw_only=True)
 class Connection:
     """Which API and which tenant, and how."""

@@ -20,15 +20,23 @@ class BulkProgress:
         console: Where to; a bar when it is a terminal, plain lines otherwise.
         description: What is done.
         pace: Requests per second that the rate limit allows at most, for the time that is left; 0: no time is told.
+        between_lines: Seconds from one plain line to the next, at least.
         monotonic: Seconds.
     """
 
     def __init__(
-        self, console: Console, description: str, *, pace: float, monotonic: Callable[[], float] = time.monotonic
+        self,
+        console: Console,
+        description: str,
+        *,
+        pace: float,
+        between_lines: float = _SECONDS_BETWEEN_LINES,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console = console
         self._description = escape(description)
         self._pace = pace
+        self._between_lines = between_lines
         self._monotonic = monotonic
         self._total: int | None = None
         self._taken = 0
@@ -62,7 +70,7 @@ class BulkProgress:
         self._not_started += outcome.status is Status.NOT_STARTED
         if self._bar is not None:
             self._bar.update(self._task, advance=1, total=self._total, state=self._state())
-        elif self._monotonic() - self._told_at >= _SECONDS_BETWEEN_LINES:
+        elif self._monotonic() - self._told_at >= self._between_lines:
             self._told_at = self._monotonic()
             self._print_line()
 

@@ -6,6 +6,7 @@ No message of it holds the secret, or what a command printed.
 import shlex
 import stat
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
@@ -39,7 +40,7 @@ class SecretSource:
 
 
 class SecretReader:
-    """Reads each secret once, however many tenants share it.
+    """Reads each secret once, however many tenants share it, and in whatever threads.
 
     Args:
         warn: Told of files that others can read, one line each.
@@ -49,7 +50,8 @@ class SecretReader:
     def __init__(self, warn: Callable[[str], None], *, timeout: float = 10) -> None:
         self._warn = warn
         self._timeout = timeout
-        self._read: dict[SecretSource, str] = {}
+        self._read: dict[SecretSource, str | SettingsError] = {}
+        self._turns: dict[SecretSource, threading.Lock] = {}
 
     def read(self, source: SecretSource) -> str:
         """Return the secret: of a file or of what a command prints the first line.
@@ -57,9 +59,19 @@ class SecretReader:
         Raises:
             SettingsError: There is none.
         """
-        if source not in self._read:
-            self._read[source] = self._first_line(source)
-        return self._read[source]
+        with self._turns.setdefault(source, threading.Lock()):
+            if source not in self._read:
+                self._read[source] = self._first_line_or_error(source)
+            read = self._read[source]
+        if isinstance(read, SettingsError):
+            raise SettingsError(*read.args)
+        return read
+
+    def _first_line_or_error(self, source: SecretSource) -> str | SettingsError:
+        try:
+            return self._first_line(source)
+        except SettingsError as error:
+            return error
 
     def _first_line(self, source: SecretSource) -> str:
         text = source.text.reveal()

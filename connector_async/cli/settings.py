@@ -51,8 +51,12 @@ class Setting:
         return f"--{self.name.replace('_', '-')}"
 
 
-def rate_limit_of(text: str) -> RateLimit:
+def rate_limit_of(text: str, *, burst: int = 10) -> RateLimit:
     """Return the limit that a text says: `REQUESTS/SECONDS`, or `unlimited`.
+
+    Args:
+        text: What the setting says.
+        burst: How many requests may go at once after a pause, where the limit is above it.
 
     Raises:
         ValueError: It says none.
@@ -61,7 +65,7 @@ def rate_limit_of(text: str) -> RateLimit:
         return RateLimit.unlimited()
     requests, _, per = text.partition("/")
     try:
-        return RateLimit(limit=int(requests), per=float(per), burst=max(1, min(10, int(requests) - 1)))
+        return RateLimit(limit=int(requests), per=float(per), burst=max(1, min(burst, int(requests) - 1)))
     except ValueError:
         raise ValueError(
             "rate_limit must be REQUESTS/SECONDS, as 60/60, with 2 requests or more, or unlimited"
@@ -71,6 +75,12 @@ def rate_limit_of(text: str) -> RateLimit:
 def _check_format(text: str) -> None:
     if text not in {"guide", "reference"}:
         raise ValueError("format must be guide or reference")
+
+
+def _check_state(text: str) -> None:
+    check_text("state", text)
+    if "://" in text:  # it would hold a password, and is shown
+        raise ValueError("state must be a file")
 
 
 def _check_zone(text: str) -> None:
@@ -116,6 +126,7 @@ SETTINGS: Final = (
     ),
     Setting(name="allow_http", kind=bool, check=bool, default=False),
     Setting(name="assume_zone", check=_check_zone),
+    Setting(name="state", check=_check_state, default="connector-async.db"),
     Setting(name="client_id", check=_text("client_id"), for_tenant=True),
     *_secret("client_secret"),
     *_secret("token"),
