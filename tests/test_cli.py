@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,32 +14,37 @@ import pytest
 from rich.console import Console
 
 import connector_async.cli
-from connector_async import AppointmentService, AsyncPager, ClientCredentials, ConnectorSession, Page
-from connector_async.cli import demo, local
+from connector_async import AppointmentService, ClientCredentials, ConnectorSession
+from connector_async.cli import demo, demo_records, local
 from connector_async.protocol import VERSION
+from connector_async.sync.formats import file_source
 
 COMMAND = [sys.executable, "-X", "dev", "-W", "error", "-c", "from connector_async.cli import main; main()"]
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False, timeout=60)
+def run(*arguments: str, command: Sequence[str] = COMMAND) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_the_demo_counts_the_same_calls_on_both_sides() -> None:
-    done = run("demo", "--appointments", "30")
+def test_the_demo_ends_with_just_what_its_file_says_on_the_server() -> None:
+    # Not in the development mode, which tells of each callback that a busy machine makes slow.
+    done = run("demo", "--appointments", "90", command=[COMMAND[0], *COMMAND[3:]])
     assert done.stderr == ""
     assert done.returncode == 0
-    rows = re.findall(r"│ (\w+) +│ +(\d+) │ +(\d+) │", done.stdout)
-    assert {operation: (int(client), int(server)) for operation, client, server in rows} == {
-        "token": (2, 2),
-        "create": (30, 30),
-        "preview": (2, 2),
-        "get": (30, 30),
-        "update": (15, 15),
-        "delete": (10, 10),
-    }
-    assert "The server logged just these calls." in done.stdout
-    assert "It refused none of them for its limit." in done.stdout
+    first, resumed, both_ways, last = re.findall(
+        r"^run \S+: (.+); (\d+) requests sent, (\d+) needed", done.stdout, re.MULTILINE
+    )
+    assert first == ("90 created", "93", "90")  # and a token for each tenant
+    assert " created" in resumed[0]
+    assert int(resumed[1]) == int(resumed[2]) + 6  # and the previews that settle the open creates
+    assert both_ways[0] == "27 pulled"
+    assert last == ("nothing to do", "0", "0")
+    shown = " ".join(done.stdout.split())
+    killed = re.search(r"was killed by SIGKILL after (\d+) writes\. (\d+) creates are open", shown)
+    assert killed is not None
+    assert 0 < int(killed[1]) < 45
+    assert int(killed[2]) >= 3
+    assert "The server has just the 99 appointments that the file says" in shown
 
 
 @pytest.mark.parametrize(
@@ -145,39 +150,59 @@ def test_a_module_of_our_own_that_is_missing_is_no_missing_extra(monkeypatch: py
         connector_async.cli.main()
 
 
-async def demonstrate() -> tuple[bool, str]:
-    console = Console(file=io.StringIO(), width=100)
-    agreed = await demo.run_demo(console, appointments=4, concurrency=2)
+async def demonstrate(monkeypatch: pytest.MonkeyPatch) -> tuple[bool, str]:
+    monkeypatch.setattr(demo, "_GRACE", 0.05)
+    console = Console(file=io.StringIO(), width=1000)
+    agreed = await demo.run_demo(console, appointments=30, concurrency=2)
     assert isinstance(console.file, io.StringIO)
     return agreed, console.file.getvalue()
 
 
-async def test_the_demo_fails_when_the_server_counts_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = AppointmentService.get
+async def test_the_demo_fails_when_the_server_has_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def compare(services: Any, path: Path, scope: Any) -> Any:
+        service = services(demo_records.CALENDARS[0])
+        (first, second, *_) = await service.preview(scope.start, scope.end).collect()
+        await service.delete(first.appointment_id)
+        await service.update(second.appointment_id, title="Something else")
+        return await demo_records.compare(services, path, scope)
 
-    async def twice(self: AppointmentService, appointment_id: str) -> Any:
-        await real(self, appointment_id)
-        return await real(self, appointment_id)
-
-    monkeypatch.setattr(AppointmentService, "get", twice)
-    agreed, shown = await demonstrate()
+    monkeypatch.setattr(demo, "compare", compare)
+    agreed, shown = await demonstrate(monkeypatch)
     assert agreed is False
-    assert "The counts differ." in shown
+    assert "The server lacks 2 of the file's 38 appointments, and has 1 that the file has not." in shown
 
 
-async def test_the_demo_fails_when_a_preview_does_not_show_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = AppointmentService.preview
-
-    def short(self: AppointmentService) -> AsyncPager[Any]:
-        async def fetch(_: str | None) -> Page[Any]:
-            return Page(items=[item async for item in real(self)][1:])
-
-        return AsyncPager(fetch)
-
-    monkeypatch.setattr(AppointmentService, "preview", short)
-    agreed, shown = await demonstrate()
+async def test_the_demo_fails_when_its_run_is_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "_CODE", "")
+    agreed, shown = await demonstrate(monkeypatch)
     assert agreed is False
-    assert "The previews do not show what was created." in shown
+    assert "The run was not killed in its middle: it ended with status 0." in shown
+
+
+@pytest.mark.parametrize(
+    ("edit", "complaint"),
+    [
+        ("not a record\n", "Once more: not all was done."),
+        ("{0}x{0}", "The last run sent 2 requests, and had nothing to send."),  # another record, under another key
+    ],
+    ids=["not done", "something to send"],
+)
+async def test_the_demo_fails_when_the_last_run_is_not_as_it_should_be(
+    monkeypatch: pytest.MonkeyPatch, edit: str, complaint: str
+) -> None:
+    walks: list[Path] = []
+
+    def source(path: Path) -> Any:
+        walks.append(path)
+        if len(walks) == 4:  # the last run's
+            *lines, last = path.read_text().splitlines(keepends=True)
+            path.write_text("".join([*lines, edit.format(last)]))
+        return file_source(path)
+
+    monkeypatch.setattr(demo, "file_source", source)
+    agreed, shown = await demonstrate(monkeypatch)
+    assert agreed is False
+    assert complaint in shown
 
 
 async def test_the_command_exits_with_1_when_the_demo_fails(monkeypatch: pytest.MonkeyPatch) -> None:

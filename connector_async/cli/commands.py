@@ -24,8 +24,8 @@ LISTED: Final = {
     "appointments:update": "Change the given fields of an appointment, and print it as the server then has it.",
     "appointments:delete": "Delete appointments by their ids.",
     "local:demo": (
-        "Create, preview, get, update and delete appointments of two tenants against a local server of the API.\n\n"
-        "The table compares what the client did with what the server logged. It exits with 1 when they differ."
+        "Sync a file of three tenants with a local server of the API: through a crash, and in both directions.\n\n"
+        "It prints the report of each run, and compares the server with the file. It exits with 1 when they differ."
     ),
     "local:sandbox": (
         "Serve a local server of the API until it is interrupted; its base URL is printed once it listens.\n\n"

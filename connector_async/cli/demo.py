@@ -1,172 +1,232 @@
-"""The demonstration: every operation for two tenants, many calls at a time, and both sides' counts of them."""
+"""The demonstration: a bulk sync of three tenants with a local server, through a crash, and in both directions."""
 
-import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Final, TypeVar
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Final
 
-import attrs
 from rich.console import Console
-from rich.table import Table
 
-from connector_async.appointments import AppointmentService
-from connector_async.auth import ClientCredentials
-from connector_async.bulk import bulk
-from connector_async.cli.progress import BulkProgress
-from connector_async.models import Appointment, NewAppointment
-from connector_async.ratelimit import RateLimit
+from connector_async.cli.demo_records import (
+    CALENDARS,
+    TENANTS,
+    compare,
+    edit_on_server,
+    edited,
+    made_up,
+    scope_of,
+    write,
+)
+from connector_async.cli.exits import ExitCode
+from connector_async.cli.layers import PROJECT_FILE, read_settings
+from connector_async.cli.options import TABLE
+from connector_async.cli.sync_progress import SyncProgress
+from connector_async.cli.sync_report import exit_code_of, print_report
+from connector_async.cli.sync_run import opened
+from connector_async.cli.sync_sessions import TenantServices
 from connector_async.sandbox import (
     DEFAULT_CLIENT_ID,
     DEFAULT_CLIENT_SECRET,
+    BodyFormat,
+    DelayFault,
     LimitWindow,
-    Operation,
-    RequestLog,
     Sandbox,
     SandboxLimit,
 )
-from connector_async.session import ConnectorSession
+from connector_async.sync.decision import Mode
+from connector_async.sync.formats import file_mirror, file_source
+from connector_async.sync.inspection import status
+from connector_async.sync.job import BulkSync, Settings
+from connector_async.sync.plan import Plan
+from connector_async.sync.report import RunReport
 
-T = TypeVar("T")
-R = TypeVar("R")
-
-_TENANTS: Final = ("acme", "globex")
-_OPERATIONS: Final[Sequence[Operation]] = ("token", "create", "preview", "get", "update", "delete")
 # A hundred times what the API documents, so that the demonstration does not take an hour.
 _REQUESTS_PER_MINUTE: Final = 6_000
-_SERVERS_LIMIT: Final = SandboxLimit(requests=_REQUESTS_PER_MINUTE, per=60.0, window=LimitWindow.SLIDING)
-_CLIENTS_LIMIT: Final = RateLimit(limit=_REQUESTS_PER_MINUTE, per=60, burst=100)
-_FIRST_DAY: Final = datetime(2024, 1, 15, 8, tzinfo=UTC)
-
-
-@attrs.frozen
-class Row:
-    """One line of the table."""
-
-    operation: Operation
-    client: int
-    """Successful calls, as the client counted them; tokens: one for each tenant."""
-    server: int
-    """Requests, as the server logged them, whatever it answered."""
-    seconds: float | None
-    """From the first call to the last answer; `None` for tokens, which are fetched within other calls."""
+_LIMIT: Final = SandboxLimit(requests=_REQUESTS_PER_MINUTE, per=60.0, window=LimitWindow.SLIDING)
+_GRACE: Final = 1.0  # seconds; this server shows at once what it has done
+_PATIENCE: Final = 30.0  # seconds until a run that is to be killed must have come to the middle
+_FILE: Final = "visits.csv"
+_CODE: Final = "from connector_async.cli import main; main()"
 
 
 async def run_demo(console: Console, *, appointments: int, concurrency: int) -> bool:
-    """Run it and print its table.
+    """Run it, and print what it does and the report of each run.
 
     Returns:
-        Whether the server logged exactly what the client did, refused none of it for its limit, and showed it all in
-        the previews.
+        Whether every run came to its end, the last one had nothing to send, and the server has what the file says.
     """
-    credentials = ClientCredentials(DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET)
-    async with (
-        Sandbox(limit=_SERVERS_LIMIT) as sandbox,
-        ConnectorSession(
-            sandbox.base_url, tenant_id=_TENANTS[0], auth=credentials, rate_limit=_CLIENTS_LIMIT
-        ) as session,
-    ):
-        console.print(
-            f"A server of the API listens on {sandbox.base_url}, with the tenants {' and '.join(_TENANTS)}; "
-            f"each may send {_REQUESTS_PER_MINUTE:,} requests a minute."
-        )
-        work = _Work(
-            {tenant: AppointmentService(session.for_tenant(tenant)) for tenant in _TENANTS}, concurrency, console
-        )
-        previewed_all = await _drive(work, appointments)
-        rows = [work.row(operation, sandbox.log) for operation in _OPERATIONS]
-        agreed = all(row.client == row.server for row in rows)
-        refused = sandbox.log.count(status=429)
-    _print_table(console, rows)
-    console.print("The server logged just these calls." if agreed else "The counts differ.", style="bold")
-    console.print(f"It refused {refused or 'none'} of them for its limit.", style="bold")
-    if not previewed_all:
-        console.print("The previews do not show what was created.", style="bold")
-    return agreed and previewed_all and not refused
+    held = _Held()
+    with tempfile.TemporaryDirectory(prefix="connector-async-") as folder:
+        async with Sandbox(body_format=BodyFormat.REFERENCE, limit=_LIMIT, sleep=held.sleep) as sandbox:
+            demonstration = _Demonstration(console, sandbox, held, Path(folder), appointments, concurrency)
+            try:
+                return await demonstration.run()
+            finally:
+                held.release()
 
 
-class _Work:
-    """Makes calls for the tenants, a bounded number at a time, and counts what succeeded."""
+class _Held:
+    """Requests that the server does not answer, nor do, until they are released: a crash shall come in between."""
 
-    def __init__(self, services: dict[str, AppointmentService], concurrency: int, console: Console) -> None:
-        self.services = services
-        self._concurrency = concurrency
+    def __init__(self) -> None:
+        self._released = asyncio.Event()
+        self._full = asyncio.Event()
+        self._count = 0
+
+    async def sleep(self, _: float) -> None:
+        self._count += 1
+        if self._count == len(TENANTS):
+            self._full.set()
+        await self._released.wait()
+
+    async def wait(self) -> None:
+        await self._full.wait()
+
+    def release(self) -> None:
+        self._released.set()
+
+
+class _Demonstration:
+    def __init__(
+        self, console: Console, sandbox: Sandbox, held: _Held, folder: Path, appointments: int, concurrency: int
+    ) -> None:
         self._console = console
-        self._calls: Counter[Operation] = Counter({"token": len(services)})
-        self._seconds: dict[Operation, float] = {}
+        self._sandbox = sandbox
+        self._held = held
+        self._folder = folder
+        self._path = folder / _FILE
+        self._count = appointments
+        self._concurrency = concurrency
+        self._scope = scope_of(appointments)
+        self._environment = _environment(sandbox, folder)
+        _write_private(folder / PROJECT_FILE)  # so that none of a folder above counts
+        self._settings = read_settings({}, environment=self._environment, folder=folder)
+        self._complaints: list[str] = []
 
-    async def each(
-        self,
-        operation: Operation,
-        call: Callable[[AppointmentService, T], Awaitable[R]],
-        items: Sequence[tuple[str, T]],
-    ) -> list[tuple[str, R]]:
-        """Make one call for each (tenant, item), and return each result with its tenant, in the items' order.
+    async def run(self) -> bool:
+        records = made_up(range(self._count))
+        await write(self._path, records)
+        self._say(
+            f"A server of the API listens on {self._sandbox.base_url}. {_FILE} has {self._count} appointments of "
+            f"{len(TENANTS)} tenants with {len(CALENDARS) // len(TENANTS)} users each. Each tenant may send "
+            f"{_REQUESTS_PER_MINUTE:,} requests a minute: a hundred times the real limit."
+        )
+        await self._sync("The first run")
+        after = edited(records)
+        await write(self._path, after)
+        async with aclosing(TenantServices(self._settings)) as services:
+            changes = await edit_on_server(services, records, self._scope)
+        self._say(f"Of the file a half is changed, removed or added; and {changes} appointments on the server.")
+        await self._kill_in_the_middle()
+        await self._sync("The run after the crash")
+        await self._sync("In both directions", Mode.TWO_WAY)
+        last = await self._sync("Once more")
+        if last.requests:
+            self._complaints.append(f"The last run sent {last.requests} requests, and had nothing to send.")
+        await self._compare()
+        return not self._complaints
 
-        Raises:
-            Exception: What a call raised.
-        """
+    async def _sync(self, title: str, mode: Mode = Mode.TRUST) -> RunReport:
+        self._console.rule(title)
+        source, mirror = file_source(self._path), file_mirror(self._path)
+        how = Settings(carries_user=True, concurrency=self._concurrency, grace=_GRACE)
+        async with opened(self._settings, wait=0) as it:
+            progress = SyncProgress(self._console, between_lines=1.0)
+            sync = BulkSync(it.state, it.services, how, progress=progress)
+            plan = Plan(mode=mode, scope=self._scope)
+            report = await sync.run(source, plan, mirror=mirror if mode is Mode.TWO_WAY else None)
+        print_report(report, TABLE)
+        if exit_code_of(report, tells_nothing=False) is not ExitCode.DONE:
+            self._complaints.append(f"{title}: not all was done.")
+        return report
 
-        async def make(item: tuple[str, T]) -> tuple[str, R]:
-            tenant, argument = item
-            return tenant, await call(self.services[tenant], argument)
-
-        started_at = time.perf_counter()
-        results: list[tuple[str, R]] = []
-        progress = BulkProgress(self._console, operation, pace=len(self.services) / _CLIENTS_LIMIT.interval)
-        progress.begin(len(items))
+    async def _kill_in_the_middle(self) -> None:
+        self._console.rule("A run that is killed")
+        for tenant in TENANTS:
+            self._sandbox.faults.script(DelayFault(0), operation="create", tenant=tenant)
+        before = self._writes()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", _CODE, "sync", "run", _FILE, "--concurrency", str(self._concurrency)),
+            cwd=self._folder,
+            env=self._environment,
+            stdout=asyncio.subprocess.DEVNULL,  # a live view that is killed would leave the terminal without a cursor
+            stderr=asyncio.subprocess.DEVNULL,
+        )
         try:
-            async for outcome in bulk(make, items, concurrency=self._concurrency, ordered=True):
-                progress.advance(outcome)
-                if outcome.error is not None:
-                    raise outcome.error
-                results += [] if outcome.result is None else [outcome.result]
+            await self._watch(process)
         finally:
-            progress.end()
-        self._calls[operation] += len(results)
-        self._seconds[operation] = time.perf_counter() - started_at
-        return results
+            if process.returncode is None:
+                process.kill()
+            code = await process.wait()
+            self._sandbox.faults.clear()
+            self._held.release()
+        writes = self._writes() - before
+        if code != -signal.SIGKILL or not writes:
+            self._complaints.append(f"The run was not killed in its middle: it ended with status {code}.")
+        self._say(
+            f"connector-async sync run {_FILE}, in a process of its own, was killed by SIGKILL after {writes} writes. "
+            f"{await self._open_creates()} creates are open: nothing tells whether they happened, and some of them "
+            "happen only now."
+        )
 
-    def row(self, operation: Operation, log: RequestLog) -> Row:
-        """Return what the client and the server counted of one operation."""
-        return Row(operation, self._calls[operation], log.count(operation=operation), self._seconds.get(operation))
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        """Wait until a create of each tenant is held, or the process has ended."""
+        waits = [asyncio.ensure_future(self._held.wait()), asyncio.ensure_future(process.wait())]
+        try:
+            await asyncio.wait(waits, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _open_creates(self) -> int:
+        async with opened(self._settings, wait=0) as it:
+            return int((await status(it.state))["open_creates"])
+
+    async def _compare(self) -> None:
+        self._console.rule("The server and the file")
+        async with aclosing(TenantServices(self._settings)) as services:
+            compared = await compare(services, self._path, self._scope)
+        if compared.missing or compared.surplus:
+            self._complaints.append(
+                f"The server lacks {compared.missing} of the file's {compared.records} appointments, and has "
+                f"{compared.surplus} that the file has not."
+            )
+        if refused := self._sandbox.log.count(status=429):
+            self._complaints.append(f"The server refused {refused} requests for its limit.")
+        for complaint in self._complaints:
+            self._say(complaint)
+        if not self._complaints:
+            self._say(
+                f"The server has just the {compared.records} appointments that the file says: none is missing, none is "
+                "there twice. It refused no request for its limit."
+            )
+
+    def _writes(self) -> int:
+        log = self._sandbox.log
+        return log.count(operation="create") + log.count(operation="update") + log.count(operation="delete")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, style="bold", highlight=False, markup=False)
 
 
-async def _drive(work: _Work, appointments: int) -> bool:
-    drafts = [(_TENANTS[number % len(_TENANTS)], _draft(number)) for number in range(appointments)]
-    created = await work.each("create", AppointmentService.create, drafts)
-    previews = await work.each("preview", _collect_preview, [(tenant, None) for tenant in _TENANTS])
-    ids = [(tenant, appointment.appointment_id) for tenant, appointment in created]
-    await work.each("get", AppointmentService.get, ids)
-    await work.each("update", _rename, ids[::2])
-    await work.each("delete", AppointmentService.delete, ids[::3])
-    previewed = {(tenant, appointment) for tenant, page in previews for appointment in page}
-    return previewed == set(created)
+def _environment(sandbox: Sandbox, folder: Path) -> Mapping[str, str]:
+    """Return the environment of the runs: nothing of the user's own settings is in it."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CONNECTOR_")}
+    return inherited | {
+        "XDG_CONFIG_HOME": os.devnull,
+        "CONNECTOR_BASE_URL": sandbox.base_url,
+        "CONNECTOR_CLIENT_ID": DEFAULT_CLIENT_ID,
+        "CONNECTOR_CLIENT_SECRET": DEFAULT_CLIENT_SECRET,
+        "CONNECTOR_STATE": str(folder / "state.db"),
+        "CONNECTOR_FORMAT": "reference",
+        "CONNECTOR_RATE_LIMIT": f"{_REQUESTS_PER_MINUTE}/60",
+    }
 
 
-async def _collect_preview(service: AppointmentService, _: None) -> list[Appointment]:
-    return await service.preview().collect()
-
-
-async def _rename(service: AppointmentService, appointment_id: str) -> Appointment | None:
-    return await service.update(appointment_id, title="Moved to the large room")
-
-
-def _draft(number: int) -> NewAppointment:
-    start_time = _FIRST_DAY + timedelta(hours=number)
-    return NewAppointment(
-        title=f"Visit {number}",
-        start_time=start_time,
-        end_time=start_time + timedelta(minutes=45),
-        description="Made by the demonstration",
-    )
-
-
-def _print_table(console: Console, rows: Sequence[Row]) -> None:
-    table = Table("operation", title="What happened")
-    for heading in ("client's count", "server's count", "seconds", "calls a second"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        timing = (f"{row.seconds:.3f}", f"{row.client / row.seconds:,.0f}") if row.seconds else ("", "")
-        table.add_row(row.operation, str(row.client), str(row.server), *timing)
-    console.print(table)
+def _write_private(path: Path) -> None:
+    path.touch(mode=0o600)

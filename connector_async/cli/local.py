@@ -15,19 +15,19 @@ _PLACE, _ANSWERS, _TROUBLE = Place(), Answers(), Trouble()
 
 async def demo(
     *,
-    appointments: Annotated[int, Parameter(validator=Number(gte=2, lte=100_000))] = 300,
-    concurrency: Annotated[int, Parameter(validator=Number(gte=1, lte=1_000))] = 32,
+    appointments: Annotated[int, Parameter(validator=Number(gte=30, lte=100_000))] = 300,
+    concurrency: Annotated[int, Parameter(validator=Number(gte=1, lte=1_000))] = 4,
 ) -> None:
-    """Create, preview, get, update and delete appointments of two tenants against a local server of the API.
+    """Sync a file of three tenants with a local server of the API: through a crash, and in both directions.
 
-    The table compares what the client did with what the server logged. It exits with 1 when they differ.
+    It prints the report of each run, and compares the server with the file. It exits with 1 when they differ.
 
     Parameters
     ----------
     appointments
-        How many to create, over both tenants.
+        How many the file has at first, over all tenants.
     concurrency
-        How many calls are under way at a time.
+        How many operations of a tenant are under way at a time.
     """
     if not await run_demo(Console(), appointments=appointments, concurrency=concurrency):
         sys.exit(1)
