@@ -36,7 +36,8 @@ def test_the_demo_ends_with_just_what_its_file_says_on_the_server() -> None:
     )
     assert first == ("90 created", "93", "90")  # and a token for each tenant
     assert " created" in resumed[0]
-    assert int(resumed[1]) == int(resumed[2]) + 6  # and the previews that settle the open creates
+    # Beyond the needed ones a token for each tenant, and a preview for each calendar that has open creates.
+    assert 3 + 3 <= int(resumed[1]) - int(resumed[2]) <= 3 + 9
     assert both_ways[0] == "27 pulled"
     assert last == ("nothing to do", "0", "0")
     shown = " ".join(done.stdout.split())

@@ -225,9 +225,10 @@ class BulkSync:
             passes=self._settings.passes,
             pause=self._settings.pause,
         )
+        planners = {tenant_id: planner_of(tenant_id) for tenant_id in report.tenants}
         works = {
-            tenant_id: TenantWork(tenant_id, planner_of(tenant_id), tools, tenant)
-            for tenant_id, tenant in report.tenants.items()
+            tenant_id: TenantWork(tenant_id, planner, tools, report.tenants[tenant_id])
+            for tenant_id, planner in planners.items()
         }
         budget.count(lambda: sum(work.traffic.requests for work in works.values()))
 
@@ -235,7 +236,9 @@ class BulkSync:
             return await works[job.tenant_id].share(job)
 
         if self._progress is not None:
-            self._progress.begin(None)
+            counts = [await planner.count(tenant_id) for tenant_id, planner in planners.items()]
+            # What has changed on the server is not known before it is looked at.
+            self._progress.begin(None if plan.mode is Mode.TWO_WAY else sum(counts))
         try:
             await self._runner.run(works, share)
         finally:

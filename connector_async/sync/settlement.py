@@ -26,6 +26,8 @@ class Settled:
     """How many have happened."""
     absent: frozenset[str] = frozenset()
     """The keys of those that have not."""
+    absent_before: int = 0
+    """How many of them a run before has sent, so that this one has them still to send."""
 
 
 class Settlement:
@@ -91,9 +93,10 @@ class Settlement:
             await self._ledger.in_step(calendar, found)
         if absent:
             await self._ledger.drop_intents(calendar, absent)
+        before = sum((calendar, key) not in self._sent_at for key in absent)
         for intent in intents:
             self.answered(calendar, intent.key)
-        return Settled(found=len(found), absent=frozenset(absent))
+        return Settled(found=len(found), absent=frozenset(absent), absent_before=before)
 
 
 def _match(intents: Sequence[Intent], remote: Remote) -> tuple[list[InStep], list[str]]:

@@ -196,6 +196,7 @@ class TenantWork:
         """Settle the creates whose answers were lost, and send again those that have not happened."""
         settled = await self._tools.settlement.settle(service, calendar)
         self._report.counts[Fate.CREATED] += settled.found
+        self._report.minimum += settled.absent_before
         if not settled.absent:
             return 0
         again = await self._planner.again(calendar, settled.absent)
