@@ -49,7 +49,7 @@ def test_a_run_prints_what_became_of_each_tenants_records_and_the_totals(command
     assert heading.split() == ["tenant_id", "records", "created", "requests", "minimum", "waited", "elapsed"]
     assert [line.split()[:5] for line in rows] == [[tenant, "4", "4", "5", "4"] for tenant in TENANTS]
     assert ": 12 created; 15 requests sent, 12 needed; waited 0.0 s, took " in totals
-    assert done.err == "sync: 12, 0 failed, " + done.err.rpartition(" ")[2]
+    assert done.err == "sync: 12 of 12, 0 failed, " + done.err.rpartition(" ")[2]
     source.write_text("".join(source.read_text().splitlines(keepends=True)[1:]))
     assert "1 deleted" in command("sync", "run", str(source)).out
     last = command("sync", "run", str(source), "--json", "--exit-code")
