@@ -20,12 +20,11 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("program", "output"), list(zip(blocks("python"), blocks("text"), strict=True)), ids=["first", "retry", "bulk"]
+    ("program", "output"), list(zip(blocks("python"), blocks("text"), strict=True)), ids=["first", "retry", "bulk", "sync"]
 )
-def test_a_program_prints_what_the_readme_shows(program: str, output: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", program], capture_output=True, text=True, check=False
-    )
+def test_a_program_prints_what_the_readme_shows(program: str, output: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.stderr == ""
     assert done.stdout == output
 
