@@ -51,7 +51,7 @@ def test_dead_letters_are_written_and_tried_again(
     assert "InvalidRequestError" in told.out
     assert command("sync", "why", refused["key"], "--json").records[1]["what"] == "dead letter"
     source.write_text("".join(source.read_text().splitlines(keepends=True)[:3]))
-    assert command("sync", "run", name, "--exit-code").code == ExitCode.NOTHING_TO_DO
+    assert command("sync", "run", name, "--exit-code").code == ExitCode.DEAD_LETTERS  # it is still given up
     unheard = command("sync", "retry-failed", "unheard-of", name)
     assert (unheard.code, "unheard-of has given nothing up" in unheard.err) == (ExitCode.USAGE, True)
     again = command("sync", "retry-failed", read["run_id"], name, "--dead-letters", str(letters), "--json")

@@ -20,7 +20,9 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("program", "output"), list(zip(blocks("python"), blocks("text"), strict=True)), ids=["first", "retry", "bulk", "sync"]
+    ("program", "output"),
+    list(zip(blocks("python"), blocks("text"), strict=True)),
+    ids=["first", "retry", "bulk", "sync"],
 )
 def test_a_program_prints_what_the_readme_shows(program: str, output: str, tmp_path: Path) -> None:
     command = [sys.executable, "-X", "dev", "-W", "error", "-c", program]

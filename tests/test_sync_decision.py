@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector_async.sync.decision import GONE, PENDING, Action, Base, Conflict, Policy, decide, settle
+from connector_async.sync.decision import GONE, Action, Base, Conflict, Policy, decide, settle
 from connector_async.sync.records import Calendar
 
 CASES: dict[str, tuple[Base | None, str, str | None, Action]] = {
@@ -32,11 +32,16 @@ CASES: dict[str, tuple[Base | None, str, str | None, Action]] = {
     "gone from the source, changed on the server": (Base("a", "a"), GONE, "b", Action.CONFLICT),
     "changed in the source, gone from the server": (Base("a", "a"), "b", GONE, Action.CONFLICT),
     "back in the source": (Base(GONE, GONE), "a", None, Action.PUSH),
-    "a delete is under way, and it is back": (Base(PENDING, None), "a", None, Action.PUSH),
-    "a change is under way, and taken back": (Base(PENDING, None), "a", "b", Action.PUSH),
-    "a change is under way, and has happened": (Base(PENDING, None), "a", "a", Action.AGREE),
-    "a delete is under way": (Base(PENDING, None), GONE, "a", Action.PUSH),
-    "a delete is under way, and has happened": (Base(PENDING, None), GONE, GONE, Action.AGREE),
+    "a delete is open, and it is back": (Base("a", "a", GONE), "a", None, Action.PUSH),
+    "a delete is open, it is back, and there": (Base("a", "a", GONE), "a", "a", Action.NONE),
+    "a delete is open, it is back, and has happened": (Base("a", "a", GONE), "a", GONE, Action.PUSH),
+    "a delete is open": (Base("a", "a", GONE), GONE, "a", Action.PUSH),
+    "a delete is open, and has happened": (Base("a", "a", GONE), GONE, GONE, Action.NONE),
+    "a change is open, and taken back": (Base("a", "a", "b"), "a", "b", Action.PUSH),
+    "a change is open, and has happened": (Base("a", "a", "b"), "b", "b", Action.NONE),
+    "a change is open, and has not happened": (Base("a", "a", "b"), "b", "a", Action.PUSH),
+    "a change is open, and another one on the server": (Base("a", "a", "b"), "b", "c", Action.CONFLICT),
+    "gone from the server, before what it made of the last write was seen": (Base("a", None), "a", GONE, Action.PULL),
     "known to be gone from the server, unchanged": (Base("a", GONE), "a", None, Action.NONE),
     "known to be gone from the server, changed": (Base("a", GONE), "b", None, Action.PUSH),
 }

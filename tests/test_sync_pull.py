@@ -9,10 +9,11 @@ import pytest
 
 from connector_async.sandbox import BodyFormat, PreviewPaging, StatusFault
 from connector_async.sync.budget import Budget
+from connector_async.sync.change import ChangeKind
 from connector_async.sync.exceptions import SourceError, StateError
 from connector_async.sync.formats import JsonLinesMirror, file_mirror, file_source
 from connector_async.sync.guard import MaxDelete
-from connector_async.sync.pull import ChangeKind, Pull, PullPlan
+from connector_async.sync.pull import Pull, PullPlan
 from connector_async.sync.records import Calendar, SourceRecord
 from connector_async.sync.report import Fate, RunReport, Stopped
 from connector_async.sync.state import State
@@ -113,7 +114,7 @@ async def test_users_are_mirrored_within_the_time(state: Path, mirror: Path) -> 
         plan: dict[str, Any] = {"scope": SCOPE, "max_delete": MaxDelete(number=1)}
         await fill(sync, USERS[0], "new")
         changes, report = await pull(sync, mirror, *USERS, **plan)
-        assert sorted(changes, key=str) == [(ChangeKind.CREATED, "new"), (ChangeKind.UPDATED, "u-1")]
+        assert sorted(changes, key=str) == [(ChangeKind.CREATED, "new"), (ChangeKind.MOVED, "u-1")]
         assert (await pull(sync, mirror, *USERS, **plan))[1].requests == 2
         assert report.requests == 3
 

@@ -68,11 +68,9 @@ def test_a_runner_that_cannot_work_is_refused(arguments: dict[str, int]) -> None
 
 def test_no_operation_is_begun_when_so_many_requests_were_sent_or_are_about_to_be() -> None:
     budget = Budget(ManualClock(), max_requests=3)
-    sent = 0
-    budget.count(lambda: sent)
     assert budget.begin()
     assert budget.begin()
-    sent = 1
+    budget.spend(1)
     budget.end()
     assert budget.begin()
     assert budget.reason is None

@@ -143,7 +143,9 @@ async def test_an_older_state_is_upgraded_and_a_copy_of_it_kept(older: Path, tmp
     before = dump(older)
     await (await State.open(older, owner="first")).aclose()
     assert revision_of(older) == REVISIONS[-1]
-    assert await letters(older) == [LETTER | {"dead_letter_id": 1, "status": None, "request_id": None}]
+    assert await letters(older) == [
+        LETTER | {"dead_letter_id": 1, "status": None, "request_id": None, "resolved_at": None}
+    ]
     copy = tmp_path / f"{older.name}.backup-0001"
     assert dump(copy) == before
     assert copy.stat().st_mode & 0o777 == 0o600

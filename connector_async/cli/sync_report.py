@@ -74,7 +74,7 @@ def exit_code_of(report: RunReport, *, tells_nothing: bool) -> ExitCode:
     """
     counts = report.counts
     failed = sum(tenant.calendars_failed for tenant in report.tenants.values())
-    did = counts.total() - counts[Fate.AGREED]
+    did = counts.total() - counts[Fate.AGREED] - counts[Fate.GIVEN_UP]
     found = (
         (report.stopped(Stopped.GUARD), ExitCode.GUARD),
         (report.stopped(Stopped.CREDENTIALS), ExitCode.CREDENTIALS),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from .budget import Budget, StopReason
+    from .change import Change, ChangeKind
     from .decision import Conflict, ConflictCallback, Mode, Policy
     from .differences import Scope
     from .exceptions import (
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .job import BulkSync, Settings
     from .operations import Kind, Operation, Rules
     from .plan import Plan, Services
-    from .pull import Change, ChangeKind, Pull, PullPlan
+    from .pull import Pull, PullPlan
     from .records import Calendar, SourceProblem, SourceRecord, content_hash
     from .report import Fate, RunReport, Stopped, TenantReport
     from .runner import Job, LocalRunner, Runner
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _HOMES: Final = {
     "budget": ("Budget", "StopReason"),
+    "change": ("Change", "ChangeKind"),
     "decision": ("Conflict", "ConflictCallback", "Mode", "Policy"),
     "differences": ("Scope",),
     "exceptions": (
@@ -51,7 +53,7 @@ _HOMES: Final = {
     "job": ("BulkSync", "Settings"),
     "operations": ("Kind", "Operation", "Rules"),
     "plan": ("Plan", "Services"),
-    "pull": ("Change", "ChangeKind", "Pull", "PullPlan"),
+    "pull": ("Pull", "PullPlan"),
     "records": ("Calendar", "SourceProblem", "SourceRecord", "content_hash"),
     "report": ("Fate", "RunReport", "Stopped", "TenantReport"),
     "runner": ("Job", "LocalRunner", "Runner"),

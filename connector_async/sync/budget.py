@@ -2,7 +2,6 @@
 
 import asyncio
 import enum
-from collections.abc import Callable
 
 from connector_async.bulk import check_count
 from connector_async.deadline import Clock, Deadline, check_seconds
@@ -42,14 +41,14 @@ class Budget:
         if max_duration is not None:
             self._deadline = Deadline(check_seconds("max_duration", max_duration, above_zero=True), clock)
         self._under_way = 0
-        self._sent: Callable[[], int] = lambda: 0
+        self._sent = 0
         self._stopped = asyncio.Event()
         self.reason: StopReason | None = None
         """Why nothing more is begun; `None`: it may be."""
 
-    def count(self, sent: Callable[[], int]) -> None:
-        """Let `sent` tell how many requests were sent."""
-        self._sent = sent
+    def spend(self, requests: int) -> None:
+        """Note that so many requests were sent."""
+        self._sent += requests
 
     def stop(self, reason: StopReason = StopReason.SIGNAL) -> None:
         """Let nothing more begin."""
@@ -58,7 +57,7 @@ class Budget:
 
     def begin(self) -> bool:
         """Tell whether one more operation may begin, and count it as under way if so; `end` ends it."""
-        if self._max_requests is not None and self._sent() + self._under_way >= self._max_requests:
+        if self._max_requests is not None and self._sent + self._under_way >= self._max_requests:
             self.stop(StopReason.REQUESTS)
         if self._deadline is not None and self._deadline.remaining() <= 0:
             self.stop(StopReason.DURATION)

@@ -14,10 +14,6 @@ from .records import Calendar
 
 GONE: Final = ""
 """The hash of what is not there."""
-PENDING: Final = "?"
-"""Stands for the hash of what was last in step while a change or a delete of it is under way: whatever the source has
-then differs from it. Without it, a change that was sent and whose answer was lost would stay when the source takes it
-back."""
 
 
 class Mode(enum.Enum):
@@ -28,7 +24,8 @@ class Mode(enum.Enum):
     CHECK = "check"
     """The calendars in which the source has changed something, before anything is written to them."""
     TWO_WAY = "two-way"
-    """Every calendar. What has changed on the server alone is taken over into the source."""
+    """Every calendar that is known: that the source has a record of, or that was in step once. What has changed on the
+    server alone is taken over into the source."""
 
 
 class Policy(enum.Enum):
@@ -67,6 +64,9 @@ class Base:
     """The hash of the source's side, or `GONE`."""
     remote: str | None
     """The hash of the server's side, or `GONE`; `None`: what it made of the last write is not known yet."""
+    pending: str | None = None
+    """The hash of what was sent last, or `GONE` for a delete, if nobody knows whether it has happened; `None`: it is
+    known. Without it, a change whose answer was lost would stay when the source takes it back."""
 
 
 @attrs.frozen(kw_only=True)
@@ -99,11 +99,15 @@ def decide(base: Base | None, local: str, remote: str | None) -> Action:
         local: The hash of what the source has, or `GONE`.
         remote: The hash of what the server has, or `GONE`; `None`: it was not looked at.
     """
-    if base is None:
-        base = Base(GONE, GONE)
+    base = base or Base(GONE, GONE)
+    if base.pending is not None:
+        if remote is None:
+            return Action.PUSH  # whatever has become of the last write, this one is to be the last
+        if remote == base.pending:
+            base = Base(base.pending, remote)  # it has happened
     seen = base.remote if remote is None else remote
     local_changed = local != base.local
-    remote_changed = remote is not None and base.remote is not None and remote != base.remote
+    remote_changed = remote is not None and _differs(base, remote)
     if not local_changed and not remote_changed:
         return Action.NONE
     if local == seen:
@@ -111,6 +115,12 @@ def decide(base: Base | None, local: str, remote: str | None) -> Action:
     if not remote_changed:
         return Action.PUSH
     return Action.CONFLICT if local_changed else Action.PULL
+
+
+def _differs(base: Base, remote: str) -> bool:
+    if base.remote is None:  # a server may write what it is sent in its own way, but not to nothing
+        return remote == GONE != base.local
+    return remote != base.remote
 
 
 def settle(conflict: Conflict, policy: Policy) -> Action:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from typing import Final, Self
 
 import attrs
@@ -126,3 +127,41 @@ def _sum(one: DeleteCount, other: DeleteCount) -> DeleteCount:
     return DeleteCount(
         deletes=one.deletes + other.deletes, known=one.known + other.known, records=one.records + other.records
     )
+
+
+class GoneGuard:
+    """Guards what follows the server: adds up what has gone from it, as one calendar after the other is looked at.
+
+    Args:
+        max_delete: What may have gone of a calendar, of a tenant, and of all.
+        allow_empty: Whether a preview that shows nothing at all is believed.
+    """
+
+    def __init__(self, max_delete: MaxDelete, *, allow_empty: bool) -> None:
+        self._max_delete = max_delete
+        self._allow_empty = allow_empty
+        self._of_tenant: Counter[str] = Counter()
+
+    def check(
+        self, calendar: Calendar, *, missing: int, shown: int, known: int, known_of_tenant: int, known_of_all: int
+    ) -> None:
+        """Take what is missing of a calendar.
+
+        Raises:
+            GuardError: Too much has gone of it, of its tenant, or of all; what is missing is not taken for gone.
+        """
+        whose = (
+            f"user {calendar.ad_id} of tenant {calendar.tenant_id}"
+            if calendar.ad_id
+            else f"tenant {calendar.tenant_id}"
+        )
+        if missing and not shown and not self._allow_empty:
+            raise GuardError(f"the server shows nothing of {whose}, of which {known} appointments are known")
+        self._check(whose, missing, known)
+        self._of_tenant[calendar.tenant_id] += missing
+        self._check(f"tenant {calendar.tenant_id}", self._of_tenant[calendar.tenant_id], known_of_tenant)
+        self._check("the server", self._of_tenant.total(), known_of_all)
+
+    def _check(self, whose: str, missing: int, known: int) -> None:
+        if not self._max_delete.allows(DeleteCount(deletes=missing, known=known, records=known)):
+            raise GuardError(f"{missing} of {known} appointments of {whose} have gone; {self._max_delete} may")

@@ -1,6 +1,6 @@
 """`BulkSync`: brings the appointments of many tenants into step with a source, and accounts for every record."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Final
 
@@ -11,13 +11,15 @@ from connector_async.deadline import Clock, check_seconds
 
 from .budget import Budget
 from .decision import Mode
-from .differences import Differences
+from .differences import Differences, Selection
 from .exceptions import SourceError
 from .formats import Mirror
-from .guard import DeleteGuard
+from .guard import DeleteGuard, GoneGuard
+from .known import Known
 from .ledger import Ledger
+from .meter import Meter
 from .operations import Operation
-from .plan import CalendarPlanner, Plan, Planner, Services
+from .plan import CalendarPlanner, Looking, Plan, Planner, Services
 from .push import Push
 from .report import RunReport, TenantReport
 from .runner import Job, LocalRunner, Runner
@@ -71,7 +73,7 @@ class BulkSync:
 
     Args:
         state: What it remembers between runs.
-        services: Returns the service of a calendar; its session keeps the tenant's pace.
+        services: Returns the service of a calendar; its session keeps the tenant's pace. What it raises ends the run.
         settings: How it works.
         clock: Time as it reads it; `None`: the machine's.
         runner: Who works on which tenant when; `None`: this process, on all at once.
@@ -118,13 +120,14 @@ class BulkSync:
         budget = budget or Budget(self._clock)
 
         async def prepare(ledger: Ledger, report: RunReport) -> Callable[[str], Planner]:
-            staged, withheld, tenants = await self._stage(source, plan)
+            staged, withheld, tenants = await self._stage(source, plan, forgets=True)
             if staged.problems:
                 await ledger.give_up(staged.problems)
-            report.unreadable = len(staged.problems)
+            report.unreadable = staged.unreadable
             for tenant_id in tenants:
                 report.tenants[tenant_id] = TenantReport(records=staged.records[tenant_id])
-            return lambda tenant_id: CalendarPlanner(withheld, self._state, ledger, report.tenants[tenant_id], budget)
+            looking = self._looking(plan, budget, ledger.lineage)
+            return lambda tenant_id: CalendarPlanner(withheld, looking, report.tenants[tenant_id])
 
         return await self._run("run", plan, prepare, budget, mirror)
 
@@ -135,51 +138,59 @@ class BulkSync:
             StalePlanError: The state has changed since; nothing was sent.
             StateError: The state cannot be used. What was sent so far is settled by the next run.
         """
+        budget = budget or Budget(self._clock)
 
         async def prepare(_: Ledger, report: RunReport) -> Callable[[str], Planner]:
             saved.check(await self._state.serial())
+            planners = {}
             for tenant_id in saved.tenants():
-                report.tenants[tenant_id] = TenantReport()
-            return saved.planner
+                tenant = report.tenants[tenant_id] = TenantReport()
+                planners[tenant_id] = saved.planner(tenant_id, Known(self._state), Meter(budget, tenant))
+                tenant.records = planners[tenant_id].records
+            return planners.__getitem__
 
-        return await self._run("apply", saved.plan, prepare, budget or Budget(self._clock))
+        return await self._run("apply", saved.plan, prepare, budget)
 
     async def plan(self, source: Records, plan: Plan) -> AsyncGenerator[Operation, None]:
         """Yield what `run` would do; nothing is sent but what the mode looks at.
 
+        A create that is still open, as a crash leaves it, is not among it: only a run finds out what became of it.
+
         Raises:
             ConnectorError: The server could not be looked at.
             SourceError: The source cannot be read at all.
-            GuardError: More would be deleted than may be.
+            GuardError: More would be deleted than may be, or more has gone from the server.
             StateError: The state cannot be used.
         """
-        _, plan, tenants = await self._stage(source, plan)
-        ledger = Ledger(self._state, "", self._clock)
+        _, plan, tenants = await self._stage(source, plan, forgets=False)
+        looking = self._looking(plan, Budget(self._clock), "")
         for tenant_id in tenants:
-            planner = CalendarPlanner(plan, self._state, ledger, TenantReport(), Budget(self._clock))
-            async with aclosing(planner.calendars(tenant_id)) as calendars:
-                async for calendar in calendars:
-                    async with aclosing(planner.batches(self._services(calendar), calendar, lambda: _BATCH)) as batches:
-                        async for batch in batches:
-                            for operation in batch:
-                                yield operation
+            planner = CalendarPlanner(plan, looking, TenantReport())
+            for calendar in await planner.calendars(tenant_id):
+                async with aclosing(planner.batches(self._services(calendar), calendar, lambda: _BATCH)) as batches:
+                    async for batch in batches:
+                        for operation in batch:
+                            yield operation
 
-    async def _stage(self, source: Records, plan: Plan) -> tuple[Staged, Plan, list[str]]:
+    def _looking(self, plan: Plan, budget: Budget, lineage: str) -> Looking:
+        guard = GoneGuard(plan.max_delete, allow_empty=plan.allow_empty)
+        return Looking(state=self._state, known=Known(self._state), budget=budget, guard=guard, lineage=lineage)
+
+    async def _stage(self, source: Records, plan: Plan, *, forgets: bool) -> tuple[Staged, Plan, list[str]]:
         """Take the source in, pass the guard, and return what is to be withheld, and every tenant."""
         staged = await stage(source, self._state, carries_user=self._settings.carries_user)
         if plan.mode is Mode.TWO_WAY and staged.problems:
             reason = staged.problems[0][1].reason
             raise SourceError(f"{reason}; the source cannot be written anew without losing what cannot be read")
-        await TakeOver(self._state, Ledger(self._state, "", self._clock)).overlay()
+        await TakeOver(self._state, Ledger(self._state, "", self._clock)).overlay(forgets=forgets)
         async with self._state.reading() as connection:
-            tenants = await Differences(connection, plan.scope).tenants()
-            withheld: Sequence[str] = tenants if staged.withholds_all else sorted(staged.withheld)
-            differences = Differences(connection, plan.scope, retry_run=plan.retry_run, withheld=withheld)
+            tenants = await Differences(connection, Selection()).tenants()
+            plan = attrs.evolve(plan, withheld=tenants if staged.withholds_all else sorted(staged.withheld))
             guard = DeleteGuard(plan.max_delete, allow_empty=plan.allow_empty)
-            async for calendar, count in differences.delete_counts():
+            async for calendar, count in Differences(connection, plan.selection()).delete_counts():
                 guard.add(calendar, count)
         guard.finish()
-        return staged, attrs.evolve(plan, withheld=tuple(withheld)), tenants
+        return staged, plan, tenants
 
     async def _run(
         self, kind: str, plan: Plan, prepare: _Prepare, budget: Budget, mirror: Mirror | None = None
@@ -187,7 +198,7 @@ class BulkSync:
         ledger = Ledger.of_new_run(self._state, self._clock)
         report = RunReport(run_id=ledger.run_id)
         begun_at = self._clock.monotonic()
-        await ledger.begin_run(kind=kind, mode=plan.mode.value)
+        await ledger.begin_run(kind=kind, mode=plan.mode.value, conditions=plan.conditions())
         status = "failed"
         try:
             planner_of = await prepare(ledger, report)
@@ -204,7 +215,8 @@ class BulkSync:
     async def _work(
         self, planner_of: Callable[[str], Planner], plan: Plan, ledger: Ledger, report: RunReport, budget: Budget
     ) -> None:
-        settlement = Settlement(ledger, budget, self._clock, grace=self._settings.grace)
+        known = Known(self._state)
+        settlement = Settlement(known, ledger, budget, self._clock, grace=self._settings.grace)
         push = Push(
             ledger,
             self._clock.time,
@@ -214,6 +226,7 @@ class BulkSync:
         )
         tools = Tools(
             services=self._services,
+            known=known,
             ledger=ledger,
             push=push,
             settlement=settlement,
@@ -230,7 +243,6 @@ class BulkSync:
             tenant_id: TenantWork(tenant_id, planner, tools, report.tenants[tenant_id])
             for tenant_id, planner in planners.items()
         }
-        budget.count(lambda: sum(work.traffic.requests for work in works.values()))
 
         async def share(job: Job) -> bool:
             return await works[job.tenant_id].share(job)

@@ -9,34 +9,17 @@ from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 import attrs
-from sqlalchemy import and_, delete, func, insert, select, update
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import and_, delete, insert, select, update
 
 from connector_async.deadline import Clock
 
-from .decision import GONE, PENDING
+from .decision import GONE
 from .exceptions import StateError
+from .known import Intent, of_calendar
 from .records import Calendar
 from .report import RunReport
 from .state import State, Transaction
 from .state.schema import cells, dead_letters, intents, items, runs
-
-
-@attrs.frozen(kw_only=True)
-class Intent:
-    """A create that was begun and of which nobody knows yet what became."""
-
-    key: str
-    content_hash: str
-    """Of all that counts of what was sent."""
-    summary_hash: str
-    """Of the title and the times alone, for a preview that leaves descriptions out."""
-    start_time: str
-    """RFC 3339, in UTC."""
-    end_time: str
-    """RFC 3339, in UTC."""
-    sent_at: float
-    """Seconds since 1970 in UTC; just before it was sent."""
 
 
 @attrs.frozen(kw_only=True)
@@ -50,9 +33,9 @@ class InStep:
     remote_hash: str | None
     """The hash of the server's side, or `GONE`; `None`: not known yet."""
     start_time: str
-    """RFC 3339, in UTC."""
+    """As the state has instants."""
     end_time: str
-    """RFC 3339, in UTC."""
+    """As the state has instants."""
 
 
 @attrs.frozen(kw_only=True)
@@ -61,7 +44,7 @@ class DeadLetter:
 
     key: str
     operation: str
-    """`read`, `create`, `update`, `delete` or `conflict`."""
+    """`read`, `create`, `update`, `delete`, `conflict` or `pull`."""
     error: str
     """The name of its class."""
     reason: str
@@ -91,21 +74,29 @@ class Ledger:
         begun = datetime.fromtimestamp(clock.time(), UTC)
         return cls(state, f"{begun:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}", clock)
 
-    async def begin_run(self, *, kind: str, mode: str) -> None:
+    async def begin_run(self, *, kind: str, mode: str, conditions: str = "") -> None:
         """Write down that the run has begun.
+
+        Args:
+            kind: `run`, `apply` or `pull`.
+            mode: What of the server is looked at.
+            conditions: Whatever else has to be the same for a run to go on with the one before.
 
         Raises:
             StateError: The state is one of pulls and this is none, or the other way round: what one takes for known
                 the other would take for wanted.
         """
-        self.lineage = await self._lineage(kind, mode)
         other = select(runs.c.run_id).where((runs.c.kind == "pull") != (kind == "pull")).limit(1)
+        last = select(runs).where(runs.c.kind == kind).order_by(runs.c.started_at.desc()).limit(1)
         async with self._state.reading() as connection:
             if (await connection.execute(other)).first() is not None:
                 raise StateError("a state that has been pulled into is for pulls alone: use another one")
-        begun: dict[str, Any] = {"run_id": self.run_id, "kind": kind, "mode": mode, "lineage": self.lineage}
-        begun["started_at"] = self._clock.time()
-        figures = {"status": "running", "requests_sent": 0, "requests_minimum": 0, "waited": 0.0, "counts": {}}
+            before = (await connection.execute(last)).first()
+        if before is not None and before.status != "ended" and (before.mode, before.conditions) == (mode, conditions):
+            self.lineage = before.lineage
+        begun: dict[str, Any] = {"run_id": self.run_id, "kind": kind, "mode": mode, "conditions": conditions}
+        begun |= {"lineage": self.lineage, "started_at": self._clock.time(), "status": "running"}
+        figures = {"requests_sent": 0, "requests_minimum": 0, "waited": 0.0, "counts": {}}
         async with self._state.writing() as transaction:
             await transaction.connection.execute(insert(runs).values(begun | figures))
 
@@ -121,62 +112,34 @@ class Ledger:
         async with self._state.writing() as transaction:
             await transaction.connection.execute(ended.values(ended_at=self._clock.time(), status=status, **figures))
 
-    async def _lineage(self, kind: str, mode: str) -> str:
-        """Return the lineage of the last run of the kind if that was ended early, and this one's own if not."""
-        query = select(runs.c.mode, runs.c.status, runs.c.lineage).where(runs.c.kind == kind)
-        async with self._state.reading() as connection:
-            last = (await connection.execute(query.order_by(runs.c.started_at.desc()).limit(1))).first()
-        goes_on = last is not None and last.mode == mode and last.status != "ended"
-        return last.lineage if last is not None and goes_on else self.run_id
-
     async def intend(self, calendar: Calendar, intent: Intent) -> None:
         """Write down that a create is about to be sent; it has to be committed before that."""
-        row = attrs.asdict(intent) | _names(calendar) | {"run_id": self.run_id}
+        row = attrs.asdict(intent) | attrs.asdict(calendar) | {"run_id": self.run_id}
         async with self._state.writing() as transaction:
             await transaction.upsert(intents, [row])
-
-    async def open_intents(self, calendar: Calendar) -> list[Intent]:
-        """Return the creates of a calendar of which nobody knows what became."""
-        columns = [intents.c[field.name] for field in attrs.fields(Intent)]
-        query = select(*columns).where(of_calendar(intents, calendar)).order_by(intents.c.key)
-        async with self._state.reading() as connection:
-            return [Intent(**row) for row in (await connection.execute(query)).mappings()]
-
-    async def known(self, calendar: Calendar) -> dict[str, str | None]:
-        """Return the ids of what the server had of a calendar, and the hashes of their contents as far as known."""
-        query = select(items.c.appointment_id, items.c.remote_hash).where(*_there(calendar, None, None))
-        async with self._state.reading() as connection:
-            return {row.appointment_id: row.remote_hash for row in await connection.execute(query)}
-
-    async def known_keys(
-        self, calendar: Calendar, start: str | None, end: str | None
-    ) -> dict[str, tuple[str, str | None]]:
-        """Return what the server had of a calendar in a time: by id the key and the hash of the content."""
-        query = select(items.c.appointment_id, items.c.key, items.c.remote_hash)
-        query = query.where(*_there(calendar, start, end))
-        async with self._state.reading() as connection:
-            rows = await connection.execute(query)
-            return {row.appointment_id: (row.key, row.remote_hash) for row in rows}
-
-    async def count_known(self, calendar: Calendar, start: str | None, end: str | None) -> int:
-        """Return how many appointments the server had of a calendar in a time, whose ends are texts as of `Intent`."""
-        query = select(func.count()).select_from(items).where(*_there(calendar, start, end))
-        async with self._state.reading() as connection:
-            return int((await connection.execute(query)).scalar_one())
-
-    async def count_open(self, tenant_id: str) -> int:
-        """Return how many creates of a tenant are open."""
-        query = select(func.count()).select_from(intents).where(intents.c.tenant_id == tenant_id)
-        async with self._state.reading() as connection:
-            return int((await connection.execute(query)).scalar_one())
+            await transaction.bump()
 
     async def drop_intents(self, calendar: Calendar, keys: Sequence[str]) -> None:
         """Write down that these creates have not happened."""
         async with self._state.writing() as transaction:
             await _drop_intents(transaction, calendar, keys)
+            await transaction.bump()
+
+    async def pending(self, calendar: Calendar, key: str, content_hash: str | None) -> None:
+        """Write down that a change or a delete is about to be sent; it has to be committed before that.
+
+        Args:
+            calendar: Whose.
+            key: Of what.
+            content_hash: Of what is sent, `GONE` for a delete; `None`: it has not happened.
+        """
+        sending = update(items).where(of_calendar(items, calendar), items.c.key == key)
+        async with self._state.writing() as transaction:
+            await transaction.connection.execute(sending.values(pending_hash=content_hash))
+            await transaction.bump()
 
     async def in_step(self, calendar: Calendar, results: Sequence[InStep]) -> None:
-        """Write down what keys have come to; their intents are settled by it."""
+        """Write down what keys have come to; their intents and dead letters are settled by it."""
         async with self._state.writing() as transaction:
             await self.write_in_step(transaction, calendar, results)
 
@@ -185,30 +148,25 @@ class Ledger:
         async with self._state.writing() as transaction:
             await self.write_deleted(transaction, calendar, keys)
 
-    async def pending(self, calendar: Calendar, keys: Sequence[str]) -> None:
-        """Write down that changes and deletes are about to be sent; it has to be committed before that."""
-        sending = update(items).where(of_calendar(items, calendar), items.c.key.in_(keys))
-        async with self._state.writing() as transaction:
-            await transaction.connection.execute(sending.values(local_hash=PENDING, remote_hash=None))
-
     async def write_in_step(self, transaction: Transaction, calendar: Calendar, results: Sequence[InStep]) -> None:
         """Do what `in_step` does, within a transaction."""
-        rows = [
-            attrs.asdict(result) | _names(calendar) | {"run_id": self.run_id, "deleted_at": None} for result in results
-        ]
-        await transaction.upsert(items, rows)
-        await _drop_intents(transaction, calendar, [result.key for result in results])
+        common = attrs.asdict(calendar) | {"run_id": self.run_id, "deleted_at": None, "pending_hash": None}
+        keys = [result.key for result in results]
+        await transaction.upsert(items, [attrs.asdict(result) | common for result in results])
+        await _drop_intents(transaction, calendar, keys)
+        await self._resolve(transaction, calendar, keys)
         await transaction.bump()
 
     async def write_deleted(self, transaction: Transaction, calendar: Calendar, keys: Sequence[str]) -> None:
         """Do what `deleted` does, within a transaction."""
         gone = update(items).where(of_calendar(items, calendar), items.c.key.in_(keys))
-        values = {"deleted_at": self._clock.time(), "local_hash": GONE, "remote_hash": GONE, "run_id": self.run_id}
-        await transaction.connection.execute(gone.values(values))
+        values = {"local_hash": GONE, "remote_hash": GONE, "pending_hash": None, "run_id": self.run_id}
+        await transaction.connection.execute(gone.values(deleted_at=self._clock.time(), **values))
+        await self._resolve(transaction, calendar, keys)
         await transaction.bump()
 
     async def give_up(self, letters: Sequence[tuple[Calendar | None, DeadLetter]]) -> None:
-        """Write dead letters; the intents of their keys are settled by it."""
+        """Write dead letters; the same one that is there already is brought up to date instead."""
         async with self._state.writing() as transaction:
             await self._write_letters(transaction, letters)
 
@@ -226,8 +184,7 @@ class Ledger:
                 await self.write_in_step(transaction, calendar, there)
             if gone:
                 await self.write_deleted(transaction, calendar, gone)
-            if letters:
-                await self._write_letters(transaction, letters)
+            await self._write_letters(transaction, letters)
             await self._write_done(transaction, calendar)
 
     async def done(self, calendar: Calendar) -> None:
@@ -235,45 +192,26 @@ class Ledger:
         async with self._state.writing() as transaction:
             await self._write_done(transaction, calendar)
 
+    async def _resolve(self, transaction: Transaction, calendar: Calendar, keys: Sequence[str]) -> None:
+        same = and_(of_calendar(dead_letters, calendar), dead_letters.c.key.in_(keys))
+        resolved = update(dead_letters).where(same, dead_letters.c.resolved_at.is_(None))
+        await transaction.connection.execute(resolved.values(resolved_at=self._clock.time()))
+
     async def _write_letters(
         self, transaction: Transaction, letters: Sequence[tuple[Calendar | None, DeadLetter]]
     ) -> None:
-        at = self._clock.time()
-        rows = [
-            attrs.asdict(letter) | _names(calendar or Calendar("")) | {"run_id": self.run_id, "at": at}
-            for calendar, letter in letters
-        ]
-        await transaction.connection.execute(insert(dead_letters), rows)
         for calendar, letter in letters:
-            if calendar is not None:
-                await _drop_intents(transaction, calendar, [letter.key])
+            row = attrs.asdict(letter) | {"run_id": self.run_id, "at": self._clock.time()}
+            whose = calendar or Calendar("")
+            same = [of_calendar(dead_letters, whose), dead_letters.c.resolved_at.is_(None)]
+            same += [dead_letters.c[name] == row[name] for name in ("key", "operation", "content_hash", "reason")]
+            again = await transaction.connection.execute(update(dead_letters).where(*same).values(row))
+            if not again.rowcount:
+                await transaction.connection.execute(insert(dead_letters).values(row | attrs.asdict(whose)))
 
     async def _write_done(self, transaction: Transaction, calendar: Calendar) -> None:
         row = {"window_start": "", "window_end": "", "done_run": self.lineage, "previewed_at": self._clock.time()}
-        await transaction.upsert(cells, [row | _names(calendar)])
-
-
-_CALENDAR: Final = ("tenant_id", "domain_id", "ad_id")
-
-
-def _names(calendar: Calendar) -> dict[str, Any]:
-    return attrs.asdict(calendar)
-
-
-def of_calendar(table: Any, calendar: Calendar) -> ColumnElement[bool]:
-    """Tell the rows of a calendar."""
-    return and_(*(table.c[name] == getattr(calendar, name) for name in _CALENDAR))
-
-
-def _there(calendar: Calendar, start: str | None, end: str | None) -> list[ColumnElement[bool]]:
-    """Tell what the server had of a calendar in a time; `None`: to that side there is no end."""
-    conditions = [of_calendar(items, calendar), items.c.deleted_at.is_(None)]
-    conditions.append(items.c.remote_hash.is_distinct_from(GONE))
-    if start is not None:
-        conditions.append(items.c.end_time > start)
-    if end is not None:
-        conditions.append(items.c.start_time < end)
-    return conditions
+        await transaction.upsert(cells, [row | attrs.asdict(calendar)])
 
 
 async def _drop_intents(transaction: Transaction, calendar: Calendar, keys: Sequence[str]) -> None:

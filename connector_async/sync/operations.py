@@ -3,16 +3,19 @@
 import enum
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
+from typing import Final
 
 import attrs
 
-from connector_async.instants import format_instant, parse_instant
+from connector_async.instants import parse_instant
 from connector_async.models import Appointment
 
 from .decision import GONE, Action, Base, Conflict, ConflictCallback, Policy, decide, settle
 from .differences import Entry
-from .records import Calendar, content_hash
+from .records import Calendar, content_hash, sortable
 from .remote import Remote
+
+_OF_SERVER: Final = "server:"
 
 
 class Kind(enum.Enum):
@@ -68,6 +71,10 @@ class Rules:
     """The field, on the wire, in which the server says when an appointment was changed, for `Policy.NEWER`."""
 
 
+Get = Callable[[str], Awaitable[Appointment | None]]
+"""Reads one appointment; `None`: there is none of that id."""
+
+
 class Comparison:
     """Decides for one calendar.
 
@@ -84,7 +91,7 @@ class Comparison:
         calendar: Calendar,
         remote: Remote | None,
         rules: Rules,
-        get: Callable[[str], Awaitable[Appointment | None]],
+        get: Get,
         *,
         two_way: bool,
     ) -> None:
@@ -104,8 +111,8 @@ class Comparison:
         action = decide(entry.base, entry.local, remote)
         if action is Action.CONFLICT or (action is Action.PULL and not self._two_way):
             action = await self._settle(entry, remote or GONE, appointment)
-        elif action is Action.NONE and remote is not None and entry.base is not None and entry.base.remote is None:
-            action = Action.AGREE  # what the server made of the last write is seen for the first time
+        elif action is Action.NONE and remote is not None and _was_open(entry.base):
+            action = Action.AGREE  # what the server has made of the last write is seen for the first time
         if action is Action.NONE:
             return None
         return Operation(
@@ -131,12 +138,12 @@ class Comparison:
             yield Operation(
                 kind=Kind.PULL,
                 calendar=self._calendar,
-                key=f"server:{appointment_id}",  # which no key of the source is likely to be
+                key=key_of_server(appointment_id),
                 reason="new on the server",
                 local=GONE,
                 remote=content_hash(appointment),
-                start_time=format_instant(appointment.start_time),
-                end_time=format_instant(appointment.end_time),
+                start_time=sortable(appointment.start_time),
+                end_time=sortable(appointment.end_time),
                 appointment_id=appointment_id,
                 appointment=appointment,
             )
@@ -147,19 +154,28 @@ class Comparison:
         if remote is None:
             return appointment_id, None, None
         if entry.base is None or entry.base.remote == GONE:
-            claimed = remote.claim(entry.local) if entry.local != GONE else None
-            return claimed, GONE if claimed is None else entry.local, None
+            return self._claim(entry, remote)
         if appointment_id in remote.unchanged:
             return appointment_id, entry.base.remote, None
         appointment = remote.changed.get(appointment_id or "")
         if appointment is None:
-            if appointment_id is None or not _was_looked_at(entry, remote):
+            if appointment_id is None or not remote.known[appointment_id].in_time:
                 return appointment_id, None, None
             # It may have moved out of the time that was looked at, and a preview may lag behind.
             appointment = await self._get(appointment_id)
             if appointment is None:
                 return appointment_id, GONE, None
         return appointment_id, content_hash(appointment), appointment
+
+    def _claim(self, entry: Entry, remote: Remote) -> tuple[str | None, str, Appointment | None]:
+        """Return what the server has that may be a new record's, which then is that one's alone."""
+        if entry.local == GONE:
+            return None, GONE, None
+        by_key = remote.claim_by_id(entry.key.removeprefix(_OF_SERVER)) if entry.key.startswith(_OF_SERVER) else None
+        if by_key is not None:
+            return by_key.appointment_id, content_hash(by_key), by_key
+        claimed = remote.claim(entry.local)
+        return claimed, GONE if claimed is None else entry.local, None
 
     async def _settle(self, entry: Entry, remote: str, appointment: Appointment | None) -> Action:
         conflict = Conflict(
@@ -184,16 +200,20 @@ class Comparison:
         if action is Action.AGREE:
             return Kind.AGREE
         seen = remote if remote is not None or entry.base is None else entry.base.remote
-        is_there = seen != GONE and entry.base is not None
+        is_there = seen != GONE and (entry.base is not None or remote is not None)
         if entry.local == GONE:
             return Kind.DELETE
         return Kind.UPDATE if is_there else Kind.CREATE
 
 
-def _was_looked_at(entry: Entry, remote: Remote) -> bool:
-    start_time, end_time = entry.was_start_time or "", entry.was_end_time or ""
-    begins = remote.end is None or start_time < format_instant(remote.end)
-    return begins and (remote.start is None or end_time > format_instant(remote.start))
+def key_of_server(appointment_id: str) -> str:
+    """Return the key of an appointment that the source has not known, by which it is known again without a state."""
+    return _OF_SERVER + appointment_id
+
+
+def _was_open(base: Base | None) -> bool:
+    """Tell whether it is not known what the server has made of the last write."""
+    return base is not None and (base.remote is None or base.pending is not None)
 
 
 def _modified(appointment: Appointment | None, field: str) -> datetime | None:

@@ -3,12 +3,14 @@
 It changes nothing; it looks at the server as far as the mode says.
 """
 
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+import functools
+import itertools
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Final, Protocol
 
 import attrs
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from connector_async.appointments import AppointmentService
 from connector_async.exceptions import NotFoundError
@@ -16,11 +18,11 @@ from connector_async.models import Appointment
 
 from .budget import Budget
 from .decision import Mode
-from .differences import Differences, Entry, Scope
-from .exceptions import GuardError
-from .guard import DeleteCount, MaxDelete
-from .ledger import Ledger
-from .operations import Comparison, Operation, Rules
+from .differences import Differences, Entry, Scope, Selection
+from .guard import GoneGuard, MaxDelete
+from .known import Known
+from .meter import Meter
+from .operations import Comparison, Get, Operation, Rules
 from .records import Calendar
 from .remote import Remote
 from .report import TenantReport
@@ -55,17 +57,30 @@ class Plan:
     withheld: Sequence[str] = ()
     """Tenants of which nothing is deleted, since a record of theirs could not be read."""
 
+    def selection(self) -> Selection:
+        """Return which differences are meant."""
+        return Selection(scope=self.scope, withheld=self.withheld, retry_run=self.retry_run)
+
+    def conditions(self) -> str:
+        """Return what has to be the same for a run to go on with one that was ended early."""
+        return repr((self.scope.as_texts(), self.window, self.retry_run))
+
 
 class Planner(Protocol):
     """Says what is to be done in the calendars of one tenant."""
+
+    @property
+    def meter(self) -> Meter:
+        """What reads off what is sent for the tenant."""
+        ...
 
     @property
     def looks_at_all(self) -> bool:
         """Whether calendars are looked at in which the source has changed nothing."""
         ...
 
-    def calendars(self, tenant_id: str) -> AsyncGenerator[Calendar, None]:
-        """Yield those that there is something to do in."""
+    async def calendars(self, tenant_id: str) -> Sequence[Calendar]:
+        """Return those that there is something to do in, as far as that is known without looking at the server."""
         ...
 
     def batches(
@@ -75,12 +90,35 @@ class Planner(Protocol):
         ...
 
     async def again(self, calendar: Calendar, keys: Collection[str]) -> list[Operation]:
-        """Return what is to be done with keys of which it is known that nothing of theirs is on the server."""
+        """Return what is to be done with keys of which it has been found out what the server has."""
         ...
 
     async def count(self, tenant_id: str) -> int:
         """Return how many keys of a tenant are left to do."""
         ...
+
+    async def count_given_up(self, tenant_id: str) -> int:
+        """Return how many keys of a tenant have been given up and are not tried."""
+        ...
+
+    async def count_in_step(self, tenant_id: str) -> int:
+        """Return how many records of a tenant are in step."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Looking:
+    """What the planners of all tenants share."""
+
+    state: State
+    known: Known
+    """What the server had."""
+    budget: Budget
+    """Says whether it may be looked."""
+    guard: GoneGuard
+    """What the source would lose for being gone from the server."""
+    lineage: str = ""
+    """The runs whose finished calendars need not be looked at again."""
 
 
 class CalendarPlanner:
@@ -88,46 +126,48 @@ class CalendarPlanner:
 
     Args:
         plan: How to go about it.
-        state: Where what was in step and what the source has are compared.
-        ledger: Knows what the server had.
+        looking: What the planners of all tenants share.
         report: Is told how many requests were needed to look.
-        budget: Says whether it may be looked.
     """
 
-    def __init__(self, plan: Plan, state: State, ledger: Ledger, report: TenantReport, budget: Budget) -> None:
+    def __init__(self, plan: Plan, looking: Looking, report: TenantReport) -> None:
         self._plan = plan
-        self._state = state
-        self._ledger = ledger
+        self._looking = looking
         self._report = report
-        self._budget = budget
+        self._selection = plan.selection()
+        self.meter = Meter(looking.budget, report)
+        """What reads off what is sent for the tenant."""
 
     @property
     def looks_at_all(self) -> bool:
         """Whether calendars are looked at in which the source has changed nothing."""
         return self._plan.mode is Mode.TWO_WAY and self._plan.retry_run is None
 
-    async def calendars(self, tenant_id: str) -> AsyncGenerator[Calendar, None]:
-        """Yield those that there is something to do in, as far as that is known without looking at the server."""
-        after = None
-        while True:
-            async with self._state.reading() as connection:
-                differences = self._differences(connection)
-                found = await differences.calendars(tenant_id, after, changed=not self.looks_at_all)
-            for calendar in found:
-                yield calendar
-            if not found:
-                return
-            after = found[-1]
+    async def calendars(self, tenant_id: str) -> Sequence[Calendar]:
+        """Return those that there is something to do in, as far as that is known without looking at the server."""
+        lineage = self._looking.lineage if self.looks_at_all else None
+        async with self._differences() as differences:
+            return await differences.calendars(tenant_id, unless_done_by=lineage)
 
     async def count(self, tenant_id: str) -> int:
         """Return how many keys of a tenant differ, as far as that is known without looking at the server."""
-        async with self._state.reading() as connection:
-            return await self._differences(connection).count(tenant_id)
+        async with self._differences() as differences:
+            return await differences.count(tenant_id)
+
+    async def count_given_up(self, tenant_id: str) -> int:
+        """Return how many keys of a tenant differ and have been given up."""
+        async with self._differences() as differences:
+            return await differences.count_given_up(tenant_id)
+
+    async def count_in_step(self, tenant_id: str) -> int:
+        """Return how many records of a tenant are in step."""
+        async with self._differences() as differences:
+            return await differences.count_in_step(tenant_id)
 
     async def batches(
         self, service: AppointmentService, calendar: Calendar, size: Callable[[], int]
     ) -> AsyncGenerator[list[Operation], None]:
-        """Look at a calendar if the mode says so, and yield what is to be done.
+        """Look at a calendar if the mode says so, and yield what is to be done; nothing once the budget is spent.
 
         Args:
             service: Of the calendar.
@@ -136,76 +176,85 @@ class CalendarPlanner:
 
         Raises:
             ConnectorError: The server could not be looked at.
-            GuardError: More has gone from the server than the source may lose.
+            GuardError: More has gone from the server than may have.
         """
-        remote = None
-        if self._plan.mode is not Mode.TRUST:
-            if not self._budget.begin():
-                return
-            try:
-                remote = await self._look(service, calendar)
-            finally:
-                self._budget.end()
-
-        async def get(appointment_id: str) -> Appointment | None:
-            self._report.minimum += 1
-            try:
-                return await service.get(appointment_id)
-            except NotFoundError:
-                return None
-
-        comparison = Comparison(calendar, remote, self._plan.rules, get, two_way=self._plan.mode is Mode.TWO_WAY)
-        after = None
-        while entries := await self._entries(calendar, after, size(), changed=remote is None):
-            found = [await comparison.operation(entry) for entry in entries]
-            yield [operation for operation in found if operation is not None]
-            after = entries[-1].key
+        try:
+            remote = None if self._plan.mode is Mode.TRUST else await self._look(service, calendar)
+            comparison = self._comparison(calendar, remote, functools.partial(self._get, service))
+            after = None
+            while entries := await self._entries(calendar, after, size(), changed=remote is None):
+                found = [await comparison.operation(entry) for entry in entries]
+                yield [operation for operation in found if operation is not None]
+                after = entries[-1].key
+        except _SpentError:
+            return
         if self.looks_at_all:
-            yield list(comparison.leftovers())
+            leftovers = comparison.leftovers()
+            while batch := list(itertools.islice(leftovers, size())):
+                yield batch
 
     async def again(self, calendar: Calendar, keys: Collection[str]) -> list[Operation]:
-        """Return what is to be done with keys of which it is known that nothing of theirs is on the server."""
-
-        async def get(_: str) -> Appointment | None:
-            return None
-
-        comparison = Comparison(calendar, None, self._plan.rules, get, two_way=False)
+        """Return what is to be done with keys of which it has been found out what the server has."""
+        comparison = self._comparison(calendar, None, _nothing)
         found, after = [], None
         while entries := await self._entries(calendar, after, _PAGE, changed=True):
             found += [await comparison.operation(entry) for entry in entries if entry.key in keys]
             after = entries[-1].key
         return [operation for operation in found if operation is not None]
 
+    def _comparison(self, calendar: Calendar, remote: Remote | None, get: Get) -> Comparison:
+        two_way = remote is not None and self._plan.mode is Mode.TWO_WAY
+        return Comparison(calendar, remote, self._plan.rules, get, two_way=two_way)
+
+    async def _get(self, service: AppointmentService, appointment_id: str) -> Appointment | None:
+        with self._spending():
+            self._report.minimum += 1
+            try:
+                return await service.get(appointment_id)
+            except NotFoundError:
+                return None
+
     async def _look(self, service: AppointmentService, calendar: Calendar) -> Remote:
-        scope, window = self._plan.scope, self._plan.window
-        known = await self._ledger.known(calendar)
-        remote = await Remote.look(service, known, scope.start, scope.end, window=window)
+        scope, window, known = self._plan.scope, self._plan.window, self._looking.known
+        with self._spending():
+            had = await known.appointments(calendar, *scope.as_texts())
+            remote = await Remote.look(service, had, scope.start, scope.end, window=window)
         self._report.minimum += remote.pages
-        if self.looks_at_all:
-            await self._guard(calendar, remote)
+        missing = remote.missing
+        if missing:
+            self._looking.guard.check(
+                calendar,
+                missing=len(missing),
+                shown=remote.shown,
+                known=sum(each.in_time for each in had.values()),
+                known_of_tenant=await known.count(calendar.tenant_id),
+                known_of_all=await known.count(),
+            )
         return remote
 
-    async def _guard(self, calendar: Calendar, remote: Remote) -> None:
-        """Raise when the source would lose too much for being gone from the server."""
-        known = await self._ledger.count_known(calendar, *self._plan.scope.as_texts())
-        missing = known - len(remote.unchanged) - len(remote.changed)
-        count = DeleteCount(deletes=max(0, missing), known=known, records=known)
-        if missing > 0 and (remote.is_empty or not self._plan.max_delete.allows(count)):
-            raise GuardError(
-                f"{missing} of {known} appointments of {calendar} are missing from its preview; "
-                f"{'an empty one is not believed' if remote.is_empty else f'{self._plan.max_delete} may go'}"
-            )
+    @contextmanager
+    def _spending(self) -> Iterator[None]:
+        if not self._looking.budget.begin():
+            raise _SpentError
+        try:
+            yield
+        finally:
+            self._looking.budget.end()
+            self.meter.note()
 
     async def _entries(self, calendar: Calendar, after: str | None, size: int, *, changed: bool) -> list[Entry]:
-        async with self._state.reading() as connection:
-            return await self._differences(connection).entries(calendar, after, size, changed=changed)
+        async with self._differences() as differences:
+            return await differences.entries(calendar, after, size, changed=changed)
 
-    def _differences(self, connection: AsyncConnection) -> Differences:
-        plan = self._plan
-        return Differences(
-            connection,
-            plan.scope,
-            retry_run=plan.retry_run,
-            withheld=plan.withheld,
-            done_by=self._ledger.lineage,
-        )
+    @asynccontextmanager
+    async def _differences(self) -> AsyncIterator[Differences]:
+        async with self._looking.state.reading() as connection:
+            yield Differences(connection, self._selection)
+
+
+class _SpentError(Exception):
+    """Nothing more may be asked of the server."""
+
+
+async def _nothing(_: str) -> None:
+    """Stand for a server that is not asked."""

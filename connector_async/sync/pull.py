@@ -1,7 +1,6 @@
 """`Pull`: mirrors what the server has, calendar by calendar, and tells what has changed since it was last looked at."""
 
-import enum
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from datetime import timedelta
 from itertools import chain, zip_longest
@@ -13,42 +12,24 @@ from connector_async.appointments import AppointmentService
 from connector_async.bulk import bulk
 from connector_async.deadline import Clock
 from connector_async.exceptions import AuthenticationError, ConnectorError, NotFoundError, SyncError
-from connector_async.instants import format_instant
 from connector_async.models import Appointment
 from connector_async.session import Traffic
 
 from .budget import Budget
+from .change import Change, ChangeKind
 from .differences import Scope
+from .exceptions import GuardError
 from .formats import Mirror, RecordWriter
-from .guard import DeleteCount, MaxDelete
+from .guard import GoneGuard, MaxDelete
+from .known import Had, Known
 from .ledger import DeadLetter, InStep, Ledger
+from .operations import key_of_server
 from .plan import MAX_DELETE, Services
-from .records import Calendar, content_hash, record_of
+from .records import Calendar, content_hash, record_of, sortable
 from .report import Fate, RunReport, Stopped, TenantReport
 from .state import State
 
 _AT_A_TIME: Final = 128
-
-
-class ChangeKind(enum.Enum):
-    """What has happened to an appointment."""
-
-    CREATED = "created"
-    UPDATED = "updated"
-    DELETED = "deleted"
-
-
-@attrs.frozen(kw_only=True)
-class Change:
-    """What has happened to one appointment since the server was last looked at."""
-
-    kind: ChangeKind
-    calendar: Calendar
-    key: str
-    """Under which it is mirrored: `server:` and its id."""
-    appointment_id: str
-    appointment: Appointment | None = attrs.field(default=None, repr=False)
-    """What the server has now; `None`: nothing."""
 
 
 @attrs.frozen(kw_only=True)
@@ -62,7 +43,9 @@ class PullPlan:
     window: timedelta | None = None
     """How long a time is previewed at once; `None`: the whole scope."""
     max_delete: MaxDelete = MAX_DELETE
-    """How much of a calendar may have gone from the server at once; nor is an empty preview believed."""
+    """How much may have gone from the server at once, of a calendar, a tenant and all; more is not believed."""
+    allow_empty: bool = False
+    """Whether a preview that shows nothing at all is believed."""
 
 
 @attrs.frozen
@@ -70,10 +53,12 @@ class _Looked:
     """What the server has of one calendar."""
 
     appointments: Sequence[Appointment]
-    known: dict[str, tuple[str, str | None]]
-    """By id, what it had: the key, and the hash of the content."""
+    known: Mapping[str, Had]
+    """By id, what it had."""
     gone: Sequence[str]
     """The ids of what it has not any more."""
+    moved: Sequence[Appointment]
+    """What it has outside of the time that is mirrored, and had in it."""
 
 
 class Pull:
@@ -105,6 +90,8 @@ class Pull:
         self._mirror = mirror
         self._budget = budget or Budget(self._clock)
         self._before: dict[str, Traffic] = {}
+        self._known = Known(state)
+        self._guard = GoneGuard(plan.max_delete, allow_empty=plan.allow_empty)
         self._ledger = Ledger.of_new_run(state, self._clock)
         self.report = RunReport(run_id=self._ledger.run_id)
         """What became of it."""
@@ -156,7 +143,7 @@ class Pull:
     async def _look(self, calendar: Calendar) -> _Looked | None:
         """Return what the server has of a calendar; `None`: it could not be looked at."""
         report = self.report.tenants[calendar.tenant_id]
-        if report.stopped is not None or not self._budget.begin():
+        if report.stopped is Stopped.CREDENTIALS or not self._budget.begin():
             return None
         service = self._services(calendar)
         before = self._before.setdefault(calendar.tenant_id, service.session.traffic)
@@ -164,6 +151,8 @@ class Pull:
             return await self._preview(calendar, service, report)
         except AuthenticationError:
             report.stopped = Stopped.CREDENTIALS
+        except GuardError:
+            report.stopped = Stopped.GUARD  # of this calendar: the tenant's others go on
         except SyncError:
             raise
         except ConnectorError:
@@ -180,22 +169,34 @@ class Pull:
         async for page in service.preview(scope.start, scope.end, window=self._plan.window).pages():
             report.minimum += 1
             appointments += page.items
-        known = await self._ledger.known_keys(calendar, *scope.as_texts())
-        shown = {appointment.appointment_id for appointment in appointments}
-        missing = [appointment_id for appointment_id in known if appointment_id not in shown]
-        count = DeleteCount(deletes=len(missing), known=len(known), records=len(known))
-        if missing and (not shown or not self._plan.max_delete.allows(count)):
-            report.stopped = Stopped.GUARD
-            return None
-        gone = []
+        known = await self._known.appointments(calendar, *scope.as_texts())
+        shown = {appointment.appointment_id: appointment for appointment in appointments}
+        missing = [
+            appointment_id for appointment_id, had in known.items() if had.in_time and appointment_id not in shown
+        ]
+        if missing:
+            self._guard.check(
+                calendar,
+                missing=len(missing),
+                shown=len(shown),
+                known=sum(had.in_time for had in known.values()),
+                known_of_tenant=await self._known.count(calendar.tenant_id),
+                known_of_all=await self._known.count(),
+            )
+        gone, moved = [], []
         for appointment_id in missing:
             # It may have moved out of the time that is mirrored, and a preview may lag behind.
             report.minimum += 1
             try:
-                appointments.append(await service.get(appointment_id))
+                appointment = await service.get(appointment_id)
             except NotFoundError:
                 gone.append(appointment_id)
-        return _Looked(appointments, known, gone)
+                continue
+            if scope.has(appointment):
+                shown[appointment_id] = appointment
+            else:
+                moved.append(appointment)
+        return _Looked(list(shown.values()), known, gone, moved)
 
     async def _changes(
         self, calendar: Calendar, looked: _Looked, writer: RecordWriter | None
@@ -203,21 +204,24 @@ class Pull:
         """Yield what has changed in a calendar, and then write it down."""
         report, there, letters = self.report.tenants[calendar.tenant_id], [], []
         for appointment in looked.appointments:
-            appointment_id = appointment.appointment_id
-            key, before = looked.known.get(appointment_id, (f"server:{appointment_id}", None))
+            had = looked.known.get(appointment.appointment_id)
+            key = key_of_server(appointment.appointment_id) if had is None else had.key
             if not await _write(writer, calendar, key, appointment):
                 letters.append((calendar, _unsayable(key, appointment)))
-            if before != content_hash(appointment):
-                kind = ChangeKind.UPDATED if appointment_id in looked.known else ChangeKind.CREATED
-                yield Change(
-                    kind=kind, calendar=calendar, key=key, appointment_id=appointment_id, appointment=appointment
-                )
+            if had is None or had.remote_hash != content_hash(appointment):
+                kind = ChangeKind.CREATED if had is None else ChangeKind.UPDATED
+                yield Change.of(kind, calendar, key, appointment)
                 there.append(_in_step(key, appointment))
-        gone = [looked.known[appointment_id][0] for appointment_id in looked.gone]
-        for key, appointment_id in zip(gone, looked.gone, strict=True):
+        for appointment in looked.moved:
+            yield Change.of(ChangeKind.MOVED, calendar, looked.known[appointment.appointment_id].key, appointment)
+        for appointment_id in looked.gone:
+            key = looked.known[appointment_id].key
             yield Change(kind=ChangeKind.DELETED, calendar=calendar, key=key, appointment_id=appointment_id)
+        left = [*looked.gone, *(appointment.appointment_id for appointment in looked.moved)]
+        gone = [looked.known[appointment_id].key for appointment_id in left]
         await self._ledger.seen(calendar, there=there, gone=gone, letters=letters)
         report.records += len(looked.appointments)
+        report.in_step += len(looked.appointments) - len(letters)
         report.counts[Fate.PULLED] += len(there) + len(gone)
         report.counts[Fate.REFUSED] += len(letters)
 
@@ -259,6 +263,6 @@ def _in_step(key: str, appointment: Appointment) -> InStep:
         appointment_id=appointment.appointment_id,
         local_hash=content,
         remote_hash=content,
-        start_time=format_instant(appointment.start_time),
-        end_time=format_instant(appointment.end_time),
+        start_time=sortable(appointment.start_time),
+        end_time=sortable(appointment.end_time),
     )

@@ -19,9 +19,11 @@ from connector_async.exceptions import (
     ResponseError,
 )
 from connector_async.models import UNSET, Appointment, NewAppointment
+from connector_async.retry import may_have_happened
 
-from .decision import PENDING, Policy
-from .ledger import DeadLetter, InStep, Intent, Ledger
+from .decision import GONE, Policy
+from .known import Intent
+from .ledger import DeadLetter, InStep, Ledger
 from .operations import Kind, Operation
 from .records import content_hash, record_from_row
 from .report import Fate
@@ -99,6 +101,7 @@ class Push:
     async def _update(self, service: AppointmentService, operation: Operation) -> Fate:
         new = _new(operation)
         changed: Appointment | None
+        await self._ledger.pending(operation.calendar, operation.key, operation.local)
         try:
             changed = await service.update(
                 operation.appointment_id or "",
@@ -116,18 +119,34 @@ class Push:
                 raise
             changed = None  # it was changed, and its answer is malformed
         except NotFoundError:
-            was_pending = operation.base is not None and operation.base.local == PENDING
-            if self._policy is not Policy.LOCAL and not was_pending:
+            may_be_deleted = operation.base is not None and operation.base.pending == GONE
+            if self._policy is not Policy.LOCAL and not may_be_deleted:
+                await self._ledger.pending(operation.calendar, operation.key, None)
                 raise
             return await self._create(service, operation)
+        except ConnectorError as error:
+            await self._take_back(operation, error)
+            raise
         await self._ledger.in_step(operation.calendar, [_in_step(operation, changed)])
         return Fate.UPDATED
 
     async def _delete(self, service: AppointmentService, operation: Operation) -> Fate:
-        with contextlib.suppress(NotFoundError):  # somebody else was faster
-            await service.delete(operation.appointment_id or "")
+        await self._ledger.pending(operation.calendar, operation.key, GONE)
+        try:
+            with contextlib.suppress(NotFoundError):  # somebody else was faster
+                await service.delete(operation.appointment_id or "")
+        except ConnectorError as error:
+            await self._take_back(operation, error)
+            raise
         await self._ledger.deleted(operation.calendar, [operation.key])
         return Fate.DELETED
+
+    async def _take_back(self, operation: Operation, error: ConnectorError) -> None:
+        """Note that a change or a delete has not happened, if the error says so."""
+        before = None if operation.base is None else operation.base.pending
+        # Of several attempts the error tells of the last one alone.
+        if before is None and error.attempts == 1 and not may_have_happened(error):
+            await self._ledger.pending(operation.calendar, operation.key, None)
 
     def _intent(self, operation: Operation, new: NewAppointment) -> Intent:
         bare = NewAppointment(title=new.title, start_time=new.start_time, end_time=new.end_time)

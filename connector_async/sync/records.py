@@ -5,7 +5,7 @@ It knows no file format, no state and no API.
 
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import attrs
@@ -96,6 +96,11 @@ def content_hash(appointment: NewAppointment | Appointment) -> str:
         "" if description_type == _TEXT else _text(description_type),
     )
     return hashlib.blake2b(orjson.dumps(fields), digest_size=16).hexdigest()
+
+
+def sortable(instant: datetime) -> str:
+    """Return an instant as the state has it: RFC 3339, in UTC, with six digits of a second, so that texts sort."""
+    return instant.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def record_from_row(row: Mapping[str, Any], *, tenant_id: str | None = None) -> SourceRecord:

@@ -10,6 +10,7 @@ import attrs
 from connector_async.models import Appointment
 from connector_async.pagination import AsyncPager
 
+from .known import Had
 from .records import content_hash
 
 
@@ -27,10 +28,8 @@ class Previewing(Protocol):
 class Remote:
     """The appointments of one calendar on the server, as far as a time of it was looked at."""
 
-    start: datetime | None
-    """From where it was looked at; `None`: from the beginning of time."""
-    end: datetime | None
-    """To where it was looked at; `None`: to its end."""
+    known: Mapping[str, Had] = attrs.field(repr=False)
+    """By id, what it had."""
     pages: int = 0
     """How many requests it took."""
     unchanged: set[str] = attrs.field(factory=set, repr=False)
@@ -45,7 +44,7 @@ class Remote:
     async def look(
         cls,
         service: Previewing,
-        known: Mapping[str, str | None],
+        known: Mapping[str, Had],
         start: datetime | None,
         end: datetime | None,
         *,
@@ -55,7 +54,7 @@ class Remote:
 
         Args:
             service: Of the calendar.
-            known: The ids that are known, and the hashes of their contents; `None`: the hash is not known.
+            known: By id, what it had.
             start: Aware; `None`: from the beginning of time, where the wire format allows it.
             end: Aware; `None`: to its end, where the wire format allows it.
             window: How long a time is previewed at once; `None`: the whole.
@@ -63,27 +62,37 @@ class Remote:
         Raises:
             ConnectorError: The preview failed.
         """
-        remote = cls(start, end)
+        remote = cls(known)
         async for page in service.preview(start, end, window=window).pages():
             remote.pages += 1
             for appointment in page.items:
-                remote._add(appointment, known)
+                remote._add(appointment)
         return remote
 
-    def _add(self, appointment: Appointment, known: Mapping[str, str | None]) -> None:
+    def _add(self, appointment: Appointment) -> None:
         appointment_id, content = appointment.appointment_id, content_hash(appointment)
-        if appointment_id not in known:
+        had = self.known.get(appointment_id)
+        if had is not None:
+            if had.remote_hash == content:
+                self.unchanged.add(appointment_id)
+            else:
+                self.changed[appointment_id] = appointment
+        elif appointment_id not in self.unknown:  # pages that shift while they are walked show one twice
             self.unknown[appointment_id] = appointment
             self._by_content[content].append(appointment_id)
-        elif known[appointment_id] == content:
-            self.unchanged.add(appointment_id)
-        else:
-            self.changed[appointment_id] = appointment
 
     @property
-    def is_empty(self) -> bool:
-        """Whether the server showed nothing at all."""
-        return not (self.unchanged or self.changed or self.unknown)
+    def missing(self) -> list[str]:
+        """The ids of those that were known, lie in the time that was looked at, and were not shown."""
+        shown = self.unchanged | self.changed.keys()
+        return [
+            appointment_id for appointment_id, had in self.known.items() if had.in_time and appointment_id not in shown
+        ]
+
+    @property
+    def shown(self) -> int:
+        """How many appointments the server has shown that nobody has claimed yet, and that were known."""
+        return len(self.unchanged) + len(self.changed) + len(self.unknown)
 
     def claim(self, content: str) -> str | None:
         """Return the id of one that nobody knows and that has this content, and take it: nobody else gets it.
@@ -106,3 +115,10 @@ class Remote:
                 del self.unknown[appointment_id]
                 return appointment_id
         return None
+
+    def claim_by_id(self, appointment_id: str) -> Appointment | None:
+        """Return the one of that id if nobody knows it, and take it."""
+        appointment = self.unknown.pop(appointment_id, None)
+        if appointment is not None:
+            self._by_content[content_hash(appointment)].remove(appointment_id)
+        return appointment

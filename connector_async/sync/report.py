@@ -27,6 +27,8 @@ class Fate(enum.Enum):
     """The server or the way to it failed; a later run tries again."""
     UNKNOWN = "unknown"
     """A create whose outcome is still open; a later run settles it."""
+    GIVEN_UP = "given_up"
+    """It was given up before, and nothing has changed since: it was not tried."""
     NOT_STARTED = "not_started"
     """It was not begun: the run, its tenant or its calendar had been stopped before."""
     UNREADABLE = "unreadable"
@@ -39,7 +41,7 @@ class Stopped(enum.Enum):
     CREDENTIALS = "credentials"
     """They were rejected."""
     GUARD = "guard"
-    """More would be deleted than may be."""
+    """More has gone from the server than may have."""
 
 
 @attrs.define(kw_only=True)
@@ -47,7 +49,9 @@ class TenantReport:
     """What became of one tenant's share."""
 
     records: int = 0
-    """How many records the source has."""
+    """How many records the source has that can be read."""
+    in_step: int = 0
+    """How many of them are in step with the server in the end; what became of the others is among the counts."""
     counts: Counter[Fate] = attrs.field(factory=Counter)
     """How many keys came to what; those that are in step already are in none."""
     minimum: int = 0
@@ -104,9 +108,9 @@ class RunReport:
 
     @property
     def dead_letters(self) -> int:
-        """How many keys were given up."""
+        """How many keys were given up, by this run or before."""
         counts = self.counts
-        return counts[Fate.CONFLICT] + counts[Fate.REFUSED] + counts[Fate.UNREADABLE]
+        return counts[Fate.CONFLICT] + counts[Fate.REFUSED] + counts[Fate.UNREADABLE] + counts[Fate.GIVEN_UP]
 
     def stopped(self, reason: Stopped) -> list[str]:
         """Return the tenants that were stopped for that reason."""

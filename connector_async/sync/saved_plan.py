@@ -3,7 +3,8 @@
 It holds what the source says of each record that is to be sent: personal data.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection
+import itertools
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -12,8 +13,10 @@ import orjson
 
 from connector_async.appointments import AppointmentService
 
-from .decision import Base, Mode, Policy
+from .decision import GONE, Base, Mode, Policy
 from .exceptions import SourceError, StalePlanError
+from .known import Known
+from .meter import Meter
 from .operations import Kind, Operation, Rules
 from .plan import Plan
 from .records import Calendar
@@ -61,6 +64,8 @@ class SavedPlan:
                     _add(sections, _calendar(orjson.loads(line)), offset)
                     offset += len(line)
                 plan = Plan(mode=Mode(head["mode"]), rules=Rules(policy=Policy(head["policy"])))
+                if plan.mode is Mode.TWO_WAY:
+                    raise ValueError("not one that can be saved")
         except OSError as error:
             raise SourceError(f"{path}: {error.strerror}") from None
         except (ValueError, KeyError, TypeError):
@@ -80,29 +85,34 @@ class SavedPlan:
         """Return the tenants that it has operations for."""
         return list(self._sections)
 
-    def planner(self, tenant_id: str) -> "SavedPlanner":
+    def planner(self, tenant_id: str, known: Known, meter: Meter) -> "SavedPlanner":
         """Return what says what is to be done for one of them."""
-        return SavedPlanner(self._path, self._sections[tenant_id])
+        return SavedPlanner(self._path, self._sections[tenant_id], known, meter)
 
 
 class SavedPlanner:
-    """A `Planner` that reads its operations from the file of a plan."""
+    """A `Planner` that reads its operations from the file of a plan, and leaves out what has been done."""
 
-    def __init__(self, path: Path, sections: list[_Section]) -> None:
+    def __init__(self, path: Path, sections: list[_Section], known: Known, meter: Meter) -> None:
         self._path = path
         self._sections = sections
-        self._left = sum(section.lines for section in sections)
+        self._known = known
+        self.meter = meter
+        """What reads off what is sent for the tenant."""
 
     @property
     def looks_at_all(self) -> bool:
         """Return that it looks at none."""
         return False
 
-    async def calendars(self, tenant_id: str) -> AsyncGenerator[Calendar, None]:
-        """Yield the calendars of the tenant that the plan has operations for."""
-        for section in self._sections:
-            if section.calendar.tenant_id == tenant_id:
-                yield section.calendar
+    @property
+    def records(self) -> int:
+        """How many records of the source it has operations for."""
+        return sum(operation.local != GONE for section in self._sections for operation in self._read(section))
+
+    async def calendars(self, tenant_id: str) -> Sequence[Calendar]:
+        """Return the calendars of the tenant that the plan has operations for."""
+        return [section.calendar for section in self._sections if section.calendar.tenant_id == tenant_id]
 
     async def batches(
         self,
@@ -110,27 +120,44 @@ class SavedPlanner:
         calendar: Calendar,
         size: Callable[[], int],
     ) -> AsyncGenerator[list[Operation], None]:
-        """Yield the operations of one."""
-        batch: list[Operation] = []
-        for operation in self._read(calendar):
-            batch.append(operation)
-            if len(batch) >= size():
-                self._left -= len(batch)
-                yield batch
-                batch = []
-        self._left -= len(batch)
-        yield batch
+        """Yield the operations of one that are left."""
+        operations = iter(self._read(self._section(calendar)))
+        while batch := list(itertools.islice(operations, size())):
+            left = await self._known.left(calendar, {operation.key: operation.local for operation in batch})
+            yield [operation for operation in batch if operation.key in left]
 
     async def again(self, calendar: Calendar, keys: Collection[str]) -> list[Operation]:
-        """Return those of some keys, as they were planned."""
-        return [operation for operation in self._read(calendar) if operation.key in keys]
+        """Return those of some keys that are left, as they were planned."""
+        operations = [operation for operation in self._read(self._section(calendar)) if operation.key in keys]
+        left = await self._known.left(calendar, {operation.key: operation.local for operation in operations})
+        return [operation for operation in operations if operation.key in left]
 
     async def count(self, tenant_id: str) -> int:  # noqa: ARG002 - the protocol's
-        """Return how many operations were not come to."""
-        return self._left
+        """Return how many operations are left."""
+        wanted = [
+            (section.calendar, {operation.key: operation.local for operation in self._read(section)})
+            for section in self._sections
+        ]
+        return sum([len(await self._known.left(calendar, hashes)) for calendar, hashes in wanted])
 
-    def _read(self, calendar: Calendar) -> list[Operation]:
-        section = next(section for section in self._sections if section.calendar == calendar)
+    async def count_given_up(self, tenant_id: str) -> int:  # noqa: ARG002 - the protocol's
+        """Return that it has none: what has been given up is in no plan."""
+        return 0
+
+    async def count_in_step(self, tenant_id: str) -> int:  # noqa: ARG002 - the protocol's
+        """Return how many records of its operations are in step."""
+        in_step = 0
+        for section in self._sections:
+            operations = [operation for operation in self._read(section) if operation.local != GONE]
+            open_keys = {intent.key for intent in await self._known.open_intents(section.calendar)}
+            left = await self._known.left(section.calendar, {each.key: each.local for each in operations})
+            in_step += sum(operation.key not in left | open_keys for operation in operations)
+        return in_step
+
+    def _section(self, calendar: Calendar) -> _Section:
+        return next(section for section in self._sections if section.calendar == calendar)
+
+    def _read(self, section: _Section) -> list[Operation]:
         with self._path.open("rb") as lines:
             lines.seek(section.offset)
             return [_operation(orjson.loads(lines.readline())) for _ in range(section.lines)]

@@ -11,7 +11,8 @@ from connector_async.deadline import Clock
 from connector_async.instants import parse_instant
 
 from .budget import Budget
-from .ledger import InStep, Intent, Ledger
+from .known import Intent, Known
+from .ledger import InStep, Ledger
 from .records import Calendar
 from .remote import Remote
 
@@ -22,12 +23,12 @@ _MOMENT: Final = timedelta(seconds=1)
 class Settled:
     """What was found out."""
 
-    found: int = 0
-    """How many have happened."""
+    found: frozenset[str] = frozenset()
+    """The keys of those that have happened."""
     absent: frozenset[str] = frozenset()
     """The keys of those that have not."""
-    absent_before: int = 0
-    """How many of them a run before has sent, so that this one has them still to send."""
+    of_before: frozenset[str] = frozenset()
+    """The keys, among both, of those that a run before has sent."""
 
 
 class Settlement:
@@ -38,13 +39,15 @@ class Settlement:
     a run before since this one began, as nobody knows how far the wall clock has jumped meanwhile.
 
     Args:
-        ledger: Knows which are open, and is told what became of them.
+        known: Knows which are open.
+        ledger: Is told what became of them.
         budget: Ends the waits.
         clock: By which it is waited.
         grace: Seconds that a server may take to make what it was sent visible.
     """
 
-    def __init__(self, ledger: Ledger, budget: Budget, clock: Clock, *, grace: float) -> None:
+    def __init__(self, known: Known, ledger: Ledger, budget: Budget, clock: Clock, *, grace: float) -> None:
+        self._known = known
         self._ledger = ledger
         self._budget = budget
         self._clock = clock
@@ -62,7 +65,7 @@ class Settlement:
 
     async def due(self, calendar: Calendar) -> float | None:
         """Return when the creates of a calendar can be settled, by the monotonic clock; `None`: none is open."""
-        intents = await self._ledger.open_intents(calendar)
+        intents = await self._known.open_intents(calendar)
         if not intents:
             return None
         return self._grace + max(self._sent_at.get((calendar, intent.key), self._begun_at) for intent in intents)
@@ -79,13 +82,13 @@ class Settlement:
         due = await self.due(calendar)
         if due is None:
             return Settled()
-        intents = await self._ledger.open_intents(calendar)
+        intents = await self._known.open_intents(calendar)
         wait = due - self._clock.monotonic()
         if (wait > 0 and not await self._budget.sleep(wait)) or not self._budget.begin():
             return Settled()
         try:
             start, end = _time_of(service, intents)
-            remote = await Remote.look(service, await self._ledger.known(calendar), start, end)
+            remote = await Remote.look(service, await self._known.appointments(calendar), start, end)
         finally:
             self._budget.end()
         found, absent = _match(intents, remote)
@@ -93,10 +96,10 @@ class Settlement:
             await self._ledger.in_step(calendar, found)
         if absent:
             await self._ledger.drop_intents(calendar, absent)
-        before = sum((calendar, key) not in self._sent_at for key in absent)
+        before = frozenset(intent.key for intent in intents if (calendar, intent.key) not in self._sent_at)
         for intent in intents:
             self.answered(calendar, intent.key)
-        return Settled(found=len(found), absent=frozenset(absent), absent_before=before)
+        return Settled(frozenset(result.key for result in found), frozenset(absent), before)
 
 
 def _match(intents: Sequence[Intent], remote: Remote) -> tuple[list[InStep], list[str]]:

@@ -9,17 +9,16 @@ from typing import Any, Final, Protocol
 
 import attrs
 import orjson
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
 from connector_async.instants import format_instant
 
 from .ledger import DeadLetter
-from .records import Calendar, SourceProblem, SourceRecord, content_hash, row_of
+from .records import Calendar, SourceProblem, SourceRecord, content_hash, row_of, sortable
 from .state import State
-from .state.schema import desired
+from .state.schema import KEY, desired
 
 _AT_A_TIME: Final = 500
-_KEY: Final = ("tenant_id", "domain_id", "ad_id", "key")
 
 
 class Records(Protocol):
@@ -40,7 +39,9 @@ class Staged:
     """What was taken in."""
 
     records: Counter[str] = attrs.field(factory=Counter)
-    """How many records of each tenant were read."""
+    """How many records of each tenant can be read, and are the only ones of their keys."""
+    unreadable: int = 0
+    """How many records cannot be read, or are not the only ones of their keys."""
     problems: list[tuple[Calendar | None, DeadLetter]] = attrs.field(factory=list)
     """What could not be read, and whose it is if that is known."""
     withheld: set[str] = attrs.field(factory=set)
@@ -65,7 +66,9 @@ async def stage(source: Records, state: State, *, carries_user: bool) -> Staged:
     async with state.writing() as transaction:
         await transaction.connection.execute(delete(desired))
     batch: list[dict[str, Any]] = []
+    taken = 0
     async for found in source.records():
+        taken += 1
         batch += _take(found, staged, source.name, carries_user=carries_user)
         if len(batch) >= _AT_A_TIME:
             await _write(state, batch)
@@ -73,6 +76,8 @@ async def stage(source: Records, state: State, *, carries_user: bool) -> Staged:
     if batch:
         await _write(state, batch)
     await _find_twice(state, staged, source.name)
+    await _count(state, staged)
+    staged.unreadable = taken - staged.records.total()
     return staged
 
 
@@ -81,7 +86,6 @@ def _take(
 ) -> list[dict[str, Any]]:
     if isinstance(found, SourceRecord):
         if bool(found.calendar.ad_id) is carries_user:
-            staged.records[found.calendar.tenant_id] += 1
             return [_row(found)]
         rule = "must be given, since" if carries_user else "must be missing, since no user is carried by"
         reason = f"ad_id and domain_id {rule} the wire format" + (" names users" if carries_user else "")
@@ -113,8 +117,8 @@ def _row(record: SourceRecord) -> dict[str, Any]:
     return attrs.asdict(record.calendar) | {
         "key": record.key,
         "content_hash": content_hash(appointment),
-        "start_time": format_instant(appointment.start_time),
-        "end_time": format_instant(appointment.end_time),
+        "start_time": sortable(appointment.start_time),
+        "end_time": sortable(appointment.end_time),
         "modified": None if modified is None else format_instant(modified),
         "body": orjson.dumps(row_of(record)),
     }
@@ -128,11 +132,17 @@ async def _write(state: State, rows: Sequence[dict[str, Any]]) -> None:
 
 
 async def _find_twice(state: State, staged: Staged, name: str) -> None:
-    twice = select(*(desired.c[column] for column in _KEY), desired.c.copies).where(desired.c.copies > 1)
+    twice = select(*(desired.c[column] for column in KEY), desired.c.copies).where(desired.c.copies > 1)
     async with state.reading() as connection:
         for row in await connection.execute(twice):
             *calendar, key, copies = tuple(row)
             reason = f"{name}: key comes {copies} times"
             letter = DeadLetter(key=key, operation="read", error="SourceProblem", reason=reason)
             staged.problems.append((Calendar(*calendar), letter))
-            staged.records[calendar[0]] -= copies
+
+
+async def _count(state: State, staged: Staged) -> None:
+    query = select(desired.c.tenant_id, func.count()).where(desired.c.content_hash.is_not(None))
+    async with state.reading() as connection:
+        for row in await connection.execute(query.group_by(desired.c.tenant_id)):
+            staged.records[row[0]] = row[1]

@@ -1,29 +1,28 @@
 """What the source takes over from the server: kept until its file is written anew, also through a crash in between."""
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import attrs
 import orjson
-from sqlalchemy import and_, delete, func, literal, select, tuple_
-
-from connector_async.instants import format_instant
+from sqlalchemy import and_, delete, func, literal, not_, select, tuple_
 
 from .decision import GONE
 from .formats import Mirror
-from .ledger import InStep, Ledger, of_calendar
+from .known import of_calendar
+from .ledger import InStep, Ledger
 from .operations import Operation
-from .records import record_from_row, record_of, row_of
+from .records import record_from_row, record_of, row_of, sortable
 from .state import State, Transaction
-from .state.schema import desired, pulled
+from .state.schema import KEY, desired, pulled
 
-_KEY: Final = ("tenant_id", "domain_id", "ad_id", "key")
 _AT_A_TIME: Final = 500
 
 
-class _Taken(NamedTuple):
+@attrs.frozen
+class _Taken:
     operation: Operation
-    body: bytes | None
+    body: bytes | None = attrs.field(repr=False)
 
 
 class TakeOver:
@@ -56,22 +55,28 @@ class TakeOver:
                 await self._write_sides(transaction, taken)
         return refused
 
-    async def overlay(self) -> None:
-        """Let the source have what was taken over and is not in its file yet, unless that has been changed since."""
-        same = and_(*(pulled.c[name] == desired.c[name] for name in _KEY))
-        query = select(pulled, func.coalesce(desired.c.content_hash, GONE).label("now"))
+    async def overlay(self, *, forgets: bool) -> None:
+        """Let the source have what was taken over and is not in its file yet, unless that has been changed since.
+
+        Args:
+            forgets: Whether what the file has by now, or has been changed in it, need not be kept any longer.
+        """
+        same = and_(*(pulled.c[name] == desired.c[name] for name in KEY))
+        is_unreadable = and_(desired.c.key.is_not(None), desired.c.content_hash.is_(None))
+        now = func.coalesce(desired.c.content_hash, GONE)
+        query = select(pulled, now.label("now")).select_from(pulled.outerjoin(desired, same)).where(not_(is_unreadable))
         async with self._state.reading() as connection:
-            rows = (await connection.execute(query.select_from(pulled.outerjoin(desired, same)))).mappings().all()
+            rows = (await connection.execute(query)).mappings().all()
         async with self._state.writing() as transaction:
             for row in rows:
                 if row["now"] != row["replaced_hash"]:
-                    # The file was written already, or has been changed since: what it says counts.
-                    await transaction.connection.execute(delete(pulled).where(_of_row(pulled, row)))
+                    if forgets:
+                        await transaction.connection.execute(delete(pulled).where(_of_row(pulled, row)))
                 elif row["body"] is None:
                     await transaction.connection.execute(delete(desired).where(_of_row(desired, row)))
                 else:
                     content = {name: row[name] for name in ("content_hash", "start_time", "end_time", "body")}
-                    names = {name: row[name] for name in _KEY}
+                    names = {name: row[name] for name in KEY}
                     await transaction.upsert(desired, [names | content | {"modified": None, "copies": 1}])
 
     async def write(self, mirror: Mirror) -> int:
@@ -88,13 +93,13 @@ class TakeOver:
                 while rows := await self._page(after):
                     for row in rows:
                         await writer.write(record_from_row(orjson.loads(row.body)))
-                    after = tuple(rows[-1])[: len(_KEY)]
+                    after = tuple(rows[-1])[: len(KEY)]
             async with self._state.writing() as transaction:
                 await transaction.connection.execute(delete(pulled))
         return count
 
     async def _page(self, after: tuple[Any, ...] | None) -> Sequence[Any]:
-        names = [desired.c[name] for name in _KEY]
+        names = [desired.c[name] for name in KEY]
         query = select(*names, desired.c.body).where(desired.c.body.is_not(None)).order_by(*names).limit(_AT_A_TIME)
         if after is not None:
             query = query.where(tuple_(*names) > tuple_(*map(literal, after)))
@@ -102,20 +107,21 @@ class TakeOver:
             return (await connection.execute(query)).all()
 
     async def _write_pulled(self, transaction: Transaction, taken: Sequence[_Taken]) -> None:
-        for operation, body in taken:
+        for each in taken:
+            operation = each.operation
             # What was taken over before and is not in the file yet has replaced what the file has.
             query = select(pulled.c.replaced_hash).where(_of_operation(pulled, operation))
             before = (await transaction.connection.execute(query)).scalar_one_or_none()
-            row = {"replaced_hash": operation.local if before is None else before, "body": body}
+            row = {"replaced_hash": operation.local if before is None else before, "body": each.body}
             await transaction.upsert(pulled, [row | _names(operation) | _content(operation)])
 
     async def _write_sides(self, transaction: Transaction, taken: Sequence[_Taken]) -> None:
         there = [each for each in taken if each.body is not None]
-        gone = [operation for operation, body in taken if body is None]
+        gone = [each.operation for each in taken if each.body is None]
         if there:
-            rows = [_names(operation) | _content(operation) | {"body": body} for operation, body in there]
+            rows = [_names(each.operation) | _content(each.operation) | {"body": each.body} for each in there]
             await transaction.upsert(desired, [row | {"modified": None, "copies": 1} for row in rows])
-            results = [_in_step(operation) for operation, _ in there]
+            results = [_in_step(each.operation) for each in there]
             await self._ledger.write_in_step(transaction, there[0].operation.calendar, results)
         for operation in gone:
             await transaction.connection.execute(delete(desired).where(_of_operation(desired, operation)))
@@ -142,8 +148,8 @@ def _times(operation: Operation) -> dict[str, str]:
     if appointment is None:
         return {"start_time": operation.start_time, "end_time": operation.end_time}
     return {
-        "start_time": format_instant(appointment.start_time),
-        "end_time": format_instant(appointment.end_time),
+        "start_time": sortable(appointment.start_time),
+        "end_time": sortable(appointment.end_time),
     }
 
 
@@ -163,4 +169,4 @@ def _of_operation(table: Any, operation: Operation) -> Any:
 
 
 def _of_row(table: Any, row: Any) -> Any:
-    return and_(*(table.c[name] == row[name] for name in _KEY))
+    return and_(*(table.c[name] == row[name] for name in KEY))

@@ -11,11 +11,11 @@ from connector_async.appointments import AppointmentService
 from connector_async.bulk import ProgressListener, bulk
 from connector_async.deadline import Clock
 from connector_async.exceptions import AuthenticationError, ConnectorError, SyncError
-from connector_async.session import ConnectorSession, Traffic
 
 from .budget import Budget
 from .decision import GONE
 from .exceptions import GuardError
+from .known import Known
 from .ledger import Ledger
 from .operations import Kind, Operation
 from .plan import Planner, Services
@@ -25,10 +25,10 @@ from .report import Fate, Stopped, TenantReport
 from .runner import Job
 from .settlement import Settlement
 from .takeover import TakeOver
+from .tally import Tally
 
 _ROUNDS: Final = 5  # of creates that are lost again and again
 _SENDING: Final = (Kind.CREATE, Kind.UPDATE, Kind.DELETE, Kind.CONFLICT)
-_IN_HAND: Final = (Fate.TEMPORARY, Fate.UNKNOWN)
 
 
 @attrs.frozen(kw_only=True)
@@ -36,6 +36,7 @@ class Tools:
     """What the work of every tenant of a run shares."""
 
     services: Services
+    known: Known
     ledger: Ledger
     push: Push
     settlement: Settlement
@@ -60,6 +61,8 @@ class _Lost:
     calendar: Calendar
     rounds: int
     """How often they were sent."""
+    is_planned: bool
+    """Whether all else in the calendar has been done."""
 
 
 class TenantWork:
@@ -79,11 +82,9 @@ class TenantWork:
         self._report = report
         self._quantum = 1
         self._begun_at: float | None = None
-        self._session: ConnectorSession | None = None
-        self._before = Traffic()
-        self._failing: list[Calendar] = []
+        self._failing: dict[Calendar, None] = {}
         self._lost: deque[_Lost] = deque()
-        self._temporary: set[tuple[Calendar, str]] = set()
+        self._tally = Tally(tenant_id, tools.known, tools.settlement, report)
         self._shares = self._work()
 
     async def share(self, job: Job) -> bool:
@@ -99,68 +100,67 @@ class TenantWork:
         try:
             await anext(self._shares)
         except StopAsyncIteration:
-            await self._count_rest()
+            await self._tally.finish(self._planner, has_ended=self._has_ended(), failing=len(self._failing))
             return False
         except AuthenticationError:
             self._report.stopped = Stopped.CREDENTIALS
-            await self._count_rest()
+            await self._tally.finish(self._planner, has_ended=self._has_ended(), failing=len(self._failing))
             return False
         finally:
             self._report.elapsed = clock.monotonic() - self._begun_at
-            traffic = self.traffic
-            self._report.requests, self._report.waited = traffic.requests, traffic.waited
+            self._planner.meter.note()
         return True
-
-    @property
-    def traffic(self) -> Traffic:
-        """What was sent for the tenant since the work began."""
-        now = self._before if self._session is None else self._session.traffic
-        return Traffic(now.requests - self._before.requests, now.waited - self._before.waited)
 
     async def aclose(self) -> None:
         """End it, wherever it is."""
         await self._shares.aclose()
 
     async def _work(self) -> AsyncGenerator[None, None]:
-        async for calendar in self._planner.calendars(self._tenant_id):
+        for calendar in await self._planner.calendars(self._tenant_id):
             async for _ in self._calendar(calendar, is_first=True):
                 yield
             async for _ in self._settle(waits=False):
                 yield
-            if self._tools.budget.reason is not None:
+            if self._has_ended():
                 return
         async for _ in self._settle(waits=True):
             yield
         for _ in range(self._tools.passes - 1):
-            if not self._failing or not await self._tools.budget.sleep(self._tools.pause):
+            if not self._failing or self._has_ended() or not await self._tools.budget.sleep(self._tools.pause):
                 return
             async for _ in self._pass_again():
                 yield
 
     async def _pass_again(self) -> AsyncGenerator[None, None]:
         """Go through the calendars once more in which something failed that may pass."""
-        failing, self._failing = self._failing, []
+        failing, self._failing = self._failing, {}
         for calendar in failing:
             async for _ in self._calendar(calendar, is_first=False):
                 yield
         async for _ in self._settle(waits=True):
             yield
 
+    def _has_ended(self) -> bool:
+        return self._tools.budget.reason is not None or self._report.stopped is not None
+
     async def _calendar(self, calendar: Calendar, *, is_first: bool) -> AsyncGenerator[None, None]:
         """Bring one calendar into step, as far as it goes without settling what is lost."""
+        due = await self._tools.settlement.due(calendar) if self._planner.looks_at_all else None
+        if due is not None:
+            # What a run before has created and does not know of would pass for new on the server.
+            self._lost.append(_Lost(due, calendar, rounds=1, is_planned=False))
+            return
         service = self._service(calendar)
         failures = 0
         try:
-            if self._planner.looks_at_all:
-                # What a run before has created and does not know of would pass for new on the server.
-                failures += await self._create_again(service, calendar)
             async for batch in self._planner.batches(service, calendar, lambda: self._quantum):
                 failures += await self._apply(service, batch, is_first=is_first)
                 yield
-                if self._tools.budget.reason is not None:
+                if self._has_ended():
                     return
         except GuardError:
             self._report.stopped = Stopped.GUARD
+            return
         except (AuthenticationError, SyncError):
             raise
         except ConnectorError:
@@ -168,19 +168,19 @@ class TenantWork:
         await self._finish(calendar, failures)
 
     async def _finish(self, calendar: Calendar, failures: int, *, rounds: int = 1) -> None:
-        """Note what is left of a calendar: what failed, what is to be settled, or nothing."""
+        """Note what is left of a calendar: what is to be settled, what failed, or nothing."""
         due = await self._tools.settlement.due(calendar)
         if due is not None and rounds < _ROUNDS:
-            self._lost.append(_Lost(due, calendar, rounds))
-        if failures:
-            self._failing.append(calendar)
-        elif due is None and self._tools.budget.reason is None and self._report.stopped is None:
+            self._lost.append(_Lost(due, calendar, rounds, is_planned=True))
+        if failures and (due is None or rounds >= _ROUNDS):
+            self._failing[calendar] = None
+        elif due is None and self._planner.looks_at_all and not self._has_ended():
             await self._tools.ledger.done(calendar)
 
     async def _settle(self, *, waits: bool) -> AsyncGenerator[None, None]:
         """Settle the calendars whose grace has passed; with `waits` all. Meanwhile the others go on."""
         now = self._tools.clock.monotonic
-        while self._lost and (waits or self._lost[0].due <= now()) and self._tools.budget.reason is None:
+        while self._lost and (waits or self._lost[0].due <= now()) and not self._has_ended():
             lost = self._lost.popleft()
             failures = 0
             try:
@@ -189,18 +189,26 @@ class TenantWork:
                 raise
             except ConnectorError:
                 failures += 1
-            await self._finish(lost.calendar, failures, rounds=lost.rounds + 1)
             yield
+            if lost.is_planned or failures:
+                await self._finish(lost.calendar, failures, rounds=lost.rounds + 1)
+            else:
+                async for _ in self._calendar(lost.calendar, is_first=True):
+                    yield
 
     async def _create_again(self, service: AppointmentService, calendar: Calendar) -> int:
-        """Settle the creates whose answers were lost, and send again those that have not happened."""
+        """Settle the creates whose answers were lost, and do what is then to be done with their keys."""
         settled = await self._tools.settlement.settle(service, calendar)
-        self._report.counts[Fate.CREATED] += settled.found
-        self._report.minimum += settled.absent_before
-        if not settled.absent:
-            return 0
-        again = await self._planner.again(calendar, settled.absent)
-        return await self._apply(service, again, is_first=False)
+        again = await self._planner.again(calendar, settled.found | settled.absent)
+        keys = {operation.key for operation in again}
+        # What has happened and is not what the source says any more has an operation of its own.
+        self._report.counts[Fate.CREATED] += len(settled.found - keys)
+        before = [
+            operation for operation in again if operation.key in settled.of_before or operation.key in settled.found
+        ]
+        failures = await self._apply(service, before, is_first=True)
+        rest = [operation for operation in again if operation not in before]
+        return failures + await self._apply(service, rest, is_first=False)
 
     async def _apply(self, service: AppointmentService, operations: Sequence[Operation], *, is_first: bool) -> int:
         """Do operations of one calendar; return how many failed in a way that may pass."""
@@ -213,20 +221,19 @@ class TenantWork:
             if not self._tools.budget.begin():
                 return Fate.NOT_STARTED
             try:
+                fate = await self._tools.push.perform(service, operation)
                 self._report.minimum += is_first and operation.kind is not Kind.CONFLICT
-                return await self._tools.push.perform(service, operation)
+                return fate
             finally:
                 self._tools.budget.end()
+                self._planner.meter.note()
 
         sending = [operation for operation in operations if operation.kind in _SENDING]
-        changing = [operation.key for operation in sending if operation.kind in {Kind.UPDATE, Kind.DELETE}]
-        if changing:
-            await self._tools.ledger.pending(sending[0].calendar, changing)
         run = bulk(perform, sending, concurrency=self._tools.concurrency, ends_on=Exception)
         async with aclosing(run.outcomes()) as outcomes:
             async for outcome in outcomes:
                 error = error or outcome.error
-                self._count(outcome.input, outcome.result or Fate.NOT_STARTED)
+                self._tally.add(outcome.input, outcome.result or Fate.NOT_STARTED)
                 failures += outcome.result is Fate.TEMPORARY
                 if self._tools.progress is not None:
                     self._tools.progress.advance(outcome)
@@ -254,31 +261,7 @@ class TenantWork:
         self._report.counts[Fate.REFUSED] += len(refused)
         self._report.counts[Fate.PULLED] += len(pulling) - len(refused)
 
-    def _count(self, operation: Operation, fate: Fate) -> None:
-        place = operation.calendar, operation.key
-        if fate is Fate.TEMPORARY:
-            self._temporary.add(place)
-        elif fate is not Fate.NOT_STARTED:
-            self._temporary.discard(place)
-        if fate not in _IN_HAND and fate is not Fate.NOT_STARTED:
-            self._report.counts[fate] += 1
-        if fate is not Fate.UNKNOWN:
-            self._tools.settlement.answered(*place)
-
-    async def _count_rest(self) -> None:
-        """Count what is left: what failed in a way that may pass, and what was not begun."""
-        counts = self._report.counts
-        rest = await self._planner.count(self._tenant_id)
-        ended_early = self._tools.budget.reason is not None or self._report.stopped is not None
-        temporary = min(rest, len(self._temporary)) if ended_early else rest
-        counts[Fate.TEMPORARY] += temporary
-        counts[Fate.NOT_STARTED] += rest - temporary
-        counts[Fate.UNKNOWN] += await self._tools.ledger.count_open(self._tenant_id)
-        self._report.calendars_failed = len(self._failing)
-
     def _service(self, calendar: Calendar) -> AppointmentService:
         service = self._tools.services(calendar)
-        if self._session is None:
-            self._session = service.session
-            self._before = service.session.traffic
+        self._planner.meter.watch(service.session)
         return service

@@ -1,7 +1,8 @@
 """The tables of the state, and its revisions. It knows no database.
 
-Instants are texts as `connector_async.instants.format_instant` writes them; moments are seconds since 1970 in UTC.
-Where a calendar has no user, `domain_id` and `ad_id` are empty texts, since a primary key takes no `NULL`.
+Instants are texts of RFC 3339 in UTC, with six digits of a second each, so that they sort as they come; moments are
+seconds since 1970 in UTC. Where a calendar has no user, `domain_id` and `ad_id` are empty texts, since a primary key
+takes no `NULL`.
 """
 
 from typing import Final
@@ -16,6 +17,11 @@ VERSION_TABLE: Final = "connector_sync_version"
 
 LEASE: Final = "run"
 """The one row of `leases`. It is there from the beginning, with the epoch 0 and no owner."""
+
+CALENDAR: Final = ("tenant_id", "domain_id", "ad_id")
+"""The columns that say whose a row is."""
+KEY: Final = (*CALENDAR, "key")
+"""The columns that say which record a row is about."""
 
 metadata: Final = MetaData()
 
@@ -45,7 +51,7 @@ runs: Final = Table(
     "runs",
     metadata,
     *_text_key("run_id"),
-    *_texts("kind", "mode", "lineage"),
+    *_texts("kind", "mode", "conditions", "lineage"),
     Column("started_at", Double, nullable=False),
     Column("ended_at", Double),
     *_texts("status"),
@@ -55,7 +61,7 @@ runs: Final = Table(
     Column("counts", JSON, nullable=False),
 )
 """What was done, and what it cost. `waited` is in seconds. A run that goes on with one that was ended early has the
-`lineage` of that, which is the id of the first of them."""
+`lineage` of that, which is the id of the first of them; it goes on only under the same `conditions`."""
 
 cells: Final = Table(
     "cells",
@@ -70,20 +76,22 @@ cells: Final = Table(
 items: Final = Table(
     "items",
     metadata,
-    *_text_key("tenant_id", "domain_id", "ad_id", "key"),
+    *_text_key(*KEY),
     *_texts("appointment_id", "local_hash"),
     Column("remote_hash", Text),
+    Column("pending_hash", Text),
     *_texts("start_time", "end_time"),
     Column("deleted_at", Double),
     *_texts("run_id"),
     Index("items_by_appointment", "tenant_id", "domain_id", "ad_id", "appointment_id"),
 )
-"""What the server has under each key, and with `deleted_at` what it had."""
+"""What the server has under each key, and with `deleted_at` what it had. With `pending_hash` something was sent, and it
+is not known whether it happened: it is the hash of what the source had then, and empty for a delete."""
 
 intents: Final = Table(
     "intents",
     metadata,
-    *_text_key("tenant_id", "domain_id", "ad_id", "key"),
+    *_text_key(*KEY),
     *_texts("run_id", "content_hash", "summary_hash", "start_time", "end_time"),
     Column("sent_at", Double, nullable=False),
 )
@@ -97,16 +105,17 @@ dead_letters: Final = Table(
     Column("status", Integer),
     Column("request_id", Text),
     Column("at", Double, nullable=False),
+    Column("resolved_at", Double),
     Index("dead_letters_by_run", "run_id"),
-    Index("dead_letters_by_key", "key"),
+    Index("dead_letters_by_key", "key", *CALENDAR),
     sqlite_autoincrement=True,
 )
-"""What was given up, and why."""
+"""What was given up, and why; with `resolved_at` it has come into step since."""
 
 desired: Final = Table(
     "desired",
     metadata,
-    *_text_key("tenant_id", "domain_id", "ad_id", "key"),
+    *_text_key(*KEY),
     Column("content_hash", Text),
     Column("start_time", Text),
     Column("end_time", Text),
@@ -119,7 +128,7 @@ desired: Final = Table(
 pulled: Final = Table(
     "pulled",
     metadata,
-    *_text_key("tenant_id", "domain_id", "ad_id", "key"),
+    *_text_key(*KEY),
     *_texts("replaced_hash", "content_hash", "start_time", "end_time"),
     Column("body", LargeBinary),
 )

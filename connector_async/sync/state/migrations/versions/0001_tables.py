@@ -35,6 +35,7 @@ def _create_bookkeeping() -> None:
         sa.Column("run_id", sa.Text, primary_key=True),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("mode", sa.Text, nullable=False),
+        sa.Column("conditions", sa.Text, nullable=False),
         sa.Column("lineage", sa.Text, nullable=False),
         sa.Column("started_at", sa.Double, nullable=False),
         sa.Column("ended_at", sa.Double),
@@ -62,6 +63,7 @@ def _create_contents() -> None:
         sa.Column("appointment_id", sa.Text, nullable=False),
         sa.Column("local_hash", sa.Text, nullable=False),
         sa.Column("remote_hash", sa.Text),
+        sa.Column("pending_hash", sa.Text),
         sa.Column("start_time", sa.Text, nullable=False),
         sa.Column("end_time", sa.Text, nullable=False),
         sa.Column("deleted_at", sa.Double),
@@ -125,10 +127,11 @@ def _create_dead_letters() -> None:
         sa.Column("content_hash", sa.Text, nullable=False),
         sa.Column("status", sa.Integer),
         sa.Column("at", sa.Double, nullable=False),
+        sa.Column("resolved_at", sa.Double),
         sqlite_autoincrement=True,
     )
     op.create_index("dead_letters_by_run", "dead_letters", ["run_id"])
-    op.create_index("dead_letters_by_key", "dead_letters", ["key"])
+    op.create_index("dead_letters_by_key", "dead_letters", ["key", "tenant_id", "domain_id", "ad_id"])
 
 
 def _calendar_key() -> list["sa.Column[str]"]:

@@ -1,0 +1,126 @@
+"""What the state knows of a calendar: what the server had, and which creates are open. It writes nothing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.sql.elements import ColumnElement
+
+from .decision import GONE
+from .records import Calendar
+from .state import State
+from .state.schema import CALENDAR, dead_letters, intents, items
+
+
+@attrs.frozen(kw_only=True)
+class Intent:
+    """A create that was begun and of which nobody knows yet what became."""
+
+    key: str
+    content_hash: str
+    """Of all that counts of what was sent."""
+    summary_hash: str
+    """Of the title and the times alone, for a preview that leaves descriptions out."""
+    start_time: str
+    """As the state has instants."""
+    end_time: str
+    """As the state has instants."""
+    sent_at: float
+    """Seconds since 1970 in UTC; just before it was sent."""
+
+
+@attrs.frozen(kw_only=True)
+class Had:
+    """An appointment that the server had."""
+
+    key: str
+    remote_hash: str | None
+    """Of its content; `None`: not known yet."""
+    in_time: bool
+    """Whether it overlaps the time that was asked about."""
+
+
+class Known:
+    """Reads a state."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def appointments(
+        self, calendar: Calendar, start: str | None = None, end: str | None = None
+    ) -> dict[str, Had]:
+        """Return what the server had of a calendar, by id.
+
+        Args:
+            calendar: Whose.
+            start: Where the time begins that is asked about, as the state has instants; `None`: there is no such end.
+            end: Where it ends.
+        """
+        query = select(items.c.appointment_id, items.c.key, items.c.remote_hash, overlaps(start, end).label("in_time"))
+        there = (items.c.deleted_at.is_(None), items.c.remote_hash.is_distinct_from(GONE))
+        async with self._state.reading() as connection:
+            rows = await connection.execute(query.where(of_calendar(items, calendar), *there))
+            return {
+                row.appointment_id: Had(key=row.key, remote_hash=row.remote_hash, in_time=bool(row.in_time))
+                for row in rows
+            }
+
+    async def count(self, tenant_id: str | None = None) -> int:
+        """Return how many appointments the server had of a tenant, or of all."""
+        query = select(func.count()).select_from(items)
+        query = query.where(items.c.deleted_at.is_(None), items.c.remote_hash.is_distinct_from(GONE))
+        if tenant_id is not None:
+            query = query.where(items.c.tenant_id == tenant_id)
+        async with self._state.reading() as connection:
+            return int((await connection.execute(query)).scalar_one())
+
+    async def left(self, calendar: Calendar, wanted: Mapping[str, str]) -> set[str]:
+        """Return which of some keys are not what is wanted of them, are not open, and were not given up.
+
+        Args:
+            calendar: Whose.
+            wanted: The hash of what the source's side is to be, by key; `GONE` is nothing.
+        """
+        columns = (items.c.key, items.c.local_hash, items.c.pending_hash, items.c.deleted_at)
+        there = select(*columns).where(of_calendar(items, calendar), items.c.key.in_(wanted))
+        is_open = select(intents.c.key).where(of_calendar(intents, calendar), intents.c.key.in_(wanted))
+        letters = (of_calendar(dead_letters, calendar), dead_letters.c.key.in_(wanted))
+        given_up = select(dead_letters.c.key, dead_letters.c.content_hash).where(*letters)
+        given_up = given_up.where(dead_letters.c.operation != "read", dead_letters.c.resolved_at.is_(None))
+        async with self._state.reading() as connection:
+            rows = (await connection.execute(there)).all()
+            has = {row.key: row.local_hash for row in rows if row.deleted_at is None and row.pending_hash is None}
+            pending = {row.key for row in rows if row.pending_hash is not None}
+            skipped = set((await connection.execute(is_open)).scalars())
+            skipped |= {row.key for row in await connection.execute(given_up) if row.content_hash == wanted[row.key]}
+        return {key for key in wanted if key in pending or has.get(key, GONE) != wanted[key]} - skipped
+
+    async def open_intents(self, calendar: Calendar) -> list[Intent]:
+        """Return the creates of a calendar of which nobody knows what became."""
+        columns = [intents.c[field.name] for field in attrs.fields(Intent)]
+        query = select(*columns).where(of_calendar(intents, calendar)).order_by(intents.c.key)
+        async with self._state.reading() as connection:
+            return [Intent(**row) for row in (await connection.execute(query)).mappings()]
+
+    async def count_open(self, tenant_id: str) -> int:
+        """Return how many creates of a tenant are open."""
+        query = select(func.count()).select_from(intents).where(intents.c.tenant_id == tenant_id)
+        async with self._state.reading() as connection:
+            return int((await connection.execute(query)).scalar_one())
+
+
+def of_calendar(table: Any, calendar: Calendar) -> ColumnElement[bool]:
+    """Tell the rows of a calendar."""
+    return and_(*(table.c[name] == getattr(calendar, name) for name in CALENDAR))
+
+
+def overlaps(start: str | None, end: str | None) -> ColumnElement[bool]:
+    """Tell the items that overlap a time, from its start (included) to its end (excluded); `None`: it has none."""
+    conditions: list[ColumnElement[bool]] = []
+    if start is not None:
+        # One without duration that begins at the start lies in it, although it does not end after it.
+        conditions.append(or_(items.c.end_time > start, items.c.start_time >= start))
+    if end is not None:
+        conditions.append(items.c.start_time < end)
+    return and_(items.c.key.is_not(None), *conditions)

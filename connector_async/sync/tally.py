@@ -1,0 +1,59 @@
+"""Counting what became of a tenant's keys, so that every record is accounted for."""
+
+from .known import Known
+from .operations import Operation
+from .plan import Planner
+from .records import Calendar
+from .report import Fate, TenantReport
+from .settlement import Settlement
+
+
+class Tally:
+    """Counts for one tenant.
+
+    Args:
+        tenant_id: The tenant.
+        known: Knows which creates are open in the end.
+        settlement: Is told of the creates whose outcome is known.
+        report: Gets the counts.
+    """
+
+    def __init__(self, tenant_id: str, known: Known, settlement: Settlement, report: TenantReport) -> None:
+        self._tenant_id = tenant_id
+        self._known = known
+        self._settlement = settlement
+        self._report = report
+        self._temporary: set[tuple[Calendar, str]] = set()
+
+    def add(self, operation: Operation, fate: Fate) -> None:
+        """Count what became of one operation; what may change yet is counted in the end."""
+        place = operation.calendar, operation.key
+        if fate is Fate.NOT_STARTED:
+            return
+        if fate is Fate.TEMPORARY:
+            self._temporary.add(place)
+        else:
+            self._temporary.discard(place)
+        if fate is not Fate.UNKNOWN:
+            self._settlement.answered(*place)
+        if fate not in {Fate.TEMPORARY, Fate.UNKNOWN}:
+            self._report.counts[fate] += 1
+
+    async def finish(self, planner: Planner, *, has_ended: bool, failing: int) -> None:
+        """Count what is left.
+
+        Args:
+            planner: Knows what differs.
+            has_ended: Whether the work was ended before its end, so that what is left may not have been begun.
+            failing: How many calendars failed in a way that may pass.
+        """
+        counts = self._report.counts
+        rest = await planner.count(self._tenant_id)
+        temporary = min(rest, len(self._temporary)) if has_ended else rest
+        counts[Fate.TEMPORARY] += temporary
+        counts[Fate.NOT_STARTED] += rest - temporary
+        counts[Fate.UNKNOWN] += await self._known.count_open(self._tenant_id)
+        given_up = await planner.count_given_up(self._tenant_id)
+        counts[Fate.GIVEN_UP] += max(0, given_up - counts[Fate.REFUSED] - counts[Fate.CONFLICT])
+        self._report.in_step = await planner.count_in_step(self._tenant_id)
+        self._report.calendars_failed = failing
