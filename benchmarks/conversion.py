@@ -1,57 +1,22 @@
-"""CPU of decoding 1,000 previews: strict hooks on, beside pydantic v2 and msgspec into equal classes, and hand-written.
+"""CPU of converting previews: from the bytes of one array to objects, and from each object to the bytes of a body."""
 
-The classes are frozen, take aware date-times alone, and take `null` for the description alone. Unknown fields are kept
-by ours and by `pydantic (extra="allow")`.
-"""
-
-import argparse
 import asyncio
 import functools
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Sequence
 
-import msgspec
 import orjson
-import pydantic
 
-from benchmarks import rounds
-from connector_async import Appointment, WireFormat
+from . import rounds
+from .libraries import Library, all_libraries
+from .tables import Settings, Table, compared
 
-_PREVIEWS = 1_000
-
-
-class _Pydantic(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True)
-
-    appointment_id: str = pydantic.Field(alias="appointmentId")
-    title: str
-    start_time: pydantic.AwareDatetime = pydantic.Field(alias="startTime")
-    end_time: pydantic.AwareDatetime = pydantic.Field(alias="endTime")
-    description: str | None = None
+_SIZES = {1_000: 60, 100_000: 5}
+"""Previews to rounds."""
+_FLOOR = "pydantic"
 
 
-class _PydanticExtra(_Pydantic):
-    model_config = pydantic.ConfigDict(frozen=True, extra="allow")
-
-
-class _Msgspec(msgspec.Struct, frozen=True, rename="camel"):
-    appointment_id: str
-    title: str
-    start_time: datetime
-    end_time: datetime
-    description: str | None = None
-
-
-def _unchecked(body: bytes) -> list[Appointment]:
-    """Decode into the same class without one check: the least that Python code can cost."""
-    parse = datetime.fromisoformat
-    return [
-        Appointment(item["appointmentId"], item["title"], parse(item["startTime"]), parse(item["endTime"]), None)
-        for item in orjson.loads(body)
-    ]
-
-
-def _body() -> bytes:
+@functools.cache
+def _body(count: int) -> bytes:
     return orjson.dumps(
         [
             {
@@ -61,36 +26,64 @@ def _body() -> bytes:
                 "endTime": f"2024-02-{number % 28 + 1:02}T{number % 24:02}:{number % 60:02}:00Z",
                 "description": f"Quarterly review {number}",
             }
-            for number in range(_PREVIEWS)
+            for number in range(count)
         ]
     )
 
 
-async def _call(decode: Callable[[], object]) -> None:
-    decode()
+def _loading(library: Library) -> rounds.Contestant:
+    async def load(count: int) -> None:
+        library.load(_body(count))
+
+    return load
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=200)
-    body = _body()
-    contestants: dict[str, Callable[[], object]] = {
-        "connector_async": lambda: WireFormat.GUIDE.structure(body, list[Appointment]),
-        "pydantic": functools.partial(pydantic.TypeAdapter(list[_Pydantic]).validate_json, body),
-        'pydantic (extra="allow")': functools.partial(pydantic.TypeAdapter(list[_PydanticExtra]).validate_json, body),
-        "msgspec": functools.partial(msgspec.json.Decoder(list[_Msgspec]).decode, body),
-        "hand-written, unchecked": functools.partial(_unchecked, body),
-    }
-    figures = asyncio.run(
-        rounds.measure(
-            {name: functools.partial(_call, decode) for name, decode in contestants.items()},
-            rounds=parser.parse_args().rounds,
-            calls=_PREVIEWS,
-        )
-    )
-    rounds.show("decoding previews", figures, floor="pydantic")
+def _dumping(library: Library, count: int) -> rounds.Contestant:
+    objects = library.load(_body(count))
+
+    async def dump(count: int) -> None:
+        for each in objects[:count]:
+            library.dump(each)
+
+    return dump
 
 
-if __name__ == "__main__":
-    main()
+def check(libraries: Sequence[Library]) -> None:
+    """Refuse a library that does not write what it has read as it was."""
+    expected = orjson.loads(_body(2))
+    for library in libraries:
+        (_, one) = library.load(_body(2))
+        read = orjson.loads(library.dump(one))
+        for key in ("startTime", "endTime"):
+            read[key] = read[key].replace("+00:00", "Z")
+        assert read == expected[1], library.name
+
+
+def measure(settings: Settings) -> list[Table]:
+    """Return a table for each number of previews and each way."""
+    libraries = all_libraries()
+    check(libraries)
+    strict = {library.name: library.strict for library in libraries}
+    tables = []
+    for usual, usual_rounds in _SIZES.items():
+        count = settings.size(usual)
+        for way in ("decoding", "encoding"):
+            measured = asyncio.run(
+                rounds.measure(
+                    {each.name: _loading(each) if way == "decoding" else _dumping(each, count) for each in libraries},
+                    floor=_FLOOR,
+                    rounds=settings.rounds_or(usual_rounds),
+                    calls=count,
+                )
+            )
+            tables.append(
+                compared(
+                    measured,
+                    name=f"conversion.{way}_{usual}",
+                    title=f"{way} {count:,} previews",
+                    each="preview",
+                    ours=(libraries[0].name,),
+                    more={"refuses and keeps": lambda who: strict.get(who, "")},
+                )
+            )
+    return tables

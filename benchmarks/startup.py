@@ -1,30 +1,101 @@
-"""Wall time of `import connector_async` over that of `import aiohttp`, in fresh interpreters that take turns."""
+"""Import time and memory of each client, in fresh interpreters that take turns; `connector-async --help`, too.
 
-import argparse
-import statistics
-import subprocess
-import sys
+The root of `connector_async` loads its names when they are asked for (PEP 562), so `import connector_async` alone would
+show next to nothing: what is measured are the names that a program needs. The interpreters run without `site`, since
+a package in the environment may have a hook there that all of them would pay for.
+"""
 
-_TIMED = "import time; started_at = time.perf_counter(); import {}; print(time.perf_counter() - started_at)"
+import os
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from . import rounds
+from .processes import numbers_of
+from .rounds import Quartiles
+from .tables import Bars, Settings, Table
+
+_ROUNDS = 8
+_FLOOR = "aiohttp"
+_OURS = "connector_async"
+_IMPORTS: Final = {
+    _FLOOR: "import aiohttp",
+    "aiohttp, tenacity, orjson": "import aiohttp, tenacity, orjson",
+    _OURS: "from connector_async import AppointmentService, ClientCredentials, ConnectorSession",
+    "gcal_sync auth layer": "from gcal_sync.auth import AbstractAuth",
+    "gcal_sync": "from gcal_sync.api import GoogleCalendarService",
+    "slack_sdk": "from slack_sdk.web.async_client import AsyncWebClient",
+    "azure-core": (
+        "from azure.core import AsyncPipelineClient\n"
+        "from azure.core.pipeline.policies import AsyncRetryPolicy, AsyncBearerTokenCredentialPolicy\n"
+        "from azure.core.pipeline.transport import AioHttpTransport"
+    ),
+    "openai": "from openai import AsyncOpenAI",
+    "httpx, stamina": "import httpx, stamina",
+    "niquests": "from niquests import AsyncSession",
+}
+_COMMAND: Final = "connector-async --help"
+_ALL: Final = {
+    **_IMPORTS,
+    _COMMAND: (
+        "import contextlib, io, sys\n"
+        "sys.argv = ['connector-async', '--help']\n"
+        "from connector_async.cli import main\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
+        "    main()"
+    ),
+}
+_TIMED: Final = """
+import re, time
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1000
+before, cpu, wall = resident(), time.process_time(), time.perf_counter()
+{}
+print(time.process_time() - cpu, time.perf_counter() - wall, resident() - before)
+"""
 
 
-def _seconds(imports: str) -> float:
-    done = subprocess.run([sys.executable, "-c", _TIMED.format(imports)], capture_output=True, text=True, check=True)
-    return float(done.stdout)
+def _path() -> dict[str, str]:
+    root = Path(__file__).parent.parent
+    return {"PYTHONPATH": os.pathsep.join([str(root), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])}
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=30)
-    differences, alone = [], []
-    for _ in range(parser.parse_args().rounds):
-        alone.append(_seconds("aiohttp"))
-        differences.append(_seconds("aiohttp, connector_async") - alone[-1])
-    lower, middle, upper = (quartile * 1e3 for quartile in statistics.quantiles(differences, n=4))
-    print(f"import aiohttp: {statistics.median(alone) * 1e3:.1f} ms")
-    print(f"import connector_async over it: {middle:.1f} ms (quartiles {lower:.1f} to {upper:.1f})")
+def _row(name: str, taken: list[list[float]], floor: list[list[float]]) -> list[str]:
+    cpu, wall, megabytes = (rounds.quartiles(values) for values in zip(*taken, strict=True))
+    over = rounds.quartiles((mine[0] - theirs[0]) * 1e3 for mine, theirs in zip(taken, floor, strict=True))
+    return [
+        name,
+        f"{cpu.middle * 1e3:.0f}",
+        f"{over.middle:.0f} ({over.lower:.0f} to {over.upper:.0f})",
+        f"{wall.middle * 1e3:.0f}",
+        f"{megabytes.middle:.1f}",
+    ]
 
 
-if __name__ == "__main__":
-    main()
+def measure(settings: Settings) -> list[Table]:
+    """Return the table of the imports and of the command."""
+    taken: Mapping[str, list[list[float]]] = {name: [] for name in _ALL}
+    for statements in _ALL.values():
+        numbers_of(["-S", "-c", _TIMED.format(statements)], _path())  # writes the byte code
+    for _ in range(settings.rounds_or(_ROUNDS)):
+        for name, statements in _ALL.items():
+            taken[name].append(numbers_of(["-S", "-c", _TIMED.format(statements)], _path()))
+    milliseconds = {
+        name: Quartiles(*(value * 1e3 for value in _quartiles_of_cpu(each))) for name, each in taken.items()
+    }
+    table = Table(
+        name="startup.imports",
+        title=f"Start-up: {len(taken[_FLOOR])} fresh interpreters each",
+        columns=["", "ms CPU", "over aiohttp (quartiles)", "ms wall", "MB more"],
+        rows=[_row(name, each, taken[_FLOOR]) for name, each in taken.items()],
+        notes=[f"Of {_OURS}: `{_IMPORTS[_OURS]}`."],
+        figures=taken,
+        chart=Bars(title="Start-up", label="ms of CPU", values=milliseconds, ours=(_OURS, _COMMAND)),
+    )
+    return [table]
+
+
+def _quartiles_of_cpu(taken: list[list[float]]) -> tuple[float, float, float]:
+    found = rounds.quartiles(cpu for cpu, _, _ in taken)
+    return found.lower, found.middle, found.upper

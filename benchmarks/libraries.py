@@ -1,0 +1,198 @@
+"""The libraries that turn previews into objects and back, each into a class of its own with the same fields.
+
+The classes are frozen and take `null` for the description alone. How strict each is, and whether it keeps the fields
+that it does not know, is said in `Library.strict`: ours does both.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any
+
+import adaptix
+import attrs
+import mashumaro.codecs.orjson
+import mashumaro.config
+import msgspec
+import orjson
+import pydantic
+from adaptix import name_mapping
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.preconf.orjson import make_converter
+from mashumaro.mixins.orjson import DataClassORJSONMixin
+
+from connector_async import Appointment, WireFormat
+
+_CAMEL = {"appointment_id": "appointmentId", "start_time": "startTime", "end_time": "endTime"}
+
+
+@attrs.frozen(kw_only=True)
+class Library:
+    """One of them."""
+
+    name: str
+    strict: str
+    """What it refuses or keeps beyond the types."""
+    load: Callable[[bytes], Sequence[Any]]
+    """Returns the objects of a JSON array."""
+    dump: Callable[[Any], bytes]
+    """Returns the JSON of one object."""
+
+
+def _ours() -> Library:
+    return Library(
+        name="connector_async",
+        strict="aware RFC 3339, exact texts, keeps unknown fields",
+        load=lambda body: WireFormat.GUIDE.structure(body, list[Appointment]),
+        dump=WireFormat.GUIDE.unstructure,
+    )
+
+
+@attrs.frozen
+class _ForCattrs:
+    appointment_id: str
+    title: str
+    start_time: datetime
+    end_time: datetime
+    description: str | None = None
+
+
+def _cattrs() -> Library:
+    converter = make_converter()
+    renamed: Any = {name: override(rename=key) for name, key in _CAMEL.items()}
+    converter.register_structure_hook(_ForCattrs, make_dict_structure_fn(_ForCattrs, converter, **renamed))
+    converter.register_unstructure_hook(_ForCattrs, make_dict_unstructure_fn(_ForCattrs, converter, **renamed))
+    return Library(
+        name="cattrs, as documented",
+        strict="no: takes null and numbers for texts, naive date-times",
+        load=lambda body: converter.loads(body, list[_ForCattrs]),
+        dump=converter.dumps,
+    )
+
+
+class _ForPydantic(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True)
+
+    appointment_id: str = pydantic.Field(alias="appointmentId")
+    title: str
+    start_time: pydantic.AwareDatetime = pydantic.Field(alias="startTime")
+    end_time: pydantic.AwareDatetime = pydantic.Field(alias="endTime")
+    description: str | None = None
+
+
+class _ForPydanticWithExtra(_ForPydantic):
+    model_config = pydantic.ConfigDict(frozen=True, extra="allow")
+
+
+def _pydantic(model: type[_ForPydantic], name: str, strict: str) -> Library:
+    validator = pydantic.TypeAdapter(list[model]).validator  # type: ignore[valid-type]
+    return Library(
+        name=name,
+        strict=strict,
+        load=validator.validate_json,
+        dump=lambda one: model.__pydantic_serializer__.to_json(one, by_alias=True),
+    )
+
+
+_Aware = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class _ForMsgspec(msgspec.Struct, frozen=True, rename="camel"):
+    appointment_id: str
+    title: str
+    start_time: _Aware
+    end_time: _Aware
+    description: str | None = None
+
+
+def _msgspec() -> Library:
+    return Library(
+        name="msgspec",
+        strict="aware date-times, exact texts",
+        load=msgspec.json.Decoder(list[_ForMsgspec]).decode,
+        dump=msgspec.json.Encoder().encode,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _ForMashumaro(DataClassORJSONMixin):
+    appointment_id: str = field(metadata={"alias": "appointmentId"})
+    title: str
+    start_time: datetime = field(metadata={"alias": "startTime"})
+    end_time: datetime = field(metadata={"alias": "endTime"})
+    description: str | None = None
+
+    class Config(mashumaro.config.BaseConfig):
+        serialize_by_alias = True
+
+
+def _mashumaro() -> Library:
+    return Library(
+        name="mashumaro",
+        strict="no: takes anything for a text, naive date-times",
+        load=mashumaro.codecs.orjson.ORJSONDecoder(list[_ForMashumaro]).decode,
+        dump=_ForMashumaro.to_jsonb,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _ForAdaptix:
+    appointment_id: str
+    title: str
+    start_time: datetime
+    end_time: datetime
+    description: str | None = None
+
+
+def _adaptix() -> Library:
+    retort = adaptix.Retort(recipe=[name_mapping(_ForAdaptix, map=_CAMEL)], debug_trail=adaptix.DebugTrail.DISABLE)
+    load, dump = retort.get_loader(list[_ForAdaptix]), retort.get_dumper(_ForAdaptix)
+    return Library(
+        name="adaptix, no debug trail",
+        strict="exact texts; takes naive date-times",
+        load=lambda body: load(orjson.loads(body)),
+        dump=lambda one: orjson.dumps(dump(one)),
+    )
+
+
+def _load_by_hand(body: bytes) -> list[Appointment]:
+    parse = datetime.fromisoformat
+    return [
+        Appointment(
+            item["appointmentId"],
+            item["title"],
+            parse(item["startTime"]),
+            parse(item["endTime"]),
+            item.get("description"),
+        )
+        for item in orjson.loads(body)
+    ]
+
+
+def _dump_by_hand(one: Appointment) -> bytes:
+    return orjson.dumps(
+        {
+            "appointmentId": one.appointment_id,
+            "title": one.title,
+            "startTime": one.start_time,
+            "endTime": one.end_time,
+            "description": one.description,
+        },
+        option=orjson.OPT_UTC_Z,
+    )
+
+
+def all_libraries() -> tuple[Library, ...]:
+    """Return all of them."""
+    return (
+        _ours(),
+        _cattrs(),
+        _pydantic(_ForPydantic, "pydantic", "aware date-times, exact texts"),
+        _pydantic(
+            _ForPydanticWithExtra, 'pydantic, extra="allow"', "aware date-times, exact texts, keeps unknown fields"
+        ),
+        _msgspec(),
+        _mashumaro(),
+        _adaptix(),
+        Library(name="by hand, into ours", strict="no check at all", load=_load_by_hand, dump=_dump_by_hand),
+    )

@@ -1,0 +1,112 @@
+"""What each part of our `get` costs: the whole, and without one part at a time; and when an answer of 100 is a 500."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+
+from connector_async import (
+    AppointmentService,
+    CallRecord,
+    ClientCredentials,
+    Clock,
+    ConnectorSession,
+    RetryPolicy,
+    StaticToken,
+)
+
+from . import rounds, server
+from .peers.aiohttp_alone import PEER as FLOOR
+from .peers.ours import NO_LIMIT_TO_REACH
+from .peers.peer import TENANT, TOKEN
+from .tables import Settings, Table, compared
+from .workload import in_tasks, new_ids
+
+_CALLS = 640
+_ROUNDS = 30
+
+
+class _ImpatientClock(Clock):
+    async def sleep(self, seconds: float) -> None:
+        """Wait for nothing: what is measured is CPU."""
+
+
+class _NoLimiter:
+    async def acquire(self, _: object, **__: object) -> bool:
+        return False
+
+
+def _service(session: ConnectorSession, **options: Any) -> AppointmentService:
+    return AppointmentService(session, retry=RetryPolicy(attempts=5), **options)
+
+
+def _without_policy(service: AppointmentService) -> Callable[[str], Awaitable[object]]:
+    """Return the attempt alone: no policy, no deadline, no record that anybody could read."""
+
+    def get(appointment_id: str) -> Awaitable[object]:
+        return service._attempts.get(appointment_id)(None, CallRecord(operation="get"))  # noqa: SLF001
+
+    return get
+
+
+async def _measure(base_url: str, settings: Settings, *, faults: bool) -> Table:
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def session(**options: Any) -> ConnectorSession:
+            defaults = {"auth": ClientCredentials("id", "secret"), "rate_limit": NO_LIMIT_TO_REACH}
+            arguments: dict[str, Any] = {"tenant_id": TENANT, "clock": _ImpatientClock(), **defaults, **options}
+            return await stack.enter_async_context(ConnectorSession(base_url, **arguments))
+
+        whole = await session()
+        raw = (await stack.enter_async_context(FLOOR.open(base_url))).get
+        gets: dict[str, Callable[[str], Awaitable[object]]] = {
+            FLOOR.name: _whatever_comes(raw) if faults else raw,
+            "get, everything on": _service(whole, deadline=30).get,
+        }
+        if not faults:
+            unlimited = await session()
+            object.__setattr__(unlimited._tenant, "limiter", _NoLimiter())  # noqa: SLF001
+            gets |= {
+                "without the deadline": _service(whole).get,
+                "without policy and deadline": _without_policy(_service(whole)),
+                "without the limiter": _service(unlimited, deadline=30).get,
+                "with a static token": _service(await session(auth=StaticToken(TOKEN)), deadline=30).get,
+            }
+        calls = settings.size(_CALLS)
+        measured = await rounds.measure(
+            {name: _in_tasks(get) for name, get in gets.items()},
+            floor=FLOOR.name,
+            rounds=settings.rounds_or(_ROUNDS),
+            calls=calls,
+        )
+    return compared(
+        measured,
+        name="parts.faults" if faults else "parts.get",
+        title="get when one answer of a hundred is a 500" if faults else "get by its parts",
+        each="call",
+        notes=["The floor takes a 500 for the end; the client tries again."] if faults else (),
+    )
+
+
+def _in_tasks(get: Callable[[str], Awaitable[object]]) -> rounds.Contestant:
+    return lambda calls: in_tasks(get, new_ids(calls))
+
+
+def _whatever_comes(get: Callable[[str], Awaitable[object]]) -> Callable[[str], Awaitable[object]]:
+    async def get_or_not(appointment_id: str) -> object:
+        with contextlib.suppress(aiohttp.ClientResponseError):
+            return await get(appointment_id)
+        return None
+
+    return get_or_not
+
+
+def measure(settings: Settings) -> list[Table]:
+    """Return the table of the parts, and that of a server that fails at times."""
+    tables = []
+    for faults in (False, True):
+        with server.running(faults=faults) as base_url:
+            tables.append(asyncio.run(_measure(base_url, settings, faults=faults)))
+    return tables

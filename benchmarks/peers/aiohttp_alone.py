@@ -1,0 +1,36 @@
+"""aiohttp and orjson with nothing around them: the floor."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from .peer import HEADERS, TENANT, TOKEN, Calls, Draft, Peer
+
+
+@contextlib.asynccontextmanager
+async def _open(base_url: str) -> AsyncIterator[Calls]:
+    url = URL(f"{base_url}/{TENANT}/appointment")
+    # A session's own headers would be merged into those of each request, which costs more.
+    headers = {"Authorization": f"Bearer {TOKEN}", **HEADERS}
+    json_headers = {**headers, "Content-Type": "application/json"}
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+
+        async def get(appointment_id: str) -> str:
+            async with session.get(url.with_query({"appointmentId": appointment_id}), headers=headers) as response:
+                response.raise_for_status()
+                title: str = orjson.loads(await response.read())["title"]
+                return title
+
+        async def create(draft: Draft) -> str:
+            async with session.post(url, data=orjson.dumps(draft.body()), headers=json_headers) as response:
+                response.raise_for_status()
+                title: str = orjson.loads(await response.read())["title"]
+                return title
+
+        yield Calls(get=get, create=create)
+
+
+PEER = Peer(name="raw aiohttp + orjson", gives={}, open=_open)

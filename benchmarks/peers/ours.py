@@ -1,0 +1,53 @@
+"""connector_async with everything on: a token that it fetches, the pace, a policy, a deadline, typed models."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+from connector_async import (
+    AppointmentService,
+    ClientCredentials,
+    ConnectorSession,
+    NewAppointment,
+    RateLimit,
+    RetryPolicy,
+)
+
+from .peer import TENANT, Calls, Draft, Peer
+
+NAME: Final = "connector_async"
+NO_LIMIT_TO_REACH: Final = RateLimit(limit=10**9, per=60, burst=10**6)
+
+
+@contextlib.asynccontextmanager
+async def _open(base_url: str) -> AsyncIterator[Calls]:
+    auth = ClientCredentials("id", "secret")
+    async with ConnectorSession(base_url, tenant_id=TENANT, auth=auth, rate_limit=NO_LIMIT_TO_REACH) as session:
+        appointments = AppointmentService(session, retry=RetryPolicy(attempts=3), deadline=30)
+
+        async def get(appointment_id: str) -> str:
+            return (await appointments.get(appointment_id)).title
+
+        async def create(draft: Draft) -> str:
+            new = NewAppointment(
+                title=draft.title,
+                start_time=draft.start_time,
+                end_time=draft.end_time,
+                description=draft.description,
+            )
+            return (await appointments.create(new)).title
+
+        yield Calls(get=get, create=create)
+
+
+PEER = Peer(
+    name=NAME,
+    gives={
+        "typed result": "checked",
+        "auth": "fetched, renewed",
+        "retry": "yes",
+        "deadline": "over all",
+        "rate limit": "yes",
+    },
+    open=_open,
+)

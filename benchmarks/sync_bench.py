@@ -1,0 +1,118 @@
+"""A sandbox with a rate limit, a session and a state, and appointments to be synced: what the sync is measured with."""
+
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from connector_async import (
+    AppointmentService,
+    ClientCredentials,
+    ConnectorSession,
+    NewAppointment,
+    RateLimit,
+    WireFormat,
+)
+from connector_async.sandbox import (
+    DEFAULT_CLIENT_ID,
+    DEFAULT_CLIENT_SECRET,
+    BodyFormat,
+    FaultRates,
+    LimitWindow,
+    Sandbox,
+    SandboxLimit,
+)
+from connector_async.sync.budget import Budget
+from connector_async.sync.decision import Mode
+from connector_async.sync.differences import Scope
+from connector_async.sync.formats import IterableSource
+from connector_async.sync.job import BulkSync, Settings
+from connector_async.sync.plan import Plan
+from connector_async.sync.records import Calendar, SourceRecord
+from connector_async.sync.report import RunReport
+from connector_async.sync.state import State
+
+_TEN: Final = datetime(2024, 1, 15, 10, tzinfo=UTC)
+SCOPE: Final = Scope(start=_TEN - timedelta(days=1), end=_TEN + timedelta(days=60))
+GRACE: Final = 1.0
+
+
+def calendars_of(tenants: int, users: int) -> list[Calendar]:
+    """Return so many users of so many tenants."""
+    return [
+        Calendar(f"tenant-{tenant}", "directory", f"user-{user}") for tenant in range(tenants) for user in range(users)
+    ]
+
+
+def record_of(calendar: Calendar, number: int, generation: int = 0) -> SourceRecord:
+    """Return an appointment as the source has it, changed with its generation."""
+    start = _TEN + timedelta(hours=number)
+    new = NewAppointment(
+        title=f"Visit {number}, {generation}", start_time=start, end_time=start + timedelta(minutes=30), description="x"
+    )
+    return SourceRecord(key=f"k{number}", calendar=calendar, appointment=new)
+
+
+def records_of(calendars: Iterable[Calendar], items: int, *, changed_each: int = 0) -> list[SourceRecord]:
+    """Return the items of each calendar; each `changed_each`-th is not as it was, with 0 none."""
+    records = [(calendar, number) for calendar in calendars for number in range(items)]
+    return [
+        record_of(calendar, number, int(changed_each > 0 and index % changed_each == 0))
+        for index, (calendar, number) in enumerate(records)
+    ]
+
+
+@attrs.define
+class Bench:
+    """A server, a session and a state."""
+
+    sandbox: Sandbox
+    session: ConnectorSession
+    state: State
+
+    def service(self, calendar: Calendar) -> AppointmentService:
+        return AppointmentService(self.session.for_tenant(calendar.tenant_id), user=calendar.user)
+
+    async def run(self, records: Sequence[SourceRecord], mode: Mode, budget: Budget | None = None) -> RunReport:
+        sync = BulkSync(self.state, self.service, Settings(carries_user=True, grace=GRACE, pause=0.1))
+        scope = Scope() if mode is Mode.TRUST else SCOPE
+        mirror = _Nowhere() if mode is Mode.TWO_WAY else None
+        return await sync.run(IterableSource(records), Plan(mode=mode, scope=scope), budget, mirror=mirror)
+
+
+class _Nowhere:
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator["_Nowhere"]:
+        yield self
+
+    async def write(self, record: SourceRecord) -> None:
+        """Forget it."""
+
+
+@asynccontextmanager
+async def bench(per_minute: int | None, faults: FaultRates | None = None) -> AsyncIterator[Bench]:
+    """Start all, with so many requests a minute for each tenant; `None`: any number."""
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        limit = None
+        pace = RateLimit.unlimited()
+        if per_minute is not None:
+            limit = SandboxLimit(requests=per_minute, per=60.0, window=LimitWindow.SLIDING)
+            pace = RateLimit(limit=per_minute, per=60, burst=1)
+        sandbox = await stack.enter_async_context(
+            Sandbox(body_format=BodyFormat.REFERENCE, limit=limit, fault_rates=faults)
+        )
+        session = ConnectorSession(
+            sandbox.base_url,
+            tenant_id="tenant-0",
+            auth=ClientCredentials(DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET),
+            wire_format=WireFormat.REFERENCE,
+            rate_limit=pace,
+        )
+        await stack.enter_async_context(session)
+        state = await stack.enter_async_context(await State.open(Path(folder) / "state.db", owner="benchmark"))
+        yield Bench(sandbox, session, state)

@@ -1,0 +1,58 @@
+"""What the sync costs without its requests: the seconds of a plan, and the memory of a cold start."""
+
+import argparse
+import asyncio
+import time
+
+from connector_async.sync.formats import IterableSource
+from connector_async.sync.job import BulkSync, Settings
+from connector_async.sync.ledger import InStep, Ledger
+from connector_async.sync.plan import Plan
+from connector_async.sync.records import SourceRecord, content_hash
+
+from .processes import peak_megabytes
+from .sync_bench import GRACE, bench, calendars_of, record_of, records_of
+
+
+async def plan_seconds(items: int) -> float:
+    """Return the seconds that a plan takes when nothing has changed."""
+    calendars = calendars_of(10, min(100, max(1, items // 10)))
+    each = items // len(calendars)
+    async with bench(None) as one:
+        ledger = Ledger(one.state, "benchmark", one.session.clock)
+        for calendar in calendars:
+            await ledger.in_step(calendar, [_as_in_step(record) for record in records_of([calendar], each)])
+        source = (record_of(calendar, number) for calendar in calendars for number in range(each))
+        sync = BulkSync(one.state, one.service, Settings(carries_user=True))
+        began = time.perf_counter()
+        planned = [operation async for operation in sync.plan(IterableSource(source), Plan())]
+        seconds = time.perf_counter() - began
+        assert planned == []
+    return seconds
+
+
+async def print_peak(users: int) -> None:
+    """Print the peak of the process after a cold start of so many users."""
+    async with bench(None) as one:
+        sync = BulkSync(one.state, one.service, Settings(carries_user=True, grace=GRACE, concurrency=8))
+        source = (record_of(calendar, 0) for calendar in calendars_of(10, users // 10))
+        await sync.run(IterableSource(source), Plan())
+    print(peak_megabytes())
+
+
+def _as_in_step(record: SourceRecord) -> InStep:
+    content = content_hash(record.appointment)
+    return InStep(
+        key=record.key, appointment_id=record.key, local_hash=content, remote_hash=content,
+        start_time="2024-01-15T10:00:00Z", end_time="2024-01-15T10:30:00Z",
+    )  # fmt: skip
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("users", type=int, help="print the peak after a cold start of so many")
+    asyncio.run(print_peak(parser.parse_args().users))
+
+
+if __name__ == "__main__":
+    _main()
