@@ -25,7 +25,7 @@ from .processes import numbers_of
 from .sync_bench import SCOPE, Bench, bench, calendars_of, records_of
 from .tables import Settings, Table
 
-_TENANTS, _USERS, _ITEMS, _PER_MINUTE = 4, 50, 10, 3_000
+_TENANTS, _USERS, _ITEMS, _PER_MINUTE = 4, 25, 10, 1_200
 _CHANGED_EACH = 50
 _CONCURRENCY = 32
 _FAULTS = FaultRates({StatusFault(500): 0.01, DropAfter(): 0.01})
