@@ -34,8 +34,11 @@ class _ImpatientClock(Clock):
 
 
 class _NoLimiter:
-    async def acquire(self, _: object, **__: object) -> bool:
-        return False
+    def take(self) -> bool:
+        return True
+
+    async def acquire(self, _: object, **__: object) -> float:
+        return 0.0
 
 
 def _service(session: ConnectorSession, **options: Any) -> AppointmentService:

@@ -41,7 +41,7 @@ UNSET: Final = Unset.UNSET
 def _check_text(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{field.name} must be a str, not {type(value).__name__}")
-    if _SURROGATE.search(value):
+    if not value.isascii() and _SURROGATE.search(value):
         raise ValueError(f"{field.name} must be encodable as UTF-8: it has a lone surrogate")
 
 
@@ -63,6 +63,8 @@ def _check_order(instance: Any, field: "attrs.Attribute[Any]", value: Any) -> No
 
 
 def _in_utc(value: datetime) -> datetime:
+    if type(value) is datetime and value.tzinfo is UTC:
+        return value
     # What cannot be turned is left for the validator to refuse, which knows the field's name. pandas' NaT is a datetime
     # whose methods raise ValueError, and its Timestamp one with digits that are never sent.
     with contextlib.suppress(OverflowError, ValueError):
@@ -85,12 +87,12 @@ def _check_instant(_: object, field: "attrs.Attribute[Any]", value: Any) -> None
         raise ValueError(f"{field.name} must have an offset, and lie in the years 1 to 9999 in UTC")
 
 
-def _unless(skipped: tuple[object, ...], check: _Validator) -> _Validator:
-    def check_unless_skipped(instance: Any, field: "attrs.Attribute[Any]", value: Any) -> None:
-        if not any(value is one for one in skipped):
+def _unless_unset(check: _Validator) -> _Validator:
+    def check_unless_unset(instance: Any, field: "attrs.Attribute[Any]", value: Any) -> None:
+        if value is not UNSET:
             check(instance, field, value)
 
-    return check_unless_skipped
+    return check_unless_unset
 
 
 def _check_mapping(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
@@ -115,7 +117,9 @@ def _check_type_of_description(instance: Any, field: "attrs.Attribute[Any]", val
         raise ValueError(f"{field.name} must go with a description")
 
 
-_check_description = _unless((UNSET, None), _check_text)
+def _check_description(instance: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    if value is not UNSET and value is not None:
+        _check_text(instance, field, value)
 
 
 class _NothingExtra(Mapping[str, Any]):
@@ -157,7 +161,7 @@ class NewAppointment:
     description_type: str | Unset = attrs.field(default=UNSET, validator=_check_type_of_description)
     """`Text` or `Html`, of the description that it goes with. `UNSET`: `Text`, where the wire format says it at all;
     GUIDE carries none."""
-    time_zone: str | Unset = attrs.field(default=UNSET, validator=_unless((UNSET,), _check_not_blank))
+    time_zone: str | Unset = attrs.field(default=UNSET, validator=_unless_unset(_check_not_blank))
     """The zone the times are meant in, by its IANA or Windows name; they are sent in UTC all the same. `UNSET`:
     `UTC`, where the wire format says it at all; GUIDE carries none."""
     extra: Mapping[str, Any] = attrs.field(
@@ -177,16 +181,16 @@ class AppointmentUpdate:
 
     appointment_id: str = attrs.field(validator=_check_not_empty)
     """Which appointment; not empty."""
-    title: str | Unset = attrs.field(default=UNSET, validator=_unless((UNSET,), _check_not_blank), repr=False)
+    title: str | Unset = attrs.field(default=UNSET, validator=_unless_unset(_check_not_blank), repr=False)
     """Not empty. Personal data: it takes no part in the `repr`."""
     start_time: datetime | Unset = attrs.field(
-        default=UNSET, converter=_in_utc_unless_unset, validator=_unless((UNSET,), _check_instant)
+        default=UNSET, converter=_in_utc_unless_unset, validator=_unless_unset(_check_instant)
     )
     """Aware; kept in UTC."""
     end_time: datetime | Unset = attrs.field(
         default=UNSET,
         converter=_in_utc_unless_unset,
-        validator=[_unless((UNSET,), _check_instant), _unless((UNSET,), _check_order)],
+        validator=[_unless_unset(_check_instant), _unless_unset(_check_order)],
     )
     """Aware; kept in UTC; not before `start_time` where both are set."""
     description: str | Unset | None = attrs.field(default=UNSET, validator=_check_description, repr=False)
@@ -194,7 +198,7 @@ class AppointmentUpdate:
     description_type: str | Unset = attrs.field(default=UNSET, validator=_check_type_of_description)
     """`Text` or `Html`, of the description that it goes with. `UNSET`: `Text`, where the wire format says it at all;
     GUIDE carries none."""
-    time_zone: str | Unset = attrs.field(default=UNSET, validator=_unless((UNSET,), _check_not_blank))
+    time_zone: str | Unset = attrs.field(default=UNSET, validator=_unless_unset(_check_not_blank))
     """The zone the times are meant in, by its IANA or Windows name; they are sent in UTC all the same. GUIDE carries
     none."""
     extra: Mapping[str, Any] = attrs.field(

@@ -83,6 +83,30 @@ async def test_a_burst_goes_at_once_and_is_saved_up_again_in_a_pause(clock: Manu
     assert await waits(11) == [0] * 10 + [1]
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from(["turn", "pause", "penalty"]), st.integers(0, 30)), max_size=40),
+    st.sampled_from([PACED, BURSTING]),
+)
+async def test_a_turn_that_is_taken_at_once_is_the_one_that_would_be_reserved(
+    steps: list[tuple[str, int]], limit: RateLimit
+) -> None:
+    clock = ManualClock()
+    taking, reserving = MemoryRateLimitStore(clock), MemoryRateLimitStore(clock)
+    for kind, tenths in steps:
+        if kind == "pause":
+            clock.now += tenths / 10
+        elif kind == "penalty":
+            for store in (taking, reserving):
+                await store.penalize("acme", limit, tenths / 10)
+        else:
+            reservation = await reserving.reserve("acme", limit, 0)
+            taken = taking.take("acme", limit)
+            # In the last moment of a penalty the one is a little sooner than the other.
+            assert taken is (reservation is not None) or abs(taking._paces["acme"].penalized_until - clock.now) < 1e-6
+            if taken is not (reservation is not None):
+                return
+
+
 async def test_keys_are_counted_apart(clock: ManualClock) -> None:
     store = MemoryRateLimitStore(clock)
     for key in ("acme", "globex"):

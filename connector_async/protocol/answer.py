@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC
 from http import HTTPStatus
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import orjson
@@ -22,6 +22,11 @@ from connector_async.exceptions import (
     UnexpectedRedirectError,
 )
 
+if TYPE_CHECKING:
+    from attrs import frozen as frozen_for_type_checkers
+else:
+    frozen_for_type_checkers = attrs.define  # a frozen one takes three times as long to build, in each call
+
 _MAX_PROBLEM_DEPTH: Final = 32  # what is deeper is no problem of RFC 9457, and could not be pickled
 _DELAY_SECONDS: Final = re.compile(r"[0-9]+", re.ASCII)
 _ERROR_BY_STATUS: Final[Mapping[int, type[ResponseError]]] = {
@@ -37,9 +42,9 @@ _ERROR_BY_STATUS: Final[Mapping[int, type[ResponseError]]] = {
 }
 
 
-@attrs.frozen(kw_only=True)
+@frozen_for_type_checkers(kw_only=True)
 class Response:
-    """A whole answer."""
+    """A whole answer; nothing of it may be changed."""
 
     status: int
     """The HTTP status code."""

@@ -52,9 +52,8 @@ class Exchange:
         tenant = self._tenant
         # The token first: those who had their turns already, and then waited for one, would all be sent at once.
         token = self._cached_token(tenant.tenant_id, tenant) or await self._token(deadline)
-        waited = await tenant.limiter.acquire(deadline)
-        if waited:
-            tenant.traffic.waited += waited
+        if not tenant.limiter.take():
+            await tenant.wait_for_turn(deadline)
             # The turn may have been long in coming, and the token renewed or refused meanwhile.
             token = self._cached_token(tenant.tenant_id, tenant) or await self._token(deadline)
         send = tenant.transport.send
@@ -64,7 +63,7 @@ class Exchange:
             self.auth.invalidate(tenant.tenant_id, token)
             fresh = self._cached_token(tenant.tenant_id, tenant) or await self._token(deadline)
             if fresh is not token:
-                tenant.traffic.waited += await tenant.limiter.acquire(deadline)
+                await tenant.wait_for_turn(deadline)
                 tenant.traffic.requests += 1
                 response = await send(method, url, self._headers_with(fresh, body, correlation), body, deadline)
         if response.status in THROTTLED_STATUSES:

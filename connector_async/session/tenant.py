@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from connector_async.auth import ClientCredentials, Token, TokenProvider
-from connector_async.deadline import Clock
+from connector_async.deadline import Clock, Deadline
 from connector_async.exceptions import DecodingError
 from connector_async.protocol import TOKEN_PATH, Response, error_for, quote_path, request_id, retry_after
 from connector_async.ratelimit import Limiter
@@ -75,12 +75,21 @@ class Tenant:
         headers = self.headers()
         headers["Content-Type"] = "application/json"
         # Ahead of those who wait for their turns: without a token they could do nothing with them.
-        self.traffic.waited += await self.limiter.acquire(None, ahead=True)
+        await self.wait_for_turn(None, ahead=True)
         self.traffic.requests += 1
         response = await self.transport.send("POST", url, headers, body)
         if response.status in THROTTLED_STATUSES:
             await self.heed(response)
         return success("POST", url, response, self._clock, token=True)
+
+    async def wait_for_turn(self, deadline: Deadline | None, *, ahead: bool = False) -> None:
+        """Wait for a turn under the rate limit, with `ahead` before all who wait.
+
+        Raises:
+            DeadlineExceededError: It would come after the deadline.
+        """
+        waited = await self.limiter.acquire(deadline, ahead=ahead)
+        self.traffic.waited += waited  # read after the wait: others have waited meanwhile
 
     async def heed(self, response: Response) -> None:
         """Hold everything of the tenant back for as long as an answer of 429 or 503 says in `Retry-After`."""

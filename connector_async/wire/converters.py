@@ -10,7 +10,7 @@ import attrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.preconf.orjson import OrjsonConverter, make_converter
 
-from connector_async.instants import SEPARATORS, SEPARATORS_IN_UTC, format_instant, parse_instant, zone_named
+from connector_async.instants import SEPARATORS, SEPARATORS_IN_UTC, parse_instant, zone_named
 from connector_async.models import Appointment, AppointmentUpdate, NewAppointment, Unset
 
 from .body_format import GUIDE, BodyFormat
@@ -86,7 +86,6 @@ def _strict_converter(assume_zone: tzinfo | None, *, detailed: bool) -> OrjsonCo
         # By a predicate: the preconf has one for unions, which would come first.
         converter.register_structure_hook_func(functools.partial(operator.contains, unions), hook)
     converter.register_structure_hook_factory(is_list, strict_list_factory)
-    converter.register_unstructure_hook(datetime, format_instant)
     return converter
 
 

@@ -115,10 +115,12 @@ class WireFormat(enum.Enum):
         body_format = self._body_format
         told = body_format.flatten(reply)
         if not told.keys() >= set(body_format.keys.values()):
-            sent_fields = self._unstructure(sent)
+            sent_fields = orjson.loads(_dump(self._unstructure(sent)))
             told = {key: value for key, value in sent_fields.items() if not body_format.replaces(told, key)} | told
         created = self._structure(told, Appointment, assume_zone)
-        return created if created.time_zone else attrs.evolve(created, time_zone=_text_or_none(sent.time_zone))
+        if created.time_zone or isinstance(sent.time_zone, Unset):
+            return created
+        return attrs.evolve(created, time_zone=sent.time_zone)
 
     def structure_updated(self, body: bytes, assume_zone: tzinfo | None = None) -> Appointment | None:
         """Decode the answer to an update: the appointment, or `None` when the server sends none.
@@ -143,7 +145,7 @@ class WireFormat(enum.Enum):
             ValueError: A field is set that the format does not carry, `extra` has the key of a field, or `user` is
                 missing or too much.
         """
-        return orjson.dumps(self._body_format.unflatten(self.user_fields(user) | self._unstructure(model)))
+        return _dump(self._body_format.unflatten(self.user_fields(user) | self._unstructure(model)))
 
     def unstructure_over(
         self, current: Appointment, update: AppointmentUpdate, user: DirectoryUser | None = None
@@ -156,7 +158,7 @@ class WireFormat(enum.Enum):
             ValueError: As `unstructure`, for `update` and `user`.
         """
         known = converters(self._body_format, None).fast.unstructure(attrs.evolve(current, extra={}))
-        return orjson.dumps(self._body_format.unflatten(self.user_fields(user) | known | self._unstructure(update)))
+        return _dump(self._body_format.unflatten(self.user_fields(user) | known | self._unstructure(update)))
 
     def unstructure_id(self, appointment_id: str, user: DirectoryUser | None = None) -> bytes:
         """Encode the body that names one appointment, and the user whose it is.
@@ -193,10 +195,6 @@ class WireFormat(enum.Enum):
         return self._body_format.complete(flat, creates=isinstance(model, NewAppointment))
 
 
-def _text_or_none(value: str | Unset) -> str | None:
-    return None if isinstance(value, Unset) else value
-
-
 @functools.cache
 def _not_carried(model_type: type, body_format: BodyFormat) -> tuple[str, ...]:
     """Return the fields of a model that a format has no key for."""
@@ -212,6 +210,11 @@ def _check_json(extra: Mapping[str, Any]) -> None:
     else:
         return
     raise ValueError("extra must hold nothing but what JSON can: objects with text keys, arrays, texts, finite numbers")
+
+
+def _dump(fields: dict[str, Any]) -> bytes:
+    # The models' date-times are in UTC: orjson writes them as format_instant does, at a sixth of its cost.
+    return orjson.dumps(fields, option=orjson.OPT_UTC_Z)
 
 
 def _parse(body: bytes) -> Any:
