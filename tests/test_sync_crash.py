@@ -41,7 +41,9 @@ from connector_async.sync.state import State, Transaction
 from tests.sync_child import GRACE, POINTS
 from tests.syncing import ACME, Listed, record, syncing
 
-KILLS_AT_EACH_POINT = 5
+KILLS = dict.fromkeys(POINTS, 5) | dict.fromkeys(
+    ("PUT sent", "update answered", "DELETE sent", "delete answered", "operation done"), 2
+)
 KILLS_AT_RANDOM = 20
 GLOBEX = Calendar("globex")
 
@@ -119,7 +121,7 @@ async def test_a_sync_that_is_killed_at_a_point_is_finished_by_the_next(point: s
         if point != "migration":
             await process.wants(wanted(generation))
             await process.finished()
-        while kills < KILLS_AT_EACH_POINT and generation < 4 * KILLS_AT_EACH_POINT:
+        while kills < KILLS[point] and generation < 20:
             generation += 1
             await process.wants(wanted(generation))
             # At the first occurrence and at later ones, as far as there are so many in one run.
@@ -131,7 +133,7 @@ async def test_a_sync_that_is_killed_at_a_point_is_finished_by_the_next(point: s
         assert (await process.finished())["counts"] == {}
         assert sandbox.log.count() == sent
         print(f"{point}: {kills} kills, then {first['requests']} requests of {first['minimum']}")
-        assert kills == KILLS_AT_EACH_POINT
+        assert kills == KILLS[point]
 
 
 @pytest.mark.slow
