@@ -19,7 +19,7 @@ TITLE: Final = "Meeting with Client"
 PAGES: Final = 100
 ITEMS: Final = 1_000
 """On each page."""
-DELAY: Final = 0.02
+DELAY: Final = 0.05
 """Seconds for each page."""
 
 _BODY: Final = (
