@@ -1,5 +1,6 @@
 """All that holds for SQLite alone: how its files are opened, read and copied, and how a transaction begins."""
 
+import contextlib
 import os
 import sqlite3
 from contextlib import closing
@@ -36,8 +37,18 @@ class _Connection(sqlite3.Connection):
             self.rollback()
         super().close()
 
+    def __del__(self) -> None:
+        # Of one whose opening was cancelled nobody else does so, and Python 3.13 warns of it.
+        with contextlib.suppress(sqlite3.ProgrammingError):
+            self.close()
 
-_CONNECT_ARGS: Final[dict[str, Any]] = {"isolation_level": None, "timeout": _BUSY_TIMEOUT, "factory": _Connection}
+
+_CONNECT_ARGS: Final[dict[str, Any]] = {
+    "isolation_level": None,
+    "timeout": _BUSY_TIMEOUT,
+    "factory": _Connection,
+    "check_same_thread": False,  # each is used by one at a time, and collected in any
+}
 
 
 def writer_engine(path: Path) -> AsyncEngine:
