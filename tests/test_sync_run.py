@@ -144,7 +144,8 @@ async def test_an_appointment_that_is_gone_from_the_server_is_created_anew_or_gi
         assert (await sync.run([record("a", "Other"), record("b")])).counts == {Fate.CREATED: 1}
         report = await sync.run([record("a", "Other"), record("b", "New")], rules=Rules(policy=Policy.FAIL))
         assert report.counts == {Fate.REFUSED: 1}
-        assert (await sync.run([record("a", "Other")], max_delete=ALL)).counts == {Fate.DELETED: 1}
+        report = await sync.run([record("a", "Other")], max_delete=ALL)
+        assert (report.counts, report.requests) == ({Fate.DELETED: 1}, 1)
 
 
 async def test_rejected_credentials_stop_their_tenant_alone(state: Path) -> None:

@@ -29,7 +29,7 @@ class Mode(enum.Enum):
 
 
 class Policy(enum.Enum):
-    """Who wins where both sides have changed an appointment since they were last in step."""
+    """Who wins where both sides have changed an appointment, or in one direction the server alone."""
 
     LOCAL = "local"
     """The source."""
@@ -64,9 +64,9 @@ class Base:
     """The hash of the source's side, or `GONE`."""
     remote: str | None
     """The hash of the server's side, or `GONE`; `None`: what it made of the last write is not known yet."""
-    pending: str | None = None
-    """The hash of what was sent last, or `GONE` for a delete, if nobody knows whether it has happened; `None`: it is
-    known. Without it, a change whose answer was lost would stay when the source takes it back."""
+    pending: frozenset[str] = frozenset()
+    """The hashes of what was sent since, `GONE` for a delete, of which nobody knows whether it has happened. Without
+    them, a change whose answer was lost would stay when the source takes it back."""
 
 
 @attrs.frozen(kw_only=True)
@@ -100,11 +100,12 @@ def decide(base: Base | None, local: str, remote: str | None) -> Action:
         remote: The hash of what the server has, or `GONE`; `None`: it was not looked at.
     """
     base = base or Base(GONE, GONE)
-    if base.pending is not None:
-        if remote is None:
-            return Action.PUSH  # whatever has become of the last write, this one is to be the last
-        if remote == base.pending:
-            base = Base(base.pending, remote)  # it has happened
+    if base.pending:
+        # What does not show yet may still come: whatever has become of it, this write is to be the last.
+        if remote is None or (remote not in base.pending and not _differs(base, remote)):
+            return Action.PUSH
+        if remote in base.pending:
+            base = Base(remote, remote)  # that one has happened
     seen = base.remote if remote is None else remote
     local_changed = local != base.local
     remote_changed = remote is not None and _differs(base, remote)

@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import attrs
-from sqlalchemy import and_, case, func, literal, not_, null, or_, select, union, union_all
+from sqlalchemy import and_, case, exists, func, literal, not_, null, or_, select, union, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -13,7 +13,7 @@ from connector_async.models import Appointment
 
 from .decision import GONE, Base
 from .guard import DeleteCount
-from .known import of_calendar, overlaps
+from .known import hashes_of, of_calendar, overlaps
 from .records import Calendar, sortable
 from .state.schema import CALENDAR, KEY, cells, dead_letters, desired, intents, items
 
@@ -99,7 +99,10 @@ class Differences:
         )
         known = known.select_from(_known_and_wanted()).where(items.c.deleted_at.is_(None)).group_by(*_names(items))
         wanted = select(*_names(desired), literal(0), literal(0), func.count()).group_by(*_names(desired))
-        both = union_all(known, wanted).subquery()
+        # A create that is open and not wanted any more is deleted if it has happened.
+        opened = select(*_names(intents), func.count(), func.count(), literal(0)).group_by(*_names(intents))
+        opened = opened.where(not_(select(desired.c.key).where(_same(desired, intents, KEY)).exists()))
+        both = union_all(known, wanted, opened).subquery()
         names = [both.c[name] for name in CALENDAR]
         query = select(*names, func.sum(both.c.deletes), func.sum(both.c.known), func.sum(both.c.records))
         rows = await self._connection.stream(query.group_by(*names).order_by(*names))
@@ -146,52 +149,53 @@ class Differences:
 
     async def count(self, tenant_id: str) -> int:
         """Return how many keys of a tenant differ and are to be tried."""
-        return await self._count(tenant_id, given_up=False)
+        return await self._count(tenant_id, self._wanted(changed=True), self._left(changed=True))
 
-    async def count_given_up(self, tenant_id: str) -> int:
-        """Return how many keys of a tenant differ and have been given up."""
-        return await self._count(tenant_id, given_up=True)
+    async def count_others(self, tenant_id: str, run_id: str) -> int:
+        """Return how many keys of a tenant are neither in step nor to be tried, but for what a run has given up."""
+        return await self._count(
+            tenant_id,
+            self._of_source().where(self._is_other(desired, desired.c.content_hash, _HAS_CHANGED, run_id)),
+            self._of_state().where(self._is_absent(), self._is_other(items, literal(GONE), _WAS_THERE, run_id)),
+        )
+
+    async def count_records(self, tenant_id: str) -> int:
+        """Return how many records of a tenant can be read."""
+        query = select(func.count()).select_from(desired)
+        query = query.where(desired.c.tenant_id == tenant_id, desired.c.content_hash.is_not(None))
+        return int((await self._connection.execute(query)).scalar_one())
 
     async def count_in_step(self, tenant_id: str) -> int:
         """Return how many records of a tenant are in step."""
-        same = and_(items.c.local_hash == desired.c.content_hash, items.c.pending_hash.is_(None))
-        query = select(func.count()).select_from(desired.join(items, _same(desired, items, KEY)))
-        query = query.where(desired.c.tenant_id == tenant_id, items.c.deleted_at.is_(None), same)
-        return int((await self._connection.execute(query)).scalar_one())
+        query = self._of_source().where(not_(_HAS_CHANGED), not_(_given_up(desired, desired.c.content_hash).exists()))
+        return await self._count(tenant_id, query)
 
-    async def _count(self, tenant_id: str, *, given_up: bool) -> int:
-        parts = [
-            (desired, self._wanted(changed=True, given_up=given_up)),
-            (items, self._left(changed=True, given_up=given_up)),
-        ]
-        counts = [
-            select(func.count()).select_from(
-                query.with_only_columns(table.c.key).where(table.c.tenant_id == tenant_id).subquery()
-            )
-            for table, query in parts
-        ]
+    async def _count(self, tenant_id: str, wanted: Any, *left: Any) -> int:
+        queries = [wanted.where(desired.c.tenant_id == tenant_id)]
+        queries += [query.where(items.c.tenant_id == tenant_id) for query in left]
+        counts = [select(func.count()).select_from(query.subquery()) for query in queries]
         return sum([(await self._connection.execute(query)).scalar_one() for query in counts])
 
-    def _wanted(self, *, changed: bool, given_up: bool = False) -> Any:
+    def _wanted(self, *, changed: bool) -> Any:
         """Select what the source has, and what was in step beside it."""
+        query = self._of_source().where(_HAS_CHANGED) if changed else self._of_source()
+        return query.where(self._is_to_be_tried(desired, desired.c.content_hash, with_conflicts=not changed))
+
+    def _left(self, *, changed: bool) -> Any:
+        """Select what was in step, and is not in the source although it speaks of that time."""
+        query = self._of_state().where(self._is_gone() if changed else self._is_absent())
+        return query.where(self._is_to_be_tried(items, literal(GONE), with_conflicts=not changed))
+
+    def _of_source(self) -> Any:
         columns = [desired.c[name] for name in ("content_hash", "body", "modified", "start_time", "end_time")]
         known = and_(_same(desired, items, KEY), items.c.deleted_at.is_(None))
         query = select(desired.c.key, *columns, *_in_step()).select_from(desired.outerjoin(items, known))
-        query = query.where(desired.c.content_hash.is_not(None), not_(_exists_open(desired)))
-        if changed:
-            is_other = or_(items.c.local_hash != desired.c.content_hash, items.c.pending_hash.is_not(None))
-            query = query.where(or_(items.c.key.is_(None), is_other))
-        to_be_tried = self._is_to_be_tried(desired, desired.c.content_hash, with_conflicts=not changed)
-        return query.where(not_(to_be_tried) if given_up else to_be_tried)
+        return query.where(desired.c.content_hash.is_not(None), not_(_exists_open(desired)))
 
-    def _left(self, *, changed: bool, given_up: bool = False) -> Any:
-        """Select what was in step, and is not in the source although it speaks of that time."""
+    def _of_state(self) -> Any:
         columns = (items.c.key, literal(GONE), null(), null(), items.c.start_time, items.c.end_time)
         query = select(*columns, *_in_step()).select_from(_known_and_wanted())
-        query = query.where(items.c.deleted_at.is_(None), not_(_exists_open(items)))
-        query = query.where(self._is_gone() if changed else self._is_absent())
-        to_be_tried = self._is_to_be_tried(items, literal(GONE), with_conflicts=not changed)
-        return query.where(not_(to_be_tried) if given_up else to_be_tried)
+        return query.where(items.c.deleted_at.is_(None), not_(_exists_open(items)))
 
     def _is_absent(self) -> ColumnElement[bool]:
         """Tell what the source does not have, of the time that it speaks of."""
@@ -202,18 +206,41 @@ class Differences:
 
     def _is_gone(self) -> ColumnElement[bool]:
         """Tell what the source does not have any more."""
-        return and_(self._is_absent(), or_(items.c.local_hash != GONE, items.c.pending_hash.is_not(None)))
+        return and_(self._is_absent(), _WAS_THERE)
 
     def _is_to_be_tried(
         self, table: Any, content_hash: ColumnElement[Any], *, with_conflicts: bool = False
     ) -> ColumnElement[bool]:
-        unresolved = (dead_letters.c.operation.not_in(("read", "pull")), dead_letters.c.resolved_at.is_(None))
-        given_up = select(dead_letters.c.key).where(_same(dead_letters, table, KEY), *unresolved)
         if self._selection.retry_run is not None:
-            return given_up.where(dead_letters.c.run_id == self._selection.retry_run).exists()
+            retried = _given_up(table).where(dead_letters.c.run_id == self._selection.retry_run)
+            return exists(retried)
+        given_up = _given_up(table, content_hash)
         if with_conflicts:  # what is looked at may be none any more
             given_up = given_up.where(dead_letters.c.operation != "conflict")
-        return not_(given_up.where(dead_letters.c.content_hash == content_hash).exists())
+        return not_(exists(given_up))
+
+    def _is_other(
+        self, table: Any, content_hash: ColumnElement[Any], differs: ColumnElement[bool], run_id: str
+    ) -> ColumnElement[bool]:
+        given_up = _given_up(table, content_hash)
+        is_left = and_(differs, self._is_to_be_tried(table, content_hash))
+        is_counted = given_up.where(dead_letters.c.run_id == run_id).exists()
+        return and_(or_(differs, given_up.exists()), not_(is_left), not_(is_counted))
+
+
+_IS_OPEN: Final = items.c.pending_hashes.is_not(None)
+_HAS_CHANGED: Final = or_(items.c.key.is_(None), items.c.local_hash != desired.c.content_hash, _IS_OPEN)
+_WAS_THERE: Final = or_(items.c.local_hash != GONE, _IS_OPEN)
+
+
+def _given_up(table: Any, content_hash: ColumnElement[Any] | None = None) -> Any:
+    """Select the dead letters of a key: all, or those of a content."""
+    query = select(dead_letters.c.key).where(
+        _same(dead_letters, table, KEY),
+        dead_letters.c.operation.not_in(("read", "pull")),
+        dead_letters.c.resolved_at.is_(None),
+    )
+    return query if content_hash is None else query.where(dead_letters.c.content_hash == content_hash)
 
 
 def _names(table: Any) -> list[Any]:
@@ -233,14 +260,14 @@ def _exists_open(table: Any) -> ColumnElement[bool]:
 
 
 def _in_step() -> list[Any]:
-    return [items.c[name] for name in ("local_hash", "remote_hash", "pending_hash", "appointment_id")]
+    return [items.c[name] for name in ("local_hash", "remote_hash", "pending_hashes", "appointment_id")]
 
 
 def _entry(row: Any) -> Entry:
     key, local, body, modified, start_time, end_time, local_hash, remote_hash, pending, appointment_id = row
     return Entry(
         key=key,
-        base=None if local_hash is None else Base(local_hash, remote_hash, pending),
+        base=None if local_hash is None else Base(local_hash, remote_hash, hashes_of(pending)),
         appointment_id=appointment_id,
         local=local,
         start_time=start_time,

@@ -141,6 +141,7 @@ class GoneGuard:
         self._max_delete = max_delete
         self._allow_empty = allow_empty
         self._of_tenant: Counter[str] = Counter()
+        self._of_calendar: dict[Calendar, int] = {}
 
     def check(
         self, calendar: Calendar, *, missing: int, shown: int, known: int, known_of_tenant: int, known_of_all: int
@@ -158,7 +159,9 @@ class GoneGuard:
         if missing and not shown and not self._allow_empty:
             raise GuardError(f"the server shows nothing of {whose}, of which {known} appointments are known")
         self._check(whose, missing, known)
-        self._of_tenant[calendar.tenant_id] += missing
+        # A calendar that is looked at once more is counted once.
+        self._of_tenant[calendar.tenant_id] += missing - self._of_calendar.get(calendar, 0)
+        self._of_calendar[calendar] = missing
         self._check(f"tenant {calendar.tenant_id}", self._of_tenant[calendar.tenant_id], known_of_tenant)
         self._check("the server", self._of_tenant.total(), known_of_all)
 

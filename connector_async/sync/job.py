@@ -140,14 +140,13 @@ class BulkSync:
         """
         budget = budget or Budget(self._clock)
 
-        async def prepare(_: Ledger, report: RunReport) -> Callable[[str], Planner]:
+        async def prepare(ledger: Ledger, report: RunReport) -> Callable[[str], Planner]:
             saved.check(await self._state.serial())
-            planners = {}
+            known = Known(self._state)
             for tenant_id in saved.tenants():
-                tenant = report.tenants[tenant_id] = TenantReport()
-                planners[tenant_id] = saved.planner(tenant_id, Known(self._state), Meter(budget, tenant))
-                tenant.records = planners[tenant_id].records
-            return planners.__getitem__
+                report.tenants[tenant_id] = TenantReport()
+            meters = {tenant_id: Meter(budget, tenant) for tenant_id, tenant in report.tenants.items()}
+            return lambda tenant_id: saved.planner(tenant_id, known, ledger.run_id, meters[tenant_id])
 
         return await self._run("apply", saved.plan, prepare, budget)
 

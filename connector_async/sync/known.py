@@ -1,7 +1,7 @@
 """What the state knows of a calendar: what the server had, and which creates are open. It writes nothing."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 import attrs
 from sqlalchemy import and_, func, or_, select
@@ -11,6 +11,8 @@ from .decision import GONE
 from .records import Calendar
 from .state import State
 from .state.schema import CALENDAR, dead_letters, intents, items
+
+_DELETE: Final = "-"
 
 
 @attrs.frozen(kw_only=True)
@@ -75,26 +77,21 @@ class Known:
         async with self._state.reading() as connection:
             return int((await connection.execute(query)).scalar_one())
 
-    async def left(self, calendar: Calendar, wanted: Mapping[str, str]) -> set[str]:
-        """Return which of some keys are not what is wanted of them, are not open, and were not given up.
+    async def settled_by(self, run_id: str, calendar: Calendar, keys: Sequence[str]) -> dict[str, bool]:
+        """Return the keys, among some, of which a run has found out what becomes of them, and whether they are in step.
 
-        Args:
-            calendar: Whose.
-            wanted: The hash of what the source's side is to be, by key; `GONE` is nothing.
+        Those whose create is open, and those that the run has given up, are not in step.
         """
-        columns = (items.c.key, items.c.local_hash, items.c.pending_hash, items.c.deleted_at)
-        there = select(*columns).where(of_calendar(items, calendar), items.c.key.in_(wanted))
-        is_open = select(intents.c.key).where(of_calendar(intents, calendar), intents.c.key.in_(wanted))
-        letters = (of_calendar(dead_letters, calendar), dead_letters.c.key.in_(wanted))
-        given_up = select(dead_letters.c.key, dead_letters.c.content_hash).where(*letters)
-        given_up = given_up.where(dead_letters.c.operation != "read", dead_letters.c.resolved_at.is_(None))
+        ours = select(items.c.key, items.c.deleted_at).where(of_calendar(items, calendar), items.c.key.in_(keys))
+        is_open = select(intents.c.key).where(of_calendar(intents, calendar), intents.c.key.in_(keys))
+        given_up = select(dead_letters.c.key).where(of_calendar(dead_letters, calendar), dead_letters.c.key.in_(keys))
+        given_up = given_up.where(dead_letters.c.operation != "read", dead_letters.c.run_id == run_id)
         async with self._state.reading() as connection:
-            rows = (await connection.execute(there)).all()
-            has = {row.key: row.local_hash for row in rows if row.deleted_at is None and row.pending_hash is None}
-            pending = {row.key for row in rows if row.pending_hash is not None}
-            skipped = set((await connection.execute(is_open)).scalars())
-            skipped |= {row.key for row in await connection.execute(given_up) if row.content_hash == wanted[row.key]}
-        return {key for key in wanted if key in pending or has.get(key, GONE) != wanted[key]} - skipped
+            rows = await connection.execute(ours.where(items.c.run_id == run_id))
+            found = {row.key: row.deleted_at is None for row in rows}
+            for query in (is_open, given_up):
+                found |= dict.fromkeys((await connection.execute(query)).scalars(), False)
+        return found
 
     async def open_intents(self, calendar: Calendar) -> list[Intent]:
         """Return the creates of a calendar of which nobody knows what became."""
@@ -124,3 +121,13 @@ def overlaps(start: str | None, end: str | None) -> ColumnElement[bool]:
     if end is not None:
         conditions.append(items.c.start_time < end)
     return and_(items.c.key.is_not(None), *conditions)
+
+
+def hashes_of(pending: str | None) -> frozenset[str]:
+    """Return the hashes that the state has as one text."""
+    return frozenset() if pending is None else frozenset(GONE if each == _DELETE else each for each in pending.split())
+
+
+def text_of(hashes: Iterable[str]) -> str | None:
+    """Return hashes as the state has them; `None` when there are none."""
+    return " ".join(sorted(each or _DELETE for each in hashes)) or None

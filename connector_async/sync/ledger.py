@@ -4,7 +4,7 @@ It decides nothing and sends nothing.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
@@ -15,7 +15,7 @@ from connector_async.deadline import Clock
 
 from .decision import GONE
 from .exceptions import StateError
-from .known import Intent, of_calendar
+from .known import Intent, of_calendar, text_of
 from .records import Calendar
 from .report import RunReport
 from .state import State, Transaction
@@ -92,7 +92,9 @@ class Ledger:
             if (await connection.execute(other)).first() is not None:
                 raise StateError("a state that has been pulled into is for pulls alone: use another one")
             before = (await connection.execute(last)).first()
-        if before is not None and before.status != "ended" and (before.mode, before.conditions) == (mode, conditions):
+        # What has failed of itself is begun anew; what was killed, or ended by a limit or a signal, goes on.
+        goes_on = before is not None and before.status not in {"ended", "failed"}
+        if before is not None and goes_on and (before.mode, before.conditions) == (mode, conditions):
             self.lineage = before.lineage
         begun: dict[str, Any] = {"run_id": self.run_id, "kind": kind, "mode": mode, "conditions": conditions}
         begun |= {"lineage": self.lineage, "started_at": self._clock.time(), "status": "running"}
@@ -125,17 +127,18 @@ class Ledger:
             await _drop_intents(transaction, calendar, keys)
             await transaction.bump()
 
-    async def pending(self, calendar: Calendar, key: str, content_hash: str | None) -> None:
+    async def pending(self, calendar: Calendar, key: str, hashes: Collection[str], **known: str) -> None:
         """Write down that a change or a delete is about to be sent; it has to be committed before that.
 
         Args:
             calendar: Whose.
             key: Of what.
-            content_hash: Of what is sent, `GONE` for a delete; `None`: it has not happened.
+            hashes: Of all that was sent and may have happened, `GONE` for a delete; none: nothing has.
+            known: Columns of which more is known by now.
         """
         sending = update(items).where(of_calendar(items, calendar), items.c.key == key)
         async with self._state.writing() as transaction:
-            await transaction.connection.execute(sending.values(pending_hash=content_hash))
+            await transaction.connection.execute(sending.values(pending_hashes=text_of(hashes), **known))
             await transaction.bump()
 
     async def in_step(self, calendar: Calendar, results: Sequence[InStep]) -> None:
@@ -150,7 +153,7 @@ class Ledger:
 
     async def write_in_step(self, transaction: Transaction, calendar: Calendar, results: Sequence[InStep]) -> None:
         """Do what `in_step` does, within a transaction."""
-        common = attrs.asdict(calendar) | {"run_id": self.run_id, "deleted_at": None, "pending_hash": None}
+        common = attrs.asdict(calendar) | {"run_id": self.run_id, "deleted_at": None, "pending_hashes": None}
         keys = [result.key for result in results]
         await transaction.upsert(items, [attrs.asdict(result) | common for result in results])
         await _drop_intents(transaction, calendar, keys)
@@ -160,7 +163,7 @@ class Ledger:
     async def write_deleted(self, transaction: Transaction, calendar: Calendar, keys: Sequence[str]) -> None:
         """Do what `deleted` does, within a transaction."""
         gone = update(items).where(of_calendar(items, calendar), items.c.key.in_(keys))
-        values = {"local_hash": GONE, "remote_hash": GONE, "pending_hash": None, "run_id": self.run_id}
+        values = {"local_hash": GONE, "remote_hash": GONE, "pending_hashes": None, "run_id": self.run_id}
         await transaction.connection.execute(gone.values(deleted_at=self._clock.time(), **values))
         await self._resolve(transaction, calendar, keys)
         await transaction.bump()

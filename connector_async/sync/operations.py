@@ -213,7 +213,7 @@ def key_of_server(appointment_id: str) -> str:
 
 def _was_open(base: Base | None) -> bool:
     """Tell whether it is not known what the server has made of the last write."""
-    return base is not None and (base.remote is None or base.pending is not None)
+    return base is not None and (base.remote is None or bool(base.pending))
 
 
 def _modified(appointment: Appointment | None, field: str) -> datetime | None:

@@ -97,8 +97,17 @@ class Planner(Protocol):
         """Return how many keys of a tenant are left to do."""
         ...
 
-    async def count_given_up(self, tenant_id: str) -> int:
-        """Return how many keys of a tenant have been given up and are not tried."""
+    async def count_others(self, tenant_id: str, run_id: str) -> int:
+        """Return how many keys of a tenant are neither in step nor to be tried, but for what a run has given up."""
+        ...
+
+    async def count_records(self, tenant_id: str) -> int:
+        """Return how many records of a tenant there are."""
+        ...
+
+    @property
+    def tries_again(self) -> bool:
+        """Whether only what a run has given up is tried again."""
         ...
 
     async def count_in_step(self, tenant_id: str) -> int:
@@ -135,6 +144,7 @@ class CalendarPlanner:
         self._looking = looking
         self._report = report
         self._selection = plan.selection()
+        self._looked_at: set[Calendar] = set()
         self.meter = Meter(looking.budget, report)
         """What reads off what is sent for the tenant."""
 
@@ -154,10 +164,20 @@ class CalendarPlanner:
         async with self._differences() as differences:
             return await differences.count(tenant_id)
 
-    async def count_given_up(self, tenant_id: str) -> int:
-        """Return how many keys of a tenant differ and have been given up."""
+    async def count_others(self, tenant_id: str, run_id: str) -> int:
+        """Return how many keys of a tenant are neither in step nor to be tried, but for what a run has given up."""
         async with self._differences() as differences:
-            return await differences.count_given_up(tenant_id)
+            return await differences.count_others(tenant_id, run_id)
+
+    async def count_records(self, tenant_id: str) -> int:
+        """Return how many records of a tenant there are."""
+        async with self._differences() as differences:
+            return await differences.count_records(tenant_id)
+
+    @property
+    def tries_again(self) -> bool:
+        """Whether only what a run has given up is tried again."""
+        return self._plan.retry_run is not None
 
     async def count_in_step(self, tenant_id: str) -> int:
         """Return how many records of a tenant are in step."""
@@ -179,8 +199,10 @@ class CalendarPlanner:
             GuardError: More has gone from the server than may have.
         """
         try:
-            remote = None if self._plan.mode is Mode.TRUST else await self._look(service, calendar)
-            comparison = self._comparison(calendar, remote, functools.partial(self._get, service))
+            is_first = calendar not in self._looked_at
+            remote = None if self._plan.mode is Mode.TRUST else await self._look(service, calendar, is_first=is_first)
+            self._looked_at.add(calendar)
+            comparison = self._comparison(calendar, remote, functools.partial(self._get, service, is_first=is_first))
             after = None
             while entries := await self._entries(calendar, after, size(), changed=remote is None):
                 found = [await comparison.operation(entry) for entry in entries]
@@ -206,22 +228,22 @@ class CalendarPlanner:
         two_way = remote is not None and self._plan.mode is Mode.TWO_WAY
         return Comparison(calendar, remote, self._plan.rules, get, two_way=two_way)
 
-    async def _get(self, service: AppointmentService, appointment_id: str) -> Appointment | None:
+    async def _get(self, service: AppointmentService, appointment_id: str, *, is_first: bool) -> Appointment | None:
         with self._spending():
-            self._report.minimum += 1
+            self._report.minimum += is_first
             try:
                 return await service.get(appointment_id)
             except NotFoundError:
                 return None
 
-    async def _look(self, service: AppointmentService, calendar: Calendar) -> Remote:
+    async def _look(self, service: AppointmentService, calendar: Calendar, *, is_first: bool) -> Remote:
         scope, window, known = self._plan.scope, self._plan.window, self._looking.known
         with self._spending():
             had = await known.appointments(calendar, *scope.as_texts())
             remote = await Remote.look(service, had, scope.start, scope.end, window=window)
-        self._report.minimum += remote.pages
+        self._report.minimum += remote.pages * is_first
         missing = remote.missing
-        if missing:
+        if missing and self.looks_at_all:
             self._looking.guard.check(
                 calendar,
                 missing=len(missing),

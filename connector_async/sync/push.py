@@ -101,7 +101,7 @@ class Push:
     async def _update(self, service: AppointmentService, operation: Operation) -> Fate:
         new = _new(operation)
         changed: Appointment | None
-        await self._ledger.pending(operation.calendar, operation.key, operation.local)
+        await self._pend(operation)
         try:
             changed = await service.update(
                 operation.appointment_id or "",
@@ -119,10 +119,9 @@ class Push:
                 raise
             changed = None  # it was changed, and its answer is malformed
         except NotFoundError:
-            may_be_deleted = operation.base is not None and operation.base.pending == GONE
+            may_be_deleted = GONE in _pending(operation)
             if self._policy is not Policy.LOCAL and not may_be_deleted:
-                await self._ledger.pending(operation.calendar, operation.key, None)
-                raise
+                raise  # the change stays noted, so that it is not taken for in step when the source takes it back
             return await self._create(service, operation)
         except ConnectorError as error:
             await self._take_back(operation, error)
@@ -131,7 +130,7 @@ class Push:
         return Fate.UPDATED
 
     async def _delete(self, service: AppointmentService, operation: Operation) -> Fate:
-        await self._ledger.pending(operation.calendar, operation.key, GONE)
+        await self._pend(operation)
         try:
             with contextlib.suppress(NotFoundError):  # somebody else was faster
                 await service.delete(operation.appointment_id or "")
@@ -141,12 +140,20 @@ class Push:
         await self._ledger.deleted(operation.calendar, [operation.key])
         return Fate.DELETED
 
+    async def _pend(self, operation: Operation) -> None:
+        """Note that a change or a delete is about to be sent."""
+        hashes = _pending(operation)
+        known = {}
+        if operation.remote in hashes:
+            # An earlier one is seen to have happened: whatever comes next, it is what was last in step.
+            known = {"local_hash": operation.remote, "remote_hash": operation.remote}
+        await self._ledger.pending(operation.calendar, operation.key, {*hashes, operation.local}, **known)
+
     async def _take_back(self, operation: Operation, error: ConnectorError) -> None:
         """Note that a change or a delete has not happened, if the error says so."""
-        before = None if operation.base is None else operation.base.pending
         # Of several attempts the error tells of the last one alone.
-        if before is None and error.attempts == 1 and not may_have_happened(error):
-            await self._ledger.pending(operation.calendar, operation.key, None)
+        if error.attempts == 1 and not may_have_happened(error):
+            await self._ledger.pending(operation.calendar, operation.key, _pending(operation))
 
     def _intent(self, operation: Operation, new: NewAppointment) -> Intent:
         bare = NewAppointment(title=new.title, start_time=new.start_time, end_time=new.end_time)
@@ -175,16 +182,27 @@ class Push:
         await self._ledger.give_up([(operation.calendar, letter)])
 
 
+def _pending(operation: Operation) -> frozenset[str]:
+    return frozenset() if operation.base is None else operation.base.pending
+
+
 def agreed(operation: Operation) -> InStep:
     """Return what is written down of an operation that sends nothing."""
     return InStep(
         key=operation.key,
         appointment_id=operation.appointment_id or "",
         local_hash=operation.local,
-        remote_hash=operation.remote,
+        remote_hash=seen_of(operation),
         start_time=operation.start_time,
         end_time=operation.end_time,
     )
+
+
+def seen_of(operation: Operation) -> str | None:
+    """Return the hash of what the server has, or of what it had when it was last looked at."""
+    if operation.remote is None and operation.base is not None:
+        return operation.base.remote
+    return operation.remote
 
 
 def _new(operation: Operation) -> NewAppointment:

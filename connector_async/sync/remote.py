@@ -91,7 +91,7 @@ class Remote:
 
     @property
     def shown(self) -> int:
-        """How many appointments the server has shown that nobody has claimed yet, and that were known."""
+        """How many appointments the server has shown, but for those that have been claimed."""
         return len(self.unchanged) + len(self.changed) + len(self.unknown)
 
     def claim(self, content: str) -> str | None:

@@ -85,18 +85,19 @@ class SavedPlan:
         """Return the tenants that it has operations for."""
         return list(self._sections)
 
-    def planner(self, tenant_id: str, known: Known, meter: Meter) -> "SavedPlanner":
+    def planner(self, tenant_id: str, known: Known, run_id: str, meter: Meter) -> "SavedPlanner":
         """Return what says what is to be done for one of them."""
-        return SavedPlanner(self._path, self._sections[tenant_id], known, meter)
+        return SavedPlanner(self._path, self._sections[tenant_id], known, run_id, meter)
 
 
 class SavedPlanner:
-    """A `Planner` that reads its operations from the file of a plan, and leaves out what has been done."""
+    """A `Planner` that reads its operations from the file of a plan, and leaves out what its run has settled."""
 
-    def __init__(self, path: Path, sections: list[_Section], known: Known, meter: Meter) -> None:
+    def __init__(self, path: Path, sections: list[_Section], known: Known, run_id: str, meter: Meter) -> None:
         self._path = path
-        self._sections = sections
+        self._sections = {section.calendar: section for section in sections}
         self._known = known
+        self._run_id = run_id
         self.meter = meter
         """What reads off what is sent for the tenant."""
 
@@ -106,13 +107,13 @@ class SavedPlanner:
         return False
 
     @property
-    def records(self) -> int:
-        """How many records of the source it has operations for."""
-        return sum(operation.local != GONE for section in self._sections for operation in self._read(section))
+    def tries_again(self) -> bool:
+        """Return that it does not."""
+        return False
 
     async def calendars(self, tenant_id: str) -> Sequence[Calendar]:
         """Return the calendars of the tenant that the plan has operations for."""
-        return [section.calendar for section in self._sections if section.calendar.tenant_id == tenant_id]
+        return [calendar for calendar in self._sections if calendar.tenant_id == tenant_id]
 
     async def batches(
         self,
@@ -121,43 +122,41 @@ class SavedPlanner:
         size: Callable[[], int],
     ) -> AsyncGenerator[list[Operation], None]:
         """Yield the operations of one that are left."""
-        operations = iter(self._read(self._section(calendar)))
+        operations = iter(self._read(calendar))
         while batch := list(itertools.islice(operations, size())):
-            left = await self._known.left(calendar, {operation.key: operation.local for operation in batch})
-            yield [operation for operation in batch if operation.key in left]
+            yield await self._left(calendar, batch)
 
     async def again(self, calendar: Calendar, keys: Collection[str]) -> list[Operation]:
         """Return those of some keys that are left, as they were planned."""
-        operations = [operation for operation in self._read(self._section(calendar)) if operation.key in keys]
-        left = await self._known.left(calendar, {operation.key: operation.local for operation in operations})
-        return [operation for operation in operations if operation.key in left]
+        return await self._left(calendar, [each for each in self._read(calendar) if each.key in keys])
 
     async def count(self, tenant_id: str) -> int:  # noqa: ARG002 - the protocol's
         """Return how many operations are left."""
-        wanted = [
-            (section.calendar, {operation.key: operation.local for operation in self._read(section)})
-            for section in self._sections
-        ]
-        return sum([len(await self._known.left(calendar, hashes)) for calendar, hashes in wanted])
+        return sum([len(await self._left(calendar, self._read(calendar))) for calendar in self._sections])
 
-    async def count_given_up(self, tenant_id: str) -> int:  # noqa: ARG002 - the protocol's
-        """Return that it has none: what has been given up is in no plan."""
+    async def count_others(self, tenant_id: str, run_id: str) -> int:  # noqa: ARG002 - the protocol's
+        """Return that there are none: what was given up before is in no plan."""
         return 0
 
+    async def count_records(self, tenant_id: str) -> int:  # noqa: ARG002 - the protocol's
+        """Return how many records it has operations for."""
+        return sum(operation.local != GONE for calendar in self._sections for operation in self._read(calendar))
+
     async def count_in_step(self, tenant_id: str) -> int:  # noqa: ARG002 - the protocol's
-        """Return how many records of its operations are in step."""
+        """Return how many of them are in step."""
         in_step = 0
-        for section in self._sections:
-            operations = [operation for operation in self._read(section) if operation.local != GONE]
-            open_keys = {intent.key for intent in await self._known.open_intents(section.calendar)}
-            left = await self._known.left(section.calendar, {each.key: each.local for each in operations})
-            in_step += sum(operation.key not in left | open_keys for operation in operations)
+        for calendar in self._sections:
+            keys = [operation.key for operation in self._read(calendar) if operation.local != GONE]
+            settled = await self._known.settled_by(self._run_id, calendar, keys)
+            in_step += sum(settled.get(key, False) for key in keys)
         return in_step
 
-    def _section(self, calendar: Calendar) -> _Section:
-        return next(section for section in self._sections if section.calendar == calendar)
+    async def _left(self, calendar: Calendar, operations: Sequence[Operation]) -> list[Operation]:
+        settled = await self._known.settled_by(self._run_id, calendar, [operation.key for operation in operations])
+        return [operation for operation in operations if operation.key not in settled]
 
-    def _read(self, section: _Section) -> list[Operation]:
+    def _read(self, calendar: Calendar) -> list[Operation]:
+        section = self._sections[calendar]
         with self._path.open("rb") as lines:
             lines.seek(section.offset)
             return [_operation(orjson.loads(lines.readline())) for _ in range(section.lines)]
@@ -195,11 +194,12 @@ async def save_plan(operations: AsyncIterable[Operation], path: Path | str, *, s
 
 def as_json(operation: Operation, *, whole: bool = False) -> dict[str, Any]:
     """Return an operation as JSON can say it; `whole` with what is to be sent, which is personal data."""
+    base = operation.base
     line: dict[str, Any] = attrs.asdict(operation.calendar) | {
         "kind": operation.kind.value,
         "key": operation.key,
         "reason": operation.reason,
-        "base": None if operation.base is None else attrs.asdict(operation.base),
+        "base": None if base is None else [base.local, base.remote, sorted(base.pending)],
         "local": operation.local,
         "remote": operation.remote,
         "appointment_id": operation.appointment_id,
@@ -218,7 +218,7 @@ def _operation(line: dict[str, Any]) -> Operation:
         calendar=_calendar(line),
         key=line["key"],
         reason=line["reason"],
-        base=None if base is None else Base(**base),
+        base=None if base is None else Base(base[0], base[1], frozenset(base[2])),
         local=line["local"],
         remote=line["remote"],
         start_time=line["start_time"],

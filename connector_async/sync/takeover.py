@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import attrs
 import orjson
-from sqlalchemy import and_, delete, func, literal, not_, select, tuple_
+from sqlalchemy import and_, delete, func, literal, not_, select, tuple_, update
 
 from .decision import GONE
 from .formats import Mirror
@@ -14,7 +14,7 @@ from .ledger import InStep, Ledger
 from .operations import Operation
 from .records import record_from_row, record_of, row_of, sortable
 from .state import State, Transaction
-from .state.schema import KEY, desired, pulled
+from .state.schema import KEY, desired, items, pulled
 
 _AT_A_TIME: Final = 500
 
@@ -71,13 +71,20 @@ class TakeOver:
             for row in rows:
                 if row["now"] != row["replaced_hash"]:
                     if forgets:
-                        await transaction.connection.execute(delete(pulled).where(_of_row(pulled, row)))
+                        await self._forget(transaction, row)
                 elif row["body"] is None:
                     await transaction.connection.execute(delete(desired).where(_of_row(desired, row)))
                 else:
                     content = {name: row[name] for name in ("content_hash", "start_time", "end_time", "body")}
                     names = {name: row[name] for name in KEY}
                     await transaction.upsert(desired, [names | content | {"modified": None, "copies": 1}])
+
+    async def _forget(self, transaction: Transaction, row: Any) -> None:
+        """Keep no longer what the file has by now, or what has been changed in it meanwhile: that is a conflict."""
+        await transaction.connection.execute(delete(pulled).where(_of_row(pulled, row)))
+        if row["now"] != row["content_hash"] and row["replaced_hash"] != GONE:
+            before = {"local_hash": row["replaced_hash"], "remote_hash": row["replaced_hash"], "deleted_at": None}
+            await transaction.connection.execute(update(items).where(_of_row(items, row)).values(before))
 
     async def write(self, mirror: Mirror) -> int:
         """Write the source's file anew if something was taken over; return how many keys were.

@@ -9,21 +9,24 @@ from .settlement import Settlement
 
 
 class Tally:
-    """Counts for one tenant.
+    """Counts for one tenant in one run.
 
     Args:
+        run_id: The run.
         tenant_id: The tenant.
         known: Knows which creates are open in the end.
         settlement: Is told of the creates whose outcome is known.
         report: Gets the counts.
     """
 
-    def __init__(self, tenant_id: str, known: Known, settlement: Settlement, report: TenantReport) -> None:
+    def __init__(self, run_id: str, tenant_id: str, known: Known, settlement: Settlement, report: TenantReport) -> None:
+        self._run_id = run_id
         self._tenant_id = tenant_id
         self._known = known
         self._settlement = settlement
         self._report = report
         self._temporary: set[tuple[Calendar, str]] = set()
+        self._given_up: set[tuple[Calendar, str]] = set()
 
     def add(self, operation: Operation, fate: Fate) -> None:
         """Count what became of one operation; what may change yet is counted in the end."""
@@ -36,8 +39,11 @@ class Tally:
             self._temporary.discard(place)
         if fate is not Fate.UNKNOWN:
             self._settlement.answered(*place)
-        if fate not in {Fate.TEMPORARY, Fate.UNKNOWN}:
-            self._report.counts[fate] += 1
+        if fate in {Fate.TEMPORARY, Fate.UNKNOWN} or place in self._given_up:
+            return  # it is counted in the end, or was in a pass before
+        if fate in {Fate.CONFLICT, Fate.REFUSED}:
+            self._given_up.add(place)
+        self._report.counts[fate] += 1
 
     async def finish(self, planner: Planner, *, has_ended: bool, failing: int) -> None:
         """Count what is left.
@@ -53,7 +59,8 @@ class Tally:
         counts[Fate.TEMPORARY] += temporary
         counts[Fate.NOT_STARTED] += rest - temporary
         counts[Fate.UNKNOWN] += await self._known.count_open(self._tenant_id)
-        given_up = await planner.count_given_up(self._tenant_id)
-        counts[Fate.GIVEN_UP] += max(0, given_up - counts[Fate.REFUSED] - counts[Fate.CONFLICT])
+        others = Fate.NOT_STARTED if planner.tries_again else Fate.GIVEN_UP
+        counts[others] += await planner.count_others(self._tenant_id, self._run_id)
+        self._report.records = await planner.count_records(self._tenant_id)
         self._report.in_step = await planner.count_in_step(self._tenant_id)
         self._report.calendars_failed = failing

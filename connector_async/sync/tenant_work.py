@@ -19,7 +19,7 @@ from .known import Known
 from .ledger import Ledger
 from .operations import Kind, Operation
 from .plan import Planner, Services
-from .push import Push, agreed
+from .push import Push, agreed, seen_of
 from .records import Calendar
 from .report import Fate, Stopped, TenantReport
 from .runner import Job
@@ -84,7 +84,7 @@ class TenantWork:
         self._begun_at: float | None = None
         self._failing: dict[Calendar, None] = {}
         self._lost: deque[_Lost] = deque()
-        self._tally = Tally(tenant_id, tools.known, tools.settlement, report)
+        self._tally = Tally(tools.ledger.run_id, tenant_id, tools.known, tools.settlement, report)
         self._shares = self._work()
 
     async def share(self, job: Job) -> bool:
@@ -167,14 +167,14 @@ class TenantWork:
             failures += 1
         await self._finish(calendar, failures)
 
-    async def _finish(self, calendar: Calendar, failures: int, *, rounds: int = 1) -> None:
+    async def _finish(self, calendar: Calendar, failures: int, *, rounds: int = 1, is_planned: bool = True) -> None:
         """Note what is left of a calendar: what is to be settled, what failed, or nothing."""
         due = await self._tools.settlement.due(calendar)
         if due is not None and rounds < _ROUNDS:
-            self._lost.append(_Lost(due, calendar, rounds, is_planned=True))
-        if failures and (due is None or rounds >= _ROUNDS):
+            self._lost.append(_Lost(due, calendar, rounds, is_planned=is_planned))
+        elif failures:
             self._failing[calendar] = None
-        elif due is None and self._planner.looks_at_all and not self._has_ended():
+        elif due is None and self._planner.looks_at_all and is_planned and not self._has_ended():
             await self._tools.ledger.done(calendar)
 
     async def _settle(self, *, waits: bool) -> AsyncGenerator[None, None]:
@@ -191,7 +191,7 @@ class TenantWork:
                 failures += 1
             yield
             if lost.is_planned or failures:
-                await self._finish(lost.calendar, failures, rounds=lost.rounds + 1)
+                await self._finish(lost.calendar, failures, rounds=lost.rounds + 1, is_planned=lost.is_planned)
             else:
                 async for _ in self._calendar(lost.calendar, is_first=True):
                     yield
@@ -203,11 +203,10 @@ class TenantWork:
         keys = {operation.key for operation in again}
         # What has happened and is not what the source says any more has an operation of its own.
         self._report.counts[Fate.CREATED] += len(settled.found - keys)
-        before = [
-            operation for operation in again if operation.key in settled.of_before or operation.key in settled.found
-        ]
+        needed = settled.of_before | settled.found
+        before = [operation for operation in again if operation.key in needed]
         failures = await self._apply(service, before, is_first=True)
-        rest = [operation for operation in again if operation not in before]
+        rest = [operation for operation in again if operation.key not in needed]
         return failures + await self._apply(service, rest, is_first=False)
 
     async def _apply(self, service: AppointmentService, operations: Sequence[Operation], *, is_first: bool) -> int:
@@ -244,8 +243,8 @@ class TenantWork:
     async def _agree(self, operations: Sequence[Operation]) -> None:
         """Write down what is in step without anything sent."""
         agreeing = [operation for operation in operations if operation.kind is Kind.AGREE]
-        gone = [operation for operation in agreeing if operation.local == GONE and operation.remote == GONE]
-        there = [operation for operation in agreeing if operation not in gone]
+        gone = [operation for operation in agreeing if operation.local == GONE == seen_of(operation)]
+        there = [operation for operation in agreeing if not operation.local == GONE == seen_of(operation)]
         if gone:
             await self._tools.ledger.deleted(gone[0].calendar, [operation.key for operation in gone])
         if there:
@@ -258,7 +257,7 @@ class TenantWork:
         refused = await self._tools.take_over.take(pulling)
         for operation in refused:
             await self._tools.push.refuse(operation, "pull", "ValueError", "no record can say what the server has")
-        self._report.counts[Fate.REFUSED] += len(refused)
+            self._tally.add(operation, Fate.REFUSED)
         self._report.counts[Fate.PULLED] += len(pulling) - len(refused)
 
     def _service(self, calendar: Calendar) -> AppointmentService:

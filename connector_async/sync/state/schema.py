@@ -79,14 +79,14 @@ items: Final = Table(
     *_text_key(*KEY),
     *_texts("appointment_id", "local_hash"),
     Column("remote_hash", Text),
-    Column("pending_hash", Text),
+    Column("pending_hashes", Text),
     *_texts("start_time", "end_time"),
     Column("deleted_at", Double),
     *_texts("run_id"),
     Index("items_by_appointment", "tenant_id", "domain_id", "ad_id", "appointment_id"),
 )
-"""What the server has under each key, and with `deleted_at` what it had. With `pending_hash` something was sent, and it
-is not known whether it happened: it is the hash of what the source had then, and empty for a delete."""
+"""What the server has under each key, and with `deleted_at` what it had. With `pending_hashes` something was sent, and
+nobody knows whether it happened: the hashes of what the source had then, apart by spaces, and `-` for a delete."""
 
 intents: Final = Table(
     "intents",

@@ -63,7 +63,7 @@ def _create_contents() -> None:
         sa.Column("appointment_id", sa.Text, nullable=False),
         sa.Column("local_hash", sa.Text, nullable=False),
         sa.Column("remote_hash", sa.Text),
-        sa.Column("pending_hash", sa.Text),
+        sa.Column("pending_hashes", sa.Text),
         sa.Column("start_time", sa.Text, nullable=False),
         sa.Column("end_time", sa.Text, nullable=False),
         sa.Column("deleted_at", sa.Double),
