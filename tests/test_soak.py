@@ -170,8 +170,8 @@ async def stored_titles(sandbox: Sandbox) -> dict[str, str]:
 def connections_in_use(session: ConnectorSession) -> int:
     current = session._shared.transport._current
     assert current is not None
-    assert current[1].connector is not None
-    return len(current[1].connector._acquired)
+    assert current.session.connector is not None
+    return len(current.session.connector._acquired)
 
 
 def left_behind() -> Counter[str]:

@@ -11,7 +11,8 @@ from yarl import URL
 
 from connector_async import ConnectFailedError, DeadlineExceededError, RequestTimeoutError, TransportError
 from connector_async.deadline import Deadline
-from connector_async.session.transport import Transport, TransportOptions
+from connector_async.session.transport import Transport
+from connector_async.session.transport_options import TransportOptions
 from tests.conftest import ManualClock
 from tests.hostile import HostileServer, drop, hang, http
 

@@ -21,7 +21,8 @@ from .environment import from_environment
 from .exchange import Exchange
 from .shared import Shared, base_url_as_sent
 from .tenant import Traffic, success
-from .transport import Transport, TransportOptions
+from .transport import Transport
+from .transport_options import TransportOptions
 
 _DOCUMENTED_LIMIT: Final = RateLimit()
 

@@ -7,7 +7,6 @@ import asyncio
 import io
 import math
 import os
-import ssl
 import weakref
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
@@ -17,7 +16,6 @@ import attrs
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from yarl import URL
 
-from connector_async.auth import Secret
 from connector_async.deadline import Deadline
 from connector_async.exceptions import (
     ConnectFailedError,
@@ -28,6 +26,9 @@ from connector_async.exceptions import (
 )
 from connector_async.protocol import Response
 
+from .timeouts import Timeout, Timeouts
+from .transport_options import TransportOptions
+
 # A wait for a connection ends this much before the attempt does. Were both to end at once, aiohttp would tell of the
 # attempt, and nobody could say that the request never left.
 _POOL_WAIT_MARGIN: Final = 0.01
@@ -36,46 +37,13 @@ _LARGE_BODY: Final = 1024 * 1024
 _OPENED_BY_PARENT: Final[list[object]] = []
 
 
-def _check_above_zero(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
-    whole = field.type is int
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-        raise TypeError(f"{field.name} must be {'an int' if whole else 'a number'}, not {type(value).__name__}")
-    if not 0 < value < math.inf:
-        raise ValueError(f"{field.name} must be above zero and finite")
+@attrs.frozen
+class _Opened:
+    """What there is for one event loop."""
 
-
-def _check_ssl_context(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
-    if not isinstance(value, ssl.SSLContext | None):
-        raise TypeError(f"{field.name} must be an SSLContext or None, not {type(value).__name__}")
-
-
-def _above_zero() -> Any:
-    return attrs.field(validator=_check_above_zero)
-
-
-@attrs.frozen(kw_only=True)
-class TransportOptions:
-    """How to connect and how long to wait. Each number is finite and above zero.
-
-    Raises:
-        ValueError: An option is out of its range; the message names it.
-        TypeError: An option is of another type.
-    """
-
-    connect_timeout: float = _above_zero()
-    """Seconds for the handshakes of TCP and TLS with one address."""
-    attempt_timeout: float = _above_zero()
-    """Seconds for one attempt, from the wait for a connection to the last byte of the answer."""
-    keepalive_timeout: float = _above_zero()
-    """Seconds that an idle connection stays in the pool."""
-    pool_size: int = _above_zero()
-    """Connections at a time, in each event loop."""
-    max_body_size: int = _above_zero()
-    """Bytes of an answer that are read at most, after decompression."""
-    ssl_context: ssl.SSLContext | None = attrs.field(default=None, validator=_check_ssl_context)
-    """Whom to trust, and with which certificate to answer; `None`: what the machine trusts."""
-    proxy: Secret | None = None
-    """The URL of a forward proxy, which may hold user information; `None`: none, whatever the environment says."""
+    loop: asyncio.AbstractEventLoop
+    session: aiohttp.ClientSession
+    timeouts: Timeouts
 
 
 class Transport:
@@ -90,7 +58,7 @@ class Transport:
 
     def __init__(self, options: TransportOptions, borrowed: aiohttp.ClientSession | None = None) -> None:
         self._options = options
-        self._attempt_timeout = self._latest_timeout = self._client_timeout(options.attempt_timeout)
+        self._latest_timeout = (-math.inf, aiohttp.ClientTimeout())
         if borrowed is not None and ("Authorization" in borrowed.headers or borrowed.auth is not None):
             raise ValueError("session must have no credentials of its own: they would go to the token endpoint")
         self._borrowed = borrowed
@@ -102,9 +70,9 @@ class Transport:
             self._arguments |= {"middlewares": (_send_once,), "raise_for_status": False, "auto_decompress": True}
         if options.ssl_context is not None:
             self._arguments["ssl"] = options.ssl_context
-        self._opened: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[aiohttp.ClientSession]]
-        self._opened = weakref.WeakKeyDictionary()
-        self._current: tuple[asyncio.AbstractEventLoop, aiohttp.ClientSession] | None = None
+        self._holders: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[_Opened]]
+        self._holders = weakref.WeakKeyDictionary()
+        self._current: _Opened | None = None
         self._process = os.getpid()
         self._closed = False
 
@@ -123,19 +91,25 @@ class Transport:
             TransportError: There is no whole answer; its kinds say why.
             RuntimeError: The transport is closed, or the borrowed session is closed or of another event loop.
         """
-        session = await self._session()
+        opened = await self._open()
         failure: ConnectorError
-        timeout = self._attempt_timeout if deadline is None else self._timeout_until(deadline)
+        seconds = self._seconds_until(deadline)
         try:
-            # Not in `async with`, whose end costs a call 4 % more than this.
-            response = await session.request(
-                method, url, data=_payload(body), headers=headers, timeout=timeout, **self._arguments
-            )
-            try:
-                return await self._read(response)
-            finally:
-                if not response.closed:  # its answer was not read to the end
-                    response.close()
+            with Timeout(opened.timeouts, seconds):
+                # Not in `async with`, whose end costs a call 4 % more than this.
+                response = await opened.session.request(
+                    method,
+                    url,
+                    data=_payload(body),
+                    headers=headers,
+                    timeout=self._client_timeout(seconds),
+                    **self._arguments,
+                )
+                try:
+                    return await self._read(response)
+                finally:
+                    if not response.closed:  # its answer was not read to the end
+                        response.close()
         except (aiohttp.ClientError, OSError) as error:
             failure = _failure(error)
             if isinstance(failure, RequestTimeoutError) and deadline is not None and _has_come(deadline):
@@ -143,7 +117,7 @@ class Transport:
         except asyncio.CancelledError:
             # aiohttp cancels those who wait for a connection when it closes; nobody cancelled the caller then.
             task = asyncio.current_task()
-            if (task is not None and task.cancelling()) or not (self._closed or session.closed):
+            if (task is not None and task.cancelling()) or not (self._closed or opened.session.closed):
                 raise
             failure = TransportError("the session was closed while it waited for a connection", sent=False)
         # Raised outside of the handler: the repr of aiohttp's errors may hold the headers of the request.
@@ -164,62 +138,65 @@ class Transport:
         self._closed = True
         self._current = None
         here = asyncio.get_running_loop()
-        while self._opened:
-            loop, holder = self._opened.popitem()
+        while self._holders:
+            loop, holder = self._holders.popitem()
             if loop is here:
                 await holder.aclose()
             elif loop.is_running():  # in another thread
                 await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_finish(holder), loop))
 
-    async def _session(self) -> aiohttp.ClientSession:
+    async def _open(self) -> _Opened:
         loop = asyncio.get_running_loop()
         current = self._current  # read once: a loop in another thread may replace it
-        if current is not None and current[0] is loop:
-            return current[1]
+        if current is not None and current.loop is loop:
+            return current
         self.check_open()
         self._leave_to_parent()
         if self._borrowed is None:
-            session = await anext(self._opened.setdefault(loop, self._hold()))
+            opened = await anext(self._holders.setdefault(loop, self._hold()))
         elif current is None:
-            session = self._borrowed
+            opened = _Opened(loop, self._borrowed, Timeouts(loop))
         else:
             raise RuntimeError("the borrowed aiohttp session belongs to another event loop")
-        self._current = (loop, session)
-        return session
+        self._current = opened
+        return opened
 
     def _leave_to_parent(self) -> None:
         """Keep what was opened before a fork, and never touch it: to close it here would disturb it there."""
         if self._process != os.getpid():
-            _OPENED_BY_PARENT.append((self._opened, self._current))
-            self._opened = weakref.WeakKeyDictionary()
+            _OPENED_BY_PARENT.append((self._holders, self._current))
+            self._holders = weakref.WeakKeyDictionary()
             # Of a borrowed session the loop is still told from others.
             self._current = self._current if self._borrowed is not None else None
             self._process = os.getpid()
 
-    def _timeout_until(self, deadline: Deadline) -> aiohttp.ClientTimeout:
+    def _seconds_until(self, deadline: Deadline | None) -> float:
+        longest = self._options.attempt_timeout
+        if deadline is None:
+            return longest
         remaining = deadline.remaining()
-        if remaining >= self._options.attempt_timeout:
-            return self._attempt_timeout
-        if remaining <= 0:  # which aiohttp would take for no timeout at all
+        if remaining <= 0:
             raise DeadlineExceededError("the deadline came before the request was sent", sent=False)
-        # To build one anew costs 3 % of a call, and nearly all calls have just begun: with hundredths of a second one
-        # serves them all.
-        total = math.ceil(remaining * 100) / 100
-        timeout = self._latest_timeout
-        if timeout.total != total:
-            timeout = self._latest_timeout = self._client_timeout(total)
+        return min(remaining, longest)
+
+    def _client_timeout(self, seconds: float) -> aiohttp.ClientTimeout:
+        # To build one anew costs 3 % of a call. Nearly all calls have just begun, and one serves them all.
+        pool_wait, timeout = self._latest_timeout
+        if not _POOL_WAIT_MARGIN <= seconds - pool_wait <= 2 * _POOL_WAIT_MARGIN:
+            pool_wait = max(seconds - _POOL_WAIT_MARGIN, seconds / 2)
+            timeout = aiohttp.ClientTimeout(
+                total=None,
+                connect=pool_wait,
+                sock_connect=self._options.connect_timeout,
+                ceil_threshold=math.inf,  # otherwise what is above 5 s is rounded up to whole seconds
+            )
+            self._latest_timeout = pool_wait, timeout
         return timeout
 
-    def _client_timeout(self, total: float) -> aiohttp.ClientTimeout:
-        return aiohttp.ClientTimeout(
-            total=total,
-            connect=max(total - _POOL_WAIT_MARGIN, total / 2),
-            sock_connect=self._options.connect_timeout,
-            ceil_threshold=math.inf,  # otherwise a total above 5 s is rounded up to whole seconds
-        )
-
-    async def _hold(self) -> AsyncGenerator[aiohttp.ClientSession]:
-        """Yield a session, and close it when the generator is closed: at the latest when the loop shuts down."""
+    async def _hold(self) -> AsyncGenerator[_Opened]:
+        """Yield what one event loop has, and close it with the generator: at the latest when the loop shuts down."""
+        loop = asyncio.get_running_loop()
+        timeouts = Timeouts(loop)
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=self._options.pool_size, keepalive_timeout=self._options.keepalive_timeout
@@ -227,8 +204,11 @@ class Transport:
             cookie_jar=aiohttp.DummyCookieJar(),
             response_class=_SentOnceResponse,
         ) as session:
-            while True:
-                yield session
+            try:
+                while True:
+                    yield _Opened(loop, session, timeouts)
+            finally:
+                timeouts.close()
 
     async def _read(self, response: ClientResponse) -> Response:
         limit = self._options.max_body_size
@@ -246,7 +226,7 @@ class Transport:
         return Response(status=response.status, headers=response.headers, body=body)
 
 
-async def _finish(holder: AsyncGenerator[aiohttp.ClientSession]) -> None:
+async def _finish(holder: AsyncGenerator[_Opened]) -> None:
     await holder.aclose()
 
 
