@@ -96,6 +96,8 @@ def _unless_unset(check: _Validator) -> _Validator:
 
 
 def _check_mapping(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    if value is _NOTHING_EXTRA:
+        return
     if not isinstance(value, Mapping):
         raise TypeError(f"{field.name} must be a mapping, not {type(value).__name__}")
     if not all(isinstance(key, str) for key in value):
@@ -103,8 +105,8 @@ def _check_mapping(_: object, field: "attrs.Attribute[Any]", value: object) -> N
 
 
 def _copy_extra(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        return value  # for the validator to refuse
+    if value is _NOTHING_EXTRA or not isinstance(value, Mapping):
+        return value  # for the validator to refuse, if it is no mapping
     return dict(value) if value else _NOTHING_EXTRA
 
 

@@ -23,6 +23,10 @@ class BodyFormat:
     """Key to value, for a create that does not set it."""
     text_defaults: Mapping[str, Any]
     """Key to value, beside a description that goes without."""
+    of_models: frozenset[str] = attrs.field(
+        init=False, default=attrs.Factory(lambda self: frozenset(self.keys.values()), takes_self=True)
+    )
+    """Every key of a field of the models."""
     known: frozenset[str] = attrs.field(
         init=False, default=attrs.Factory(lambda self: self._every_key(), takes_self=True)
     )
@@ -30,7 +34,7 @@ class BodyFormat:
 
     def _every_key(self) -> frozenset[str]:
         nested = {self.nested} if self.nested else set()
-        return frozenset({*self.keys.values(), *self.user_keys.values(), *nested})
+        return self.of_models | nested | set(self.user_keys.values())
 
     def flatten(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Lift the members of the nested object; what is already flat, or has another value there, stays as it is."""

@@ -113,7 +113,8 @@ def _register(
         return attrs.evolve(made, extra=extra) if extra else made
 
     def unstructure(value: Any) -> dict[str, Any]:
-        return {**value.extra, **unstructure_known(value)}
+        known: dict[str, Any] = unstructure_known(value)
+        return {**value.extra, **known} if value.extra else known
 
     converter.register_structure_hook(model, of_object(structure))
     converter.register_unstructure_hook(model, unstructure)

@@ -52,11 +52,14 @@ class WireFormat(enum.Enum):
         Raises:
             ValueError: A user is missing, or given to a format that carries none.
         """
-        if self.carries_user and user is None:
-            raise ValueError(f"user must be given: {self} names the directory user in each request")
-        if not self.carries_user and user is not None:
+        keys = self._body_format.user_keys
+        if not keys and user is None:
+            return {}
+        if not keys:
             raise ValueError(f"user must be None: {self} carries no directory user, so all of the tenant's are meant")
-        return {key: getattr(user, field) for field, key in self._body_format.user_keys.items()}
+        if user is None:
+            raise ValueError(f"user must be given: {self} names the directory user in each request")
+        return {key: getattr(user, field) for field, key in keys.items()}
 
     def preview_query(self, user: DirectoryUser | None, start: datetime | None, end: datetime | None) -> dict[str, str]:
         """Return the query of a preview: with GUIDE none, with REFERENCE the user and both ends of the time.
@@ -114,7 +117,7 @@ class WireFormat(enum.Enum):
             reply = {"appointmentId": reply}
         body_format = self._body_format
         told = body_format.flatten(reply)
-        if not told.keys() >= set(body_format.keys.values()):
+        if not told.keys() >= body_format.of_models:
             sent_fields = orjson.loads(_dump(self._unstructure(sent)))
             told = {key: value for key, value in sent_fields.items() if not body_format.replaces(told, key)} | told
         created = self._structure(told, Appointment, assume_zone)
@@ -131,7 +134,7 @@ class WireFormat(enum.Enum):
         reply = _parse(body) if body else None
         if not isinstance(reply, dict):
             return None
-        keys = set(self._body_format.keys.values()) - {"appointmentId"}
+        keys = self._body_format.of_models - {"appointmentId"}
         if keys.isdisjoint(self._body_format.flatten(reply)):
             return None
         return self._structure(reply, Appointment, assume_zone)
