@@ -28,12 +28,12 @@ from connector_async.sandbox import (
 )
 from connector_async.sync.budget import Budget
 from connector_async.sync.decision import Mode
-from connector_async.sync.differences import Scope
 from connector_async.sync.formats import IterableSource
 from connector_async.sync.job import BulkSync, Settings
 from connector_async.sync.plan import Plan
 from connector_async.sync.records import Calendar, SourceRecord
 from connector_async.sync.report import RunReport
+from connector_async.sync.selection import Scope
 from connector_async.sync.state import State
 
 _TEN: Final = datetime(2024, 1, 15, 10, tzinfo=UTC)

@@ -20,7 +20,6 @@ from connector_async.sandbox import (
 )
 from connector_async.sync.budget import Budget
 from connector_async.sync.decision import Mode, Policy
-from connector_async.sync.differences import Scope
 from connector_async.sync.exceptions import SourceError, StalePlanError
 from connector_async.sync.guard import MaxDelete
 from connector_async.sync.inspection import read_dead_letters
@@ -29,6 +28,7 @@ from connector_async.sync.plan import Plan
 from connector_async.sync.records import Calendar, SourceProblem, SourceRecord
 from connector_async.sync.report import Fate, RunReport, Stopped
 from connector_async.sync.saved_plan import SavedPlan, save_plan
+from connector_async.sync.selection import Scope
 from tests.syncing import ACME, TEN, Listed, Syncing, record, syncing
 from tests.test_sync_modes import SCOPE, Kept, ids, run
 

@@ -12,7 +12,6 @@ from connector_async import AppointmentService, NewAppointment
 from connector_async.sandbox import BodyFormat
 from connector_async.sync.budget import Budget
 from connector_async.sync.decision import Conflict, Mode, Policy
-from connector_async.sync.differences import Scope
 from connector_async.sync.exceptions import SourceError
 from connector_async.sync.formats import JsonLinesMirror, JsonLinesSource, Mirror, RecordWriter
 from connector_async.sync.guard import MaxDelete
@@ -20,6 +19,7 @@ from connector_async.sync.operations import Rules
 from connector_async.sync.plan import Plan
 from connector_async.sync.records import Calendar, SourceProblem, SourceRecord
 from connector_async.sync.report import Fate, RunReport, Stopped
+from connector_async.sync.selection import Scope
 from tests.syncing import ACME, TEN, Listed, Syncing, record, syncing
 
 USER = Calendar("acme", "d-1", "u-1")

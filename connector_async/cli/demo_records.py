@@ -11,9 +11,9 @@ import attrs
 
 from connector_async.appointments import AppointmentService
 from connector_async.models import Appointment, NewAppointment
-from connector_async.sync.differences import Scope
 from connector_async.sync.formats import file_mirror, file_source
 from connector_async.sync.records import Calendar, SourceRecord, content_hash
+from connector_async.sync.selection import Scope
 
 TENANTS: Final = ("acme", "globex", "initech")
 CALENDARS: Final = tuple(Calendar(tenant, "contoso", user) for user in ("ann", "bob", "cyd") for tenant in TENANTS)

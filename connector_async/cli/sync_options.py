@@ -12,12 +12,12 @@ from connector_async.cli.options import SETTINGS
 from connector_async.deadline import Clock, check_seconds
 from connector_async.sync.budget import Budget
 from connector_async.sync.decision import Mode, Policy
-from connector_async.sync.differences import Scope
 from connector_async.sync.formats import FileFormat
 from connector_async.sync.guard import MaxDelete
 from connector_async.sync.job import GRACE, Settings
 from connector_async.sync.operations import Rules
 from connector_async.sync.plan import Plan
+from connector_async.sync.selection import Scope
 
 SourceFile = Annotated[
     Path, Parameter(name="SOURCE", help="What there should be: a file that ends in .jsonl, .ndjson, .csv or .ics.")

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from .budget import Budget, StopReason
     from .change import Change, ChangeKind
     from .decision import Conflict, ConflictCallback, Mode, Policy
-    from .differences import Scope
     from .exceptions import (
         FencedError,
         GuardError,
@@ -31,13 +30,13 @@ if TYPE_CHECKING:
     from .report import Fate, RunReport, Stopped, TenantReport
     from .runner import Job, LocalRunner, Runner
     from .saved_plan import SavedPlan, save_plan
+    from .selection import Scope
     from .state import State, backup, export_state, import_state
 
 _HOMES: Final = {
     "budget": ("Budget", "StopReason"),
     "change": ("Change", "ChangeKind"),
     "decision": ("Conflict", "ConflictCallback", "Mode", "Policy"),
-    "differences": ("Scope",),
     "exceptions": (
         "FencedError",
         "GuardError",
@@ -58,6 +57,7 @@ _HOMES: Final = {
     "report": ("Fate", "RunReport", "Stopped", "TenantReport"),
     "runner": ("Job", "LocalRunner", "Runner"),
     "saved_plan": ("SavedPlan", "save_plan"),
+    "selection": ("Scope",),
     "state": ("State", "backup", "export_state", "import_state"),
 }
 

@@ -11,7 +11,7 @@ from connector_async.deadline import Clock, check_seconds
 
 from .budget import Budget
 from .decision import Mode
-from .differences import Differences, Selection
+from .differences import Differences
 from .exceptions import SourceError
 from .formats import Mirror
 from .guard import DeleteGuard, GoneGuard
@@ -24,6 +24,7 @@ from .push import Push
 from .report import RunReport, TenantReport
 from .runner import Job, LocalRunner, Runner
 from .saved_plan import SavedPlan
+from .selection import Selection
 from .settlement import Settlement
 from .staging import Records, Staged, stage
 from .state import State
@@ -247,9 +248,9 @@ class BulkSync:
             return await works[job.tenant_id].share(job)
 
         if self._progress is not None:
-            counts = [await planner.count(tenant_id) for tenant_id, planner in planners.items()]
+            accounts = [await planner.accounts(tenant_id, ledger.run_id) for tenant_id, planner in planners.items()]
             # What has changed on the server is not known before it is looked at.
-            self._progress.begin(None if plan.mode is Mode.TWO_WAY else sum(counts))
+            self._progress.begin(None if plan.mode is Mode.TWO_WAY else sum(each.to_be_tried for each in accounts))
         try:
             await self._runner.run(works, share)
         finally:

@@ -13,6 +13,7 @@ from .state import State
 from .state.schema import CALENDAR, dead_letters, intents, items
 
 _DELETE: Final = "-"
+_KEYS_AT_A_TIME: Final = 1_000  # a database takes no statement of any length
 
 
 @attrs.frozen(kw_only=True)
@@ -82,15 +83,21 @@ class Known:
 
         Those whose create is open, and those that the run has given up, are not in step.
         """
-        ours = select(items.c.key, items.c.deleted_at).where(of_calendar(items, calendar), items.c.key.in_(keys))
-        is_open = select(intents.c.key).where(of_calendar(intents, calendar), intents.c.key.in_(keys))
-        given_up = select(dead_letters.c.key).where(of_calendar(dead_letters, calendar), dead_letters.c.key.in_(keys))
-        given_up = given_up.where(dead_letters.c.operation != "read", dead_letters.c.run_id == run_id)
+        found: dict[str, bool] = {}
         async with self._state.reading() as connection:
-            rows = await connection.execute(ours.where(items.c.run_id == run_id))
-            found = {row.key: row.deleted_at is None for row in rows}
-            for query in (is_open, given_up):
-                found |= dict.fromkeys((await connection.execute(query)).scalars(), False)
+            for first in range(0, len(keys), _KEYS_AT_A_TIME):
+                some = keys[first : first + _KEYS_AT_A_TIME]
+                of_some = {
+                    table: and_(of_calendar(table, calendar), table.c.key.in_(some))
+                    for table in (items, intents, dead_letters)
+                }
+                ours = select(items.c.key, items.c.deleted_at).where(of_some[items], items.c.run_id == run_id)
+                found |= {row.key: row.deleted_at is None for row in await connection.execute(ours)}
+                is_open = select(intents.c.key).where(of_some[intents])
+                given_up = select(dead_letters.c.key).where(of_some[dead_letters], dead_letters.c.run_id == run_id)
+                given_up = given_up.where(dead_letters.c.operation != "read")
+                for query in (is_open, given_up):
+                    found |= dict.fromkeys((await connection.execute(query)).scalars(), False)
         return found
 
     async def open_intents(self, calendar: Calendar) -> list[Intent]:

@@ -1,4 +1,4 @@
-"""What is written down while a run works, each in a transaction of its own: intents, results, dead letters, the run.
+"""What is written down while a run works, each as a whole: intents, results, dead letters, the run.
 
 It decides nothing and sends nothing.
 """
@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 import attrs
-from sqlalchemy import and_, delete, insert, select, update
+from sqlalchemy import Table, and_, bindparam, delete, insert, select, update
+from sqlalchemy.sql.elements import ColumnElement
 
 from connector_async.deadline import Clock
 
@@ -19,7 +20,7 @@ from .known import Intent, of_calendar, text_of
 from .records import Calendar
 from .report import RunReport
 from .state import State, Transaction
-from .state.schema import cells, dead_letters, intents, items, runs
+from .state.schema import KEY, cells, dead_letters, intents, items, runs
 
 
 @attrs.frozen(kw_only=True)
@@ -117,15 +118,21 @@ class Ledger:
     async def intend(self, calendar: Calendar, intent: Intent) -> None:
         """Write down that a create is about to be sent; it has to be committed before that."""
         row = attrs.asdict(intent) | attrs.asdict(calendar) | {"run_id": self.run_id}
-        async with self._state.writing() as transaction:
+
+        async def write(transaction: Transaction) -> None:
             await transaction.upsert(intents, [row])
             await transaction.bump()
 
+        await self._state.write(write)
+
     async def drop_intents(self, calendar: Calendar, keys: Sequence[str]) -> None:
         """Write down that these creates have not happened."""
-        async with self._state.writing() as transaction:
+
+        async def write(transaction: Transaction) -> None:
             await _drop_intents(transaction, calendar, keys)
             await transaction.bump()
+
+        await self._state.write(write)
 
     async def pending(self, calendar: Calendar, key: str, hashes: Collection[str], **known: str) -> None:
         """Write down that a change or a delete is about to be sent; it has to be committed before that.
@@ -137,19 +144,20 @@ class Ledger:
             known: Columns of which more is known by now.
         """
         sending = update(items).where(of_calendar(items, calendar), items.c.key == key)
-        async with self._state.writing() as transaction:
+
+        async def write(transaction: Transaction) -> None:
             await transaction.connection.execute(sending.values(pending_hashes=text_of(hashes), **known))
             await transaction.bump()
 
+        await self._state.write(write)
+
     async def in_step(self, calendar: Calendar, results: Sequence[InStep]) -> None:
         """Write down what keys have come to; their intents and dead letters are settled by it."""
-        async with self._state.writing() as transaction:
-            await self.write_in_step(transaction, calendar, results)
+        await self._state.write(lambda transaction: self.write_in_step(transaction, calendar, results))
 
     async def deleted(self, calendar: Calendar, keys: Sequence[str]) -> None:
         """Write down that nothing is left under these keys on either side."""
-        async with self._state.writing() as transaction:
-            await self.write_deleted(transaction, calendar, keys)
+        await self._state.write(lambda transaction: self.write_deleted(transaction, calendar, keys))
 
     async def write_in_step(self, transaction: Transaction, calendar: Calendar, results: Sequence[InStep]) -> None:
         """Do what `in_step` does, within a transaction."""
@@ -170,8 +178,7 @@ class Ledger:
 
     async def give_up(self, letters: Sequence[tuple[Calendar | None, DeadLetter]]) -> None:
         """Write dead letters; the same one that is there already is brought up to date instead."""
-        async with self._state.writing() as transaction:
-            await self._write_letters(transaction, letters)
+        await self._state.write(lambda transaction: self._write_letters(transaction, letters))
 
     async def seen(
         self,
@@ -192,13 +199,12 @@ class Ledger:
 
     async def done(self, calendar: Calendar) -> None:
         """Write down that the run has finished a calendar."""
-        async with self._state.writing() as transaction:
-            await self._write_done(transaction, calendar)
+        await self._state.write(lambda transaction: self._write_done(transaction, calendar))
 
     async def _resolve(self, transaction: Transaction, calendar: Calendar, keys: Sequence[str]) -> None:
-        same = and_(of_calendar(dead_letters, calendar), dead_letters.c.key.in_(keys))
-        resolved = update(dead_letters).where(same, dead_letters.c.resolved_at.is_(None))
-        await transaction.connection.execute(resolved.values(resolved_at=self._clock.time()))
+        if keys:
+            now = {"now": self._clock.time()}
+            await transaction.connection.execute(_RESOLVE, [place | now for place in _places(calendar, keys)])
 
     async def _write_letters(
         self, transaction: Transaction, letters: Sequence[tuple[Calendar | None, DeadLetter]]
@@ -218,4 +224,24 @@ class Ledger:
 
 
 async def _drop_intents(transaction: Transaction, calendar: Calendar, keys: Sequence[str]) -> None:
-    await transaction.connection.execute(delete(intents).where(of_calendar(intents, calendar), intents.c.key.in_(keys)))
+    if keys:
+        await transaction.connection.execute(_DROP, _places(calendar, keys))
+
+
+def _is_at_place(table: Table) -> ColumnElement[bool]:
+    return and_(*(table.c[name] == bindparam(f"at_{name}") for name in KEY))
+
+
+def _places(calendar: Calendar, keys: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the parameters of `_is_at_place`."""
+    of = {f"at_{name}": value for name, value in attrs.asdict(calendar).items()}
+    return [of | {"at_key": key} for key in keys]
+
+
+# To build them takes longer than to execute them.
+_DROP: Final = delete(intents).where(_is_at_place(intents))
+_RESOLVE: Final = (
+    update(dead_letters)
+    .where(_is_at_place(dead_letters), dead_letters.c.resolved_at.is_(None))
+    .values(resolved_at=bindparam("now"))
+)

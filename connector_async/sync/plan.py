@@ -18,7 +18,7 @@ from connector_async.models import Appointment
 
 from .budget import Budget
 from .decision import Mode
-from .differences import Differences, Entry, Scope, Selection
+from .differences import Accounts, Differences, Entry
 from .guard import GoneGuard, MaxDelete
 from .known import Known
 from .meter import Meter
@@ -26,6 +26,7 @@ from .operations import Comparison, Get, Operation, Rules
 from .records import Calendar
 from .remote import Remote
 from .report import TenantReport
+from .selection import Scope, Selection
 from .state import State
 
 Services = Callable[[Calendar], AppointmentService]
@@ -59,7 +60,7 @@ class Plan:
 
     def selection(self) -> Selection:
         """Return which differences are meant."""
-        return Selection(scope=self.scope, withheld=self.withheld, retry_run=self.retry_run)
+        return Selection(scope=self.scope, withheld=tuple(self.withheld), retry_run=self.retry_run)
 
     def conditions(self) -> str:
         """Return what has to be the same for a run to go on with one that was ended early."""
@@ -93,25 +94,13 @@ class Planner(Protocol):
         """Return what is to be done with keys of which it has been found out what the server has."""
         ...
 
-    async def count(self, tenant_id: str) -> int:
-        """Return how many keys of a tenant are left to do."""
-        ...
-
-    async def count_others(self, tenant_id: str, run_id: str) -> int:
-        """Return how many keys of a tenant are neither in step nor to be tried, but for what a run has given up."""
-        ...
-
-    async def count_records(self, tenant_id: str) -> int:
-        """Return how many records of a tenant there are."""
+    async def accounts(self, tenant_id: str, run_id: str) -> Accounts:
+        """Return how far the keys of a tenant have come in a run."""
         ...
 
     @property
     def tries_again(self) -> bool:
         """Whether only what a run has given up is tried again."""
-        ...
-
-    async def count_in_step(self, tenant_id: str) -> int:
-        """Return how many records of a tenant are in step."""
         ...
 
 
@@ -159,30 +148,15 @@ class CalendarPlanner:
         async with self._differences() as differences:
             return await differences.calendars(tenant_id, unless_done_by=lineage)
 
-    async def count(self, tenant_id: str) -> int:
-        """Return how many keys of a tenant differ, as far as that is known without looking at the server."""
+    async def accounts(self, tenant_id: str, run_id: str) -> Accounts:
+        """Return how far the keys of a tenant have come in a run."""
         async with self._differences() as differences:
-            return await differences.count(tenant_id)
-
-    async def count_others(self, tenant_id: str, run_id: str) -> int:
-        """Return how many keys of a tenant are neither in step nor to be tried, but for what a run has given up."""
-        async with self._differences() as differences:
-            return await differences.count_others(tenant_id, run_id)
-
-    async def count_records(self, tenant_id: str) -> int:
-        """Return how many records of a tenant there are."""
-        async with self._differences() as differences:
-            return await differences.count_records(tenant_id)
+            return await differences.accounts(tenant_id, run_id)
 
     @property
     def tries_again(self) -> bool:
         """Whether only what a run has given up is tried again."""
         return self._plan.retry_run is not None
-
-    async def count_in_step(self, tenant_id: str) -> int:
-        """Return how many records of a tenant are in step."""
-        async with self._differences() as differences:
-            return await differences.count_in_step(tenant_id)
 
     async def batches(
         self, service: AppointmentService, calendar: Calendar, size: Callable[[], int]

@@ -17,7 +17,6 @@ from connector_async.session import Traffic
 
 from .budget import Budget
 from .change import Change, ChangeKind
-from .differences import Scope
 from .exceptions import GuardError
 from .formats import Mirror, RecordWriter
 from .guard import GoneGuard, MaxDelete
@@ -27,6 +26,7 @@ from .operations import key_of_server
 from .plan import MAX_DELETE, Services
 from .records import Calendar, content_hash, record_of, sortable
 from .report import Fate, RunReport, Stopped, TenantReport
+from .selection import Scope
 from .state import State
 
 _AT_A_TIME: Final = 128

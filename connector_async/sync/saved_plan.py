@@ -14,6 +14,7 @@ import orjson
 from connector_async.appointments import AppointmentService
 
 from .decision import GONE, Base, Mode, Policy
+from .differences import Accounts
 from .exceptions import SourceError, StalePlanError
 from .known import Known
 from .meter import Meter
@@ -130,26 +131,17 @@ class SavedPlanner:
         """Return those of some keys that are left, as they were planned."""
         return await self._left(calendar, [each for each in self._read(calendar) if each.key in keys])
 
-    async def count(self, tenant_id: str) -> int:  # noqa: ARG002 - the protocol's
-        """Return how many operations are left."""
-        return sum([len(await self._left(calendar, self._read(calendar))) for calendar in self._sections])
-
-    async def count_others(self, tenant_id: str, run_id: str) -> int:  # noqa: ARG002 - the protocol's
-        """Return that there are none: what was given up before is in no plan."""
-        return 0
-
-    async def count_records(self, tenant_id: str) -> int:  # noqa: ARG002 - the protocol's
-        """Return how many records it has operations for."""
-        return sum(operation.local != GONE for calendar in self._sections for operation in self._read(calendar))
-
-    async def count_in_step(self, tenant_id: str) -> int:  # noqa: ARG002 - the protocol's
-        """Return how many of them are in step."""
-        in_step = 0
+    async def accounts(self, tenant_id: str, run_id: str) -> Accounts:  # noqa: ARG002 - the protocol's
+        """Return how far the operations have come. What was given up before is in no plan."""
+        found = {"to_be_tried": 0, "others": 0, "records": 0, "in_step": 0}
         for calendar in self._sections:
-            keys = [operation.key for operation in self._read(calendar) if operation.local != GONE]
-            settled = await self._known.settled_by(self._run_id, calendar, keys)
-            in_step += sum(settled.get(key, False) for key in keys)
-        return in_step
+            local = {operation.key: operation.local for operation in self._read(calendar)}
+            settled = await self._known.settled_by(self._run_id, calendar, list(local))
+            records = [key for key in local if local[key] != GONE]
+            found["to_be_tried"] += len(local.keys() - settled)
+            found["records"] += len(records)
+            found["in_step"] += sum(settled.get(key, False) for key in records)
+        return Accounts(**found)
 
     async def _left(self, calendar: Calendar, operations: Sequence[Operation]) -> list[Operation]:
         settled = await self._known.settled_by(self._run_id, calendar, [operation.key for operation in operations])

@@ -54,13 +54,14 @@ class Tally:
             failing: How many calendars failed in a way that may pass.
         """
         counts = self._report.counts
-        rest = await planner.count(self._tenant_id)
+        accounts = await planner.accounts(self._tenant_id, self._run_id)
+        rest = accounts.to_be_tried
         temporary = min(rest, len(self._temporary)) if has_ended else rest
         counts[Fate.TEMPORARY] += temporary
         counts[Fate.NOT_STARTED] += rest - temporary
         counts[Fate.UNKNOWN] += await self._known.count_open(self._tenant_id)
         others = Fate.NOT_STARTED if planner.tries_again else Fate.GIVEN_UP
-        counts[others] += await planner.count_others(self._tenant_id, self._run_id)
-        self._report.records = await planner.count_records(self._tenant_id)
-        self._report.in_step = await planner.count_in_step(self._tenant_id)
+        counts[others] += accounts.others
+        self._report.records = accounts.records
+        self._report.in_step = accounts.in_step
         self._report.calendars_failed = failing

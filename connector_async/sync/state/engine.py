@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +17,7 @@ from connector_async.sync.exceptions import StateError
 
 from .failures import database_errors
 from .files import in_thread
+from .group_commit import GroupCommit
 from .location import Location
 from .lock import acquire_lock, check_lease, take_lease
 from .prepare import check_ready, prepare
@@ -25,21 +26,26 @@ from .sqlite import reader_engine, writer_engine
 from .upsert import upsert
 
 
-@attrs.frozen
+@attrs.define
 class Transaction:
     """What is written in it is committed as a whole, or not at all."""
 
     connection: AsyncConnection
     """For the statements; do not commit or roll back by it."""
+    _number: int | None = attrs.field(default=None, init=False)
 
     async def bump(self) -> int:
         """Count a change of the items, and return the new number. Plans that were saved before are stale from then on.
 
+        All changes of a transaction are counted as one.
+
         Raises:
             StateError: The database fails; raised where the transaction ends.
         """
-        statement = update(serial).values(number=serial.c.number + 1).returning(serial.c.number)
-        return int((await self.connection.execute(statement)).scalar_one())
+        if self._number is None:
+            statement = update(serial).values(number=serial.c.number + 1).returning(serial.c.number)
+            self._number = int((await self.connection.execute(statement)).scalar_one())
+        return self._number
 
     async def upsert(
         self, table: Table, rows: Sequence[Mapping[str, Any]], *, again: Mapping[str, Any] | None = None
@@ -71,6 +77,7 @@ class State:
         self._epoch = epoch
         self._opened = opened
         self._writing = asyncio.Lock()
+        self._commits = GroupCommit(self.writing)
         self._closed = False
 
     @classmethod
@@ -127,6 +134,7 @@ class State:
 
     async def aclose(self) -> None:
         """Close it, once what is being written is done, and let other runs have it. Everything read must have ended."""
+        await self._commits.finish()
         async with self._writing:
             self._closed = True
             await self._opened.aclose()
@@ -151,6 +159,20 @@ class State:
             async with _transaction(self._writer, self._location) as connection:
                 await check_lease(connection, self._epoch, self._location)
                 yield Transaction(connection)
+
+    async def write(self, body: Callable[[Transaction], Awaitable[None]]) -> None:
+        """Let `body` write, in one transaction with what others write so at the same time.
+
+        Args:
+            body: Writes, and does nothing else: it may be called anew.
+
+        Raises:
+            FencedError: Another run has taken over; nothing was written.
+            StateBusyError: The database stays locked.
+            StateError: As `writing` has it; nothing was written.
+            RuntimeError: This state is closed.
+        """
+        await self._commits.write(body)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

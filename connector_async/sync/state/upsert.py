@@ -1,5 +1,6 @@
 """The one statement that each kind of database writes in its own way."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,15 @@ def upsert(dialect: str, table: Table, again: Mapping[str, Any] | None = None) -
     Raises:
         ValueError: Of that dialect it is not known how.
     """
+    return _upsert(dialect, table) if again is None else _on_conflict(dialect, table, again)
+
+
+@functools.cache  # to build it takes longer than to execute it
+def _upsert(dialect: str, table: Table) -> Insert:
+    return _on_conflict(dialect, table, None)
+
+
+def _on_conflict(dialect: str, table: Table, again: Mapping[str, Any] | None) -> Insert:
     # Imported here: no more than one of them is needed.
     if dialect == "sqlite":
         from sqlalchemy.dialects.sqlite import insert  # noqa: PLC0415
