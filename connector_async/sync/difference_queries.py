@@ -16,7 +16,7 @@ from .known import overlaps
 from .selection import Selection
 from .state.schema import CALENDAR, KEY, cells, dead_letters, desired, intents, items
 
-Query = Select[Any]
+Query = Select[*tuple[Any, ...]]
 
 
 class DifferenceQueries:
