@@ -56,9 +56,10 @@ print(time.process_time() - cpu, time.perf_counter() - wall, resident() - before
 """
 
 
-def _path() -> dict[str, str]:
-    root = Path(__file__).parent.parent
-    return {"PYTHONPATH": os.pathsep.join([str(root), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])}
+def _environment() -> dict[str, str]:
+    paths = [str(Path(__file__).parent.parent), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    # Where byte code is not written, each interpreter would compile what pip has compiled of all others.
+    return {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": ""}
 
 
 def _row(name: str, taken: list[list[float]], floor: list[list[float]]) -> list[str]:
@@ -77,10 +78,10 @@ def measure(settings: Settings) -> list[Table]:
     """Return the table of the imports and of the command."""
     taken: Mapping[str, list[list[float]]] = {name: [] for name in _ALL}
     for statements in _ALL.values():
-        numbers_of(["-S", "-c", _TIMED.format(statements)], _path())  # writes the byte code
+        numbers_of(["-S", "-c", _TIMED.format(statements)], _environment())  # writes the byte code
     for _ in range(settings.rounds_or(_ROUNDS)):
         for name, statements in _ALL.items():
-            taken[name].append(numbers_of(["-S", "-c", _TIMED.format(statements)], _path()))
+            taken[name].append(numbers_of(["-S", "-c", _TIMED.format(statements)], _environment()))
     milliseconds = {
         name: Quartiles(*(value * 1e3 for value in _quartiles_of_cpu(each))) for name, each in taken.items()
     }
