@@ -4,6 +4,7 @@ import asyncio
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,9 +18,11 @@ from connector_async import (
     StaticToken,
 )
 from connector_async.sandbox import DropBefore, Sandbox, StatusFault
+from connector_async.sync.decision import Mode
 from tests.conftest import ManualClock
 from tests.hostile import HostileServer, http
 from tests.services import FOUND, open_service
+from tests.syncing import record, syncing
 
 FIELDS = {
     "retry": {"operation", "tenant", "attempt", "wait", "error", "request_id"},
@@ -140,6 +143,19 @@ async def test_nothing_is_printed_unless_the_application_asks_for_it() -> None:
         assert await process.communicate() == (b"", b"")
         assert process.returncode == 0
         assert len(server.requests) == 2
+
+
+async def test_no_debug_line_of_any_library_tells_what_a_sync_sends(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    records = [record("k-1", "Hunter's visit", description="Hunter's secrets")]
+    async with syncing(tmp_path / "state.db") as sync:
+        for mode in (Mode.TRUST, Mode.CHECK):
+            await sync.run(records, mode=mode)
+            await sync.run([record("k-1", "Hunter's second visit")], mode=mode)
+    assert "alembic.runtime.migration" in {each.name for each in caplog.records}  # libraries are heard
+    assert not [each.name for each in caplog.records if "Hunter" in each.getMessage()]
 
 
 async def test_services_of_one_tenant_name_it(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 It knows neither HTTP nor JSON, and trusts what it is given except that an end may not precede its start.
 """
 
+import logging
 import sqlite3
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
@@ -169,6 +170,11 @@ async def open_storage(database: str | Path) -> AsyncGenerator[Storage]:
     Raises:
         sqlite3.Error: It cannot be opened or is not a SQLite database.
     """
+    # At DEBUG, aiosqlite tells the values of each statement: titles and descriptions. Where its logger has been given a
+    # level, somebody wants to see them.
+    logger = logging.getLogger("aiosqlite")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
     # When aiosqlite cannot open the file, its thread may outlive the event loop and fail loudly: so this comes first.
     sqlite3.connect(database).close()
     async with aiosqlite.connect(database, isolation_level=None) as connection:
