@@ -38,8 +38,8 @@ async def get(
 
 async def preview(
     *,
-    start: _Instant = None,
-    end: _Instant = None,
+    start: str | None = None,
+    end: str | None = None,
     window: timedelta | None = None,
     connection: Connection = UNCONNECTED,
     display: Display = TABLE,
@@ -49,9 +49,9 @@ async def preview(
     Parameters
     ----------
     start
-        The reference needs both ends, as 2024-01-15T10:00:00Z or with another offset.
+        As 2024-01-15T10:00:00Z, or with another offset; the reference needs both ends.
     end
-        It is not part of the time itself.
+        The same; what begins at it is not shown.
     window
         Reference: how long a time is asked for at once, as 7d or 12h.
     """
