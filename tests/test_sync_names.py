@@ -35,6 +35,13 @@ def test_every_error_is_one_of_the_sync() -> None:
     assert all(issubclass(error, SyncError) and issubclass(error, ConnectorError) for error in errors)
 
 
+def test_without_the_extra_it_says_what_to_install() -> None:
+    code = "import sys; sys.modules['sqlalchemy'] = None; from connector_async.sync import BulkSync"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    told = "ModuleNotFoundError: connector_async.sync needs SQLAlchemy: install connector-async[sync]"
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, told)
+
+
 @pytest.mark.parametrize("module", ["sqlalchemy", "alembic", "icalendar", "aiohttp"])
 def test_to_import_the_package_imports_nothing_heavy(module: str) -> None:
     code = f"import sys, connector_async.sync.exceptions; sys.exit({module!r} in sys.modules)"

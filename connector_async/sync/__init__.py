@@ -120,7 +120,12 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     for home, names in _HOMES.items():
         if name in names:
-            globals()[name] = found = getattr(import_module(f"{__name__}.{home}"), name)
+            try:
+                globals()[name] = found = getattr(import_module(f"{__name__}.{home}"), name)
+            except ModuleNotFoundError as error:
+                if error.name == "sqlalchemy":
+                    error.msg = "connector_async.sync needs SQLAlchemy: install connector-async[sync]"
+                raise
             return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
