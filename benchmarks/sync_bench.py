@@ -78,7 +78,7 @@ class Bench:
         return AppointmentService(self.session.for_tenant(calendar.tenant_id), user=calendar.user)
 
     async def run(self, records: Sequence[SourceRecord], mode: Mode, budget: Budget | None = None) -> RunReport:
-        sync = BulkSync(self.state, self.service, Settings(carries_user=True, grace=GRACE, pause=0.1))
+        sync = BulkSync(self.state, self.service, Settings(wire_format=WireFormat.REFERENCE, grace=GRACE, pause=0.1))
         scope = Scope() if mode is Mode.TRUST else SCOPE
         mirror = _Nowhere() if mode is Mode.TWO_WAY else None
         return await sync.run(IterableSource(records), Plan(mode=mode, scope=scope), budget, mirror=mirror)

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import time
 
+from connector_async import WireFormat
 from connector_async.sync.formats import IterableSource
 from connector_async.sync.job import BulkSync, Settings
 from connector_async.sync.ledger import InStep, Ledger
@@ -23,7 +24,7 @@ async def plan_seconds(items: int) -> float:
         for calendar in calendars:
             await ledger.in_step(calendar, [_as_in_step(record) for record in records_of([calendar], each)])
         source = (record_of(calendar, number) for calendar in calendars for number in range(each))
-        sync = BulkSync(one.state, one.service, Settings(carries_user=True))
+        sync = BulkSync(one.state, one.service, Settings(wire_format=WireFormat.REFERENCE))
         began = time.perf_counter()
         planned = [operation async for operation in sync.plan(IterableSource(source), Plan())]
         seconds = time.perf_counter() - began
@@ -34,7 +35,7 @@ async def plan_seconds(items: int) -> float:
 async def print_peak(users: int) -> None:
     """Print the peak of the process after a cold start of so many users."""
     async with bench(None) as one:
-        sync = BulkSync(one.state, one.service, Settings(carries_user=True, grace=GRACE, concurrency=8))
+        sync = BulkSync(one.state, one.service, Settings(wire_format=WireFormat.REFERENCE, grace=GRACE, concurrency=8))
         source = (record_of(calendar, 0) for calendar in calendars_of(10, users // 10))
         await sync.run(IterableSource(source), Plan())
     print(peak_megabytes())

@@ -76,6 +76,15 @@ def delete_there(sandbox: Sandbox, tenant_id: str, *keys: str) -> None:
     ask(sandbox, tenant_id, delete)
 
 
+def sent(sandbox: Sandbox) -> dict[str, int]:
+    """Return how many writes of each kind the server has seen."""
+    return {
+        operation: count
+        for operation in ("create", "update", "delete")
+        if (count := sandbox.log.count(operation=operation))
+    }
+
+
 class Gate:
     """Holds what a `HELD` fault hits."""
 

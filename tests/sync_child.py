@@ -105,7 +105,7 @@ async def main(base_url: str, state_path: str, source_path: str) -> None:
             return AppointmentService(session.for_tenant(calendar.tenant_id), retry=RetryPolicy(wait_initial=0.01))
 
         async with await State.open(state_path, owner="child") as state:
-            sync = BulkSync(state, service, Settings(carries_user=False, grace=GRACE, pause=0.0))
+            sync = BulkSync(state, service, Settings(grace=GRACE, pause=0.0))
             source = JsonLinesSource(Path(source_path), tenant_id="acme")
             report = await sync.run(source, Plan(max_delete=MaxDelete(share=1.0)))
     print(orjson.dumps(report.as_json()).decode())

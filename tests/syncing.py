@@ -25,6 +25,7 @@ from connector_async.sync.plan import Plan
 from connector_async.sync.records import Calendar, SourceProblem, SourceRecord
 from connector_async.sync.report import RunReport
 from connector_async.sync.runner import Runner
+from connector_async.sync.saved_plan import SavedPlan, save_plan
 from connector_async.sync.state import State
 
 TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
@@ -72,7 +73,7 @@ class Syncing:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[tuple[BulkSync, State]]:
         async with await State.open(self.path, owner="test", clock=self.clock) as state:
-            settings = Settings(carries_user=self.session.wire_format.carries_user, **self.settings)
+            settings = Settings(wire_format=self.session.wire_format, **self.settings)
             yield BulkSync(state, self.service, settings, clock=self.clock, runner=self.runner), state
 
     async def run(
@@ -95,6 +96,15 @@ class Syncing:
             for operation in ("create", "update", "delete", "preview", "get")
             if (count := self.sandbox.log.count(operation=operation))
         }
+
+
+async def saved(sync: Syncing, path: Path, records: list[SourceRecord], **plan: Any) -> SavedPlan:
+    """Plan a sync, save that, and open it again."""
+    async with sync.opened() as (bulk_sync, opened):
+        plan_ = Plan(**plan)
+        serial = await opened.serial()
+        await save_plan(bulk_sync.plan(Listed(records), plan_), path, serial=serial, plan=plan_)
+    return SavedPlan.open(path)
 
 
 @asynccontextmanager

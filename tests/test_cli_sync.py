@@ -8,7 +8,7 @@ import pytest
 
 from connector_async.cli.exits import ExitCode
 from connector_async.sandbox import BodyFormat, Sandbox
-from tests.cli_syncing import DESCRIPTION, TENANTS, TITLE, delete_there, fill, row, write_source
+from tests.cli_syncing import DESCRIPTION, TENANTS, TITLE, delete_there, fill, row, sent, write_source
 from tests.command_line import CommandLine, isolate, sandbox_environment, serving
 
 
@@ -31,15 +31,6 @@ def command(
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     return tmp_path / "visits.jsonl"
-
-
-def sent(sandbox: Sandbox) -> dict[str, int]:
-    """Return how many writes of each kind the server has seen."""
-    return {
-        operation: count
-        for operation in ("create", "update", "delete")
-        if (count := sandbox.log.count(operation=operation))
-    }
 
 
 def test_a_run_prints_what_became_of_each_tenants_records_and_the_totals(command: CommandLine, source: Path) -> None:

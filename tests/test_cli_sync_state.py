@@ -9,7 +9,7 @@ import pytest
 from connector_async.cli import commands
 from connector_async.cli.exits import ExitCode
 from connector_async.sandbox import DropBefore, Sandbox, StatusFault
-from tests.cli_syncing import DESCRIPTION, TITLE, fill, titles
+from tests.cli_syncing import DESCRIPTION, TITLE, fill, sent, titles
 from tests.command_line import CommandLine, isolate, sandbox_environment, serving
 
 
@@ -56,8 +56,33 @@ def test_dead_letters_are_written_and_tried_again(
     assert (unheard.code, "unheard-of has given nothing up" in unheard.err) == (ExitCode.USAGE, True)
     again = command("sync", "retry-failed", read["run_id"], name, "--dead-letters", str(letters), "--json")
     assert (again.code, again.records[0]["counts"], letters.read_bytes()) == (ExitCode.DONE, {"created": 1}, b"")
-    unwritable = command("sync", "run", name, "--dead-letters", str(tmp_path / "none" / "letters"))
-    assert (unwritable.code, "nothing to do" in unwritable.out) == (ExitCode.OTHER, True)
+
+
+@pytest.mark.parametrize("begin", [("run", "source.jsonl"), ("pull", "--to", "mirror.csv")], ids=lambda each: each[0])
+@pytest.mark.parametrize(("place", "reason"), [("none/letters", "No such file or dir"), (".", "not a regular file")])
+def test_where_dead_letters_cannot_be_written_is_told_before_anything_is_sent(
+    command: CommandLine, sandbox: Sandbox, source: Path, begin: tuple[str, ...], place: str, reason: str
+) -> None:
+    fill(source, 1, "acme")
+    refused = command("sync", *begin, "--dead-letters", place)
+    assert (refused.code, refused.out) == (ExitCode.OTHER, "")
+    assert refused.err.startswith(f"connector-async: {place}: {reason}")
+    assert sent(sandbox) == {}
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [("run", "source.jsonl"), ("plan", "source.jsonl"), ("check", "source.jsonl"), ("pull", "--to", "mirror.csv")],
+    ids=lambda each: each[0],
+)
+def test_with_the_guide_there_are_no_windows(
+    command: CommandLine, sandbox: Sandbox, source: Path, begin: tuple[str, ...]
+) -> None:
+    fill(source, 1, "acme")
+    refused = command("sync", *begin, "--window", "7d")
+    told = "connector-async: --window must be left out: with the guide, the server is asked for no time\n"
+    assert (refused.code, refused.out, refused.err) == (ExitCode.USAGE, "", told)
+    assert sent(sandbox) == {}
 
 
 @pytest.mark.parametrize("limit", [("--max-requests", "5"), ("--max-duration", "0.000001")], ids=lambda limit: limit[0])
@@ -107,6 +132,8 @@ def test_a_pull_mirrors_what_the_server_has(command: CommandLine, source: Path, 
         ("c.csv", b"tenant_id,ad_id\nacme,u-1\n", "c.csv:2: domain_id is missing"),
         ("c.csv", b"tenant_id\nacme,more\n", "c.csv:2: "),
         ("c.csv", b"tenant_id,ad_id,domain_id\nacme,u-1,d-1\n", "c.csv:2: ad_id and domain_id must be missing"),
+        ("c.csv", b'tenant_id\n"acme"s\n', "c.csv:2: must be a JSON object, or a row of CSV"),
+        ("c.csv", b"tenant_id\n" + b"x" * 200_000, "c.csv:2: must be a JSON object, or a row of CSV"),
         ("c.csv", b"\xff\n", "c.csv: not UTF-8"),
         ("none.csv", None, "none.csv: No such file or directory"),
     ],

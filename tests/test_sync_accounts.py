@@ -9,8 +9,7 @@ from connector_async.sandbox import SeedAppointment, StatusFault
 from connector_async.sync.decision import Mode, Policy
 from connector_async.sync.operations import Rules
 from connector_async.sync.report import Fate, RunReport
-from tests.syncing import ACME, TEN, record, syncing
-from tests.test_sync_care import saved
+from tests.syncing import ACME, TEN, record, saved, syncing
 from tests.test_sync_modes import Kept, ids, run
 
 FAIL = Rules(policy=Policy.FAIL)

@@ -20,14 +20,13 @@ from connector_async.sandbox import (
 )
 from connector_async.sync.budget import Budget
 from connector_async.sync.decision import Mode, Policy
-from connector_async.sync.exceptions import SourceError, StalePlanError
+from connector_async.sync.exceptions import SourceError
 from connector_async.sync.guard import MaxDelete
 from connector_async.sync.inspection import read_dead_letters
 from connector_async.sync.operations import Rules
 from connector_async.sync.plan import Plan
 from connector_async.sync.records import Calendar, SourceProblem, SourceRecord
 from connector_async.sync.report import Fate, RunReport, Stopped
-from connector_async.sync.saved_plan import SavedPlan, save_plan
 from connector_async.sync.selection import Scope
 from tests.syncing import ACME, TEN, Listed, Syncing, record, syncing
 from tests.test_sync_modes import SCOPE, Kept, ids, run
@@ -84,8 +83,6 @@ async def test_the_time_ends_where_it_ends(state: Path, mode: Mode) -> None:
         scope = Scope(start=TEN + half, end=TEN + timedelta(hours=2))
         report = await sync.run([record("new", calendar=USER, hour=1)], mode=mode, scope=scope, max_delete=ALL)
         assert report.counts == {Fate.DELETED: 1, Fate.CREATED: 1}
-        late = Scope(start=TEN + timedelta(hours=9), end=TEN + timedelta(hours=2) - moment)
-        assert late.start is not None
         assert await sync.titles(USER) == ["Visit after", "Visit before", "Visit new"]
         fraction = Scope(end=TEN - moment)
         assert (await sync.run([], scope=fraction, max_delete=ALL, allow_empty=True)).counts == {}
@@ -299,58 +296,6 @@ async def test_what_was_taken_over_is_not_forgotten_by_a_look_or_by_what_cannot_
             assert [each async for each in bulk_sync.plan(Listed([record("b")]), Plan(max_delete=ALL))]
         assert (await run(sync, kept)).counts == {}
         assert kept.titles() == {"a": "Theirs", "b": "Visit b"}
-
-
-# Saved plans.
-
-
-async def saved(sync: Syncing, path: Path, records: list[SourceRecord], **plan: Any) -> SavedPlan:
-    async with sync.opened() as (bulk_sync, opened):
-        plan_ = Plan(**plan)
-        serial = await opened.serial()
-        await save_plan(bulk_sync.plan(Listed(records), plan_), path, serial=serial, plan=plan_)
-    return SavedPlan.open(path)
-
-
-async def test_a_saved_plan_does_nothing_twice(state: Path, tmp_path: Path) -> None:
-    async with syncing(state) as sync:
-        await sync.run([record("z")])
-        plan = await saved(sync, tmp_path / "plan", [record("a"), record("b"), record("z", "Other")])
-        sync.sandbox.faults.script(StatusFault(503), StatusFault(503), operation="update")
-        async with sync.opened() as (bulk_sync, _):
-            report = await bulk_sync.apply(plan)
-        assert report.counts == {Fate.CREATED: 2, Fate.UPDATED: 1}
-        assert (report.tenants["acme"].records, report.tenants["acme"].in_step) == (3, 3)
-        assert await sync.titles() == ["Other", "Visit a", "Visit b"]
-
-
-async def test_a_saved_plan_accounts_for_what_it_does_not_come_to(state: Path, tmp_path: Path) -> None:
-    records = [record(f"k{number:02}") for number in range(50)]
-    async with syncing(state) as sync:
-        plan = await saved(sync, tmp_path / "plan", records)
-        async with sync.opened() as (bulk_sync, _):
-            report = await bulk_sync.apply(plan, Budget(sync.clock, max_requests=10))
-        assert report.counts.total() == 50
-        assert report.counts[Fate.CREATED] == report.tenants["acme"].in_step > 0
-
-
-async def test_a_plan_is_stale_when_anything_was_begun_since(state: Path, tmp_path: Path) -> None:
-    async with syncing(state) as sync:
-        plan = await saved(sync, tmp_path / "plan", [record("a")])
-        sync.sandbox.faults.script(DropAfter(), operation="create")
-        await sync.run([record("a")], Budget(sync.clock, max_requests=2))
-        async with sync.opened() as (bulk_sync, _):
-            with pytest.raises(StalePlanError, match="the state has changed"):
-                await bulk_sync.apply(plan)
-
-
-@pytest.mark.parametrize("content", [b"", b"{}\n", b'{"connector_async_plan":2}\n', b"x\n"])
-def test_what_is_no_plan_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "plan").write_bytes(content)
-    with pytest.raises(SourceError, match="not a plan of this version"):
-        SavedPlan.open(tmp_path / "plan")
-    with pytest.raises(SourceError, match="No such file"):
-        SavedPlan.open(tmp_path / "nothing")
 
 
 # Budgets.

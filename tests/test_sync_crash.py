@@ -194,7 +194,7 @@ async def test_a_wall_clock_that_jumps_after_a_crash_doubles_nothing(tmp_path: P
                 return AppointmentService(session.for_tenant(calendar.tenant_id))
 
             async with await State.open(process.state, owner="test", clock=Jumped()) as state:
-                sync = BulkSync(state, service, Settings(carries_user=False, grace=GRACE), clock=Jumped())
+                sync = BulkSync(state, service, Settings(grace=GRACE), clock=Jumped())
                 await sync.run(JsonLinesSource(process.source), Plan())
         assert await there(sandbox) == content(wanted(0))
 
@@ -218,7 +218,7 @@ async def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path) -> Non
                     yield transaction
 
         async with await Filling.open(sync.path, owner="test") as state:
-            bulk_sync = BulkSync(state, sync.service, Settings(carries_user=False, grace=0.0))
+            bulk_sync = BulkSync(state, sync.service, Settings(grace=0.0))
             with pytest.raises(StateError, match="database or disk is full"):
                 await bulk_sync.run(Listed(records), Plan())
         assert 0 < sync.sandbox.log.count(operation="create") < 40

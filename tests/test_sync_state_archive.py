@@ -3,8 +3,10 @@
 
 import asyncio
 import json
+import os
 import resource
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,25 @@ async def contents(state: State) -> dict[str, list[tuple[Any, ...]]]:
             for name, table in metadata.tables.items()
             if name not in ("leases", "desired", "pulled")
         }
+
+
+async def test_a_copy_takes_the_place_of_a_file_alone(tmp_path: Path) -> None:
+    copy, link, pipe, folder = (tmp_path / name for name in ("copy", "link", "pipe", "folder"))
+    link.symlink_to(copy)
+    os.mkfifo(pipe)
+    folder.mkdir()
+    async with await State.open(tmp_path / "state.db", owner="test") as state:
+        await fill(state)
+        for write in (partial(backup, tmp_path / "state.db"), partial(export_state, state)):
+            for place in (pipe, folder):
+                with pytest.raises(StateError, match=f"{place.name}: not a regular file"):
+                    await write(place)
+            with pytest.raises(StateError, match="No such file or directory"):
+                await write(tmp_path / "none" / "copy")
+            await write(link)
+            assert (pipe.is_fifo(), link.is_symlink()) == (True, True)
+            assert copy.stat().st_size > 1_000
+            copy.unlink()
 
 
 def write_lines(path: Path, *lines: object) -> Path:

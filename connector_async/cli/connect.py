@@ -44,7 +44,7 @@ def open_session(settings: Settings, tenant_id: str, **options: Any) -> Connecto
     base_url = settings.required("base_url")
     zone = settings.get("assume_zone")
     arguments: dict[str, Any] = {
-        "wire_format": WireFormat.REFERENCE if settings.get("format") == "reference" else WireFormat.GUIDE,
+        "wire_format": wire_format_of(settings),
         "rate_limit": rate_limit_of(settings.get("rate_limit")),
         "deadline": settings.get("deadline"),
         "allow_http": settings.get("allow_http"),
@@ -54,6 +54,11 @@ def open_session(settings: Settings, tenant_id: str, **options: Any) -> Connecto
     if "auth" not in options:
         arguments["auth"] = credentials_for(tenant_id, settings, SecretReader(lambda text: tell(sys.stderr, text)))
     return ConnectorSession(base_url, tenant_id=tenant_id, **arguments | options)
+
+
+def wire_format_of(settings: Settings) -> WireFormat:
+    """Return how appointments look on the wire."""
+    return WireFormat.REFERENCE if settings.get("format") == "reference" else WireFormat.GUIDE
 
 
 def user_of(settings: Settings) -> DirectoryUser | None:

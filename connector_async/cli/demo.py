@@ -44,6 +44,7 @@ from connector_async.sync.inspection import status
 from connector_async.sync.job import BulkSync, Settings
 from connector_async.sync.plan import Plan
 from connector_async.sync.report import RunReport
+from connector_async.wire import WireFormat
 
 # A hundred times what the API documents, so that the demonstration does not take an hour.
 _REQUESTS_PER_MINUTE: Final = 6_000
@@ -134,7 +135,7 @@ class _Demonstration:
     async def _sync(self, title: str, mode: Mode = Mode.TRUST) -> RunReport:
         self._console.rule(title)
         source, mirror = file_source(self._path), file_mirror(self._path)
-        how = Settings(carries_user=True, concurrency=self._concurrency, grace=_GRACE)
+        how = Settings(wire_format=WireFormat.REFERENCE, concurrency=self._concurrency, grace=_GRACE)
         async with opened(self._settings, wait=0) as it:
             progress = SyncProgress(self._console, between_lines=1.0)
             sync = BulkSync(it.state, it.services, how, progress=progress)

@@ -8,13 +8,14 @@ from typing import Annotated, Final
 
 from cyclopts import Parameter
 
+from connector_async.cli.connect import wire_format_of
 from connector_async.cli.exits import ExitCode
 from connector_async.cli.messages import tell
 from connector_async.cli.options import TABLE, UNCONNECTED, Connection, Display
 from connector_async.cli.settings import Settings
 from connector_async.cli.sync_options import CheckRules, Effort, Ending, HeldState, RunRules, SourceFile
 from connector_async.cli.sync_report import print_operation
-from connector_async.cli.sync_run import Opened, Push, carries_user, opened, source_of, sync_settings
+from connector_async.cli.sync_run import Opened, Push, opened, source_of, sync_settings
 from connector_async.sync.budget import Budget
 from connector_async.sync.decision import Mode
 from connector_async.sync.formats import file_mirror
@@ -56,7 +57,7 @@ async def run(
     It may be ended and begun again at any time: what has been done is not done twice.
     """
     settings = sync_settings(connection, held)
-    plan = rules.plan(Mode(rules.mode), carries_user=carries_user(settings))
+    plan = rules.plan(Mode(rules.mode), wire_format_of(settings))
     push = Push(settings=settings, held=held, effort=effort, ending=ending, display=display)
     return await _run(push, source, rules, plan)
 
@@ -75,7 +76,7 @@ async def retry_failed(
 ) -> ExitCode:
     """Try again what a run has given up, and nothing else."""
     settings = sync_settings(connection, held)
-    plan = rules.plan(Mode(rules.mode), carries_user=carries_user(settings), retry_run=run_id)
+    plan = rules.plan(Mode(rules.mode), wire_format_of(settings), retry_run=run_id)
     push = Push(settings=settings, held=held, effort=effort, ending=ending, display=display)
     return await _run(push, source, rules, plan)
 
@@ -120,7 +121,7 @@ async def plan(
         Where to save it for sync apply. The file holds what is to be sent: personal data.
     """
     settings = sync_settings(connection, held)
-    how = rules.plan(Mode(rules.mode), carries_user=carries_user(settings))
+    how = rules.plan(Mode(rules.mode), wire_format_of(settings))
     async with opened(settings, wait=held.wait) as it:
         tally = _Pending(display)
         operations = tally.printed(_planned(it, source, rules, how, settings))
@@ -145,7 +146,7 @@ async def check(
 ) -> ExitCode:
     """Look at every calendar on both sides, print what differs, and change nothing."""
     settings = sync_settings(connection, held)
-    how = rules.plan(Mode.TWO_WAY, carries_user=carries_user(settings))
+    how = rules.plan(Mode.TWO_WAY, wire_format_of(settings))
     tally = _Pending(display, agreed=False)
     async with (
         opened(settings, wait=held.wait) as it,
@@ -179,7 +180,7 @@ def _planned(
     it: Opened, source: Path, rules: CheckRules, how: Plan, settings: Settings
 ) -> AsyncGenerator[Operation, None]:
     records = source_of(source, rules.source_format, settings)
-    sync = BulkSync(it.state, it.services, How(carries_user=carries_user(settings)))
+    sync = BulkSync(it.state, it.services, How(wire_format=wire_format_of(settings)))
     return sync.plan(records, how)
 
 

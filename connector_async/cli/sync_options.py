@@ -18,6 +18,9 @@ from connector_async.sync.job import GRACE, Settings
 from connector_async.sync.operations import Rules
 from connector_async.sync.plan import Plan
 from connector_async.sync.selection import Scope
+from connector_async.sync.state.failures import file_errors
+from connector_async.sync.state.files import check_replaceable
+from connector_async.wire import WireFormat
 
 SourceFile = Annotated[
     Path, Parameter(name="SOURCE", help="What there should be: a file that ends in .jsonl, .ndjson, .csv or .ics.")
@@ -65,17 +68,19 @@ class PullRules:
         str, Parameter(help="N or N%: how much of a user, of a tenant and of the whole may be deleted at once.")
     ] = "50%"
 
-    def scope(self, *, looks: bool, carries_user: bool) -> Scope:
+    def scope(self, wire_format: WireFormat, *, looks: bool) -> Scope:
         """Return the time.
 
         Args:
-            looks: Whether the server will be asked for it.
-            carries_user: Whether the wire format names users, and wants both ends.
+            wire_format: In which the server will be asked for it.
+            looks: Whether it will be asked.
 
         Raises:
-            ValueError: An end is no instant, or is missing.
+            ValueError: An end is no instant, or is missing, or there is a window that cannot be asked for.
         """
-        if looks and carries_user and (self.start is None or self.end is None):
+        if self.window is not None and not wire_format.carries_user:
+            raise ValueError("--window must be left out: with the guide, the server is asked for no time")
+        if looks and wire_format.carries_user and (self.start is None or self.end is None):
             raise ValueError("--start and --end must be given: without both, the reference does not show anything")
         return Scope(
             start=None if self.start is None else instant("start", self.start),
@@ -106,7 +111,7 @@ class CheckRules(PullRules):
         bool, Parameter(negative="", help="A tenant of which the source has no record may lose what is known of it.")
     ] = False
 
-    def plan(self, mode: Mode, *, carries_user: bool, retry_run: str | None = None) -> Plan:
+    def plan(self, mode: Mode, wire_format: WireFormat, *, retry_run: str | None = None) -> Plan:
         """Return how to go about it.
 
         Raises:
@@ -115,7 +120,7 @@ class CheckRules(PullRules):
         return Plan(
             mode=mode,
             rules=Rules(policy=Policy(self.conflict)),
-            scope=self.scope(looks=mode is not Mode.TRUST, carries_user=carries_user),
+            scope=self.scope(wire_format, looks=mode is not Mode.TRUST),
             window=self.window,
             max_delete=self.limit(),
             allow_empty=self.allow_empty,
@@ -151,14 +156,14 @@ class Effort:
         bool, Parameter(negative="", help="Read before each update, for servers that replace the whole.")
     ] = False
 
-    def settings(self, *, carries_user: bool) -> Settings:
+    def settings(self, wire_format: WireFormat) -> Settings:
         """Return it as the sync takes it.
 
         Raises:
             ValueError: An option is out of its range.
         """
         return Settings(
-            carries_user=carries_user,
+            wire_format=wire_format,
             grace=self.grace,
             concurrency=self.concurrency,
             passes=self.passes,
@@ -182,10 +187,14 @@ class Ending:
     exit_code: Annotated[bool, Parameter(negative="", help="End with 9 when there was nothing to do.")] = False
 
     def budget(self) -> Budget:
-        """Return the limits as the sync takes them.
+        """Return the limits as the sync takes them, once it is clear that the end can be told.
 
         Raises:
             ValueError: One is not above zero.
+            StateError: The dead letters cannot be written where they should be.
         """
+        if self.dead_letters is not None:
+            with file_errors(self.dead_letters):
+                check_replaceable(self.dead_letters)
         check_seconds("stop_timeout", self.stop_timeout)
         return Budget(Clock(), max_requests=self.max_requests, max_duration=self.max_duration)

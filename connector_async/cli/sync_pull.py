@@ -10,13 +10,13 @@ import orjson
 from rich.console import Console
 
 from connector_async.bulk import Outcome, Status
-from connector_async.cli.connect import user_of
+from connector_async.cli.connect import user_of, wire_format_of
 from connector_async.cli.exits import ExitCode
 from connector_async.cli.options import TABLE, UNCONNECTED, Connection, Display
 from connector_async.cli.settings import Settings
 from connector_async.cli.sync_options import Ending, HeldState, PullRules
 from connector_async.cli.sync_progress import SyncProgress
-from connector_async.cli.sync_run import carries_user, follow, opened, sync_settings
+from connector_async.cli.sync_run import follow, opened, sync_settings
 from connector_async.sync.exceptions import SourceError
 from connector_async.sync.formats import FileFormat, file_mirror
 from connector_async.sync.pull import Pull, PullPlan
@@ -57,7 +57,7 @@ async def pull(
     settings = sync_settings(connection, held)
     plan = PullPlan(
         calendars=_one(settings) if calendars is None else read_calendars(calendars, settings),
-        scope=rules.scope(looks=True, carries_user=carries_user(settings)),
+        scope=rules.scope(wire_format_of(settings), looks=True),
         window=rules.window,
         max_delete=rules.limit(),
     )
@@ -105,9 +105,12 @@ def read_calendars(path: Path, settings: Settings) -> list[Calendar]:
 
 
 def _csv_rows(lines: Any) -> Iterator[tuple[int, Any]]:
-    reader = csv.DictReader(lines)
-    for row in reader:
-        yield reader.line_num, row
+    reader = csv.DictReader(lines, strict=True)
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error:  # the quotes are wrong, or a field is too long
+        yield reader.line_num + 1, None
 
 
 def _json_rows(lines: Any) -> Iterator[tuple[int, Any]]:
@@ -121,7 +124,7 @@ def _json_rows(lines: Any) -> Iterator[tuple[int, Any]]:
 
 def _calendar(row: Any, settings: Settings) -> Calendar:
     if not isinstance(row, dict):
-        raise TypeError("must be a JSON object")
+        raise TypeError("must be a JSON object, or a row of CSV that can be read")
     if not row.keys() <= _FIELDS:
         raise ValueError("known are tenant_id, ad_id and domain_id alone")
     return _fitting(calendar_of(row, tenant_id=settings.get("tenant_id")), settings)
@@ -135,7 +138,8 @@ def _one(settings: Settings) -> list[Calendar]:
 
 
 def _fitting(calendar: Calendar, settings: Settings) -> Calendar:
-    if bool(calendar.ad_id) is not carries_user(settings):
-        rule = "be given with the reference" if carries_user(settings) else "be missing with the guide"
+    carries_user = wire_format_of(settings).carries_user
+    if bool(calendar.ad_id) is not carries_user:
+        rule = "be given with the reference" if carries_user else "be missing with the guide"
         raise ValueError(f"ad_id and domain_id must {rule}")
     return calendar

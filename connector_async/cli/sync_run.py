@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 from rich.console import Console
 
+from connector_async.cli.connect import wire_format_of
 from connector_async.cli.exits import ExitCode
 from connector_async.cli.layers import read_settings
 from connector_async.cli.messages import tell
@@ -44,11 +45,6 @@ def sync_settings(connection: Connection, state: StateFile) -> Settings:
         SettingsError: One breaks its rule.
     """
     return read_settings(connection.flags() | state.flags())
-
-
-def carries_user(settings: Settings) -> bool:
-    """Return whether the wire format names users."""
-    return bool(settings.get("format") == "reference")
 
 
 def state_path(settings: Settings) -> Path:
@@ -123,7 +119,7 @@ class Push:
             SyncError: It could not begin, or not go on.
         """
         budget = self.ending.budget()
-        how = self.effort.settings(carries_user=carries_user(self.settings))
+        how = self.effort.settings(wire_format_of(self.settings))
         async with opened(self.settings, wait=self.held.wait) as it:
             sync = BulkSync(it.state, it.services, how, progress=SyncProgress(Console(stderr=True)))
             return await follow(begin(sync, it.state, budget), budget, it.state, self.ending, self.display)

@@ -83,11 +83,6 @@ class TenantServices:
         """Return the service of a calendar."""
         return AppointmentService(self._session.for_tenant(calendar.tenant_id), user=calendar.user)
 
-    @property
-    def carries_user(self) -> bool:
-        """Whether the wire format names users."""
-        return self._session.wire_format.carries_user
-
     async def aclose(self) -> None:
         """Close the connections."""
         await self._session.aclose()

@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import attrs
 
@@ -13,6 +13,10 @@ from .records import Calendar
 _SHARE: Final = re.compile(r"(\d{1,3}(?:\.\d+)?)%", re.ASCII)
 _NUMBER: Final = re.compile(r"\d{1,12}", re.ASCII)
 _FEW: Final = 5
+
+
+def _is_number(value: object, kind: Any) -> bool:
+    return value is None or (isinstance(value, kind) and not isinstance(value, bool))
 
 
 @attrs.frozen(kw_only=True)
@@ -36,6 +40,7 @@ class MaxDelete:
 
     Raises:
         ValueError: Neither or both of a number and a share are given, or one is out of its range.
+        TypeError: One is of another type.
     """
 
     number: int | None = None
@@ -47,6 +52,8 @@ class MaxDelete:
     def __attrs_post_init__(self) -> None:
         if (self.number is None) is (self.share is None):
             raise ValueError("max_delete must have either a number or a share")
+        if not _is_number(self.number, int) or not _is_number(self.share, int | float):
+            raise TypeError("max_delete must have an int as its number, or a float as its share")
         if self.number is not None and self.number < 0:
             raise ValueError("max_delete must have a number of zero or more")
         if self.share is not None and not 0 <= self.share <= 1:

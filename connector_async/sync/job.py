@@ -1,13 +1,16 @@
 """`BulkSync`: brings the appointments of many tenants into step with a source, and accounts for every record."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Final
 
 import attrs
 
+from connector_async.appointments import AppointmentService
+from connector_async.appointments.arguments import check_kind
 from connector_async.bulk import ProgressListener, check_count
 from connector_async.deadline import Clock, check_seconds
+from connector_async.wire import WireFormat
 
 from .budget import Budget
 from .decision import Mode
@@ -21,6 +24,7 @@ from .meter import Meter
 from .operations import Operation
 from .plan import CalendarPlanner, Looking, Plan, Planner, Services
 from .push import Push
+from .records import Calendar
 from .report import RunReport, TenantReport
 from .runner import Job, LocalRunner, Runner
 from .saved_plan import SavedPlan
@@ -48,8 +52,8 @@ class Settings:
         TypeError: A value is of another type.
     """
 
-    carries_user: bool
-    """Whether the wire format names users."""
+    wire_format: WireFormat = WireFormat.GUIDE
+    """That of the services' sessions."""
     concurrency: int = 4
     """How many operations of a tenant are under way at a time."""
     grace: float = GRACE
@@ -63,6 +67,8 @@ class Settings:
     """Whether an update reads the appointment first, for servers whose PUT replaces the whole."""
 
     def __attrs_post_init__(self) -> None:
+        check_kind("wire_format", self.wire_format, WireFormat)
+        check_kind("read_first", self.read_first, bool)
         check_count("concurrency", self.concurrency)
         check_count("passes", self.passes)
         check_seconds("grace", self.grace)
@@ -74,11 +80,15 @@ class BulkSync:
 
     Args:
         state: What it remembers between runs.
-        services: Returns the service of a calendar; its session keeps the tenant's pace. What it raises ends the run.
+        services: Returns the service of a calendar; its session keeps the tenant's pace, and is in the wire format of
+            the settings. What it raises ends the run.
         settings: How it works.
         clock: Time as it reads it; `None`: the machine's.
         runner: Who works on which tenant when; `None`: this process, on all at once.
         progress: Is told of each operation that sends something.
+
+    Raises:
+        TypeError: An argument is of another type; the message names it.
     """
 
     def __init__(
@@ -91,8 +101,11 @@ class BulkSync:
         runner: Runner | None = None,
         progress: ProgressListener | None = None,
     ) -> None:
+        check_kind("state", state, State)
+        check_kind("services", services, Callable)  # type: ignore[arg-type]  # it is a class to isinstance
+        check_kind("settings", settings, Settings)
         self._state = state
-        self._services = services
+        self._services_of_caller = services
         self._settings = settings
         self._clock = clock or Clock()
         self._runner = runner or LocalRunner()
@@ -110,25 +123,26 @@ class BulkSync:
             mirror: Where the source is written anew, with what it takes over from the server; with `Mode.TWO_WAY`.
 
         Raises:
-            ValueError: `mirror` is missing, or too much for the mode.
+            ValueError: `mirror` is missing, or too much for the mode, or the plan asks for what the wire format cannot
+                do; nothing was written.
             SourceError: The source cannot be read at all.
             GuardError: More would be deleted than may be; nothing was sent.
             StateError: The state cannot be used. What was sent so far is settled by the next run.
         """
         if (plan.mode is Mode.TWO_WAY) is (mirror is None):
             raise ValueError("mirror must be given with Mode.TWO_WAY, and only then")
-
+        plan.check(self._settings.wire_format)
         budget = budget or Budget(self._clock)
 
         async def prepare(ledger: Ledger, report: RunReport) -> Callable[[str], Planner]:
             staged, withheld, tenants = await self._stage(source, plan, forgets=True)
+            looking = self._looking(plan, budget, withheld, ledger.lineage)
             if staged.problems:
                 await ledger.give_up(staged.problems)
             report.unreadable = staged.unreadable
             for tenant_id in tenants:
                 report.tenants[tenant_id] = TenantReport(records=staged.records[tenant_id])
-            looking = self._looking(plan, budget, ledger.lineage)
-            return lambda tenant_id: CalendarPlanner(withheld, looking, report.tenants[tenant_id])
+            return lambda tenant_id: CalendarPlanner(plan, looking, report.tenants[tenant_id])
 
         return await self._run("run", plan, prepare, budget, mirror)
 
@@ -137,12 +151,13 @@ class BulkSync:
 
         Raises:
             StalePlanError: The state has changed since; nothing was sent.
+            SourceError: The plan was made for another wire format; nothing was sent.
             StateError: The state cannot be used. What was sent so far is settled by the next run.
         """
         budget = budget or Budget(self._clock)
 
         async def prepare(ledger: Ledger, report: RunReport) -> Callable[[str], Planner]:
-            saved.check(await self._state.serial())
+            saved.check(await self._state.serial(), self._settings.wire_format)
             known = Known(self._state)
             for tenant_id in saved.tenants():
                 report.tenants[tenant_id] = TenantReport()
@@ -157,13 +172,15 @@ class BulkSync:
         A create that is still open, as a crash leaves it, is not among it: only a run finds out what became of it.
 
         Raises:
+            ValueError: The plan asks for what the wire format cannot do.
             ConnectorError: The server could not be looked at.
             SourceError: The source cannot be read at all.
             GuardError: More would be deleted than may be, or more has gone from the server.
             StateError: The state cannot be used.
         """
-        _, plan, tenants = await self._stage(source, plan, forgets=False)
-        looking = self._looking(plan, Budget(self._clock), "")
+        plan.check(self._settings.wire_format)
+        _, withheld, tenants = await self._stage(source, plan, forgets=False)
+        looking = self._looking(plan, Budget(self._clock), withheld, "")
         for tenant_id in tenants:
             planner = CalendarPlanner(plan, looking, TenantReport())
             for calendar in await planner.calendars(tenant_id):
@@ -172,25 +189,38 @@ class BulkSync:
                         for operation in batch:
                             yield operation
 
-    def _looking(self, plan: Plan, budget: Budget, lineage: str) -> Looking:
-        guard = GoneGuard(plan.max_delete, allow_empty=plan.allow_empty)
-        return Looking(state=self._state, known=Known(self._state), budget=budget, guard=guard, lineage=lineage)
+    def _looking(self, plan: Plan, budget: Budget, withheld: Sequence[str], lineage: str) -> Looking:
+        return Looking(
+            state=self._state,
+            known=Known(self._state),
+            budget=budget,
+            guard=GoneGuard(plan.max_delete, allow_empty=plan.allow_empty),
+            withheld=withheld,
+            lineage=lineage,
+        )
 
-    async def _stage(self, source: Records, plan: Plan, *, forgets: bool) -> tuple[Staged, Plan, list[str]]:
-        """Take the source in, pass the guard, and return what is to be withheld, and every tenant."""
-        staged = await stage(source, self._state, carries_user=self._settings.carries_user)
+    def _services(self, calendar: Calendar) -> AppointmentService:
+        service = self._services_of_caller(calendar)
+        if service.session.wire_format is not self._settings.wire_format:
+            theirs, ours = service.session.wire_format, self._settings.wire_format
+            raise ValueError(f"services must return one in {ours}, as the settings say, not in {theirs}")
+        return service
+
+    async def _stage(self, source: Records, plan: Plan, *, forgets: bool) -> tuple[Staged, list[str], list[str]]:
+        """Take the source in, pass the guard, and return the tenants of which nothing is deleted, and all tenants."""
+        staged = await stage(source, self._state, self._settings.wire_format)
         if plan.mode is Mode.TWO_WAY and staged.problems:
             reason = staged.problems[0][1].reason
             raise SourceError(f"{reason}; the source cannot be written anew without losing what cannot be read")
         await TakeOver(self._state, Ledger(self._state, "", self._clock)).overlay(forgets=forgets)
         async with self._state.reading() as connection:
             tenants = await Differences(connection, Selection()).tenants()
-            plan = attrs.evolve(plan, withheld=tenants if staged.withholds_all else sorted(staged.withheld))
+            withheld = tenants if staged.withholds_all else sorted(staged.withheld)
             guard = DeleteGuard(plan.max_delete, allow_empty=plan.allow_empty)
-            async for calendar, count in Differences(connection, plan.selection()).delete_counts():
+            async for calendar, count in Differences(connection, plan.selection(withheld)).delete_counts():
                 guard.add(calendar, count)
         guard.finish()
-        return staged, plan, tenants
+        return staged, withheld, tenants
 
     async def _run(
         self, kind: str, plan: Plan, prepare: _Prepare, budget: Budget, mirror: Mirror | None = None

@@ -20,7 +20,7 @@ from .known import Intent, of_calendar, text_of
 from .records import Calendar
 from .report import RunReport
 from .state import State, Transaction
-from .state.schema import KEY, cells, dead_letters, intents, items, runs
+from .state.schema import CALENDAR, KEY, cells, dead_letters, intents, items, runs
 
 
 @attrs.frozen(kw_only=True)
@@ -211,12 +211,12 @@ class Ledger:
     ) -> None:
         for calendar, letter in letters:
             row = attrs.asdict(letter) | {"run_id": self.run_id, "at": self._clock.time()}
-            whose = calendar or Calendar("")
-            same = [of_calendar(dead_letters, whose), dead_letters.c.resolved_at.is_(None)]
-            same += [dead_letters.c[name] == row[name] for name in ("key", "operation", "content_hash", "reason")]
+            row |= dict.fromkeys(CALENDAR, "") if calendar is None else attrs.asdict(calendar)
+            same = [dead_letters.c[name] == row[name] for name in (*KEY, "operation", "content_hash", "reason")]
+            same.append(dead_letters.c.resolved_at.is_(None))
             again = await transaction.connection.execute(update(dead_letters).where(*same).values(row))
             if not again.rowcount:
-                await transaction.connection.execute(insert(dead_letters).values(row | attrs.asdict(whose)))
+                await transaction.connection.execute(insert(dead_letters).values(row))
 
     async def _write_done(self, transaction: Transaction, calendar: Calendar) -> None:
         row = {"window_start": "", "window_end": "", "done_run": self.lineage, "previewed_at": self._clock.time()}

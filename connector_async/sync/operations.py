@@ -14,6 +14,7 @@ from .decision import GONE, Action, Base, Conflict, ConflictCallback, Policy, de
 from .differences import Entry
 from .records import Calendar, content_hash, sortable
 from .remote import Remote
+from .validators import instance_of
 
 _OF_SERVER: Final = "server:"
 
@@ -61,13 +62,17 @@ class Operation:
 
 @attrs.frozen(kw_only=True)
 class Rules:
-    """Who wins."""
+    """Who wins.
 
-    policy: Policy = Policy.LOCAL
+    Raises:
+        TypeError: A field is of another type; the message names it.
+    """
+
+    policy: Policy = attrs.field(default=Policy.LOCAL, validator=instance_of(Policy))
     """Who wins a conflict."""
     on_conflict: ConflictCallback | None = None
     """Decides each conflict instead of the policy."""
-    modified_field: str = "lastModified"
+    modified_field: str = attrs.field(default="lastModified", validator=instance_of(str))
     """The field, on the wire, in which the server says when an appointment was changed, for `Policy.NEWER`."""
 
 

@@ -5,16 +5,18 @@ It changes nothing; it looks at the server as far as the mode says.
 
 import functools
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 
 from connector_async.appointments import AppointmentService
+from connector_async.appointments.arguments import check_kind
 from connector_async.exceptions import NotFoundError
 from connector_async.models import Appointment
+from connector_async.wire import WireFormat
 
 from .budget import Budget
 from .decision import Mode
@@ -28,6 +30,7 @@ from .remote import Remote
 from .report import TenantReport
 from .selection import Scope, Selection
 from .state import State
+from .validators import instance_of
 
 Services = Callable[[Calendar], AppointmentService]
 """Returns the service of a calendar, over a session for its tenant."""
@@ -37,30 +40,58 @@ MAX_DELETE: Final = MaxDelete(share=0.5)
 _PAGE: Final = 200
 
 
+def check_window(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    """Refuse, as a validator of attrs, what is not a duration above zero, or `None`.
+
+    Raises:
+        ValueError: It is zero or less.
+        TypeError: It is of another type.
+    """
+    if value is not None:
+        check_kind(field.name, value, timedelta)
+    if isinstance(value, timedelta) and value <= timedelta(0):
+        raise ValueError(f"{field.name} must be above zero")
+
+
 @attrs.frozen(kw_only=True)
 class Plan:
-    """How a run goes about its work."""
+    """How a run goes about its work.
 
-    mode: Mode = Mode.TRUST
+    Raises:
+        ValueError: A field is out of its range; the message names it.
+        TypeError: A field is of another type.
+    """
+
+    mode: Mode = attrs.field(default=Mode.TRUST, validator=instance_of(Mode))
     """What of the server is looked at."""
-    rules: Rules = attrs.field(factory=Rules)
+    rules: Rules = attrs.field(factory=Rules, validator=instance_of(Rules))
     """Who wins."""
-    scope: Scope = attrs.field(factory=Scope)
+    scope: Scope = attrs.field(factory=Scope, validator=instance_of(Scope))
     """Which time the source speaks of, and is looked at."""
-    window: timedelta | None = None
+    window: timedelta | None = attrs.field(default=None, validator=check_window)
     """How long a time is previewed at once; `None`: the whole scope."""
-    max_delete: MaxDelete = MAX_DELETE
+    max_delete: MaxDelete = attrs.field(default=MAX_DELETE, validator=instance_of(MaxDelete))
     """How much may be deleted at once."""
-    allow_empty: bool = False
+    allow_empty: bool = attrs.field(default=False, validator=instance_of(bool))
     """Whether a tenant of which the source has no record may lose what is known of it."""
-    retry_run: str | None = None
+    retry_run: str | None = attrs.field(default=None, validator=instance_of(str, or_none=True))
     """The run whose dead letters are tried again, and nothing else; `None`: everything but dead letters."""
-    withheld: Sequence[str] = ()
-    """Tenants of which nothing is deleted, since a record of theirs could not be read."""
 
-    def selection(self) -> Selection:
-        """Return which differences are meant."""
-        return Selection(scope=self.scope, withheld=tuple(self.withheld), retry_run=self.retry_run)
+    def selection(self, withheld: Iterable[str]) -> Selection:
+        """Return which differences are meant; of the tenants in `withheld` nothing is deleted."""
+        return Selection(scope=self.scope, withheld=tuple(withheld), retry_run=self.retry_run)
+
+    def check(self, wire_format: WireFormat) -> None:
+        """Refuse what a wire format cannot do.
+
+        Raises:
+            ValueError: It has windows although previews are asked for no time, or no ends although they have to be.
+        """
+        if not wire_format.carries_user:
+            if self.window is not None:
+                raise ValueError(f"window must be None: {wire_format} asks the server for no time")
+        elif self.mode is not Mode.TRUST and None in (self.scope.start, self.scope.end):
+            raise ValueError(f"scope must have a start and an end: {wire_format} asks the server for both")
 
     def conditions(self) -> str:
         """Return what has to be the same for a run to go on with one that was ended early."""
@@ -115,6 +146,8 @@ class Looking:
     """Says whether it may be looked."""
     guard: GoneGuard
     """What the source would lose for being gone from the server."""
+    withheld: Sequence[str] = ()
+    """Tenants of which nothing is deleted, since a record of theirs could not be read."""
     lineage: str = ""
     """The runs whose finished calendars need not be looked at again."""
 
@@ -132,7 +165,7 @@ class CalendarPlanner:
         self._plan = plan
         self._looking = looking
         self._report = report
-        self._selection = plan.selection()
+        self._selection = plan.selection(looking.withheld)
         self._looked_at: set[Calendar] = set()
         self.meter = Meter(looking.budget, report)
         """What reads off what is sent for the tenant."""

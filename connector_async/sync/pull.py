@@ -23,28 +23,34 @@ from .guard import GoneGuard, MaxDelete
 from .known import Had, Known
 from .ledger import DeadLetter, InStep, Ledger
 from .operations import key_of_server
-from .plan import MAX_DELETE, Services
+from .plan import MAX_DELETE, Services, check_window
 from .records import Calendar, content_hash, record_of, sortable
 from .report import Fate, RunReport, Stopped, TenantReport
 from .selection import Scope
 from .state import State
+from .validators import instance_of, sequence_of
 
 _AT_A_TIME: Final = 128
 
 
 @attrs.frozen(kw_only=True)
 class PullPlan:
-    """What a pull mirrors."""
+    """What a pull mirrors.
 
-    calendars: Sequence[Calendar]
+    Raises:
+        ValueError: A field is out of its range; the message names it.
+        TypeError: A field is of another type.
+    """
+
+    calendars: Sequence[Calendar] = attrs.field(validator=sequence_of(Calendar))
     """Whose appointments."""
-    scope: Scope = attrs.field(factory=Scope)
+    scope: Scope = attrs.field(factory=Scope, validator=instance_of(Scope))
     """Of which time."""
-    window: timedelta | None = None
+    window: timedelta | None = attrs.field(default=None, validator=check_window)
     """How long a time is previewed at once; `None`: the whole scope."""
-    max_delete: MaxDelete = MAX_DELETE
+    max_delete: MaxDelete = attrs.field(default=MAX_DELETE, validator=instance_of(MaxDelete))
     """How much may have gone from the server at once, of a calendar, a tenant and all; more is not believed."""
-    allow_empty: bool = False
+    allow_empty: bool = attrs.field(default=False, validator=instance_of(bool))
     """Whether a preview that shows nothing at all is believed."""
 
 

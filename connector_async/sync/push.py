@@ -25,7 +25,7 @@ from .decision import GONE, Policy
 from .known import Intent
 from .ledger import DeadLetter, InStep, Ledger
 from .operations import Kind, Operation
-from .records import content_hash, record_from_row
+from .records import as_carried, content_hash, record_from_row
 from .report import Fate
 
 # What the same request will get again, whenever it is sent.
@@ -85,7 +85,7 @@ class Push:
             return Fate.REFUSED
 
     async def _create(self, service: AppointmentService, operation: Operation) -> Fate:
-        new = _new(operation)
+        new = _new(operation, service)
         await self._ledger.intend(operation.calendar, self._intent(operation, new))
         self._intended(operation)
         try:
@@ -99,7 +99,7 @@ class Push:
         return Fate.CREATED
 
     async def _update(self, service: AppointmentService, operation: Operation) -> Fate:
-        new = _new(operation)
+        new = _new(operation, service)
         changed: Appointment | None
         await self._pend(operation)
         try:
@@ -205,8 +205,9 @@ def seen_of(operation: Operation) -> str | None:
     return operation.remote
 
 
-def _new(operation: Operation) -> NewAppointment:
-    return record_from_row(orjson.loads(operation.body or b"{}")).appointment
+def _new(operation: Operation, service: AppointmentService) -> NewAppointment:
+    record = record_from_row(orjson.loads(operation.body or b"{}"))
+    return as_carried(record.appointment, service.session.wire_format)
 
 
 def _in_step(operation: Operation, answer: Appointment | None) -> InStep:

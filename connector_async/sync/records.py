@@ -14,6 +14,9 @@ import orjson
 from connector_async.instants import InstantError, format_instant, parse_instant
 from connector_async.models import UNSET, Appointment, DirectoryUser, NewAppointment, Unset
 from connector_async.protocol import check_tenant_id, check_text
+from connector_async.wire import WireFormat
+
+from .validators import instance_of
 
 FIELDS: Final = (
     "key",
@@ -34,15 +37,36 @@ _TEXT: Final = "Text"  # what a description is unless it says otherwise
 _OPTIONAL: Final = ("description", "description_type", "time_zone")
 
 
+def _check_tenant_id(_: object, __: object, value: str) -> None:
+    check_tenant_id(value)
+
+
+def _check_key(_: object, __: object, value: str) -> None:
+    check_text("key", value)
+
+
 @attrs.frozen(order=True)
 class Calendar:
-    """Whose appointments they are: a tenant's, and where the wire format has users one user's of it."""
+    """Whose appointments they are: a tenant's, and where the wire format has users one user's of it.
 
-    tenant_id: str
+    Raises:
+        ValueError: The tenant cannot be one, or `ad_id` or `domain_id` is not printable, or there without the other.
+        TypeError: A field is no text.
+    """
+
+    tenant_id: str = attrs.field(validator=_check_tenant_id)
     domain_id: str = ""
     """Empty where the wire format carries no user."""
     ad_id: str = ""
     """Empty where the wire format carries no user."""
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("domain_id", "ad_id"):
+            value = getattr(self, name)
+            if value != "":
+                check_text(name, value)
+        if bool(self.domain_id) is not bool(self.ad_id):
+            raise ValueError("ad_id and domain_id must be given together")
 
     @property
     def user(self) -> DirectoryUser | None:
@@ -52,16 +76,28 @@ class Calendar:
 
 @attrs.frozen(kw_only=True)
 class SourceRecord:
-    """One record of a source."""
+    """One record of a source.
 
-    key: str
+    Raises:
+        ValueError: The key is empty or not printable, the appointment has `extra`, of which a sync knows nothing, or
+            `modified` has no time zone.
+        TypeError: A field is of another type.
+    """
+
+    key: str = attrs.field(validator=_check_key)
     """Stable and unique among its calendar's."""
-    calendar: Calendar
+    calendar: Calendar = attrs.field(validator=instance_of(Calendar))
     """Whose it is."""
-    appointment: NewAppointment
-    """What there should be."""
-    modified: datetime | None = None
-    """When it was last changed; aware, in UTC. `None`: the source does not say."""
+    appointment: NewAppointment = attrs.field(validator=instance_of(NewAppointment))
+    """What there should be. A time zone is sent where the wire format carries one; a change of it alone is none."""
+    modified: datetime | None = attrs.field(default=None, validator=instance_of(datetime, or_none=True))
+    """When it was last changed; aware. `None`: the source does not say."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.appointment.extra:
+            raise ValueError("appointment must have no extra: a sync knows nothing of what its fields mean")
+        if self.modified is not None and self.modified.utcoffset() is None:
+            raise ValueError("modified must be aware: it has no time zone")
 
 
 @attrs.frozen(kw_only=True)
@@ -200,6 +236,25 @@ def row_of(record: SourceRecord) -> dict[str, str | None]:
     if record.modified is not None:
         row["modified"] = format_instant(record.modified)
     return row
+
+
+def as_carried(appointment: NewAppointment, wire_format: WireFormat) -> NewAppointment:
+    """Return an appointment without what a wire format does not carry and need not.
+
+    That is the name of a zone, as the times are told in UTC, and that a description is text.
+
+    Raises:
+        ValueError: It has something else that the format does not carry, or a zone that there is not.
+    """
+    changes: dict[str, Any] = {}
+    if not wire_format.carries("time_zone") and appointment.time_zone is not UNSET:
+        changes["time_zone"] = UNSET
+    if not wire_format.carries("description_type") and appointment.description_type == _TEXT:
+        changes["description_type"] = UNSET
+    if changes:
+        appointment = attrs.evolve(appointment, **changes)
+    wire_format.check(appointment)
+    return appointment
 
 
 def _text(value: str | Unset | None) -> str:

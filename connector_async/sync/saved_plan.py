@@ -4,7 +4,7 @@ It holds what the source says of each record that is to be sent: personal data.
 """
 
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -12,6 +12,9 @@ import attrs
 import orjson
 
 from connector_async.appointments import AppointmentService
+from connector_async.appointments.arguments import check_kind
+from connector_async.protocol import check_text
+from connector_async.wire import WireFormat
 
 from .decision import GONE, Base, Mode, Policy
 from .differences import Accounts
@@ -20,7 +23,7 @@ from .known import Known
 from .meter import Meter
 from .operations import Kind, Operation, Rules
 from .plan import Plan
-from .records import Calendar
+from .records import Calendar, record_from_row
 from .state.files import replacing
 
 _FORMAT: Final = 1
@@ -51,7 +54,7 @@ class SavedPlan:
         """Read a plan's head, and where its operations stand.
 
         Raises:
-            SourceError: It cannot be read, or is no plan.
+            SourceError: It cannot be read, or is no plan, or a line of it is no operation.
         """
         path = Path(path)
         try:
@@ -59,28 +62,29 @@ class SavedPlan:
                 head = orjson.loads(lines.readline())
                 if head["connector_async_plan"] != _FORMAT:
                     raise ValueError("of another version")
-                sections: dict[str, list[_Section]] = {}
-                offset = lines.tell()
-                for line in lines:
-                    _add(sections, _calendar(orjson.loads(line)), offset)
-                    offset += len(line)
+                check_kind("serial", head["serial"], int)
                 plan = Plan(mode=Mode(head["mode"]), rules=Rules(policy=Policy(head["policy"])))
                 if plan.mode is Mode.TWO_WAY:
                     raise ValueError("not one that can be saved")
+                sections = _sections(path, lines, lines.tell())
         except OSError as error:
             raise SourceError(f"{path}: {error.strerror}") from None
         except (ValueError, KeyError, TypeError):
             raise SourceError(f"{path}: not a plan of this version") from None
         return cls(path, head["serial"], plan, sections)
 
-    def check(self, serial: int) -> None:
-        """Raise when the state has changed since it was made.
+    def check(self, serial: int, wire_format: WireFormat) -> None:
+        """Raise when the state has changed since it was made, or it was made for another wire format.
 
         Raises:
-            StalePlanError: It has.
+            StalePlanError: The state has changed.
+            SourceError: It names users, and the format carries none; or the other way round.
         """
         if serial != self._serial:
             raise StalePlanError(f"{self._path}: the state has changed since this plan was made; make a new one")
+        for section in itertools.chain.from_iterable(self._sections.values()):
+            if bool(section.calendar.ad_id) is not wire_format.carries_user:
+                raise SourceError(f"{self._path}: this plan was not made for {wire_format}")
 
     def tenants(self) -> list[str]:
         """Return the tenants that it has operations for."""
@@ -204,12 +208,28 @@ def as_json(operation: Operation, *, whole: bool = False) -> dict[str, Any]:
 
 
 def _operation(line: dict[str, Any]) -> Operation:
+    """Return the operation that a line says.
+
+    Raises:
+        ValueError: A value breaks its rule.
+        LookupError: One is missing.
+        TypeError: One is of another type.
+    """
     base, record = line["base"], line.get("record")
+    kind = Kind(line["kind"])
+    if record is not None:
+        record_from_row(record)
+    elif kind in (Kind.CREATE, Kind.UPDATE):
+        raise LookupError("record")
+    if kind in (Kind.UPDATE, Kind.DELETE):
+        check_text("appointment_id", line["appointment_id"])
+    for name in ("local", "start_time", "end_time"):
+        check_kind(name, line[name], str)
     return Operation(
-        kind=Kind(line["kind"]),
+        kind=kind,
         calendar=_calendar(line),
-        key=line["key"],
-        reason=line["reason"],
+        key=check_text("key", line["key"]),
+        reason=check_text("reason", line["reason"]),
         base=None if base is None else Base(base[0], base[1], frozenset(base[2])),
         local=line["local"],
         remote=line["remote"],
@@ -222,6 +242,18 @@ def _operation(line: dict[str, Any]) -> Operation:
 
 def _calendar(line: dict[str, Any]) -> Calendar:
     return Calendar(line["tenant_id"], line["domain_id"], line["ad_id"])
+
+
+def _sections(path: Path, lines: Iterable[bytes], offset: int) -> dict[str, list[_Section]]:
+    sections: dict[str, list[_Section]] = {}
+    for number, line in enumerate(lines, 2):
+        try:
+            operation = _operation(orjson.loads(line))
+        except (ValueError, LookupError, TypeError):
+            raise SourceError(f"{path}:{number}: not an operation of a plan") from None
+        _add(sections, operation.calendar, offset)
+        offset += len(line)
+    return sections
 
 
 def _add(sections: dict[str, list[_Section]], calendar: Calendar, offset: int) -> None:

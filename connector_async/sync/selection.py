@@ -4,6 +4,7 @@ from datetime import datetime
 
 import attrs
 
+from connector_async.appointments.arguments import check_range
 from connector_async.models import Appointment
 
 from .records import sortable
@@ -11,12 +12,20 @@ from .records import sortable
 
 @attrs.frozen(kw_only=True)
 class Scope:
-    """Which time the source speaks of. What is outside of it is never taken for gone."""
+    """Which time the source speaks of. What is outside of it is never taken for gone.
+
+    Raises:
+        ValueError: An end has no time zone, or they are the wrong way round.
+        TypeError: An end is of another type.
+    """
 
     start: datetime | None = None
     """Aware; `None`: from the beginning of time."""
     end: datetime | None = None
     """Aware; `None`: to its end."""
+
+    def __attrs_post_init__(self) -> None:
+        check_range(self.start, self.end)
 
     def has(self, appointment: Appointment) -> bool:
         """Tell whether an appointment overlaps it."""

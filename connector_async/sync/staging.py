@@ -12,9 +12,10 @@ import orjson
 from sqlalchemy import delete, func, select
 
 from connector_async.instants import format_instant
+from connector_async.wire import WireFormat
 
 from .ledger import DeadLetter
-from .records import Calendar, SourceProblem, SourceRecord, content_hash, row_of, sortable
+from .records import Calendar, SourceProblem, SourceRecord, as_carried, content_hash, row_of, sortable
 from .state import State
 from .state.schema import KEY, desired
 
@@ -50,13 +51,13 @@ class Staged:
     """Whether nothing may be deleted of anybody: a record could not be read, and may be of any tenant."""
 
 
-async def stage(source: Records, state: State, *, carries_user: bool) -> Staged:
+async def stage(source: Records, state: State, wire_format: WireFormat) -> Staged:
     """Replace what the state holds of the source before.
 
     Args:
         source: What there should be.
         state: Takes it in.
-        carries_user: Whether the wire format names users; a record that does not fit is a problem.
+        wire_format: In which it will be sent; a record that does not fit is a problem.
 
     Raises:
         SourceError: The source cannot be read at all.
@@ -69,7 +70,7 @@ async def stage(source: Records, state: State, *, carries_user: bool) -> Staged:
     taken = 0
     async for found in source.records():
         taken += 1
-        batch += _take(found, staged, source.name, carries_user=carries_user)
+        batch += _take(found, staged, source.name, wire_format)
         if len(batch) >= _AT_A_TIME:
             await _write(state, batch)
             batch = []
@@ -82,15 +83,29 @@ async def stage(source: Records, state: State, *, carries_user: bool) -> Staged:
 
 
 def _take(
-    found: SourceRecord | SourceProblem, staged: Staged, name: str, *, carries_user: bool
+    found: SourceRecord | SourceProblem, staged: Staged, name: str, wire_format: WireFormat
 ) -> list[dict[str, Any]]:
     if isinstance(found, SourceRecord):
-        if bool(found.calendar.ad_id) is carries_user:
+        reason = _misfit(found, wire_format)
+        if reason is None:
             return [_row(found)]
-        rule = "must be given, since" if carries_user else "must be missing, since no user is carried by"
-        reason = f"ad_id and domain_id {rule} the wire format" + (" names users" if carries_user else "")
         found = SourceProblem(source=name, line=None, reason=reason, key=found.key, calendar=found.calendar)
+    elif not isinstance(found, SourceProblem):
+        raise TypeError(f"{name} must yield SourceRecord and SourceProblem, not {type(found).__name__}")
     return _take_problem(found, staged)
+
+
+def _misfit(record: SourceRecord, wire_format: WireFormat) -> str | None:
+    """Return why a record cannot be sent; `None`: it can."""
+    if bool(record.calendar.ad_id) is not wire_format.carries_user:
+        if wire_format.carries_user:
+            return f"ad_id and domain_id must be given: {wire_format} names the user"
+        return f"ad_id and domain_id must be missing: {wire_format} carries no user"
+    try:
+        as_carried(record.appointment, wire_format)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _take_problem(problem: SourceProblem, staged: Staged) -> list[dict[str, Any]]:

@@ -184,7 +184,17 @@ class WireFormat(enum.Enum):
         # Raised outside of the handlers: the caught errors may hold values.
         raise DecodingError("the body is not what the contract says", problems=lines)
 
-    def _unstructure(self, model: NewAppointment | AppointmentUpdate | Appointment) -> dict[str, Any]:
+    def carries(self, field: str) -> bool:
+        """Tell whether a body has a key for a field of the models."""
+        return field in self._body_format.keys
+
+    def check(self, model: NewAppointment | AppointmentUpdate | Appointment) -> None:
+        """Refuse a model that cannot be encoded.
+
+        Raises:
+            ValueError: A field is set that the format does not carry, the time zone is none that there is, or `extra`
+                has the key of a field or what JSON cannot say.
+        """
         for field in _not_carried(type(model), self._body_format):  # type: ignore[arg-type]  # a class is hashable
             if getattr(model, field) not in (None, UNSET):
                 raise ValueError(f"{field} is not carried by {self}")
@@ -194,6 +204,9 @@ class WireFormat(enum.Enum):
             if clashing := self._body_format.known & model.extra.keys():
                 raise ValueError(f"extra must not have {', '.join(sorted(clashing))}: the models have fields for them")
             _check_json(model.extra)
+
+    def _unstructure(self, model: NewAppointment | AppointmentUpdate | Appointment) -> dict[str, Any]:
+        self.check(model)
         flat = converters(self._body_format, None).fast.unstructure(model)
         return self._body_format.complete(flat, creates=isinstance(model, NewAppointment))
 

@@ -1,6 +1,7 @@
 """Files that are whole or not there, and for their owner alone; and the work on them, which is done in a thread."""
 
 import asyncio
+import errno
 import os
 import stat
 import tempfile
@@ -44,9 +45,13 @@ def beside(path: Path, suffix: str) -> Path:
 def replacing(to: Path) -> Iterator[Path]:
     """Give the path of an empty file in the folder of `to`, which takes its place when the block ends without an error.
 
+    Where `to` is a link, that is the place of the file it leads to.
+
     Raises:
-        OSError: A file cannot be written in that folder.
+        OSError: A file cannot be written in that folder, or something else has its place.
     """
+    check_replaceable(to)
+    to = to.resolve()
     descriptor, name = tempfile.mkstemp(prefix=f".{to.name}.", dir=to.parent)  # readable by the owner alone
     os.close(descriptor)
     temporary = Path(name)
@@ -58,6 +63,21 @@ def replacing(to: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     _sync(to.parent)
+
+
+def check_replaceable(to: Path) -> None:
+    """Raise when a file cannot take this place, as far as that can be told without writing one.
+
+    Raises:
+        OSError: It is that of something else, such as a device, or the folder is not there or not to be written in.
+    """
+    to = to.resolve()
+    if to.exists() and not to.is_file():
+        raise OSError(errno.EINVAL, "not a regular file")
+    if not to.parent.is_dir():
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if not os.access(to.parent, os.W_OK | os.X_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def create_private(path: Path) -> None:
