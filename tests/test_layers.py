@@ -15,6 +15,7 @@ LEVELS = {
     "deadline": 0,
     "models": 0,
     "instants": 0,
+    "replacement": 0,
     "log": 1,
     "sandbox": 0,
     "wire": 1,

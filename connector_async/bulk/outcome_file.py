@@ -1,8 +1,5 @@
 """The file of what a bulk has not done: written whole or not at all, and read again. It makes no calls."""
 
-import errno
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar, overload
@@ -12,6 +9,7 @@ import orjson
 
 from connector_async.exceptions import ConnectorError
 from connector_async.models import UNSET
+from connector_async.replacement import replacing
 
 from .outcome import Outcome, Status
 
@@ -36,20 +34,8 @@ def write_outcomes(
     path: Path | str, outcomes: Iterable[Outcome[InputT, Any]], encode: Callable[[InputT], object]
 ) -> None:
     """Replace a file by the outcomes; see `BulkReport.write_jsonl`."""
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))  # a device would be replaced by one
-    # Opened with O_CREAT, O_EXCL and the mode 0600; its name is short, whatever the target's length.
-    descriptor, name = tempfile.mkstemp(".tmp", ".outcomes-", target.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.writelines(_line(outcome, encode) for outcome in outcomes)
-            file.flush()
-            os.fsync(descriptor)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(Path(path)) as partial, partial.open("wb") as file:
+        file.writelines(_line(outcome, encode) for outcome in outcomes)
 
 
 @overload

@@ -10,6 +10,7 @@ from cyclopts import Group, Parameter
 from connector_async.cli.drafts import instant
 from connector_async.cli.options import SETTINGS
 from connector_async.deadline import Clock, check_seconds
+from connector_async.replacement import check_replaceable
 from connector_async.sync.budget import Budget
 from connector_async.sync.decision import Mode, Policy
 from connector_async.sync.formats import FileFormat
@@ -19,7 +20,6 @@ from connector_async.sync.operations import Rules
 from connector_async.sync.plan import Plan
 from connector_async.sync.selection import Scope
 from connector_async.sync.state.failures import file_errors
-from connector_async.sync.state.files import check_replaceable
 from connector_async.wire import WireFormat
 
 SourceFile = Annotated[

@@ -11,6 +11,7 @@ from connector_async.cli.exits import ExitCode
 from connector_async.cli.messages import printable
 from connector_async.cli.options import Display
 from connector_async.cli.output import Printer, Record
+from connector_async.replacement import replacing
 from connector_async.sync.budget import StopReason
 from connector_async.sync.inspection import read_dead_letters
 from connector_async.sync.operations import Operation
@@ -18,7 +19,6 @@ from connector_async.sync.report import Fate, RunReport, Stopped, TenantReport
 from connector_async.sync.saved_plan import as_json
 from connector_async.sync.state import State
 from connector_async.sync.state.failures import file_errors
-from connector_async.sync.state.files import replacing
 
 _COLUMNS: Final = (
     "tenant_id",

@@ -14,6 +14,7 @@ import orjson
 from connector_async.appointments import AppointmentService
 from connector_async.appointments.arguments import check_kind
 from connector_async.protocol import check_text
+from connector_async.replacement import replacing
 from connector_async.wire import WireFormat
 
 from .decision import GONE, Base, Mode, Policy
@@ -24,7 +25,6 @@ from .meter import Meter
 from .operations import Kind, Operation, Rules
 from .plan import Plan
 from .records import Calendar, record_from_row
-from .state.files import replacing
 
 _FORMAT: Final = 1
 

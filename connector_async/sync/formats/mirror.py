@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from connector_async.protocol import check_tenant_id, check_text
+from connector_async.replacement import check_replaceable, open_beside
 from connector_async.sync.exceptions import SourceError
 from connector_async.sync.records import SourceRecord
 
@@ -88,11 +88,9 @@ class _Replacement:
         with self._turn:
             if self._discarded:
                 return
+            check_replaceable(Path(self._path))
             self._target = os.path.realpath(self._path)
-            if os.path.lexists(self._target) and not Path(self._target).is_file():
-                raise SourceError(f"{os.fspath(self._path)}: not a regular file")  # a device would be replaced by one
-            # Opened with O_CREAT, O_EXCL and the mode 0600; its name is short, whatever the target's length.
-            self._descriptor, self._temporary = tempfile.mkstemp(".tmp", ".mirror-", Path(self._target).parent)
+            self._descriptor, self._temporary = open_beside(Path(self._target))
 
     def write(self, data: bytes) -> None:
         with self._turn:

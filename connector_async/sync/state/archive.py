@@ -11,11 +11,12 @@ from sqlalchemy import Table, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from connector_async.replacement import replacing
 from connector_async.sync.exceptions import StateError
 
 from .engine import State
 from .failures import file_errors
-from .files import in_thread, replacing
+from .files import in_thread
 from .lines import TABLES, Line, header_line, read_header, read_line, row_line
 from .location import Location
 from .schema import desired, pulled, serial

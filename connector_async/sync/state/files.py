@@ -1,14 +1,13 @@
-"""Files that are whole or not there, and for their owner alone; and the work on them, which is done in a thread."""
+"""Files that are for their owner alone, and the work on them, which is done in a thread."""
 
 import asyncio
-import errno
 import os
 import stat
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
+
+from connector_async.replacement import sync_to_disk
 
 PRIVATE: Final = 0o600
 """The mode of all that holds a state: keys and hashes tell about people."""
@@ -41,45 +40,6 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-@contextmanager
-def replacing(to: Path) -> Iterator[Path]:
-    """Give the path of an empty file in the folder of `to`, which takes its place when the block ends without an error.
-
-    Where `to` is a link, that is the place of the file it leads to.
-
-    Raises:
-        OSError: A file cannot be written in that folder, or something else has its place.
-    """
-    check_replaceable(to)
-    to = to.resolve()
-    descriptor, name = tempfile.mkstemp(prefix=f".{to.name}.", dir=to.parent)  # readable by the owner alone
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
-        yield temporary
-        _sync(temporary)
-        temporary.replace(to)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync(to.parent)
-
-
-def check_replaceable(to: Path) -> None:
-    """Raise when a file cannot take this place, as far as that can be told without writing one.
-
-    Raises:
-        OSError: It is that of something else, such as a device, or the folder is not there or not to be written in.
-    """
-    to = to.resolve()
-    if to.exists() and not to.is_file():
-        raise OSError(errno.EINVAL, "not a regular file")
-    if not to.parent.is_dir():
-        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-    if not os.access(to.parent, os.W_OK | os.X_OK):
-        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-
-
 def create_private(path: Path) -> None:
     """Create an empty file that survives a power cut from now on, unless there is one.
 
@@ -87,7 +47,7 @@ def create_private(path: Path) -> None:
         OSError: It cannot be created.
     """
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, PRIVATE))
-    _sync(path.parent)
+    sync_to_disk(path.parent)
 
 
 def make_private(path: Path) -> None:
@@ -98,11 +58,3 @@ def make_private(path: Path) -> None:
     """
     if path.exists() and stat.S_IMODE(path.stat().st_mode) != PRIVATE:
         path.chmod(PRIVATE)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

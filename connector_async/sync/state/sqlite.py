@@ -11,10 +11,11 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
+from connector_async.replacement import replacing
 from connector_async.sync.exceptions import StateError
 
 from .failures import database_errors, file_errors
-from .files import beside, replacing
+from .files import beside
 from .schema import VERSION_TABLE
 
 _BUSY_TIMEOUT: Final = 5.0  # seconds; the lock keeps other runs away, so this is for a checkpoint by a reader
