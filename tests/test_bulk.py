@@ -671,6 +671,8 @@ async def test_b3_memory_is_flat_over_a_million_inputs() -> None:
         ({"ends_on": (KeyError, 3)}, TypeError, "ends_on must be a class of exceptions, or a tuple of them"),
         ({"max_errors": 0}, ValueError, "max_errors must be 1 or more"),
         ({"max_errors": "1"}, TypeError, "max_errors must be an int, not str"),
+        ({"ordered": "no"}, TypeError, "ordered must be a bool, not str"),
+        ({"ordered": 1}, TypeError, "ordered must be a bool, not int"),
     ],
 )
 def test_a_bad_argument_is_refused_by_name(options: Any, error: type[Exception], rule: str) -> None:

@@ -42,6 +42,9 @@ async def test_the_base_url_may_have_a_path(prefix: str) -> None:
         ({"session": object()}, TypeError, "session must be a ClientSession or None, not object"),
         ({"attempt_timeout": 0}, ValueError, "attempt_timeout"),
         ({"pool_size": 1.5}, TypeError, "pool_size"),
+        ({"allow_http": "no"}, TypeError, "allow_http must be a bool, not str"),
+        ({"allow_http": 1}, TypeError, "allow_http must be a bool, not int"),
+        ({"allow_http": None}, TypeError, "allow_http must be a bool, not NoneType"),
         ({"user_agent_suffix": "a\r\nb"}, ValueError, "user_agent_suffix"),
     ],
 )

@@ -26,6 +26,8 @@ from connector_async.protocol import Response, request_id
 from connector_async.retry import Attempt, CallRecord, may_have_happened
 from connector_async.session import ConnectorSession
 
+from .arguments import check_kind
+
 T = TypeVar("T")
 
 Look = Callable[[float | None], Awaitable[Appointment | None]]
@@ -78,7 +80,13 @@ class Attempts:
         return attempt
 
     def update(self, update: AppointmentUpdate, *, read_first: bool) -> Attempt[Appointment | None]:
-        """Change an appointment, with what it has beside the changes if it is to be read first."""
+        """Change an appointment, with what it has beside the changes if it is to be read first.
+
+        Raises:
+            ValueError: The wire format does not carry a field that is set.
+            TypeError: `read_first` is no bool.
+        """
+        check_kind("read_first", read_first, bool)
         changes = self._wire_format.unstructure(update, self._user)
         get = self.get(update.appointment_id)
 

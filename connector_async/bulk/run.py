@@ -54,6 +54,8 @@ def bulk(
     check_count("concurrency", concurrency)
     if max_errors is not None:
         check_count("max_errors", max_errors)
+    if not isinstance(ordered, bool):
+        raise TypeError(f"ordered must be a bool, not {type(ordered).__name__}")
     return Bulk(
         function, Inputs(inputs), concurrency=concurrency, ordered=ordered, max_errors=max_errors, ends_on=ends_on
     )

@@ -27,10 +27,12 @@ def check_base_url(base_url: str, *, allow_http: bool = False) -> str:
     Raises:
         ValueError: It is not absolute, has user information, a query or a fragment, or is plain `http` to a host that
             is not the loopback although `allow_http` is off. The message never repeats it.
-        TypeError: It is no text.
+        TypeError: It is no text, or `allow_http` no bool.
     """
     if not isinstance(base_url, str):
         raise TypeError(f"base_url must be a str, not {type(base_url).__name__}")
+    if not isinstance(allow_http, bool):  # the text "no" would permit it
+        raise TypeError(f"allow_http must be a bool, not {type(allow_http).__name__}")
     parts = _split_http_url("base_url", base_url)
     if "@" in parts.netloc:
         raise ValueError("base_url must not hold user information")

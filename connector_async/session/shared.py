@@ -80,7 +80,7 @@ def base_url_as_sent(base_url: str, *, allow_http: bool) -> str:
 
     Raises:
         ValueError: See `check_base_url`.
-        TypeError: It is no text.
+        TypeError: See `check_base_url`.
     """
     checked = check_base_url(base_url, allow_http=allow_http)
     try:
