@@ -593,6 +593,6 @@ async def test_bad_options_are_refused_before_anything_is_sent(draft: NewAppoint
                 await call(service, operation, draft, retry=wrong)
         with pytest.raises(TypeError, match="retry must be a RetryPolicy or None, not int"):
             service.with_options(retry=wrong)
-        with pytest.raises(TypeError, match="verify must be callable or None, not int"):
+        with pytest.raises(TypeError, match="verify must be callable, such as"):
             await service.create(draft, verify=wrong)
         assert server.requests == []

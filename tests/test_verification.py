@@ -172,7 +172,7 @@ async def test_a_create_without_a_deadline_is_looked_for_without_one_too(
     assert sandbox.log.count(operation="create") == 1
 
 
-@pytest.mark.parametrize("known", [3, "abc", iter(["1"])])
+@pytest.mark.parametrize("known", [3, "abc", b"abc", bytearray(b"abc"), iter(["1"])])
 def test_known_is_a_container(known: Any) -> None:
     with pytest.raises(TypeError, match="known must be a container of ids"):
         found_by_preview(known=known)

@@ -163,12 +163,10 @@ class AppointmentService(ManyAppointments):
                 the answer to the token's request was.
             ConnectorError: Any other failure, after which nothing was created.
             ValueError: The wire format does not carry a field that is set.
-            TypeError: `new` is no `NewAppointment`, or `verify` cannot be called.
+            TypeError: `new` is no `NewAppointment`; or `verify` cannot be called, or is a class and no instance.
         """
         if not isinstance(new, NewAppointment):
             raise TypeError(f"new must be a NewAppointment, not {type(new).__name__}")
-        if verify is not None and not callable(verify):
-            raise TypeError(f"verify must be callable or None, not {type(verify).__name__}")
         policy = self.retry if retry is None else checked_policy(retry)
         attempt = self._attempts.create(
             new, look_with(self, verify, new), unavailable_means_refused=policy.unavailable_means_refused

@@ -1,5 +1,6 @@
 """Whether a create whose answer was lost has happened: how to look, without the service that looks."""
 
+import inspect
 import math
 from collections.abc import Callable, Container, Coroutine
 from datetime import UTC, datetime, timedelta
@@ -66,7 +67,7 @@ class found_by_preview:  # noqa: N801 - it is used as a function is
 
     def __init__(self, *, grace: float = 2.0, known: Container[str] = ()) -> None:
         self.grace = check_seconds("grace", grace)
-        if not isinstance(known, Container) or isinstance(known, str):
+        if not isinstance(known, Container) or isinstance(known, str | bytes | bytearray):
             raise TypeError(f"known must be a container of ids, not {type(known).__name__}")
         self._known = known
         self._found: set[str] = set()
@@ -91,6 +92,22 @@ class found_by_preview:  # noqa: N801 - it is used as a function is
         return None
 
 
+def check_verify(verify: Verify) -> None:
+    """Raise when `verify` cannot look for what a create has made.
+
+    A plain function may return the coroutine of another one: only a call would tell, when the answer is lost.
+
+    Raises:
+        TypeError: It is a class, cannot be called, or is an async generator function.
+    """
+    if isinstance(verify, type):  # it can be called, and would raise when it is too late
+        raise TypeError("verify must be an instance, such as found_by_preview(), not a class")
+    if not callable(verify):
+        raise TypeError(f"verify must be callable, such as found_by_preview(), or None, not {type(verify).__name__}")
+    if inspect.isasyncgenfunction(verify):
+        raise TypeError("verify must return what it finds: it must not be an async generator function")
+
+
 def _is_equal(appointment: Appointment, new: NewAppointment) -> bool:
     return (appointment.title, appointment.start_time, appointment.end_time) == (
         new.title,
@@ -110,9 +127,14 @@ class Verifying(Previewing, Protocol):
 def look_with(
     service: Verifying, verify: Verify | None, new: NewAppointment
 ) -> Callable[[float | None], Coroutine[Any, Any, Appointment | None]] | None:
-    """Return what asks `verify` within so many seconds, `None` being any number; `None` when there is no `verify`."""
+    """Return what asks `verify` within so many seconds, `None` being any number; `None` when there is no `verify`.
+
+    Raises:
+        TypeError: See `check_verify`.
+    """
     if verify is None:
         return None
+    check_verify(verify)
 
     async def look(remaining: float | None) -> Appointment | None:
         # What is left may be nothing: then the first thing that has to wait ends it.
