@@ -1,16 +1,13 @@
 """Arguments of a session that are refused by name, before anything is sent."""
 
 from datetime import datetime, timedelta, tzinfo
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from connector_async import (
-    ClientCredentials,
-    ConnectorSession,
-    StaticToken,
-    WireFormat,
-)
+from connector_async import ClientCredentials, ConnectorSession, StaticToken, WireFormat
+from connector_async.deadline import Deadline
 from tests.hostile import HostileServer, http
 
 
@@ -129,3 +126,75 @@ def test_a_base_url_is_kept_as_it_is_sent(base_url: str, sent: str) -> None:
 def test_a_base_url_whose_host_is_none_is_refused_at_once(base_url: str) -> None:
     with pytest.raises(ValueError, match="base_url is not a valid URL"):
         ConnectorSession(base_url, tenant_id="acme", auth=StaticToken("t"))
+
+
+PATH_RULE = "path must be a tuple of segments, not"
+SEGMENT_RULE = "each segment of path must"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "rule"),
+    [
+        ({"method": None}, TypeError, "method must be a str, not NoneType"),
+        ({"method": b"GET"}, TypeError, "method must be a str, not bytes"),
+        ({"method": ["GET"]}, TypeError, "method must be a str, not list"),
+        ({"method": ""}, ValueError, "method must be a token of HTTP"),
+        ({"method": "GET / HTTP/1.1\r\nX: y"}, ValueError, "method must be a token of HTTP"),
+        ({"path": "appointment"}, TypeError, f"{PATH_RULE} str"),
+        ({"path": ["appointment"]}, TypeError, f"{PATH_RULE} list"),
+        ({"path": None}, TypeError, f"{PATH_RULE} NoneType"),
+        ({"path": (5,)}, TypeError, f"{SEGMENT_RULE} be a str, not int"),
+        ({"path": (["a"],)}, TypeError, f"{SEGMENT_RULE} be a str, not list"),
+        ({"path": ("appointment", "")}, ValueError, f"{SEGMENT_RULE} not be empty"),
+        ({"path": ("..", "globex")}, ValueError, f"{SEGMENT_RULE} not be '.' or '..'"),
+        ({"path": ("hunter2\r\n",)}, ValueError, f"{SEGMENT_RULE} be printable"),
+        ({"path": ("hunter2\ud800",)}, ValueError, f"{SEGMENT_RULE} be printable"),
+        ({"query": "a=1 HTTP/1.1\r\nX: hunter2"}, ValueError, "query must be printable"),
+        ({"query": "a=hunter2 b"}, ValueError, "query must be a query, quoted"),
+        ({"query": "a=hunter2#b"}, ValueError, "query must be a query, quoted"),
+        ({"query": b"a=b"}, TypeError, "query must be a mapping, a str or None, not bytes"),
+        ({"query": [("a", "b")]}, TypeError, "query must be a mapping, a str or None, not list"),
+        ({"query": 5}, TypeError, "query must be a mapping, a str or None, not int"),
+        ({"query": {"a": 5}}, TypeError, "query must have names and values of type str, not int"),
+        ({"query": {"a": None}}, TypeError, "query must have names and values of type str, not NoneType"),
+        ({"query": {"a": ["hunter2"]}}, TypeError, "query must have names and values of type str, not list"),
+        ({"query": {5: "a"}}, TypeError, "query must have names and values of type str, not int"),
+        ({"query": {"a": "hunter2\ud800"}}, ValueError, "query must be encodable as UTF-8"),
+        ({"body": "{}"}, TypeError, "body must be bytes or None, not str"),
+        ({"body": {"a": 1}}, TypeError, "body must be bytes or None, not dict"),
+        ({"body": bytearray(b"{}")}, TypeError, "body must be bytes or None, not bytearray"),
+        ({"deadline": 5}, TypeError, "deadline must be a Deadline or None, not int"),
+        ({"deadline": Deadline}, TypeError, "deadline must be a Deadline or None, not type"),
+    ],
+)
+async def test_a_request_that_cannot_be_meant_is_refused_before_its_token(
+    arguments: dict[str, Any], error: type[Exception], rule: str
+) -> None:
+    asked: dict[str, Any] = {"method": "GET", "path": ("appointment",)}
+    async with (
+        HostileServer(http(200, b"1")) as server,
+        ConnectorSession(server.base_url, tenant_id="acme", auth=ClientCredentials("id", "secret")) as session,
+    ):
+        with pytest.raises(error, match=rule) as caught:
+            await session.request(**asked | arguments)
+        assert server.requests == []
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+async def test_a_request_may_be_any_other() -> None:
+    async with (
+        HostileServer(http(200, b"1")) as server,
+        ConnectorSession(server.base_url, tenant_id="acme", auth=StaticToken("t")) as session,
+    ):
+        await session.request("PROPFIND", ("calendars", "a/b c"), query="a=%20&b", deadline=Deadline(5, session.clock))
+        await session.request("GET", (), query=MappingProxyType({"name": "Jürgen", "none": ""}))
+        assert [(request.method, request.target) for request in server.requests] == [
+            ("PROPFIND", "/acme/calendars/a%2Fb%20c?a=%20&b"),
+            ("GET", "/acme?name=J%C3%BCrgen&none="),
+        ]
+        assert session.url(("a",), "b=c") == f"{server.base_url}/acme/a?b=c"
+        with pytest.raises(TypeError, match=PATH_RULE):
+            session.url("a")  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=SEGMENT_RULE):
+            session.quoted_path(("..",))

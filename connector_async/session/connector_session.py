@@ -8,11 +8,10 @@ from typing import Any, Final, Self
 
 import aiohttp
 import attrs
-from yarl import URL
 
 from connector_async.auth import Secret, TokenProvider
 from connector_async.deadline import Clock, Deadline
-from connector_async.protocol import Response, check_proxy, check_tenant_id, user_agent
+from connector_async.protocol import Response, check_method, check_proxy, check_tenant_id, user_agent
 from connector_async.ratelimit import MemoryRateLimitStore, RateLimit, RateLimitStore
 from connector_async.retry import RetryQuota
 from connector_async.wire import WireFormat
@@ -25,6 +24,7 @@ from .transport import Transport
 from .transport_options import TransportOptions
 
 _DOCUMENTED_LIMIT: Final = RateLimit()
+_METHODS: Final = frozenset({"DELETE", "GET", "PATCH", "POST", "PUT"})
 
 
 class ConnectorSession:
@@ -192,6 +192,8 @@ class ConnectorSession:
         """Wait by the session's clock.
 
         Raises:
+            ValueError: `seconds` is negative, or no number.
+            TypeError: `seconds` is neither an int nor a float.
             RuntimeError: The session was closed meanwhile.
         """
         await self._shared.naps.sleep(seconds)
@@ -226,12 +228,22 @@ class ConnectorSession:
         return child
 
     def quoted_path(self, path: tuple[str, ...]) -> str:
-        """Return a path below the tenant as it is sent, with that of `base_url` before it, and as errors name it."""
+        """Return a path below the tenant as it is sent, with that of `base_url` before it, and as errors name it.
+
+        Raises:
+            ValueError: As `request`.
+            TypeError: As `request`.
+        """
         return self._tenant.url(path).raw_path
 
     def url(self, path: tuple[str, ...], query: Mapping[str, str] | str | None = None) -> str:
-        """Return what `request` sends a path and a query to."""
-        return str(self._url(path, query))
+        """Return what `request` sends a path and a query to.
+
+        Raises:
+            ValueError: As `request`.
+            TypeError: As `request`.
+        """
+        return str(self._tenant.url(path, query))
 
     async def request(
         self,
@@ -260,17 +272,20 @@ class ConnectorSession:
             TransportError: There is no whole answer.
             DecodingError: The answer is longer than `max_body_size`.
             RuntimeError: The session is closed.
+            ValueError: `method` is no token; a segment of `path` is empty, `.`, `..`, or not printable; or `query` is
+                not quoted, or not encodable.
+            TypeError: An argument is of another type.
         """
         self._shared.transport.check_open()
-        url = self._url(path, query)
+        if not (isinstance(method, str) and method in _METHODS):
+            check_method(method)
+        if body is not None and not isinstance(body, bytes):
+            raise TypeError(f"body must be bytes or None, not {type(body).__name__}")
+        if deadline is not None and not isinstance(deadline, Deadline):
+            raise TypeError(f"deadline must be a Deadline or None, not {type(deadline).__name__}")
+        url = self._tenant.url(path, query)
         response = await self._exchange.attempt(method, url, body, deadline)
         return success(method, url, response, self._shared.clock)
-
-    def _url(self, path: tuple[str, ...], query: Mapping[str, str] | str | None) -> URL:
-        url = self._tenant.url(path)
-        if query is None:
-            return url
-        return URL(f"{url}?{query}", encoded=True) if isinstance(query, str) else url.with_query(query)
 
     async def aclose(self) -> None:
         """Close the connections, end the fetches of tokens, and wake those who wait; not if made by `for_tenant`."""

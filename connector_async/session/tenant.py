@@ -4,7 +4,7 @@ It knows nothing of what is asked of the API.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import attrs
@@ -14,7 +14,17 @@ from yarl import URL
 from connector_async.auth import ClientCredentials, Token, TokenProvider
 from connector_async.deadline import Clock, Deadline
 from connector_async.exceptions import DecodingError
-from connector_async.protocol import TOKEN_PATH, Response, error_for, quote_path, request_id, retry_after
+from connector_async.protocol import (
+    TOKEN_PATH,
+    Response,
+    check_parameters,
+    check_path,
+    check_query,
+    error_for,
+    quote_path,
+    request_id,
+    retry_after,
+)
 from connector_async.ratelimit import Limiter
 from connector_async.retry import THROTTLED_STATUSES, RetryQuota
 
@@ -47,11 +57,27 @@ class Tenant:
     _credentials: dict[ClientCredentials, ClientCredentials] = attrs.field(init=False, factory=dict)
     _fetches: set[asyncio.Task[Token]] = attrs.field(init=False, factory=set)
 
-    def url(self, path: tuple[str, ...]) -> URL:
-        """Return the URL of a path below the tenant; the segments are unquoted."""
-        url = self._urls.get(path)
+    def url(self, path: tuple[str, ...], query: Mapping[str, str] | str | None = None) -> URL:
+        """Return the URL of a path below the tenant, whose segments are unquoted, with a query.
+
+        Raises:
+            ValueError: The path or the query breaks its rule; see `check_path`, `check_query` and `check_parameters`.
+            TypeError: One is of another type.
+        """
+        try:
+            url = self._urls.get(path)
+        except TypeError:  # it cannot be hashed
+            url = None
         if url is None:
-            url = self._urls[path] = URL(self.base_url + quote_path(self.tenant_id, *path), encoded=True)
+            url = self._new_url(path)  # not in the handler, whose error may hold a value
+        if query is None:
+            return url
+        if isinstance(query, str):
+            return URL(f"{url}?{check_query('query', query)}", encoded=True)
+        return url.with_query(check_parameters(query))
+
+    def _new_url(self, path: tuple[str, ...]) -> URL:
+        url = self._urls[path] = URL(self.base_url + quote_path(self.tenant_id, *check_path(path)), encoded=True)
         return url
 
     def headers(self) -> CIMultiDict[str]:
