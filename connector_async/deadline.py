@@ -8,6 +8,9 @@ import math
 import random
 import sys
 import time
+from typing import Final
+
+_LARGEST: Final = sys.float_info.max
 
 
 class Clock:
@@ -36,11 +39,20 @@ class Deadline:
     Args:
         seconds: From now.
         clock: By whose `monotonic` it is reckoned.
+
+    Raises:
+        ValueError: `seconds` is negative, or no number.
+        TypeError: `seconds` is neither an int nor a float, or `clock` no `Clock`.
     """
 
     __slots__ = ("_at", "_clock")
 
     def __init__(self, seconds: float, clock: Clock) -> None:
+        kind = type(seconds)
+        if (kind is not float and kind is not int) or not 0 <= seconds <= _LARGEST:  # nearly all are, in each call
+            check_seconds("seconds", seconds, finite=False)
+        if not isinstance(clock, Clock):
+            raise TypeError(f"clock must be a Clock, not {type(clock).__name__}")
         self._clock = clock
         self._at = clock.monotonic() + seconds
 
@@ -60,6 +72,6 @@ def check_seconds(name: str, value: float, *, above_zero: bool = False, finite: 
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     if value != value or value < 0 or (above_zero and value == 0):
         raise ValueError(f"{name} must be {'above zero' if above_zero else 'zero or more'}")
-    if value > sys.float_info.max and (finite or value != math.inf):  # as an int may be, too
+    if value > _LARGEST and (finite or value != math.inf):  # as an int may be, too
         raise ValueError(f"{name} must be finite")
     return value

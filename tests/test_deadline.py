@@ -41,6 +41,30 @@ def test_what_remains_of_a_deadline_goes_below_zero(clock: ManualClock) -> None:
     assert remaining == [10, 4, -2]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "error", "rule"),
+    [
+        (-1, ValueError, "seconds must be zero or more"),
+        (-0.5, ValueError, "seconds must be zero or more"),
+        (math.nan, ValueError, "seconds must be zero or more"),
+        (10**400, ValueError, "seconds must be finite"),
+        (True, TypeError, "seconds must be a number of seconds, not bool"),
+        ("5", TypeError, "seconds must be a number of seconds, not str"),
+        (None, TypeError, "seconds must be a number of seconds, not NoneType"),
+    ],
+)
+def test_a_deadline_of_what_is_no_duration_is_refused(seconds: Any, error: type[Exception], rule: str) -> None:
+    with pytest.raises(error, match=rule):
+        Deadline(seconds, Clock())
+
+
+@pytest.mark.parametrize("clock", [None, Clock, time])
+def test_a_deadline_needs_a_clock(clock: Any) -> None:
+    with pytest.raises(TypeError, match=f"clock must be a Clock, not {type(clock).__name__}"):
+        Deadline(5, clock)
+    assert Deadline(math.inf, Clock()).remaining() == math.inf
+
+
 @pytest.mark.parametrize("value", [0, 0.0, 1, 2.5])
 def test_a_duration_is_returned_as_it_is(value: float) -> None:
     assert check_seconds("wait", value) == value

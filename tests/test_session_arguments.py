@@ -1,12 +1,13 @@
 """Arguments of a session that are refused by name, before anything is sent."""
 
+import math
 from datetime import datetime, timedelta, tzinfo
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from connector_async import ClientCredentials, ConnectorSession, StaticToken, WireFormat
+from connector_async import ClientCredentials, Clock, ConnectorSession, StaticToken, WireFormat
 from connector_async.deadline import Deadline
 from tests.hostile import HostileServer, http
 
@@ -198,3 +199,23 @@ async def test_a_request_may_be_any_other() -> None:
             session.url("a")  # type: ignore[arg-type]
         with pytest.raises(ValueError, match=SEGMENT_RULE):
             session.quoted_path(("..",))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "error", "rule"),
+    [
+        (-1, ValueError, "seconds must be zero or more"),
+        (math.nan, ValueError, "seconds must be zero or more"),
+        (True, TypeError, "seconds must be a number of seconds, not bool"),
+        ("1", TypeError, "seconds must be a number of seconds, not str"),
+        (None, TypeError, "seconds must be a number of seconds, not NoneType"),
+    ],
+)
+async def test_what_is_no_duration_is_not_slept(seconds: Any, error: type[Exception], rule: str) -> None:
+    class Sleepless(Clock):
+        async def sleep(self, seconds: float) -> None:
+            raise AssertionError(seconds)
+
+    session = ConnectorSession("https://api.example", tenant_id="acme", auth=StaticToken("t"), clock=Sleepless())
+    with pytest.raises(error, match=rule):
+        await session.sleep(seconds)

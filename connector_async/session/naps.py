@@ -2,7 +2,7 @@
 
 import asyncio
 
-from connector_async.deadline import Clock
+from connector_async.deadline import Clock, check_seconds
 
 
 class Naps:
@@ -18,8 +18,11 @@ class Naps:
         """Wait.
 
         Raises:
+            ValueError: `seconds` is negative, or no number.
+            TypeError: `seconds` is neither an int nor a float.
             RuntimeError: The session is closed, or was meanwhile.
         """
+        check_seconds("seconds", seconds, finite=False)  # a NaN among the timers of a loop breaks their order
         if self.closed:
             raise RuntimeError("the session is closed")
         nap = asyncio.create_task(self._clock.sleep(seconds), name="connector_async wait")
