@@ -201,6 +201,13 @@ async def test_a_request_may_be_any_other() -> None:
             session.quoted_path(("..",))
 
 
+async def test_paths_without_number_are_not_all_kept() -> None:
+    session = ConnectorSession("https://api.example", tenant_id="acme", auth=StaticToken("t"))
+    for number in range(1_000):
+        assert session.quoted_path((str(number),)) == f"/acme/{number}"
+    assert len(session._tenant._urls) <= 100
+
+
 @pytest.mark.parametrize(
     ("seconds", "error", "rule"),
     [

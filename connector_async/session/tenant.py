@@ -5,7 +5,7 @@ It knows nothing of what is asked of the API.
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 from multidict import CIMultiDict
@@ -29,6 +29,8 @@ from connector_async.ratelimit import Limiter
 from connector_async.retry import THROTTLED_STATUSES, RetryQuota
 
 from .transport import Transport
+
+_MOST_URLS: Final = 100
 
 
 @attrs.define
@@ -77,7 +79,9 @@ class Tenant:
         return url.with_query(check_parameters(query))
 
     def _new_url(self, path: tuple[str, ...]) -> URL:
-        url = self._urls[path] = URL(self.base_url + quote_path(self.tenant_id, *check_path(path)), encoded=True)
+        url = URL(self.base_url + quote_path(self.tenant_id, *check_path(path)), encoded=True)
+        if len(self._urls) < _MOST_URLS:  # those of a caller's own may be without number
+            self._urls[path] = url
         return url
 
     def headers(self) -> CIMultiDict[str]:
