@@ -13,6 +13,8 @@ from connector_async import (
     AppointmentService,
     CursorPaging,
     DecodingError,
+    LinkHeader,
+    NextLink,
     OffsetLimit,
     OnePage,
     PageNumbers,
@@ -310,25 +312,39 @@ async def test_a_style_is_kept_by_with_options_and_must_be_one() -> None:
             service(server, wrong)
 
 
+@pytest.mark.parametrize("style", [PageNumbers, OnePage, RecognizedPaging])
+async def test_a_class_of_styles_is_none(style: Any) -> None:
+    async with HostileServer(http(200, b"[]")) as server:
+        with pytest.raises(TypeError, match=r"paging must be an instance, such as PageNumbers\(\), not a class"):
+            service(server, style)
+
+
 def test_the_styles_are_paging_styles() -> None:
     for style in (OnePage(), CursorPaging(), PageNumbers(), OffsetLimit(), RecognizedPaging()):
         assert isinstance(style, PagingStyle)
 
 
 @pytest.mark.parametrize(
-    ("build", "error"),
+    ("build", "error", "rule"),
     [
-        (lambda: OffsetLimit(limit=0), ValueError),
-        (lambda: OffsetLimit(limit=cast("Any", "10")), TypeError),
-        (lambda: OffsetLimit(total=""), ValueError),
-        (lambda: PageNumbers(first=-1), ValueError),
-        (lambda: PageNumbers(parameter=""), ValueError),
-        (lambda: CursorPaging(cursor=""), ValueError),
-        (lambda: CursorPaging(items=cast("Any", None)), TypeError),
+        (lambda: OffsetLimit(limit=0), ValueError, "limit must be 1 or more"),
+        (lambda: OffsetLimit(limit=cast("Any", "10")), TypeError, "limit must be an int, not str"),
+        (lambda: OffsetLimit(limit=True), TypeError, "limit must be an int, not bool"),
+        (lambda: OffsetLimit(total=""), ValueError, "total must not be empty"),
+        (lambda: OffsetLimit(items=cast("Any", 5)), TypeError, "items must be a str or None, not int"),
+        (lambda: PageNumbers(first=-1), ValueError, "first must be 0 or more"),
+        (lambda: PageNumbers(first=True), TypeError, "first must be an int, not bool"),
+        (lambda: PageNumbers(first=cast("Any", 1.0)), TypeError, "first must be an int, not float"),
+        (lambda: PageNumbers(parameter=""), ValueError, "parameter must not be empty"),
+        (lambda: PageNumbers(page="\ud800"), ValueError, "page must be printable"),
+        (lambda: CursorPaging(cursor=""), ValueError, "cursor must not be empty"),
+        (lambda: CursorPaging(items=cast("Any", None)), TypeError, "items must be a str, not NoneType"),
+        (lambda: NextLink(link=cast("Any", b"next")), TypeError, "link must be a str, not bytes"),
+        (lambda: LinkHeader(items=cast("Any", b"")), TypeError, "items must be a str or None, not bytes"),
     ],
 )
 def test_a_style_that_cannot_work_is_refused_when_it_is_built(
-    build: Callable[[], PagingStyle], error: type[Exception]
+    build: Callable[[], PagingStyle], error: type[Exception], rule: str
 ) -> None:
-    with pytest.raises(error):
+    with pytest.raises(error, match=f"^{rule}$"):
         build()

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from connector_async.bulk import check_count
 from connector_async.deadline import check_seconds
+from connector_async.pagination import PagingStyle
 from connector_async.retry import RetryPolicy
 
 
@@ -28,6 +29,17 @@ def check_kind(name: str, value: object, kind: type) -> None:
     """
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
+
+
+def check_paging(paging: PagingStyle) -> None:
+    """Raise when `paging` is no style; the class of one has all of its methods, too.
+
+    Raises:
+        TypeError: It is none.
+    """
+    if isinstance(paging, type):
+        raise TypeError("paging must be an instance, such as PageNumbers(), not a class")
+    check_kind("paging", paging, PagingStyle)
 
 
 def check_alone(concurrency: int) -> None:

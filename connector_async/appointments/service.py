@@ -15,7 +15,7 @@ from connector_async.protocol import check_appointment_id
 from connector_async.retry import Attempt, Caller, Operation, RetryPolicy
 from connector_async.session import ConnectorSession
 
-from .arguments import check_alone, check_kind, check_range, checked_deadline, checked_policy
+from .arguments import check_alone, check_kind, check_paging, check_range, checked_deadline, checked_policy
 from .attempts import Attempts
 from .many import ManyAppointments
 from .verification import Verify, look_with
@@ -65,7 +65,7 @@ class AppointmentService(ManyAppointments):
         deadline: float | None = None,
     ) -> None:
         check_kind("session", session, ConnectorSession)
-        check_kind("paging", paging, PagingStyle)
+        check_paging(paging)
         if user is not None and not isinstance(user, DirectoryUser):
             raise TypeError(f"user must be a DirectoryUser or None, not {type(user).__name__}")
         self.session = session

@@ -14,7 +14,7 @@ import attrs
 from connector_async.exceptions import PaginationError
 from connector_async.protocol import check_query
 
-from .style import IS_KEY, IS_KEY_OR_NONE, PageAnswer, PageRequest, foreign_token, items_of, malformed
+from .style import PageAnswer, PageRequest, check_key, check_key_or_none, foreign_token, items_of, malformed
 
 # RFC 8288, section 3. A quoted value may hold any separator.
 _LINK: Final = re.compile(
@@ -32,9 +32,14 @@ _MAY_STAND: Final = "%/:?#[]@!$&'()*+,;=~"
 
 @attrs.frozen(kw_only=True)
 class LinkHeader:
-    """The next page is the `next` link of a `Link` header (RFC 8288); without one it is the last."""
+    """The next page is the `next` link of a `Link` header (RFC 8288); without one it is the last.
 
-    items: str | None = attrs.field(default=None, validator=IS_KEY_OR_NONE)
+    Raises:
+        ValueError: `items` is empty, or not printable.
+        TypeError: `items` is neither a text nor `None`.
+    """
+
+    items: str | None = attrs.field(default=None, validator=check_key_or_none)
     """The key of the items; `None`: the answer is their array."""
 
     def request(self, token: str | None) -> PageRequest:
@@ -50,11 +55,16 @@ class LinkHeader:
 
 @attrs.frozen(kw_only=True)
 class NextLink:
-    """An object with the items and a link to the next page; missing, `null` or empty after the last page."""
+    """An object with the items and a link to the next page; missing, `null` or empty after the last page.
 
-    items: str = attrs.field(default="value", validator=IS_KEY)
+    Raises:
+        ValueError: A key is empty, or not printable; the message names it.
+        TypeError: A key is no text; the message names it.
+    """
+
+    items: str = attrs.field(default="value", validator=check_key)
     """The key of the items."""
-    link: str = attrs.field(default="nextLink", validator=IS_KEY)
+    link: str = attrs.field(default="nextLink", validator=check_key)
     """The key of the link: a URL, or a reference that is relative to the page's own."""
 
     def request(self, token: str | None) -> PageRequest:

@@ -10,11 +10,32 @@ from typing import Any, Final, Protocol, runtime_checkable
 import attrs
 
 from connector_async.exceptions import DecodingError
-
-IS_KEY: Final[Any] = attrs.validators.and_(attrs.validators.instance_of(str), attrs.validators.min_len(1))
-IS_KEY_OR_NONE: Final[Any] = attrs.validators.optional(IS_KEY)
+from connector_async.protocol import check_text
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def check_key(_: object, field: "attrs.Attribute[Any]", value: Any) -> None:
+    """Raise when a field's value is no key of JSON, nor the name of a parameter.
+
+    Raises:
+        ValueError: It is empty, or not printable.
+        TypeError: It is no text.
+    """
+    check_text(field.name, value)
+
+
+def check_key_or_none(instance: object, field: "attrs.Attribute[Any]", value: Any) -> None:
+    """Do the same, and let `None` pass.
+
+    Raises:
+        ValueError: It is empty, or not printable.
+        TypeError: It is neither a text nor `None`.
+    """
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{field.name} must be a str or None, not {type(value).__name__}")
+    if value is not None:
+        check_key(instance, field, value)
 
 
 @attrs.frozen(kw_only=True)

@@ -9,11 +9,26 @@ from typing import Any
 import attrs
 
 from .links import next_link
-from .style import IS_KEY, IS_KEY_OR_NONE, PageAnswer, PageRequest, count_of, foreign_token, items_of, malformed
+from .style import (
+    PageAnswer,
+    PageRequest,
+    check_key,
+    check_key_or_none,
+    count_of,
+    foreign_token,
+    items_of,
+    malformed,
+)
 
 
 def _is_int_from(least: int) -> Any:
-    return attrs.validators.and_(attrs.validators.instance_of(int), attrs.validators.ge(least))
+    def check(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{field.name} must be an int, not {type(value).__name__}")
+        if value < least:
+            raise ValueError(f"{field.name} must be {least} or more")
+
+    return check
 
 
 @attrs.frozen
@@ -36,13 +51,18 @@ class OnePage:
 
 @attrs.frozen(kw_only=True)
 class CursorPaging:
-    """An object with the items and an opaque text, the cursor, which asks for the next page."""
+    """An object with the items and an opaque text, the cursor, which asks for the next page.
 
-    items: str = attrs.field(default="items", validator=IS_KEY)
+    Raises:
+        ValueError: A field is out of its range; the message names it.
+        TypeError: A field is of another type; the message names it.
+    """
+
+    items: str = attrs.field(default="items", validator=check_key)
     """The key of the items."""
-    cursor: str = attrs.field(default="nextCursor", validator=IS_KEY)
+    cursor: str = attrs.field(default="nextCursor", validator=check_key)
     """The key of the next page's cursor; missing, `null` or empty after the last page."""
-    parameter: str = attrs.field(default="cursor", validator=IS_KEY)
+    parameter: str = attrs.field(default="cursor", validator=check_key)
     """The query's parameter that takes a cursor."""
 
     def request(self, token: str | None) -> PageRequest:
@@ -60,17 +80,22 @@ class CursorPaging:
 
 @attrs.frozen(kw_only=True)
 class PageNumbers:
-    """Pages with numbers. The last one is the first without items, or the one that the answer says is the last."""
+    """Pages with numbers. The last one is the first without items, or the one that the answer says is the last.
 
-    parameter: str = attrs.field(default="page", validator=IS_KEY)
+    Raises:
+        ValueError: A field is out of its range; the message names it.
+        TypeError: A field is of another type; the message names it.
+    """
+
+    parameter: str = attrs.field(default="page", validator=check_key)
     """The query's parameter that takes a number."""
     first: int = attrs.field(default=1, validator=_is_int_from(0))
     """The number of the first page."""
-    items: str | None = attrs.field(default="items", validator=IS_KEY_OR_NONE)
+    items: str | None = attrs.field(default="items", validator=check_key_or_none)
     """The key of the items; `None`: the answer is their array."""
-    page: str | None = attrs.field(default=None, validator=IS_KEY_OR_NONE)
+    page: str | None = attrs.field(default=None, validator=check_key_or_none)
     """The key of the page's own number, which must be the one that was asked for; `None`: it tells none."""
-    total_pages: str | None = attrs.field(default=None, validator=IS_KEY_OR_NONE)
+    total_pages: str | None = attrs.field(default=None, validator=check_key_or_none)
     """The key of the number of pages; `None`: it tells none, and one request more finds out."""
 
     def request(self, token: str | None) -> PageRequest:
@@ -93,17 +118,22 @@ class PageNumbers:
 
 @attrs.frozen(kw_only=True)
 class OffsetLimit:
-    """So many items from an offset on. A page that is short is not taken for the last: a server may give fewer."""
+    """So many items from an offset on. A page that is short is not taken for the last: a server may give fewer.
+
+    Raises:
+        ValueError: A field is out of its range; the message names it.
+        TypeError: A field is of another type; the message names it.
+    """
 
     limit: int = attrs.field(default=100, validator=_is_int_from(1))
     """Items for a page."""
-    offset_parameter: str = attrs.field(default="offset", validator=IS_KEY)
+    offset_parameter: str = attrs.field(default="offset", validator=check_key)
     """The query's parameter that takes the number of items before the page."""
-    limit_parameter: str = attrs.field(default="limit", validator=IS_KEY)
+    limit_parameter: str = attrs.field(default="limit", validator=check_key)
     """The query's parameter that takes the limit."""
-    items: str | None = attrs.field(default="items", validator=IS_KEY_OR_NONE)
+    items: str | None = attrs.field(default="items", validator=check_key_or_none)
     """The key of the items; `None`: the answer is their array."""
-    total: str | None = attrs.field(default=None, validator=IS_KEY_OR_NONE)
+    total: str | None = attrs.field(default=None, validator=check_key_or_none)
     """The key of the number of all items; `None`: it tells none, and one request more finds out."""
 
     def request(self, token: str | None) -> PageRequest:
