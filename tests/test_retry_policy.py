@@ -1,5 +1,6 @@
 """The policy's fields, the strategies that it is made of, and the quota, without any call."""
 
+import math
 import statistics
 import threading
 from typing import Any
@@ -223,6 +224,27 @@ def test_a_quota_stays_between_nothing_and_its_capacity(steps: list[tuple[str, i
             assert spent is (amount <= before)
             assert quota.available == before - (amount if spent else 0)
         assert 0 <= quota.available <= 100
+
+
+@pytest.mark.parametrize("use", ["capacity", "spend", "refund"])
+@pytest.mark.parametrize(
+    ("value", "error", "rule"),
+    [
+        (-1, ValueError, "must be zero or more"),
+        (True, TypeError, "must be an int, not bool"),
+        (math.nan, TypeError, "must be an int, not float"),
+        ("1", TypeError, "must be an int, not str"),
+        (None, TypeError, "must be an int, not NoneType"),
+    ],
+)
+def test_what_a_quota_counts_is_a_number(use: str, value: Any, error: type[Exception], rule: str) -> None:
+    quota = RetryQuota(100)
+    assert quota.spend(10)
+    name = {"spend": "cost", "refund": "amount"}.get(use, use)
+    with pytest.raises(error, match=f"{name} {rule}"):
+        RetryQuota(value) if use == "capacity" else getattr(quota, use)(value)
+    assert quota.available == 90
+    assert not RetryQuota(0).spend(1)
 
 
 def test_a_quota_may_be_used_by_threads() -> None:

@@ -17,10 +17,14 @@ class RetryQuota:
 
     Args:
         capacity: How much there is at first, and at most.
+
+    Raises:
+        ValueError: `capacity` is negative.
+        TypeError: `capacity` is no int.
     """
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._capacity = capacity
+        self._capacity = _checked("capacity", capacity)
         self._available = capacity
         self._lock = threading.Lock()
 
@@ -30,7 +34,13 @@ class RetryQuota:
         return self._available
 
     def spend(self, cost: int) -> bool:
-        """Take `cost` when that much is left, and tell whether it was."""
+        """Take `cost` when that much is left, and tell whether it was.
+
+        Raises:
+            ValueError: `cost` is negative.
+            TypeError: `cost` is no int.
+        """
+        _checked("cost", cost)
         with self._lock:
             if cost > self._available:
                 return False
@@ -38,8 +48,22 @@ class RetryQuota:
             return True
 
     def refund(self, amount: int) -> None:
-        """Give back `amount`."""
+        """Give back `amount`.
+
+        Raises:
+            ValueError: `amount` is negative, and there is room for more.
+            TypeError: `amount` is no int, and there is room for more.
+        """
         if self._available == self._capacity:
             return  # as after nearly every call, which then takes no lock
+        _checked("amount", amount)
         with self._lock:
             self._available = min(self._capacity, self._available + amount)
+
+
+def _checked(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if value < 0:
+        raise ValueError(f"{name} must be zero or more")
+    return value
