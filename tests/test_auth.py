@@ -1,8 +1,10 @@
 import asyncio
 import gc
+import math
 import pickle
 from collections.abc import Coroutine
-from typing import Any
+from datetime import datetime
+from typing import Any, cast
 
 import attrs
 import orjson
@@ -398,15 +400,24 @@ def test_equal_credentials_are_equal() -> None:
         (lambda: StaticToken(""), ValueError, "token must not be empty"),
         (lambda: StaticToken("a\r\nX: y"), ValueError, "token must be printable"),
         (lambda: StaticToken("a b"), ValueError, "token must not have spaces"),
-        (lambda: Secret(NO_TEXT), TypeError, "a secret must be a str, not int"),
-        (lambda: Token(NO_TEXT), TypeError, "a secret must be a str, not int"),
+        (lambda: Secret(NO_TEXT), TypeError, "value must be a str, not int"),
+        (lambda: Token(NO_TEXT), TypeError, "value must be a str, not int"),
+        (lambda: Token(""), ValueError, "value must be printable ASCII without spaces, and not empty"),
+        (lambda: Token("hunter2\r\nX: y"), ValueError, "value must be printable ASCII without spaces"),
+        (lambda: Token(Secret("hunter2 3")), ValueError, "value must be printable ASCII without spaces"),
+        (lambda: Token("hunter2\ud800"), ValueError, "value must be printable ASCII without spaces"),
+        (lambda: Token("t", cast("Any", "soon")), TypeError, "expires_at must be a number or None, not str"),
+        (lambda: Token("t", cast("Any", datetime.now)), TypeError, "expires_at must be a number or None, not builtin"),
+        (lambda: Token("t", expires_at=True), TypeError, "expires_at must be a number or None, not bool"),
+        (lambda: Token("t", math.nan), ValueError, "expires_at must be a number of seconds, and is none"),
         (lambda: StaticToken("é"), ValueError, "token must be printable ASCII"),
         (lambda: StaticToken(NO_TEXT), TypeError, "token must be a str"),
     ],
 )
 def test_bad_credentials_are_refused_by_name(build: Any, error: type[Exception], rule: str) -> None:
-    with pytest.raises(error, match=rule):
+    with pytest.raises(error, match=rule) as caught:
         build()
+    assert "hunter2" not in str(caught.value)
 
 
 async def test_a_static_token_is_always_the_same() -> None:

@@ -10,13 +10,17 @@ from connector_async.protocol import Response, check_header_text
 
 
 class Secret:
-    """A text that does not show itself: not in `repr`, `str`, a pickle or `attrs.asdict`."""
+    """A text that does not show itself: not in `repr`, `str`, a pickle or `attrs.asdict`.
+
+    Raises:
+        TypeError: `value` is no text.
+    """
 
     __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
         if not isinstance(value, str):
-            raise TypeError(f"a secret must be a str, not {type(value).__name__}")
+            raise TypeError(f"value must be a str, not {type(value).__name__}")
         self._value = value
 
     def reveal(self) -> str:
@@ -40,17 +44,32 @@ def _to_secret(value: str | Secret) -> Secret:
     return value if isinstance(value, Secret) else Secret(value)
 
 
+def _check_token(_: object, field: "attrs.Attribute[Secret]", value: Secret) -> None:
+    if not is_token(value.reveal()):
+        raise ValueError(f"{field.name} must be printable ASCII without spaces, and not empty: a header carries it")
+
+
+def _check_moment(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{field.name} must be a number or None, not {type(value).__name__}")
+    if value != value:
+        raise ValueError(f"{field.name} must be a number of seconds, and is none")
+
+
 @attrs.frozen(eq=False)
 class Token:
     """A bearer token. Two are equal when they are the same object, so that a late 401 cannot revoke its successor.
 
     Raises:
-        TypeError: `value` is neither a text nor a `Secret`.
+        ValueError: `value` is empty, or is not printable ASCII without spaces; or `expires_at` is no number.
+        TypeError: `value` is neither a text nor a `Secret`, or `expires_at` neither an int nor a float.
     """
 
-    value: Secret = attrs.field(converter=_to_secret)
+    value: Secret = attrs.field(converter=_to_secret, validator=_check_token)
     """What stands behind `Bearer` in the `Authorization` header (RFC 6750, section 2.1)."""
-    expires_at: float | None = None
+    expires_at: float | None = attrs.field(default=None, validator=_check_moment)
     """When to stop using it, in seconds of the clock's `monotonic`; `None`: never."""
 
 
