@@ -61,6 +61,19 @@ class Deadline:
         return self._at - self._clock.monotonic()
 
 
+def checked_clock(clock: Clock | None) -> Clock:
+    """Return `clock`, or the machine's when it is `None`.
+
+    Raises:
+        TypeError: It is of another type, or the class.
+    """
+    if clock is None:
+        return Clock()
+    if not isinstance(clock, Clock):
+        raise TypeError(f"clock must be a Clock or None, not {type(clock).__name__}")
+    return clock
+
+
 def check_seconds(name: str, value: float, *, above_zero: bool = False, finite: bool = True) -> float:
     """Return `value` when it is a duration.
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol, Self, runtime_checkable
 import attrs
 
 from . import log
-from .deadline import Clock, Deadline, check_seconds
+from .deadline import Clock, Deadline, check_seconds, checked_clock
 from .exceptions import DeadlineExceededError
 
 _MOST_UNUSED: Final = 1_000
@@ -131,10 +131,14 @@ class _Pace:
 
 
 class MemoryRateLimitStore:
-    """Keeps the slots of this process; it may be used from several threads and event loops."""
+    """Keeps the slots of this process; it may be used from several threads and event loops.
+
+    Raises:
+        TypeError: `clock` is no `Clock`.
+    """
 
     def __init__(self, clock: Clock | None = None) -> None:
-        self._clock = clock or Clock()
+        self._clock = checked_clock(clock)
         self._paces: dict[str, _Pace] = {}
         self._lock = threading.Lock()
 

@@ -2,6 +2,7 @@ import asyncio
 import gc
 import math
 import pickle
+import time
 from collections.abc import Coroutine
 from datetime import datetime
 from typing import Any, cast
@@ -13,6 +14,7 @@ import pytest
 from connector_async import (
     AuthenticationError,
     ClientCredentials,
+    Clock,
     DecodingError,
     Secret,
     ServerError,
@@ -410,6 +412,9 @@ def test_equal_credentials_are_equal() -> None:
         (lambda: Token("t", cast("Any", datetime.now)), TypeError, "expires_at must be a number or None, not builtin"),
         (lambda: Token("t", expires_at=True), TypeError, "expires_at must be a number or None, not bool"),
         (lambda: Token("t", math.nan), ValueError, "expires_at must be a number of seconds, and is none"),
+        (lambda: ClientCredentials("i", "s", clock=cast("Any", time)), TypeError, "clock must be a Clock or None"),
+        (lambda: ClientCredentials("i", "s", clock=cast("Any", Clock)), TypeError, "clock must be a Clock or None"),
+        (lambda: ClientCredentials("i", "s", clock=cast("Any", 0)), TypeError, "clock must be a Clock or None"),
         (lambda: StaticToken("é"), ValueError, "token must be printable ASCII"),
         (lambda: StaticToken(NO_TEXT), TypeError, "token must be a str"),
     ],

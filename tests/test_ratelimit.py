@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector_async import DeadlineExceededError, MemoryRateLimitStore, RateLimit, RateLimitStore, Reservation
+from connector_async import Clock, DeadlineExceededError, MemoryRateLimitStore, RateLimit, RateLimitStore, Reservation
 from connector_async.deadline import Deadline
 from connector_async.ratelimit import MAX_PENALTY, Limiter
 from tests.conftest import ManualClock
@@ -45,6 +45,12 @@ def limiter_on(clock: ManualClock | LoopClock, limit: RateLimit = PACED, key: st
 def test_a_bad_limit_is_refused_by_name(options: Any, error: type[Exception], rule: str) -> None:
     with pytest.raises(error, match=rule):
         RateLimit(**options)
+
+
+@pytest.mark.parametrize("clock", [Clock, 0, "clock", asyncio])
+def test_a_store_needs_a_clock(clock: Any) -> None:
+    with pytest.raises(TypeError, match=f"clock must be a Clock or None, not {type(clock).__name__}"):
+        MemoryRateLimitStore(clock)
 
 
 def test_the_limit_is_the_documented_one_and_burst_and_pace_together_stay_within_it() -> None:

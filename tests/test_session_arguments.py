@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from connector_async import ClientCredentials, Clock, ConnectorSession, StaticToken, WireFormat
+from connector_async import (
+    ClientCredentials,
+    Clock,
+    ConnectorSession,
+    MemoryRateLimitStore,
+    RateLimit,
+    StaticToken,
+    WireFormat,
+)
 from connector_async.deadline import Deadline
 from tests.hostile import HostileServer, http
 
@@ -32,6 +40,11 @@ async def test_the_base_url_may_have_a_path(prefix: str) -> None:
         ({"base_url": 5}, TypeError, "base_url must be a str, not int"),
         ({"user_agent_suffix": None}, TypeError, "user_agent_suffix must be a str, not NoneType"),
         ({"clock": object()}, TypeError, "clock must be a Clock or None, not object"),
+        ({"clock": Clock}, TypeError, "clock must be a Clock or None, not type"),
+        ({"clock": 0}, TypeError, "clock must be a Clock or None, not int"),
+        ({"rate_limit": RateLimit}, TypeError, "rate_limit must be a RateLimit, not type"),
+        ({"rate_limit_store": 0}, TypeError, "rate_limit_store must be a RateLimitStore, not int"),
+        ({"rate_limit_store": MemoryRateLimitStore}, TypeError, "rate_limit_store must be a RateLimitStore, not type"),
         ({"auth": ClientCredentials}, TypeError, "auth must be a TokenProvider, not type"),
         ({"auth": "token"}, TypeError, "auth must be a TokenProvider, not str"),
         ({"auth": None}, TypeError, "auth must be a TokenProvider, not NoneType"),

@@ -13,7 +13,7 @@ import attrs
 import orjson
 
 from connector_async import log
-from connector_async.deadline import Clock
+from connector_async.deadline import Clock, checked_clock
 from connector_async.exceptions import AuthenticationError, ConnectorError
 from connector_async.protocol import check_text
 
@@ -54,7 +54,7 @@ class ClientCredentials:
 
     Raises:
         ValueError: The id or the secret is empty, or has a control character.
-        TypeError: The id or the secret is no text.
+        TypeError: The id or the secret is no text, or `clock` no `Clock`.
     """
 
     def __init__(self, client_id: str, client_secret: str, *, clock: Clock | None = None) -> None:
@@ -62,7 +62,7 @@ class ClientCredentials:
         check_text("client_secret", client_secret)
         self.client_id = client_id
         self._client_secret = Secret(client_secret)
-        self._clock = clock or Clock()
+        self._clock = checked_clock(clock)
         self._kept: dict[_Key, _Kept] = {}
         self._next_renewal: dict[_Key, float] = {}
         self._rejections: dict[_Key, tuple[AuthenticationError, float]] = {}

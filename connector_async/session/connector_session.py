@@ -10,7 +10,7 @@ import aiohttp
 import attrs
 
 from connector_async.auth import Secret, TokenProvider
-from connector_async.deadline import Clock, Deadline
+from connector_async.deadline import Clock, Deadline, checked_clock
 from connector_async.protocol import Response, check_method, check_proxy, check_tenant_id, user_agent
 from connector_async.ratelimit import MemoryRateLimitStore, RateLimit, RateLimitStore
 from connector_async.retry import RetryQuota
@@ -86,8 +86,8 @@ class ConnectorSession:
         user_agent_suffix: str = "",
         clock: Clock | None = None,
     ) -> None:
-        _check_type("clock", clock, Clock)
-        _check_type("session", session, aiohttp.ClientSession)
+        if session is not None and not isinstance(session, aiohttp.ClientSession):
+            raise TypeError(f"session must be a ClientSession or None, not {type(session).__name__}")
         options = TransportOptions(
             connect_timeout=connect_timeout,
             attempt_timeout=attempt_timeout,
@@ -97,7 +97,7 @@ class ConnectorSession:
             ssl_context=ssl_context,
             proxy=None if proxy is None else Secret(check_proxy(proxy)),
         )
-        clock = clock or Clock()
+        clock = checked_clock(clock)
         shared = Shared(
             base_url=base_url_as_sent(base_url, allow_http=allow_http),
             user_agent=user_agent(user_agent_suffix),
@@ -291,8 +291,3 @@ class ConnectorSession:
         """Close the connections, end the fetches of tokens, and wake those who wait; not if made by `for_tenant`."""
         if self._owns_shared:
             await self._shared.aclose()
-
-
-def _check_type(name: str, value: object, kind: type) -> None:
-    if value is not None and not isinstance(value, kind):
-        raise TypeError(f"{name} must be a {kind.__name__} or None, not {type(value).__name__}")

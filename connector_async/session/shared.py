@@ -19,7 +19,7 @@ from .transport import Transport
 
 def _check_type(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
     kind = field.metadata["kind"]
-    if not isinstance(value, kind):
+    if isinstance(value, type) or not isinstance(value, kind):  # the class of a store has its methods, too
         raise TypeError(f"{field.name} must be a {kind.__name__}, not {type(value).__name__}")
 
 
