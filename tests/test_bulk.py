@@ -664,6 +664,8 @@ async def test_b3_memory_is_flat_over_a_million_inputs() -> None:
         ({"function": 3}, TypeError, "function must be callable, not int"),
         ({"inputs": 3}, TypeError, "inputs must be an iterable or an async iterable, not int"),
         ({"inputs": "abc"}, TypeError, "inputs must be an iterable or an async iterable, not str"),
+        ({"inputs": bytearray(b"abc")}, TypeError, "inputs must be an iterable or an async iterable, not bytearray"),
+        ({"inputs": memoryview(b"abc")}, TypeError, "inputs must be an iterable or an async iterable, not memoryview"),
         ({"concurrency": 0}, ValueError, "concurrency must be 1 or more"),
         ({"concurrency": 1.5}, TypeError, "concurrency must be an int, not float"),
         ({"concurrency": True}, TypeError, "concurrency must be an int, not bool"),

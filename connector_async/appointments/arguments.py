@@ -75,6 +75,19 @@ def checked_deadline(seconds: float) -> float:
     return check_seconds("deadline", seconds, above_zero=True, finite=False)
 
 
+def check_options(retry: RetryPolicy | None, deadline: float | None) -> None:
+    """Raise when a call could not be made with these; `None` is the service's.
+
+    Raises:
+        ValueError: `deadline` is not above zero.
+        TypeError: One is of another type.
+    """
+    if retry is not None:
+        checked_policy(retry)
+    if deadline is not None:
+        checked_deadline(deadline)
+
+
 def _check_aware(name: str, value: datetime | None) -> None:
     if value is None:
         return

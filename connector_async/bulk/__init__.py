@@ -3,10 +3,21 @@
 It knows neither requests nor appointments; the function that makes a call is handed in.
 """
 
+from .inputs import check_inputs
 from .outcome import Outcome, Status
 from .outcome_file import read_inputs
 from .progress import ProgressListener
 from .report import BulkReport
 from .run import Bulk, bulk, check_count
 
-__all__ = ["Bulk", "BulkReport", "Outcome", "ProgressListener", "Status", "bulk", "check_count", "read_inputs"]
+__all__ = [
+    "Bulk",
+    "BulkReport",
+    "Outcome",
+    "ProgressListener",
+    "Status",
+    "bulk",
+    "check_count",
+    "check_inputs",
+    "read_inputs",
+]

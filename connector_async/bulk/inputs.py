@@ -15,21 +15,27 @@ _NONE: Final = _End()
 _CUT_OFF: Final = "the inputs ended when the loop was left while the next one was awaited: nobody knows what was left"
 
 
+def check_inputs(name: str, inputs: object) -> None:
+    """Raise when `inputs` is no iterable of inputs.
+
+    Raises:
+        TypeError: It is neither kind of iterable; or a text or bytes, whose characters are hardly meant.
+    """
+    if isinstance(inputs, str | bytes | bytearray | memoryview) or not isinstance(inputs, Iterable | AsyncIterable):
+        raise TypeError(f"{name} must be an iterable or an async iterable, not {type(inputs).__name__}")
+
+
 class Inputs(Generic[InputT]):
     """Hands out each input once, with its number.
 
     Raises:
-        TypeError: It is neither kind of iterable, or a text.
+        TypeError: See `check_inputs`.
     """
 
     def __init__(self, inputs: Iterable[InputT] | AsyncIterable[InputT]) -> None:
+        check_inputs("inputs", inputs)
         self._iterator: Iterator[InputT] | AsyncIterator[InputT]
-        if isinstance(inputs, AsyncIterable):
-            self._iterator = aiter(inputs)
-        elif isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes):
-            self._iterator = iter(inputs)
-        else:
-            raise TypeError(f"inputs must be an iterable or an async iterable, not {type(inputs).__name__}")
+        self._iterator = aiter(inputs) if isinstance(inputs, AsyncIterable) else iter(inputs)
         self._turn = asyncio.Lock()
         self._taken = 0
         self._at_end = False

@@ -42,9 +42,12 @@ def bulk(
         max_errors: After so many failed or unknown outcomes no call is begun any more. `None`: however many.
         ends_on: After a call that raises one of these no call is begun any more.
 
+    Returns:
+        The outcomes, for `async for`; no call is begun before the first one is asked for.
+
     Raises:
         ValueError: `concurrency` or `max_errors` is not above zero.
-        TypeError: An argument is of another type; `inputs` is a text.
+        TypeError: An argument is of another type; `inputs` is a text, or bytes.
     """
     if not callable(function):
         raise TypeError(f"function must be callable, not {type(function).__name__}")
