@@ -6,6 +6,7 @@ waits for it, first come, first served. It knows neither requests nor models.
 
 import asyncio
 import math
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple, Protocol, Self, runtime_checkable
@@ -24,6 +25,8 @@ MAX_PENALTY: Final = 24 * 3600.0
 def _check_limit(_: object, field: "attrs.Attribute[Any]", value: Any) -> None:
     if isinstance(value, bool) or not (isinstance(value, int) or value == math.inf):
         raise TypeError(f"{field.name} must be an int, not {type(value).__name__}")
+    if sys.float_info.max < value < math.inf:
+        raise ValueError(f"{field.name} must be less, or math.inf")
 
 
 def _check_burst(limit: "RateLimit", field: "attrs.Attribute[int]", value: int) -> None:

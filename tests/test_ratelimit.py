@@ -33,6 +33,7 @@ def limiter_on(clock: ManualClock | LoopClock, limit: RateLimit = PACED, key: st
         ({"limit": 10.5}, TypeError, "limit must be an int, not float"),
         ({"limit": True}, TypeError, "limit must be an int, not bool"),
         ({"limit": math.nan}, TypeError, "limit must be an int, not float"),
+        ({"limit": 10**400}, ValueError, "limit must be less, or math.inf"),
         ({"per": 0}, ValueError, "per must be above zero"),
         ({"per": math.inf}, ValueError, "per must be finite"),
         ({"per": "60"}, TypeError, "per must be a number of seconds, not str"),

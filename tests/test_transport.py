@@ -273,7 +273,7 @@ async def test_a_borrowed_session_that_is_closed_is_a_clear_error() -> None:
 @pytest.mark.parametrize(
     "name", ["connect_timeout", "attempt_timeout", "keepalive_timeout", "pool_size", "max_body_size"]
 )
-@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), "5", None])
+@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), 10**400, "5", None])
 def test_an_option_is_a_finite_number_above_zero(name: str, value: object) -> None:
     options: dict[str, object] = {
         "connect_timeout": 5,

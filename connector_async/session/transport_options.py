@@ -1,7 +1,7 @@
 """How a transport connects and how long it waits, checked before it is used."""
 
-import math
 import ssl
+import sys
 from typing import Any
 
 import attrs
@@ -13,7 +13,7 @@ def _check_above_zero(_: object, field: "attrs.Attribute[Any]", value: object) -
     whole = field.type is int
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         raise TypeError(f"{field.name} must be {'an int' if whole else 'a number'}, not {type(value).__name__}")
-    if not 0 < value < math.inf:
+    if not 0 < value <= sys.float_info.max:  # an int may be beyond it, too
         raise ValueError(f"{field.name} must be above zero and finite")
 
 
