@@ -1,7 +1,8 @@
 """The reference's bodies: another name for each field, an object for the description, a zone, a user."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import orjson
@@ -235,6 +236,39 @@ def test_a_preview_is_asked_for_one_user_and_a_time_with_two_ends() -> None:
     for ends in ((None, TEN), (TEN, None)):
         with pytest.raises(ValueError, match="start and end must be given"):
             REFERENCE.preview_query(USER, *ends)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "rule"),
+    [
+        (datetime.min.replace(tzinfo=timezone(timedelta(hours=1))), TEN, "start: outside the years 1 to 9999 in UTC"),
+        (TEN, datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))), "end: outside the years 1 to 9999 in UTC"),
+        (datetime(2024, 1, 15), TEN, "start: naive"),
+    ],
+)
+def test_an_end_that_cannot_be_sent_is_named(start: datetime, end: datetime, rule: str) -> None:
+    with pytest.raises(ValueError, match=rule) as caught:
+        REFERENCE.preview_query(USER, start, end)
+    assert caught.value.__context__ is None
+
+
+NO_MODEL: Any = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("use", "rule"),
+    [
+        (lambda: REFERENCE.unstructure(NO_MODEL, USER), "model must be one of an appointment, not str"),
+        (lambda: REFERENCE.unstructure(cast("Any", NewAppointment), USER), "model must be one of an appointment"),
+        (lambda: REFERENCE.unstructure_id("1", NO_MODEL), "user must be a DirectoryUser or None, not str"),
+        (lambda: REFERENCE.user_fields(cast("Any", DirectoryUser)), "user must be a DirectoryUser or None, not type"),
+        (lambda: REFERENCE.structure(NO_MODEL, Appointment), "body must be bytes, not str"),
+        (lambda: REFERENCE.structure_items(REFERENCE.parse(cast("Any", None))), "body must be bytes, not NoneType"),
+    ],
+)
+def test_what_is_no_model_no_user_or_no_body_is_refused_by_name(use: Callable[[], object], rule: str) -> None:
+    with pytest.raises(TypeError, match=rule):
+        use()
 
 
 zone_names = st.sampled_from(["UTC", "Europe/Berlin", "W. Europe Standard Time", "Asia/Kolkata"])

@@ -13,7 +13,7 @@ import orjson
 from cattrs import BaseValidationError
 
 from connector_async.exceptions import DecodingError
-from connector_async.instants import format_instant, zone_named
+from connector_async.instants import InstantError, format_instant, zone_named
 from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
 
 from .body_format import GUIDE, REFERENCE, BodyFormat
@@ -51,6 +51,7 @@ class WireFormat(enum.Enum):
 
         Raises:
             ValueError: A user is missing, or given to a format that carries none.
+            TypeError: `user` is no `DirectoryUser`.
         """
         keys = self._body_format.user_keys
         if not keys and user is None:
@@ -59,20 +60,24 @@ class WireFormat(enum.Enum):
             raise ValueError(f"user must be None: {self} carries no directory user, so all of the tenant's are meant")
         if user is None:
             raise ValueError(f"user must be given: {self} names the directory user in each request")
+        if not isinstance(user, DirectoryUser):
+            raise TypeError(f"user must be a DirectoryUser or None, not {type(user).__name__}")
         return {key: getattr(user, field) for field, key in keys.items()}
 
     def preview_query(self, user: DirectoryUser | None, start: datetime | None, end: datetime | None) -> dict[str, str]:
         """Return the query of a preview: with GUIDE none, with REFERENCE the user and both ends of the time.
 
         Raises:
-            ValueError: `user` is missing or too much, or an end that must be sent is `None`.
+            ValueError: `user` is missing or too much, or an end that must be sent is `None`, naive, or outside the
+                years 1 to 9999 in UTC.
+            TypeError: `user` is no `DirectoryUser`.
         """
         user_fields = self.user_fields(user)
         if not self.carries_user:
             return {}
         if start is None or end is None:
             raise ValueError(f"start and end must be given: {self} asks the server for a time with two ends")
-        return user_fields | {"startDate": format_instant(start), "endDate": format_instant(end)}
+        return user_fields | {"startDate": _as_sent("start", start), "endDate": _as_sent("end", end)}
 
     def structure(self, body: bytes, type_: type[T], assume_zone: tzinfo | None = None) -> T:
         """Decode a body into `type_`.
@@ -84,6 +89,7 @@ class WireFormat(enum.Enum):
 
         Raises:
             DecodingError: The body is not JSON, or not a `type_`.
+            TypeError: `body` is of another type.
         """
         return self._structure(_parse(body), type_, assume_zone)
 
@@ -147,6 +153,7 @@ class WireFormat(enum.Enum):
         Raises:
             ValueError: A field is set that the format does not carry, `extra` has the key of a field, or `user` is
                 missing or too much.
+            TypeError: `model` is no model of an appointment, or `user` no `DirectoryUser`.
         """
         return _dump(self._body_format.unflatten(self.user_fields(user) | self._unstructure(model)))
 
@@ -168,6 +175,7 @@ class WireFormat(enum.Enum):
 
         Raises:
             ValueError: `user` is missing or too much.
+            TypeError: `user` is no `DirectoryUser`.
         """
         return orjson.dumps(self.user_fields(user) | {"appointmentId": appointment_id})
 
@@ -211,9 +219,23 @@ class WireFormat(enum.Enum):
         return self._body_format.complete(flat, creates=isinstance(model, NewAppointment))
 
 
+def _as_sent(name: str, instant: datetime) -> str:
+    try:
+        return format_instant(instant)
+    except InstantError as error:
+        problem = str(error)
+    raise ValueError(f"{name}: {problem}")
+
+
 @functools.cache
 def _not_carried(model_type: type, body_format: BodyFormat) -> tuple[str, ...]:
-    """Return the fields of a model that a format has no key for."""
+    """Return the fields of a model that a format has no key for.
+
+    Raises:
+        TypeError: It is no model of an appointment.
+    """
+    if not issubclass(model_type, NewAppointment | AppointmentUpdate | Appointment):
+        raise TypeError(f"model must be one of an appointment, not {model_type.__name__}")
     return tuple(name for name in attrs.fields_dict(model_type) if name not in body_format.keys and name != "extra")
 
 
@@ -238,6 +260,8 @@ def _parse(body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}"
+    if not isinstance(body, bytes):
+        raise TypeError(f"body must be bytes, not {type(body).__name__}")
     if body.startswith(codecs.BOM_UTF8):
         # RFC 8259, section 8.1: it must not be sent, and may be ignored.
         return _parse(body.removeprefix(codecs.BOM_UTF8))
