@@ -301,6 +301,28 @@ async def test_r11_a_success_refunds_what_its_last_retry_cost_and_one_without_a_
     assert left == [500 - 14, 500 - 14 - 28, 500 - 14 - 28 + 1]
 
 
+@pytest.mark.parametrize(
+    ("wait", "error", "rule"),
+    [
+        (-1, ValueError, "what wait returns must be zero or more"),
+        (float("nan"), ValueError, "what wait returns must be zero or more"),
+        (None, TypeError, "what wait returns must be a number of seconds, not NoneType"),
+        ("1", TypeError, "what wait returns must be a number of seconds, not str"),
+        (True, TypeError, "what wait returns must be a number of seconds, not bool"),
+    ],
+)
+async def test_what_a_wait_of_the_users_own_returns_must_be_one(
+    clock: ManualClock, wait: Any, error: type[Exception], rule: str
+) -> None:
+    async with HostileServer(http(500)) as server:
+        service = open_service(server, clock=clock, retry=RetryPolicy(wait=lambda _: wait))
+        with pytest.raises(error, match=rule):
+            await service.get("123")
+        assert len(server.requests) == 1
+        assert service.session.retry_quota.available == 500
+    assert clock.sleeps == []
+
+
 async def test_r19_a_stop_of_the_users_own_counts_the_requests(clock: ManualClock) -> None:
     policy = RetryPolicy(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_fixed(0.25))
     async with HostileServer(http(500)) as server:

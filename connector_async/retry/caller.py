@@ -13,9 +13,10 @@ import attrs
 from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, stop_never
 from tenacity.asyncio import retry_all
 from tenacity.retry import retry_if_exception_type
+from tenacity.wait import WaitBaseT
 
 from connector_async import log
-from connector_async.deadline import Clock, Deadline
+from connector_async.deadline import Clock, Deadline, check_seconds
 from connector_async.exceptions import (
     ConnectorError,
     DeadlineExceededError,
@@ -194,7 +195,7 @@ class _FailedCall(Generic[T]):
     def _wait_strategy(self) -> Callable[[RetryCallState], float]:
         policy = self._policy
         if policy.wait is not None:
-            return policy.wait
+            return _checked(policy.wait)
         return wait_retry_after(
             wait_backoff(
                 initial=policy.wait_initial,
@@ -268,6 +269,15 @@ class _FailedCall(Generic[T]):
         error = _error(state)
         if isinstance(error, RateLimitedError) and error.retry_after is None and state.upcoming_sleep > 0:
             await self._caller.throttle(state.upcoming_sleep)
+
+
+def _checked(wait: WaitBaseT) -> Callable[[RetryCallState], float]:
+    """Return what asks a strategy of the caller's own, and refuses what is no wait, by the field's name."""
+
+    def checked_wait(state: RetryCallState) -> float:
+        return check_seconds("what wait returns", wait(state), finite=False)
+
+    return checked_wait
 
 
 _ANY_OF_OURS: Final = retry_if_exception_type(ConnectorError)
