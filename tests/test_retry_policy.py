@@ -3,7 +3,7 @@
 import math
 import statistics
 import threading
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -204,11 +204,40 @@ def test_a_policy_is_three_attempts_unless_told_otherwise_and_one_for_none() -> 
         ({"stop": wait_for_nothing}, TypeError, "stop must be a plain function, not a coroutine function"),
         ({"wait": wait_for_nothing}, TypeError, "wait must be a plain function, not a coroutine function"),
         ({"wait_max": 10**400}, ValueError, "wait_max must be finite"),
+        ({"stop": tenacity.stop_after_attempt}, TypeError, "stop must be an instance of a strategy, not its class"),
+        ({"wait": tenacity.wait_fixed}, TypeError, "wait must be an instance of a strategy, not its class"),
+        ({"retry": retry_if_transient}, TypeError, "retry must be an instance of a strategy, not its class"),
     ],
 )
 def test_a_bad_field_of_a_policy_is_refused_by_name(options: Any, error: type[Exception], rule: str) -> None:
     with pytest.raises(error, match=rule):
         RetryPolicy(**options)
+
+
+ANY: Any = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "rule"),
+    [
+        (lambda: stop_before_deadline(ANY), TypeError, "deadline must be a Deadline, not str"),
+        (lambda: stop_above_retry_after(ANY), TypeError, "seconds must be a number of seconds, not str"),
+        (lambda: stop_above_retry_after(math.nan), ValueError, "seconds must be zero or more"),
+        (lambda: wait_backoff(initial=-1), ValueError, "initial must be zero or more"),
+        (lambda: wait_backoff(initial=True), TypeError, "initial must be a number of seconds, not bool"),
+        (lambda: wait_backoff(initial_throttled=math.nan), ValueError, "initial_throttled must be zero or more"),
+        (lambda: wait_backoff(maximum=math.inf), ValueError, "maximum must be finite"),
+        (lambda: wait_backoff(exp_base=0), ValueError, "exp_base must be 1 or more, and finite"),
+        (lambda: wait_backoff(exp_base=ANY), TypeError, "exp_base must be a number, not str"),
+        (lambda: wait_backoff(clock=ANY), TypeError, "clock must be a Clock or None, not str"),
+        (lambda: wait_retry_after(ANY), TypeError, "otherwise must be callable, not str"),
+        (lambda: wait_retry_after(cast("Any", wait_backoff)), TypeError, "otherwise must be an instance of a strategy"),
+        (lambda: retry_if_not_happened(unavailable_means_refused=ANY), TypeError, "refused must be a bool, not str"),
+    ],
+)
+def test_a_bad_argument_of_a_strategy_is_refused_by_name(build: Any, error: type[Exception], rule: str) -> None:
+    with pytest.raises(error, match=rule):
+        build()
 
 
 @given(st.lists(st.tuples(st.sampled_from(["spend", "refund"]), st.integers(1, 200))))

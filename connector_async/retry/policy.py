@@ -1,7 +1,6 @@
 """`RetryPolicy`: how often, how long and after what to try again, in stamina's words. It makes no calls."""
 
 import inspect
-import math
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -13,6 +12,8 @@ from tenacity.wait import WaitBaseT
 
 from connector_async.deadline import check_seconds
 from connector_async.exceptions import ConnectorError
+
+from .strategies import check_exp_base, check_strategy
 
 
 @attrs.frozen(kw_only=True)
@@ -45,10 +46,7 @@ def _check_wait(_: object, field: "attrs.Attribute[float]", value: float) -> Non
 
 
 def _check_base(_: object, field: "attrs.Attribute[float]", value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{field.name} must be a number, not {type(value).__name__}")
-    if not 1 <= value < math.inf:
-        raise ValueError(f"{field.name} must be 1 or more, and finite")
+    check_exp_base(field.name, value)
 
 
 def _check_flag(_: object, field: "attrs.Attribute[bool]", value: object) -> None:
@@ -65,6 +63,17 @@ def _check_plain_callable(_: object, field: "attrs.Attribute[Any]", value: objec
     _check_callable(_, field, value)
     if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(getattr(value, "__call__", None)):  # noqa: B004
         raise TypeError(f"{field.name} must be a plain function, not a coroutine function")
+
+
+def _check_strategy(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    _check_callable(_, field, value)
+    if value is not None:
+        check_strategy(field.name, value)
+
+
+def _check_plain_strategy(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    _check_strategy(_, field, value)
+    _check_plain_callable(_, field, value)
 
 
 def _wait(default: float) -> Any:
@@ -99,11 +108,11 @@ class RetryPolicy:
     unavailable_means_refused: bool = attrs.field(default=True, validator=_check_flag)
     """A create that is answered with 503 and `Retry-After` was not done, and is tried again. `False`: its outcome is
     unknown, as it is after a 503 without."""
-    stop: StopBaseT | None = attrs.field(default=None, validator=_check_plain_callable)
+    stop: StopBaseT | None = attrs.field(default=None, validator=_check_plain_strategy)
     """A strategy of tenacity in place of `attempts`."""
-    wait: WaitBaseT | None = attrs.field(default=None, validator=_check_plain_callable)
+    wait: WaitBaseT | None = attrs.field(default=None, validator=_check_plain_strategy)
     """A strategy of tenacity in place of the drawn waits and of `Retry-After`."""
-    retry: RetryBaseT | AsyncRetryBaseT | None = attrs.field(default=None, validator=_check_callable)
+    retry: RetryBaseT | AsyncRetryBaseT | None = attrs.field(default=None, validator=_check_strategy)
     """A strategy of tenacity in place of the transient failures: transport errors, 408, 429, 500, 502, 503, 504. It is
     asked about errors of this package only, and about a create only when that cannot have happened."""
     on_retry: Callable[[RetryDetails], object] | None = attrs.field(default=None, validator=_check_plain_callable)

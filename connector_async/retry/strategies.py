@@ -3,6 +3,7 @@
 Unlike tenacity's own they read the `Clock` that they are given, and the errors of this package.
 """
 
+import math
 from typing import Final
 
 from tenacity import RetryCallState
@@ -10,7 +11,7 @@ from tenacity.retry import retry_base
 from tenacity.stop import stop_base
 from tenacity.wait import WaitBaseT, wait_base
 
-from connector_async.deadline import Clock, Deadline
+from connector_async.deadline import Clock, Deadline, check_seconds, checked_clock
 
 from .outcomes import is_throttled, is_transient, may_have_happened
 
@@ -18,9 +19,15 @@ _LARGEST_EXPONENT: Final = 64  # far above any cap, and below what overflows a f
 
 
 class stop_before_deadline(stop_base):
-    """Stop when the next attempt would begin at the deadline or after it."""
+    """Stop when the next attempt would begin at the deadline or after it.
+
+    Raises:
+        TypeError: `deadline` is no `Deadline`.
+    """
 
     def __init__(self, deadline: Deadline) -> None:
+        if not isinstance(deadline, Deadline):
+            raise TypeError(f"deadline must be a Deadline, not {type(deadline).__name__}")
         self.deadline = deadline
 
     def __call__(self, retry_state: RetryCallState) -> bool:
@@ -29,10 +36,15 @@ class stop_before_deadline(stop_base):
 
 
 class stop_above_retry_after(stop_base):
-    """Stop when the server asks to wait for longer than `seconds`."""
+    """Stop when the server asks to wait for longer than `seconds`.
+
+    Raises:
+        ValueError: `seconds` is negative, or no number.
+        TypeError: `seconds` is neither an int nor a float.
+    """
 
     def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+        self.seconds = check_seconds("seconds", seconds, finite=False)
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         """Tell whether to stop."""
@@ -49,6 +61,10 @@ class wait_backoff(wait_base):
         maximum: Seconds.
         exp_base: By how much the wait grows with each attempt.
         clock: Whose `random` is drawn.
+
+    Raises:
+        ValueError: An argument is negative or not finite, or `exp_base` is below 1.
+        TypeError: An argument is of another type.
     """
 
     def __init__(
@@ -60,11 +76,11 @@ class wait_backoff(wait_base):
         exp_base: float = 2.0,
         clock: Clock | None = None,
     ) -> None:
-        self.initial = initial
-        self.initial_throttled = initial_throttled
-        self.maximum = maximum
-        self.exp_base = exp_base
-        self.clock = clock or Clock()
+        self.initial = check_seconds("initial", initial)
+        self.initial_throttled = check_seconds("initial_throttled", initial_throttled)
+        self.maximum = check_seconds("maximum", maximum)
+        self.exp_base = check_exp_base("exp_base", exp_base)
+        self.clock = checked_clock(clock)
 
     def __call__(self, retry_state: RetryCallState) -> float:
         """Return the seconds to wait."""
@@ -79,9 +95,14 @@ class wait_backoff(wait_base):
 
 
 class wait_retry_after(wait_base):
-    """Wait for as long as the server asks in `Retry-After`, or as `otherwise` says when it asks for nothing."""
+    """Wait for as long as the server asks in `Retry-After`, or as `otherwise` says when it asks for nothing.
+
+    Raises:
+        TypeError: `otherwise` cannot be called, or is a class and no instance.
+    """
 
     def __init__(self, otherwise: WaitBaseT) -> None:
+        check_strategy("otherwise", otherwise)
         self.otherwise = otherwise
 
     def __call__(self, retry_state: RetryCallState) -> float:
@@ -104,9 +125,14 @@ class retry_if_not_happened(retry_base):
 
     Args:
         unavailable_means_refused: 503 with `Retry-After` is a refusal.
+
+    Raises:
+        TypeError: `unavailable_means_refused` is no bool.
     """
 
     def __init__(self, *, unavailable_means_refused: bool = True) -> None:
+        if not isinstance(unavailable_means_refused, bool):
+            raise TypeError(f"unavailable_means_refused must be a bool, not {type(unavailable_means_refused).__name__}")
         self.unavailable_means_refused = unavailable_means_refused
 
     def __call__(self, retry_state: RetryCallState) -> bool:
@@ -115,6 +141,32 @@ class retry_if_not_happened(retry_base):
         return error is not None and not may_have_happened(
             error, unavailable_means_refused=self.unavailable_means_refused
         )
+
+
+def check_exp_base(name: str, value: float) -> float:
+    """Return `value` when waits can grow by it.
+
+    Raises:
+        ValueError: It is below 1, or not finite.
+        TypeError: It is neither an int nor a float.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    if not 1 <= value < math.inf:
+        raise ValueError(f"{name} must be 1 or more, and finite")
+    return value
+
+
+def check_strategy(name: str, value: object) -> None:
+    """Raise when `value` cannot be asked.
+
+    Raises:
+        TypeError: It cannot be called; or it is the class of a strategy, whose every answer would be a yes.
+    """
+    if isinstance(value, type):
+        raise TypeError(f"{name} must be an instance of a strategy, not its class")
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, not {type(value).__name__}")
 
 
 def _error(retry_state: RetryCallState) -> BaseException | None:
