@@ -233,6 +233,9 @@ async def test_bad_arguments_are_refused_by_name() -> None:
     for wrong in (1.0, True, None, "1", []):
         with pytest.raises(TypeError, match=f"prefetch must be an int, not {type(wrong).__name__}"):
             AsyncPager(Book(), prefetch=wrong)
+    for wrong in (None, 5, [ABC]):
+        with pytest.raises(TypeError, match=f"fetch must be callable, not {type(wrong).__name__}"):
+            AsyncPager(wrong)
 
 
 async def test_a_preview_is_one_page_with_its_headers(draft: NewAppointment) -> None:

@@ -17,7 +17,9 @@ from connector_async import (
     NextLink,
     OffsetLimit,
     OnePage,
+    PageAnswer,
     PageNumbers,
+    PageRequest,
     PaginationError,
     PagingStyle,
     RecognizedPaging,
@@ -310,6 +312,28 @@ async def test_a_style_is_kept_by_with_options_and_must_be_one() -> None:
         wrong: Any = "cursor"
         with pytest.raises(TypeError, match="paging must be a PagingStyle, not str"):
             service(server, wrong)
+
+
+class AsksForAnything:
+    """A style of the caller's own, and a mistake."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def request(self, _: str | None) -> Any:
+        return self.answer
+
+    def read(self, _: PageAnswer, __: str | None) -> tuple[list[Any], str | None]:
+        raise AssertionError
+
+
+@pytest.mark.parametrize("answer", [None, {"page": "1"}, PageRequest])
+async def test_a_style_that_asks_for_what_is_no_page_is_named(answer: Any) -> None:
+    async with HostileServer(http(200, b"[]")) as server:
+        rule = f"AsksForAnything.request must return a PageRequest, not {type(answer).__name__}"
+        with pytest.raises(TypeError, match=rule):
+            await service(server, cast("PagingStyle", AsksForAnything(answer))).preview().collect()
+        assert server.requests == []
 
 
 @pytest.mark.parametrize("style", [PageNumbers, OnePage, RecognizedPaging])

@@ -21,7 +21,7 @@ from connector_async.exceptions import (
     TransportError,
 )
 from connector_async.models import Appointment, AppointmentUpdate, DirectoryUser, NewAppointment
-from connector_async.pagination import Page, PageAnswer, PagingStyle
+from connector_async.pagination import Page, PageAnswer, PageRequest, PagingStyle
 from connector_async.protocol import Response, request_id
 from connector_async.retry import Attempt, CallRecord, may_have_happened
 from connector_async.session import ConnectorSession
@@ -125,8 +125,11 @@ class Attempts:
 
         Raises:
             ValueError: The wire format needs an end that is `None`, or the token is none of the style.
+            TypeError: The style gives what is no `PageRequest`.
         """
         request = style.request(token)
+        if not isinstance(request, PageRequest):
+            raise TypeError(f"{type(style).__name__}.request must return a PageRequest, not {type(request).__name__}")
         query: Mapping[str, str] | str | None
         if request.query is None:
             query = {**self._wire_format.preview_query(self._user, start, end), **request.parameters} or None

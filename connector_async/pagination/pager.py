@@ -45,10 +45,12 @@ class AsyncPager(Generic[T]):
 
     Raises:
         ValueError: `prefetch` is another number.
-        TypeError: `prefetch` is no int.
+        TypeError: `prefetch` is no int, or `fetch` cannot be called.
     """
 
     def __init__(self, fetch: Callable[[str | None], Awaitable[Page[T]]], *, prefetch: int = 0) -> None:
+        if not callable(fetch):
+            raise TypeError(f"fetch must be callable, not {type(fetch).__name__}")
         if isinstance(prefetch, bool) or not isinstance(prefetch, int):
             raise TypeError(f"prefetch must be an int, not {type(prefetch).__name__}")
         if prefetch not in {0, 1}:
