@@ -127,3 +127,9 @@ def test_a_bad_value_is_refused_by_the_name_of_its_field(decode: Any, value: Any
     path.write_bytes(b'{"status":"failed","input":' + orjson.dumps(value) + b"}\n")
     with pytest.raises(ValueError, match=rf"^line 1 of {path}: {rule}"):
         list(read_inputs(path, decode=decode))
+
+
+@pytest.mark.parametrize("decode", [new_appointment_from_json, appointment_update_from_json])
+def test_a_key_that_is_no_text_is_not_known(decode: Any) -> None:
+    with pytest.raises(ValueError, match="a field is not known"):
+        decode({5: "x"})

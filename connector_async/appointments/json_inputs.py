@@ -46,7 +46,8 @@ def _build(model: type[ModelT], value: object, *, required: Collection[str]) -> 
         raise ValueError(f"expected an object of the fields of {model.__name__}, not {type(value).__name__}")
     known = {field.name for field in attrs.fields(model)}
     for name in value.keys() - known:
-        raise ValueError(f"{name if name.isidentifier() else 'a field'} is not known")
+        is_name = isinstance(name, str) and name.isidentifier()
+        raise ValueError(f"{name if is_name else 'a field'} is not known")
     for name in required:
         if name not in value:
             raise ValueError(f"{name} is missing")
