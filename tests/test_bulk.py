@@ -5,10 +5,10 @@ import gc
 import itertools
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -780,6 +780,37 @@ def test_a_line_that_is_no_outcome_is_refused_by_its_number(broken: str, tmp_pat
     path.write_text(f'{{"status":"done","input":1}}\n{broken}\n')
     with pytest.raises(ValueError, match=r"line 2 of .* is not an outcome"):
         list(read_inputs(path))
+
+
+WRONG: Any = 5
+
+
+@pytest.mark.parametrize(
+    ("use", "rule"),
+    [
+        (lambda _: BulkReport[int, int]().inputs(cast("Any", "failed")), "statuses must be of type Status, not str"),
+        (lambda path: read_inputs(path, cast("Any", "failed")), "statuses must be of type Status, not str"),
+        (lambda path: read_inputs(path, Status.FAILED, WRONG), "statuses must be of type Status, not int"),
+        (lambda path: read_inputs(path, decode=WRONG), "decode must be callable or None, not int"),
+        (lambda _: read_inputs(WRONG), "path must be a Path or a str, not int"),
+        (lambda _: BulkReport[int, int]().write_jsonl(WRONG), "path must be a Path or a str, not int"),
+        (lambda path: BulkReport[int, int]().write_jsonl(path, WRONG), "encode must be callable, not int"),
+    ],
+)
+def test_a_report_and_its_file_refuse_bad_arguments_by_name(
+    use: Callable[[Path], object], rule: str, tmp_path: Path
+) -> None:
+    with pytest.raises(TypeError, match=rule):
+        use(tmp_path / "failures.jsonl")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("outcomes", [5, None, []])
+async def test_a_report_collects_what_can_be_looped_over(outcomes: Any) -> None:
+    told = Told()
+    with pytest.raises(TypeError, match="outcomes must be an async iterable, such as a Bulk, not"):
+        await BulkReport[int, int]().collect(outcomes, progress=told)
+    assert told.told == []
 
 
 async def test_drafts_are_written_with_the_fields_that_are_set(tmp_path: Path, draft: NewAppointment) -> None:

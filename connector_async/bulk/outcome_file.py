@@ -1,5 +1,6 @@
 """The file of what a bulk has not done: written whole or not at all, and read again. It makes no calls."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar, overload
@@ -47,7 +48,7 @@ def read_inputs(path: Path | str, *statuses: Status, decode: Callable[[Any], Inp
 
 
 def read_inputs(path: Path | str, *statuses: Status, decode: Callable[[Any], Any] | None = None) -> Iterator[Any]:
-    """Yield the inputs of a file that `BulkReport.write_jsonl` wrote; see `BulkReport.inputs`.
+    """Return the inputs of a file that `BulkReport.write_jsonl` wrote; see `BulkReport.inputs`.
 
     A line whose input JSON could not say has none to yield, and is skipped: its `problem` tells so.
 
@@ -60,8 +61,28 @@ def read_inputs(path: Path | str, *statuses: Status, decode: Callable[[Any], Any
     Raises:
         OSError: The file cannot be read.
         ValueError: A line is not one of that file, or `decode` refuses its input; the message tells which.
+        TypeError: An argument is of another type.
     """
-    wanted = statuses or TO_REPEAT
+    check_statuses(statuses)
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path must be a Path or a str, not {type(path).__name__}")
+    if decode is not None and not callable(decode):
+        raise TypeError(f"decode must be callable or None, not {type(decode).__name__}")
+    return _inputs(path, statuses or TO_REPEAT, decode)
+
+
+def check_statuses(statuses: tuple[Status, ...]) -> None:
+    """Raise when one is none: no outcome would have it.
+
+    Raises:
+        TypeError: One is none.
+    """
+    for status in statuses:
+        if not isinstance(status, Status):
+            raise TypeError(f"statuses must be of type Status, not {type(status).__name__}")
+
+
+def _inputs(path: Path | str, wanted: tuple[Status, ...], decode: Callable[[Any], Any] | None) -> Iterator[Any]:
     with Path(path).open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:

@@ -1,5 +1,6 @@
 """`BulkReport`: how a bulk went, and what is left of it. It makes no calls."""
 
+import os
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Generic, Self, TypeVar
 import attrs
 
 from .outcome import Outcome, Status
-from .outcome_file import TO_REPEAT, as_json, write_outcomes
+from .outcome_file import TO_REPEAT, as_json, check_statuses, write_outcomes
 from .progress import ProgressListener
 
 InputT = TypeVar("InputT")
@@ -41,8 +42,11 @@ class BulkReport(Generic[InputT, ResultT]):
             total: How many there will be, for the listener; `None`: nobody knows.
 
         Raises:
+            TypeError: `outcomes` is no async iterable; nothing was taken.
             Exception: What the iterable of the inputs raised, once all its outcomes were taken.
         """
+        if not isinstance(outcomes, AsyncIterable):
+            raise TypeError(f"outcomes must be an async iterable, such as a Bulk, not {type(outcomes).__name__}")
         walk = aiter(outcomes)
         if progress is not None:
             progress.begin(total)
@@ -66,7 +70,11 @@ class BulkReport(Generic[InputT, ResultT]):
         """Return the inputs whose outcomes have one of these statuses, to be fed to another bulk.
 
         Without any, those that failed or were not started: to repeat the unknown ones may do twice what happened.
+
+        Raises:
+            TypeError: What is given is no status.
         """
+        check_statuses(statuses)
         return [outcome.input for outcome in self.unfinished if outcome.status in (statuses or TO_REPEAT)]
 
     def write_jsonl(self, path: Path | str, encode: Callable[[InputT], object] = as_json) -> None:
@@ -82,6 +90,11 @@ class BulkReport(Generic[InputT, ResultT]):
 
         Raises:
             OSError: The file cannot be written, or is none, such as a folder or a device.
+            TypeError: `path` or `encode` is of another type.
             Exception: What `encode` raises.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"path must be a Path or a str, not {type(path).__name__}")
+        if not callable(encode):
+            raise TypeError(f"encode must be callable, not {type(encode).__name__}")
         write_outcomes(path, self.unfinished, encode)
