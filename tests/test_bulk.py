@@ -813,6 +813,36 @@ async def test_a_report_collects_what_can_be_looped_over(outcomes: Any) -> None:
     assert told.told == []
 
 
+class NeverEnds:
+    """Lacks what is called last."""
+
+    def begin(self, _: int | None) -> None:
+        raise AssertionError
+
+    def advance(self, _: object) -> None:
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "rule"),
+    [
+        ({"progress": 5}, TypeError, "progress must be a ProgressListener or None, not int"),
+        ({"progress": Told}, TypeError, "progress must be a ProgressListener or None, not type"),
+        ({"progress": NeverEnds()}, TypeError, "progress must be a ProgressListener or None, not NeverEnds"),
+        ({"total": -1}, ValueError, "total must be zero or more"),
+        ({"total": "3"}, TypeError, "total must be an int or None, not str"),
+        ({"total": True}, TypeError, "total must be an int or None, not bool"),
+    ],
+)
+async def test_a_report_that_cannot_tell_its_listener_takes_nothing(
+    options: Any, error: type[Exception], rule: str
+) -> None:
+    gauge = Gauge()
+    with pytest.raises(error, match=rule):
+        await BulkReport[int, int]().collect(bulk(gauge, range(3), concurrency=1), **options)
+    assert gauge.begun == 0
+
+
 async def test_drafts_are_written_with_the_fields_that_are_set(tmp_path: Path, draft: NewAppointment) -> None:
     async with HostileServer(http(400)) as server:
         report: BulkReport[NewAppointment, Appointment] = BulkReport()

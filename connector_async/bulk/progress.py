@@ -1,10 +1,11 @@
 """What a bulk tells while it runs. It draws nothing."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from .outcome import Outcome
 
 
+@runtime_checkable
 class ProgressListener(Protocol):
     """Is told of each outcome as it is taken; what it raises ends the loop that takes them.
 
@@ -23,3 +24,20 @@ class ProgressListener(Protocol):
     def end(self) -> None:
         """No more will come: all have, or the loop that takes them was left."""
         ...
+
+
+def check_progress(progress: ProgressListener | None, total: int | None) -> None:
+    """Raise when a listener could not be told, or not of so many.
+
+    Raises:
+        ValueError: `total` is negative.
+        TypeError: `progress` lacks a method, or is a class and no instance; or `total` is no int.
+    """
+    if progress is not None and (isinstance(progress, type) or not isinstance(progress, ProgressListener)):
+        raise TypeError(f"progress must be a ProgressListener or None, not {type(progress).__name__}")
+    if total is None:
+        return
+    if isinstance(total, bool) or not isinstance(total, int):
+        raise TypeError(f"total must be an int or None, not {type(total).__name__}")
+    if total < 0:
+        raise ValueError("total must be zero or more")

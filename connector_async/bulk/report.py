@@ -10,7 +10,7 @@ import attrs
 
 from .outcome import Outcome, Status
 from .outcome_file import TO_REPEAT, as_json, check_statuses, write_outcomes
-from .progress import ProgressListener
+from .progress import ProgressListener, check_progress
 
 InputT = TypeVar("InputT")
 ResultT = TypeVar("ResultT")
@@ -42,11 +42,13 @@ class BulkReport(Generic[InputT, ResultT]):
             total: How many there will be, for the listener; `None`: nobody knows.
 
         Raises:
-            TypeError: `outcomes` is no async iterable; nothing was taken.
+            ValueError: `total` is negative; nothing was taken.
+            TypeError: An argument is of another type; nothing was taken.
             Exception: What the iterable of the inputs raised, once all its outcomes were taken.
         """
         if not isinstance(outcomes, AsyncIterable):
             raise TypeError(f"outcomes must be an async iterable, such as a Bulk, not {type(outcomes).__name__}")
+        check_progress(progress, total)
         walk = aiter(outcomes)
         if progress is not None:
             progress.begin(total)
