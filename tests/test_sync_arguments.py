@@ -9,6 +9,7 @@ import pytest
 
 from connector_async import AppointmentService, WireFormat
 from connector_async.sandbox import BodyFormat
+from connector_async.sync.budget import Budget
 from connector_async.sync.decision import Mode, Policy
 from connector_async.sync.formats import ICalendarSource
 from connector_async.sync.guard import MaxDelete
@@ -16,7 +17,7 @@ from connector_async.sync.job import BulkSync, Settings
 from connector_async.sync.known import Known
 from connector_async.sync.operations import Rules
 from connector_async.sync.plan import Plan
-from connector_async.sync.pull import PullPlan
+from connector_async.sync.pull import Pull, PullPlan
 from connector_async.sync.records import Calendar, SourceRecord
 from connector_async.sync.report import Fate
 from connector_async.sync.selection import Scope
@@ -41,6 +42,10 @@ def source_record(**fields: Any) -> SourceRecord:
     appointment = record("k", f"{SECRET}'s visit").appointment
     options: dict[str, Any] = {"key": "k", "calendar": ACME, "appointment": appointment}
     return SourceRecord(**options | fields)
+
+
+def print_nothing(*_: object) -> None:
+    """Stand for a callback, which is no listener."""
 
 
 WRONG_TYPES: list[tuple[Callable[[], object], str]] = [
@@ -115,6 +120,17 @@ async def test_a_sync_of_something_else_is_refused(state: Path) -> None:
         for arguments, message in wrong:
             with pytest.raises(TypeError, match=message):
                 BulkSync(*arguments)
+        with pytest.raises(TypeError, match="clock must be a Clock or None, not int"):
+            BulkSync(opened, sync.service, Settings(), clock=0)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="progress must be a ProgressListener or None, not function"):
+            BulkSync(opened, sync.service, Settings(), progress=print_nothing)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="plan must be a Plan, not Mode"):
+            await BulkSync(opened, sync.service, Settings()).run(Listed([]), Mode.TRUST)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="plan must be a PullPlan, not Plan"):
+            Pull(opened, sync.service, Plan())  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="clock must be a Clock, not int"):
+            Budget(5)  # type: ignore[arg-type]
+        assert sync.writes() == {}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ It knows neither requests nor appointments; the function that makes a call is ha
 from .inputs import check_inputs
 from .outcome import Outcome, Status
 from .outcome_file import read_inputs
-from .progress import ProgressListener
+from .progress import ProgressListener, check_progress
 from .report import BulkReport
 from .run import Bulk, bulk, check_count
 
@@ -19,5 +19,6 @@ __all__ = [
     "bulk",
     "check_count",
     "check_inputs",
+    "check_progress",
     "read_inputs",
 ]

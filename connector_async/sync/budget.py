@@ -29,12 +29,14 @@ class Budget:
 
     Raises:
         ValueError: A limit is not above zero.
-        TypeError: A limit is of another type.
+        TypeError: A limit is of another type, or `clock` is no `Clock`.
     """
 
     def __init__(self, clock: Clock, *, max_requests: int | None = None, max_duration: float | None = None) -> None:
         if max_requests is not None:
             check_count("max_requests", max_requests)
+        if not isinstance(clock, Clock):
+            raise TypeError(f"clock must be a Clock, not {type(clock).__name__}")
         self._clock = clock
         self._max_requests = max_requests
         self._deadline: Deadline | None = None

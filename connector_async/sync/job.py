@@ -8,8 +8,8 @@ import attrs
 
 from connector_async.appointments import AppointmentService
 from connector_async.appointments.arguments import check_kind
-from connector_async.bulk import ProgressListener, check_count
-from connector_async.deadline import Clock, check_seconds
+from connector_async.bulk import ProgressListener, check_count, check_progress
+from connector_async.deadline import Clock, check_seconds, checked_clock
 from connector_async.wire import WireFormat
 
 from .budget import Budget
@@ -104,10 +104,11 @@ class BulkSync:
         check_kind("state", state, State)
         check_kind("services", services, Callable)  # type: ignore[arg-type]  # it is a class to isinstance
         check_kind("settings", settings, Settings)
+        check_progress(progress, None)
         self._state = state
         self._services_of_caller = services
         self._settings = settings
-        self._clock = clock or Clock()
+        self._clock = checked_clock(clock)
         self._runner = runner or LocalRunner()
         self._progress = progress
 
@@ -125,10 +126,12 @@ class BulkSync:
         Raises:
             ValueError: `mirror` is missing, or too much for the mode, or the plan asks for what the wire format cannot
                 do; nothing was written.
+            TypeError: `plan` is no `Plan`.
             SourceError: The source cannot be read at all.
             GuardError: More would be deleted than may be; nothing was sent.
             StateError: The state cannot be used. What was sent so far is settled by the next run.
         """
+        check_kind("plan", plan, Plan)
         if (plan.mode is Mode.TWO_WAY) is (mirror is None):
             raise ValueError("mirror must be given with Mode.TWO_WAY, and only then")
         plan.check(self._settings.wire_format)

@@ -9,8 +9,9 @@ from typing import Final
 import attrs
 
 from connector_async.appointments import AppointmentService
+from connector_async.appointments.arguments import check_kind
 from connector_async.bulk import bulk
-from connector_async.deadline import Clock
+from connector_async.deadline import Clock, checked_clock
 from connector_async.exceptions import AuthenticationError, ConnectorError, NotFoundError, SyncError
 from connector_async.models import Appointment
 from connector_async.session import Traffic
@@ -78,6 +79,9 @@ class Pull:
             changes are enough.
         clock: Time as it reads it; `None`: the machine's.
         budget: When to end before the work does; `None`: never.
+
+    Raises:
+        TypeError: An argument is of another type; the message names it.
     """
 
     def __init__(
@@ -90,7 +94,9 @@ class Pull:
         clock: Clock | None = None,
         budget: Budget | None = None,
     ) -> None:
-        self._clock = clock or Clock()
+        check_kind("state", state, State)
+        check_kind("plan", plan, PullPlan)
+        self._clock = checked_clock(clock)
         self._services = services
         self._plan = plan
         self._mirror = mirror

@@ -11,7 +11,7 @@ import attrs
 from sqlalchemy import Table, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from connector_async.deadline import Clock, check_seconds
+from connector_async.deadline import Clock, check_seconds, checked_clock
 from connector_async.protocol import check_text
 from connector_async.sync.exceptions import StateError
 
@@ -109,7 +109,7 @@ class State:
             StateError: It cannot be read or written, is something else, or cannot be upgraded.
             ValueError: `path_or_url` is no place for it, `owner` is not printable, or `wait` is negative.
         """
-        location, clock = Location.of(path_or_url), clock or Clock()
+        location, clock = Location.of(path_or_url), checked_clock(clock)
         check_text("owner", owner)
         check_seconds("wait", wait, finite=False)
         async with AsyncExitStack() as opened:
