@@ -18,8 +18,7 @@ from connector_async import AppointmentService, ClientCredentials, ConnectorSess
 from connector_async.cli import demo, demo_records, local
 from connector_async.protocol import VERSION
 from connector_async.sync.formats import file_source
-
-COMMAND = [sys.executable, "-X", "dev", "-W", "error", "-c", "from connector_async.cli import main; main()"]
+from tests.command_line import COMMAND
 
 
 def run(*arguments: str, command: Sequence[str] = COMMAND) -> subprocess.CompletedProcess[str]:
@@ -27,8 +26,7 @@ def run(*arguments: str, command: Sequence[str] = COMMAND) -> subprocess.Complet
 
 
 def test_the_demo_ends_with_just_what_its_file_says_on_the_server() -> None:
-    # Not in the development mode, which tells of each callback that a busy machine makes slow.
-    done = run("demo", "--appointments", "90", command=[COMMAND[0], *COMMAND[3:]])
+    done = run("demo", "--appointments", "90")
     assert done.stderr == ""
     assert done.returncode == 0
     first, resumed, both_ways, last = re.findall(

@@ -1,7 +1,6 @@
 import asyncio
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,15 +25,15 @@ from connector_async.sandbox import (
     UnknownId,
     WriteReply,
 )
+from tests.command_line import COMMAND
 
-COMMAND = [sys.executable, "-X", "dev", "-W", "error", "-c", "from connector_async.cli import main; main()", "sandbox"]
 CREDENTIALS = {"clientId": "sandbox", "clientSecret": "sandbox-secret"}
 
 
 @asynccontextmanager
 async def serving(*arguments: str) -> AsyncIterator[str]:
     process = await asyncio.create_subprocess_exec(
-        *COMMAND, "--port", "0", *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        *COMMAND, "sandbox", "--port", "0", *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout is not None
     async with asyncio.timeout(30):

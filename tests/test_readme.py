@@ -10,7 +10,7 @@ import pytest
 
 import connector_async
 from connector_async import ConnectorError
-from tests.command_line import serving
+from tests.command_line import in_development_mode, serving
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -25,7 +25,7 @@ def blocks(language: str) -> list[str]:
     ids=["first", "retry", "bulk", "sync"],
 )
 def test_a_program_prints_what_the_readme_shows(program: str, output: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-X", "dev", "-W", "error", "-c", program]
+    command = in_development_mode(program)
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.stderr == ""
     assert done.stdout == output
