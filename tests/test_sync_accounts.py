@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from connector_async.sandbox import SeedAppointment, StatusFault
+from connector_async import RetryPolicy
+from connector_async.sandbox import DropAfter, SeedAppointment, StatusFault
+from connector_async.sync.budget import Budget
 from connector_async.sync.decision import Mode, Policy
 from connector_async.sync.operations import Rules
 from connector_async.sync.report import Fate, RunReport
@@ -73,6 +75,35 @@ async def test_what_is_not_meant_by_trying_again_is_not_started(state: Path) -> 
         assert figures(again) == (5, 0, {Fate.REFUSED: 1, Fate.NOT_STARTED: 4})
         report = await sync.run(records, retry_run=again.run_id)
         assert figures(report) == (5, 1, {Fate.CREATED: 1, Fate.NOT_STARTED: 4})
+
+
+async def test_what_is_refused_for_another_reason_than_before_is_counted_and_sent_once(state: Path) -> None:
+    async with syncing(state) as sync:
+        sync.retry = RetryPolicy(attempts=1)
+        sync.settings["concurrency"] = 1
+        sync.sandbox.faults.script(StatusFault(422), StatusFault(422), operation="create")
+        records = [record("a"), record("b")]
+        refused = await sync.run(records)
+        # The second one fails in a way that may pass, so that there is another pass.
+        sync.sandbox.faults.script(StatusFault(409), StatusFault(429, retry_after=0), operation="create")
+        again = await sync.run(records, retry_run=refused.run_id)
+        assert figures(again) == (2, 1, {Fate.REFUSED: 1, Fate.CREATED: 1})
+        assert sync.writes()["create"] == 2 + 3
+        assert await sync.titles() == ["Visit b"]
+        assert figures(await sync.run(records, retry_run=again.run_id)) == (2, 2, {Fate.CREATED: 1})
+
+
+async def test_a_create_of_before_that_is_not_to_be_tried_again_is_counted_once(state: Path) -> None:
+    async with syncing(state) as sync:
+        sync.sandbox.faults.script(StatusFault(422), operation="create")
+        refused = await sync.run([record("a")])
+        sync.sandbox.faults.script(DropAfter(), operation="create")
+        lost = await sync.run([record("a"), record("b")], Budget(sync.clock, max_requests=1))
+        assert lost.counts == {Fate.GIVEN_UP: 1, Fate.UNKNOWN: 1}
+        report = await sync.run([record("a"), record("b", "Another")], retry_run=refused.run_id)
+        assert figures(report) == (2, 1, {Fate.CREATED: 1, Fate.NOT_STARTED: 1})
+        assert (await sync.run([record("a"), record("b", "Another")])).counts == {Fate.UPDATED: 1}
+        assert await sync.titles() == ["Another", "Visit a"]
 
 
 async def test_a_gone_appointment_of_a_calendar_that_is_looked_at_again_is_gone_once(state: Path) -> None:

@@ -88,6 +88,39 @@ async def test_the_time_ends_where_it_ends(state: Path, mode: Mode) -> None:
         assert (await sync.run([], scope=fraction, max_delete=ALL, allow_empty=True)).counts == {}
 
 
+@pytest.mark.parametrize("mode", [Mode.TRUST, Mode.CHECK])
+@pytest.mark.parametrize("body_format", [BodyFormat.REFERENCE, BodyFormat.GUIDE])
+async def test_a_record_whose_calendar_the_wire_format_cannot_name_keeps_what_is_known_under_its_key(
+    state: Path, mode: Mode, body_format: BodyFormat
+) -> None:
+    whose, unnamed = (USER, ACME) if body_format is BodyFormat.REFERENCE else (ACME, USER)
+    scope = Scope(start=TEN - timedelta(days=1), end=TEN + timedelta(days=1))
+    async with syncing(state, body_format=body_format) as sync:
+        await sync.run([record(key, calendar=whose) for key in "abc"])
+        # As when a file loses the columns that say whose a record is.
+        lost = [record("a", "Other", calendar=unnamed), record("b", calendar=unnamed)]
+        report = await sync.run(lost, mode=mode, scope=scope, max_delete=ALL)
+        assert report.counts == {Fate.UNREADABLE: 2, Fate.DELETED: 1}
+        assert await sync.titles(whose) == ["Visit a", "Visit b"]
+
+
+async def test_an_unreadable_record_keeps_what_is_known_under_its_key_whosever_it_is(state: Path) -> None:
+    other = Calendar("acme", "d-1", "u-2")
+    async with syncing(state, body_format=BodyFormat.REFERENCE) as sync:
+        await sync.run([record("a", calendar=USER), record("b", calendar=USER)])
+        sync.sandbox.faults.script(DropAfter(), operation="create")
+        records = [record(key, calendar=USER) for key in ("a", "b", "open")]
+        assert (await sync.run(records, Budget(sync.clock, max_requests=1))).counts == {Fate.UNKNOWN: 1}
+        moved = [
+            SourceProblem(source="list", line=None, reason="?", key=key, calendar=other) for key in ("a", "b", "open")
+        ]
+        report = await sync.run(moved, max_delete=ALL, allow_empty=True)
+        assert report.counts[Fate.UNREADABLE] == 3
+        assert await sync.titles(USER) == ["Visit a", "Visit b", "Visit open"]
+        report = await sync.run([record(key, calendar=other) for key in ("a", "b", "open")], max_delete=ALL)
+        assert report.counts == {Fate.CREATED: 3, Fate.DELETED: 3}
+
+
 # What is open, and what was sent.
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import select
 from connector_async.sync.exceptions import FencedError, StateError
 from connector_async.sync.records import Calendar
 from connector_async.sync.state import State, Transaction
+from connector_async.sync.state.group_commit import GroupCommit
 from connector_async.sync.state.schema import cells, leases
 
 ACME = Calendar("acme")
@@ -135,6 +137,56 @@ async def test_each_is_told_when_another_run_has_taken_over(state: State) -> Non
     assert [type(each) for each in found] == [FencedError] * 3
     assert len({id(each) for each in found}) == 3  # no two share a traceback
     assert writes.calls == []
+
+
+async def test_a_beginning_that_fails_is_not_tried_again_for_each() -> None:
+    begun = 0
+
+    @asynccontextmanager
+    async def begin() -> AsyncIterator[None]:
+        nonlocal begun
+        begun += 1
+        if begun:
+            raise StateError("locked")
+        yield
+
+    async def body(_: object) -> None:
+        raise AssertionError("there is no transaction")
+
+    writes: GroupCommit[None] = GroupCommit(begin)
+    found = await asyncio.gather(*(writes.write(body) for _ in range(5)), return_exceptions=True)
+    assert [str(each) for each in found] == ["locked"] * 5
+    assert begun == 1
+
+
+async def test_nothing_is_begun_for_a_group_whose_tasks_were_all_cancelled() -> None:
+    begun, written = [asyncio.Event(), asyncio.Event()], []
+    goes_on = asyncio.Event()
+
+    @asynccontextmanager
+    async def begin() -> AsyncIterator[None]:
+        begun.pop(0).set()
+        await goes_on.wait()
+        yield
+
+    async def write(name: str) -> None:
+        async def body(_: object) -> None:
+            written.append(name)
+
+        await writes.write(body)
+
+    writes: GroupCommit[None] = GroupCommit(begin)
+    first_begun = begun[0]
+    first = asyncio.create_task(write("a"))
+    await first_begun.wait()
+    second = asyncio.create_task(write("b"))
+    await asyncio.sleep(0)
+    second.cancel()
+    await asyncio.wait([second])
+    goes_on.set()
+    await first
+    await writes.finish()
+    assert (second.cancelled(), written, len(begun)) == (True, ["a"], 1)
 
 
 async def test_a_state_for_reading_alone_takes_nothing(state: State) -> None:

@@ -68,7 +68,7 @@ LINE: dict[str, Any] = {
     "key": "a",
     "reason": "changed in the source",
     "base": ["0", "1", []],
-    "local": "2",
+    "local": "543b241200473c0628ded0efd088e487",
     "remote": None,
     "appointment_id": "a-1",
     "start_time": "",
@@ -109,6 +109,9 @@ def test_a_whole_line_is_an_operation(tmp_path: Path) -> None:
         {"appointment_id": None},
         {"record": None},
         {"record": {"title": "Visit"}},
+        {"record": LINE["record"] | {"title": "Another visit"}},
+        {"record": LINE["record"] | {"key": "b"}},
+        {"record": LINE["record"] | {"tenant_id": "globex"}},
         {"record": LINE["record"] | {"start_time": "today"}},
     ],
     ids=repr,
@@ -125,6 +128,13 @@ def test_a_line_that_was_cut_is_told(tmp_path: Path, line: bytes) -> None:
         SavedPlan.open(write_plan(tmp_path / "plan", HEAD, line))
 
 
+def test_operations_of_a_calendar_that_are_apart_are_told(tmp_path: Path) -> None:
+    other = LINE | {"tenant_id": "globex", "record": LINE["record"] | {"tenant_id": "globex"}}
+    lines = map(orjson.dumps, (LINE, LINE | {"kind": "create"}, other, other, LINE))
+    with pytest.raises(SourceError, match=r"plan:6: the operations of a calendar must stand together$"):
+        SavedPlan.open(write_plan(tmp_path / "plan", HEAD, *lines))
+
+
 @pytest.mark.parametrize("changes", [{"serial": "1"}, {"mode": "two-way"}, {"policy": "mine"}], ids=repr)
 def test_a_head_that_no_plan_has_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(SourceError, match="not a plan of this version"):
@@ -135,6 +145,6 @@ async def test_a_plan_for_another_wire_format_is_refused_before_anything_is_sent
     async with syncing(state, body_format=BodyFormat.REFERENCE) as sync, sync.opened() as (bulk_sync, opened):
         head = HEAD | {"serial": await opened.serial()}
         plan = SavedPlan.open(write_plan(tmp_path / "plan", head, orjson.dumps(LINE)))
-        with pytest.raises(SourceError, match=r"plan: this plan was not made for WireFormat\.REFERENCE$"):
+        with pytest.raises(SourceError, match="plan: not a plan for this: ad_id and domain_id must be given"):
             await bulk_sync.apply(plan)
         assert sync.writes() == {}

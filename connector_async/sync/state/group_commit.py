@@ -4,8 +4,9 @@ It knows no database.
 """
 
 import asyncio
+import copy
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Generic, TypeVar
 
@@ -59,24 +60,37 @@ class GroupCommit(Generic[T]):
         try:
             while self._waiting:
                 group = [self._waiting.popleft() for _ in range(min(_AT_A_TIME, len(self._waiting)))]
-                await self._commit([write for write in group if not write.committed.cancelled()])
+                await self._commit(group)
         finally:
             self._writer = None
             for write in (*group, *self._waiting):  # nobody will, when this was cancelled
                 write.committed.cancel()
 
     async def _commit(self, group: list[_Write[T]]) -> None:
+        wanted = [write for write in group if not write.committed.cancelled()]
+        has_begun = False
         try:
-            async with self._begin() as transaction:
-                for write in group:
-                    await write.body(transaction)
+            if wanted:
+                async with self._begin() as transaction:
+                    has_begun = True
+                    for write in wanted:
+                        await write.body(transaction)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told to whom it concerns
-            if len(group) > 1:
-                for write in group:
+            if has_begun and len(wanted) > 1:
+                for write in wanted:
                     await self._commit([write])
-            elif not group[0].committed.cancelled():
-                group[0].committed.set_exception(error)
+            else:
+                _settle(wanted, error)
         else:
-            for write in group:
-                if not write.committed.cancelled():
-                    write.committed.set_result(None)
+            _settle(wanted, None)
+
+
+def _settle(group: Iterable[_Write[T]], error: Exception | None) -> None:
+    for number, write in enumerate(group):
+        if write.committed.cancelled():
+            continue
+        if error is None:
+            write.committed.set_result(None)
+        else:
+            # Each task that raises it adds to its traceback.
+            write.committed.set_exception(copy.copy(error) if number else error)
