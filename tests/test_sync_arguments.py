@@ -1,11 +1,12 @@
 """What a sync refuses before anything is written or sent, and what it finds out of its source's records."""
 
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from connector_async import AppointmentService, WireFormat
 from connector_async.sandbox import BodyFormat
@@ -18,13 +19,15 @@ from connector_async.sync.known import Known
 from connector_async.sync.operations import Rules
 from connector_async.sync.plan import Plan
 from connector_async.sync.pull import Pull, PullPlan
-from connector_async.sync.records import Calendar, SourceRecord
+from connector_async.sync.records import Calendar, SourceProblem, SourceRecord
 from connector_async.sync.report import Fate
 from connector_async.sync.selection import Scope
 from connector_async.sync.state import State
+from connector_async.sync.state.schema import runs
 from tests.syncing import ACME, TEN, Listed, record, syncing
 
 USER = Calendar("acme", "d-1", "u-1")
+EAST = timezone(timedelta(hours=5))
 NAIVE = datetime(2024, 1, 15, 10)
 SECRET = "Hunter"
 
@@ -42,6 +45,11 @@ def source_record(**fields: Any) -> SourceRecord:
     appointment = record("k", f"{SECRET}'s visit").appointment
     options: dict[str, Any] = {"key": "k", "calendar": ACME, "appointment": appointment}
     return SourceRecord(**options | fields)
+
+
+def source_problem(**fields: Any) -> SourceProblem:
+    options: dict[str, Any] = {"source": "list", "line": None, "reason": "why"}
+    return SourceProblem(**options | fields)
 
 
 def print_nothing(*_: object) -> None:
@@ -66,6 +74,13 @@ WRONG_TYPES: list[tuple[Callable[[], object], str]] = [
     (lambda: Plan(retry_run=7), "retry_run must be a str, not int"),  # type: ignore[arg-type]
     (lambda: Rules(policy="local"), "policy must be a Policy, not str"),  # type: ignore[arg-type]
     (lambda: Rules(modified_field=None), "modified_field must be a str, not NoneType"),  # type: ignore[arg-type]
+    (lambda: Rules(on_conflict="local"), "on_conflict must be callable or None, not str"),  # type: ignore[arg-type]
+    (lambda: PullPlan(calendars=""), "calendars must be a sequence of Calendar"),  # type: ignore[arg-type]
+    (lambda: source_problem(source=1), "source must be a str, not int"),
+    (lambda: source_problem(line="1"), "line must be an int, not str"),
+    (lambda: source_problem(reason=None), "reason must be a str, not NoneType"),
+    (lambda: source_problem(key=5), "key must be a str, not int"),
+    (lambda: source_problem(calendar="acme"), "calendar must be a Calendar, not str"),
     (lambda: MaxDelete(number=True), "max_delete must have an int"),
     (lambda: MaxDelete(number=1.5), "max_delete must have an int"),  # type: ignore[arg-type]
     (lambda: MaxDelete(share="50%"), "or a float as its share"),  # type: ignore[arg-type]
@@ -90,6 +105,11 @@ WRONG_VALUES: list[tuple[Callable[[], object], str]] = [
     (lambda: Scope(start=TEN, end=TEN - timedelta(1)), "end must not be before start"),
     (lambda: Plan(window=timedelta(0)), "window must be above zero"),
     (lambda: PullPlan(calendars=[ACME], window=timedelta(-1)), "window must be above zero"),
+    (lambda: source_record(modified=datetime.min.replace(tzinfo=EAST)), "modified must lie within the years 1 to 9999"),
+    (lambda: source_problem(key=""), "key must not be empty"),
+    (lambda: source_problem(key="a\n"), "key must be printable"),
+    (lambda: Plan(retry_run=""), "retry_run must not be empty"),
+    (lambda: PullPlan(calendars=[]), "calendars must name one at least"),
     (lambda: MaxDelete(number=-1), "zero or more"),
     (lambda: Settings(passes=0), "passes must be"),
     (lambda: Settings(grace=float("nan")), "grace must be"),
@@ -154,6 +174,27 @@ async def test_what_the_wire_format_cannot_do_is_refused_before_anything_is_writ
             async for _ in bulk_sync.plan(source, plan):
                 pass
         assert (await opened.serial(), sync.writes()) == (serial, {})
+
+
+@pytest.mark.parametrize(
+    ("body_format", "plan", "message"),
+    [
+        (BodyFormat.GUIDE, PullPlan(calendars=[ACME], window=timedelta(days=1)), "window must be None: WireFormat.GUI"),
+        (BodyFormat.GUIDE, PullPlan(calendars=[ACME, USER]), "ad_id and domain_id must be missing: WireFormat.GUIDE"),
+        (BodyFormat.REFERENCE, PullPlan(calendars=[USER]), "scope must have a start and an end: WireFormat.REFERENCE"),
+        (BodyFormat.REFERENCE, PullPlan(calendars=[USER, ACME]), "ad_id and domain_id must be given: WireFormat.REF"),
+    ],
+)
+async def test_what_a_pull_cannot_ask_for_is_refused_before_it_is_begun(
+    state: Path, body_format: BodyFormat, plan: PullPlan, message: str
+) -> None:
+    async with syncing(state, body_format=body_format) as sync, sync.opened() as (_, opened):
+        with pytest.raises(ValueError, match=message):
+            async for _ in Pull(opened, sync.service, plan):
+                pass
+        async with opened.reading() as connection:
+            assert (await connection.execute(select(runs))).all() == []
+        assert sync.writes() == {}
 
 
 async def test_a_service_in_another_wire_format_than_the_settings_say_ends_the_run_before_it_sends(state: Path) -> None:

@@ -28,7 +28,8 @@ def check_kind(name: str, value: object, kind: type) -> None:
         TypeError: It is.
     """
     if not isinstance(value, kind):
-        raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
+        article = "an" if kind.__name__[0] in "AEIOaeio" else "a"
+        raise TypeError(f"{name} must be {article} {kind.__name__}, not {type(value).__name__}")
 
 
 def check_paging(paging: PagingStyle) -> None:

@@ -14,9 +14,9 @@ from connector_async.cli.output import Printer, Record
 from connector_async.replacement import replacing
 from connector_async.sync.budget import StopReason
 from connector_async.sync.inspection import read_dead_letters
+from connector_async.sync.operation_lines import as_json
 from connector_async.sync.operations import Operation
 from connector_async.sync.report import Fate, RunReport, Stopped, TenantReport
-from connector_async.sync.saved_plan import as_json
 from connector_async.sync.state import State
 from connector_async.sync.state.failures import file_errors
 

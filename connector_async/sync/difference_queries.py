@@ -12,7 +12,7 @@ from sqlalchemy import Select, and_, bindparam, case, exists, func, literal, not
 from sqlalchemy.sql.elements import ColumnElement
 
 from .decision import GONE
-from .known import overlaps
+from .known import OF_READING, overlaps
 from .selection import Selection
 from .state.schema import CALENDAR, KEY, cells, dead_letters, desired, intents, items
 
@@ -163,7 +163,7 @@ def _given_up(table: Any, content_hash: ColumnElement[Any] | None = None) -> Que
     """Select the dead letters of a key: all, or those of a content."""
     query = select(dead_letters.c.key).where(
         _same(dead_letters, table, KEY),
-        dead_letters.c.operation.not_in(("read", "pull")),
+        dead_letters.c.operation.not_in(OF_READING),
         dead_letters.c.resolved_at.is_(None),
     )
     return query if content_hash is None else query.where(dead_letters.c.content_hash == content_hash)

@@ -22,7 +22,8 @@ from .known import Known
 from .ledger import Ledger
 from .meter import Meter
 from .operations import Operation
-from .plan import CalendarPlanner, Looking, Plan, Planner, Services
+from .plan import Plan, Services
+from .planner import CalendarPlanner, Looking, Planner
 from .push import Push
 from .records import Calendar
 from .report import RunReport, TenantReport

@@ -16,7 +16,7 @@ from connector_async.deadline import Clock
 
 from .decision import GONE
 from .exceptions import StateError
-from .known import Intent, of_calendar, text_of
+from .known import OF_READING, Intent, of_calendar, text_of
 from .records import Calendar
 from .report import RunReport
 from .state import State, Transaction
@@ -177,7 +177,7 @@ class Ledger:
         await transaction.bump()
 
     async def give_up(self, letters: Sequence[tuple[Calendar | None, DeadLetter]]) -> None:
-        """Write dead letters; the same one that is there already is brought up to date instead."""
+        """Write dead letters; the one that is there already of the same is brought up to date instead."""
         await self._state.write(lambda transaction: self._write_letters(transaction, letters))
 
     async def seen(
@@ -212,8 +212,11 @@ class Ledger:
         for calendar, letter in letters:
             row = attrs.asdict(letter) | {"run_id": self.run_id, "at": self._clock.time()}
             row |= dict.fromkeys(CALENDAR, "") if calendar is None else attrs.asdict(calendar)
-            same = [dead_letters.c[name] == row[name] for name in (*KEY, "operation", "content_hash", "reason")]
-            same.append(dead_letters.c.resolved_at.is_(None))
+            same = [dead_letters.c[name] == row[name] for name in KEY] + [dead_letters.c.resolved_at.is_(None)]
+            if letter.operation in OF_READING:
+                same += [dead_letters.c[name] == row[name] for name in ("operation", "reason")]
+            else:  # what was sent of a key is given up for one reason, the last
+                same.append(dead_letters.c.operation.not_in(OF_READING))
             again = await transaction.connection.execute(update(dead_letters).where(*same).values(row))
             if not again.rowcount:
                 await transaction.connection.execute(insert(dead_letters).values(row))

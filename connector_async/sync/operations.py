@@ -14,7 +14,7 @@ from .decision import GONE, Action, Base, Conflict, ConflictCallback, Policy, de
 from .differences import Entry
 from .records import Calendar, content_hash, sortable
 from .remote import Remote
-from .validators import instance_of
+from .validators import callable_or_none, instance_of
 
 _OF_SERVER: Final = "server:"
 
@@ -70,7 +70,7 @@ class Rules:
 
     policy: Policy = attrs.field(default=Policy.LOCAL, validator=instance_of(Policy))
     """Who wins a conflict."""
-    on_conflict: ConflictCallback | None = None
+    on_conflict: ConflictCallback | None = attrs.field(default=None, validator=callable_or_none)
     """Decides each conflict instead of the policy."""
     modified_field: str = attrs.field(default="lastModified", validator=instance_of(str))
     """The field, on the wire, in which the server says when an appointment was changed, for `Policy.NEWER`."""

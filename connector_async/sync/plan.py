@@ -1,43 +1,26 @@
-"""How a run goes about its work, and what that comes to for one calendar: operations, a batch at a time.
+"""How a run goes about its work."""
 
-It changes nothing; it looks at the server as far as the mode says.
-"""
-
-import functools
-import itertools
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import attrs
 
 from connector_async.appointments import AppointmentService
 from connector_async.appointments.arguments import check_kind
-from connector_async.exceptions import NotFoundError
-from connector_async.models import Appointment
 from connector_async.wire import WireFormat
 
-from .budget import Budget
 from .decision import Mode
-from .differences import Accounts, Differences, Entry
-from .guard import GoneGuard, MaxDelete
-from .known import Known
-from .meter import Meter
-from .operations import Comparison, Get, Operation, Rules
+from .guard import MaxDelete
+from .operations import Rules
 from .records import Calendar
-from .remote import Remote
-from .report import TenantReport
 from .selection import Scope, Selection
-from .state import State
-from .validators import instance_of
+from .validators import instance_of, text_or_none
 
 Services = Callable[[Calendar], AppointmentService]
 """Returns the service of a calendar, over a session for its tenant."""
 
 MAX_DELETE: Final = MaxDelete(share=0.5)
-
-_PAGE: Final = 200
 
 
 def check_window(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
@@ -51,6 +34,19 @@ def check_window(_: object, field: "attrs.Attribute[Any]", value: object) -> Non
         check_kind(field.name, value, timedelta)
     if isinstance(value, timedelta) and value <= timedelta(0):
         raise ValueError(f"{field.name} must be above zero")
+
+
+def check_time(wire_format: WireFormat, scope: Scope, window: timedelta | None, *, looks: bool) -> None:
+    """Refuse a time that a wire format cannot ask for.
+
+    Raises:
+        ValueError: There is a window although the server is asked for no time, or an end is missing although both are
+            asked for.
+    """
+    if window is not None and not wire_format.carries_user:
+        raise ValueError(f"window must be None: {wire_format} asks the server for no time")
+    if looks and wire_format.carries_user and None in (scope.start, scope.end):
+        raise ValueError(f"scope must have a start and an end: {wire_format} asks the server for both")
 
 
 @attrs.frozen(kw_only=True)
@@ -74,7 +70,7 @@ class Plan:
     """How much may be deleted at once."""
     allow_empty: bool = attrs.field(default=False, validator=instance_of(bool))
     """Whether a tenant of which the source has no record may lose what is known of it."""
-    retry_run: str | None = attrs.field(default=None, validator=instance_of(str, or_none=True))
+    retry_run: str | None = attrs.field(default=None, validator=text_or_none)
     """The run whose dead letters are tried again, and nothing else; `None`: everything but dead letters."""
 
     def selection(self, withheld: Iterable[str]) -> Selection:
@@ -87,203 +83,8 @@ class Plan:
         Raises:
             ValueError: It has windows although previews are asked for no time, or no ends although they have to be.
         """
-        if not wire_format.carries_user:
-            if self.window is not None:
-                raise ValueError(f"window must be None: {wire_format} asks the server for no time")
-        elif self.mode is not Mode.TRUST and None in (self.scope.start, self.scope.end):
-            raise ValueError(f"scope must have a start and an end: {wire_format} asks the server for both")
+        check_time(wire_format, self.scope, self.window, looks=self.mode is not Mode.TRUST)
 
     def conditions(self) -> str:
         """Return what has to be the same for a run to go on with one that was ended early."""
         return repr((self.scope.as_texts(), self.window, self.retry_run))
-
-
-class Planner(Protocol):
-    """Says what is to be done in the calendars of one tenant."""
-
-    @property
-    def meter(self) -> Meter:
-        """What reads off what is sent for the tenant."""
-        ...
-
-    @property
-    def looks_at_all(self) -> bool:
-        """Whether calendars are looked at in which the source has changed nothing."""
-        ...
-
-    async def calendars(self, tenant_id: str) -> Sequence[Calendar]:
-        """Return those that there is something to do in, as far as that is known without looking at the server."""
-        ...
-
-    def batches(
-        self, service: AppointmentService, calendar: Calendar, size: Callable[[], int]
-    ) -> AsyncGenerator[list[Operation], None]:
-        """Yield what is to be done in one, so many operations at a time."""
-        ...
-
-    async def again(self, calendar: Calendar, keys: Collection[str]) -> list[Operation]:
-        """Return what is to be done with keys of which it has been found out what the server has."""
-        ...
-
-    async def accounts(self, tenant_id: str, run_id: str) -> Accounts:
-        """Return how far the keys of a tenant have come in a run."""
-        ...
-
-    @property
-    def tries_again(self) -> bool:
-        """Whether only what a run has given up is tried again."""
-        ...
-
-
-@attrs.frozen(kw_only=True)
-class Looking:
-    """What the planners of all tenants share."""
-
-    state: State
-    known: Known
-    """What the server had."""
-    budget: Budget
-    """Says whether it may be looked."""
-    guard: GoneGuard
-    """What the source would lose for being gone from the server."""
-    withheld: Sequence[str] = ()
-    """Tenants of which nothing is deleted, since a record of theirs could not be read."""
-    lineage: str = ""
-    """The runs whose finished calendars need not be looked at again."""
-
-
-class CalendarPlanner:
-    """Plans the calendars of one tenant.
-
-    Args:
-        plan: How to go about it.
-        looking: What the planners of all tenants share.
-        report: Is told how many requests were needed to look.
-    """
-
-    def __init__(self, plan: Plan, looking: Looking, report: TenantReport) -> None:
-        self._plan = plan
-        self._looking = looking
-        self._report = report
-        self._selection = plan.selection(looking.withheld)
-        self._looked_at: set[Calendar] = set()
-        self.meter = Meter(looking.budget, report)
-        """What reads off what is sent for the tenant."""
-
-    @property
-    def looks_at_all(self) -> bool:
-        """Whether calendars are looked at in which the source has changed nothing."""
-        return self._plan.mode is Mode.TWO_WAY and self._plan.retry_run is None
-
-    async def calendars(self, tenant_id: str) -> Sequence[Calendar]:
-        """Return those that there is something to do in, as far as that is known without looking at the server."""
-        lineage = self._looking.lineage if self.looks_at_all else None
-        async with self._differences() as differences:
-            return await differences.calendars(tenant_id, unless_done_by=lineage)
-
-    async def accounts(self, tenant_id: str, run_id: str) -> Accounts:
-        """Return how far the keys of a tenant have come in a run."""
-        async with self._differences() as differences:
-            return await differences.accounts(tenant_id, run_id)
-
-    @property
-    def tries_again(self) -> bool:
-        """Whether only what a run has given up is tried again."""
-        return self._plan.retry_run is not None
-
-    async def batches(
-        self, service: AppointmentService, calendar: Calendar, size: Callable[[], int]
-    ) -> AsyncGenerator[list[Operation], None]:
-        """Look at a calendar if the mode says so, and yield what is to be done; nothing once the budget is spent.
-
-        Args:
-            service: Of the calendar.
-            calendar: Whose keys.
-            size: Returns how many entries to read for the next batch.
-
-        Raises:
-            ConnectorError: The server could not be looked at.
-            GuardError: More has gone from the server than may have.
-        """
-        try:
-            is_first = calendar not in self._looked_at
-            remote = None if self._plan.mode is Mode.TRUST else await self._look(service, calendar, is_first=is_first)
-            self._looked_at.add(calendar)
-            comparison = self._comparison(calendar, remote, functools.partial(self._get, service, is_first=is_first))
-            after = None
-            while entries := await self._entries(calendar, after, size(), changed=remote is None):
-                found = [await comparison.operation(entry) for entry in entries]
-                yield [operation for operation in found if operation is not None]
-                after = entries[-1].key
-        except _SpentError:
-            return
-        if self.looks_at_all:
-            leftovers = comparison.leftovers()
-            while batch := list(itertools.islice(leftovers, size())):
-                yield batch
-
-    async def again(self, calendar: Calendar, keys: Collection[str]) -> list[Operation]:
-        """Return what is to be done with keys of which it has been found out what the server has."""
-        comparison = self._comparison(calendar, None, _nothing)
-        found, after = [], None
-        while entries := await self._entries(calendar, after, _PAGE, changed=True):
-            found += [await comparison.operation(entry) for entry in entries if entry.key in keys]
-            after = entries[-1].key
-        return [operation for operation in found if operation is not None]
-
-    def _comparison(self, calendar: Calendar, remote: Remote | None, get: Get) -> Comparison:
-        two_way = remote is not None and self._plan.mode is Mode.TWO_WAY
-        return Comparison(calendar, remote, self._plan.rules, get, two_way=two_way)
-
-    async def _get(self, service: AppointmentService, appointment_id: str, *, is_first: bool) -> Appointment | None:
-        with self._spending():
-            self._report.minimum += is_first
-            try:
-                return await service.get(appointment_id)
-            except NotFoundError:
-                return None
-
-    async def _look(self, service: AppointmentService, calendar: Calendar, *, is_first: bool) -> Remote:
-        scope, window, known = self._plan.scope, self._plan.window, self._looking.known
-        with self._spending():
-            had = await known.appointments(calendar, *scope.as_texts())
-            remote = await Remote.look(service, had, scope.start, scope.end, window=window)
-        self._report.minimum += remote.pages * is_first
-        missing = remote.missing
-        if missing and self.looks_at_all:
-            self._looking.guard.check(
-                calendar,
-                missing=len(missing),
-                shown=remote.shown,
-                known=sum(each.in_time for each in had.values()),
-                known_of_tenant=await known.count(calendar.tenant_id),
-                known_of_all=await known.count(),
-            )
-        return remote
-
-    @contextmanager
-    def _spending(self) -> Iterator[None]:
-        if not self._looking.budget.begin():
-            raise _SpentError
-        try:
-            yield
-        finally:
-            self._looking.budget.end()
-            self.meter.note()
-
-    async def _entries(self, calendar: Calendar, after: str | None, size: int, *, changed: bool) -> list[Entry]:
-        async with self._differences() as differences:
-            return await differences.entries(calendar, after, size, changed=changed)
-
-    @asynccontextmanager
-    async def _differences(self) -> AsyncIterator[Differences]:
-        async with self._looking.state.reading() as connection:
-            yield Differences(connection, self._selection)
-
-
-class _SpentError(Exception):
-    """Nothing more may be asked of the server."""
-
-
-async def _nothing(_: str) -> None:
-    """Stand for a server that is not asked."""

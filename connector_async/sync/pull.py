@@ -15,6 +15,7 @@ from connector_async.deadline import Clock, checked_clock
 from connector_async.exceptions import AuthenticationError, ConnectorError, NotFoundError, SyncError
 from connector_async.models import Appointment
 from connector_async.session import Traffic
+from connector_async.wire import WireFormat
 
 from .budget import Budget
 from .change import Change, ChangeKind
@@ -24,7 +25,7 @@ from .guard import GoneGuard, MaxDelete
 from .known import Had, Known
 from .ledger import DeadLetter, InStep, Ledger
 from .operations import key_of_server
-from .plan import MAX_DELETE, Services, check_window
+from .plan import MAX_DELETE, Services, check_time, check_window
 from .records import Calendar, content_hash, record_of, sortable
 from .report import Fate, RunReport, Stopped, TenantReport
 from .selection import Scope
@@ -53,6 +54,21 @@ class PullPlan:
     """How much may have gone from the server at once, of a calendar, a tenant and all; more is not believed."""
     allow_empty: bool = attrs.field(default=False, validator=instance_of(bool))
     """Whether a preview that shows nothing at all is believed."""
+
+    def __attrs_post_init__(self) -> None:
+        if not self.calendars:
+            raise ValueError("calendars must name one at least: a mirror of none would be emptied")
+
+    def check(self, wire_format: WireFormat) -> None:
+        """Refuse what a wire format cannot do.
+
+        Raises:
+            ValueError: A calendar has a user although the format carries none, or none although it names one; or the
+                time cannot be asked for.
+        """
+        for calendar in self.calendars:
+            calendar.check(wire_format)
+        check_time(wire_format, self.scope, self.window, looks=True)
 
 
 @attrs.frozen
@@ -123,9 +139,11 @@ class Pull:
         """Yield the changes; with `contextlib.aclosing` around it, a loop that is left early is ended at once.
 
         Raises:
+            ValueError: The plan asks for what the wire format of the services cannot do; nothing was begun.
             SourceError: The mirror cannot be written.
             StateError: The state cannot be used, or is one of another kind of run.
         """
+        self._plan.check(self._services(self._plan.calendars[0]).session.wire_format)
         begun_at = self._clock.monotonic()
         await self._ledger.begin_run(kind="pull", mode="pull")
         looks = bulk(self._look, _in_turn(self._plan.calendars), concurrency=_AT_A_TIME, ends_on=Exception)

@@ -16,7 +16,7 @@ from connector_async.models import UNSET, Appointment, DirectoryUser, NewAppoint
 from connector_async.protocol import check_tenant_id, check_text
 from connector_async.wire import WireFormat
 
-from .validators import instance_of
+from .validators import instance_of, tenant_id, text, text_or_none
 
 FIELDS: Final = (
     "key",
@@ -37,14 +37,6 @@ _TEXT: Final = "Text"  # what a description is unless it says otherwise
 _OPTIONAL: Final = ("description", "description_type", "time_zone")
 
 
-def _check_tenant_id(_: object, __: object, value: str) -> None:
-    check_tenant_id(value)
-
-
-def _check_key(_: object, __: object, value: str) -> None:
-    check_text("key", value)
-
-
 @attrs.frozen(order=True)
 class Calendar:
     """Whose appointments they are: a tenant's, and where the wire format has users one user's of it.
@@ -54,7 +46,7 @@ class Calendar:
         TypeError: A field is no text.
     """
 
-    tenant_id: str = attrs.field(validator=_check_tenant_id)
+    tenant_id: str = attrs.field(validator=tenant_id)
     domain_id: str = ""
     """Empty where the wire format carries no user."""
     ad_id: str = ""
@@ -68,6 +60,18 @@ class Calendar:
         if bool(self.domain_id) is not bool(self.ad_id):
             raise ValueError("ad_id and domain_id must be given together")
 
+    def check(self, wire_format: WireFormat) -> None:
+        """Refuse what a wire format cannot name.
+
+        Raises:
+            ValueError: There is a user although the format carries none, or none although it names one.
+        """
+        if bool(self.ad_id) is wire_format.carries_user:
+            return
+        if wire_format.carries_user:
+            raise ValueError(f"ad_id and domain_id must be given: {wire_format} names the user")
+        raise ValueError(f"ad_id and domain_id must be missing: {wire_format} carries no user")
+
     @property
     def user(self) -> DirectoryUser | None:
         """The user; `None`: all of the tenant's."""
@@ -80,11 +84,11 @@ class SourceRecord:
 
     Raises:
         ValueError: The key is empty or not printable, the appointment has `extra`, of which a sync knows nothing, or
-            `modified` has no time zone.
+            `modified` has no time zone, or lies outside of the years 1 to 9999 in UTC.
         TypeError: A field is of another type.
     """
 
-    key: str = attrs.field(validator=_check_key)
+    key: str = attrs.field(validator=text)
     """Stable and unique among its calendar's."""
     calendar: Calendar = attrs.field(validator=instance_of(Calendar))
     """Whose it is."""
@@ -98,21 +102,31 @@ class SourceRecord:
             raise ValueError("appointment must have no extra: a sync knows nothing of what its fields mean")
         if self.modified is not None and self.modified.utcoffset() is None:
             raise ValueError("modified must be aware: it has no time zone")
+        if self.modified is not None:
+            try:
+                sortable(self.modified)
+            except OverflowError:
+                raise ValueError("modified must lie within the years 1 to 9999 in UTC") from None
 
 
 @attrs.frozen(kw_only=True)
 class SourceProblem:
-    """A record that cannot be read. It does not stop the rest, and nothing is done to what it may stand for."""
+    """A record that cannot be read. It does not stop the rest, and nothing is done to what it may stand for.
 
-    source: str
+    Raises:
+        ValueError: The key is empty or not printable.
+        TypeError: A field is of another type.
+    """
+
+    source: str = attrs.field(validator=instance_of(str))
     """The file, as it was named, or what else the records come from."""
-    line: int | None
+    line: int | None = attrs.field(validator=instance_of(int, or_none=True))
     """Where it begins, from 1; `None` where there are no lines."""
-    reason: str
+    reason: str = attrs.field(validator=instance_of(str))
     """The field and the rule it breaks, never a value."""
-    key: str | None = None
+    key: str | None = attrs.field(default=None, validator=text_or_none)
     """Its key, if that much could be read."""
-    calendar: Calendar | None = None
+    calendar: Calendar | None = attrs.field(default=None, validator=instance_of(Calendar, or_none=True))
     """Whose it is, if that much could be read."""
 
 

@@ -6,43 +6,43 @@ It holds what the source says of each record that is to be sent: personal data.
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import attrs
 import orjson
 
 from connector_async.appointments import AppointmentService
 from connector_async.appointments.arguments import check_kind
-from connector_async.protocol import check_text
 from connector_async.replacement import replacing
 from connector_async.wire import WireFormat
 
-from .decision import GONE, Base, Mode, Policy
+from .decision import GONE, Mode, Policy
 from .differences import Accounts
 from .exceptions import SourceError, StalePlanError
 from .known import Known
 from .meter import Meter
-from .operations import Kind, Operation, Rules
+from .operation_lines import as_json, checked_operation, operation_of
+from .operations import Operation, Rules
 from .plan import Plan
-from .records import Calendar, record_from_row
+from .planner import Remaining
+from .records import Calendar
 
 _FORMAT: Final = 1
 
 
-@attrs.frozen
+@attrs.define
 class _Section:
     """Where a calendar's operations stand in the file."""
 
-    calendar: Calendar
     offset: int
     """Of the first one's line, in bytes."""
-    lines: int
+    lines: int = 0
 
 
 class SavedPlan:
     """A plan that was saved. Open one by `SavedPlan.open`."""
 
-    def __init__(self, path: Path, serial: int, plan: Plan, sections: dict[str, list[_Section]]) -> None:
+    def __init__(self, path: Path, serial: int, plan: Plan, sections: dict[Calendar, _Section]) -> None:
         self._path = path
         self._serial = serial
         self.plan = plan
@@ -82,25 +82,28 @@ class SavedPlan:
         """
         if serial != self._serial:
             raise StalePlanError(f"{self._path}: the state has changed since this plan was made; make a new one")
-        for section in itertools.chain.from_iterable(self._sections.values()):
-            if bool(section.calendar.ad_id) is not wire_format.carries_user:
-                raise SourceError(f"{self._path}: this plan was not made for {wire_format}")
+        try:
+            for calendar in self._sections:
+                calendar.check(wire_format)
+        except ValueError as error:
+            raise SourceError(f"{self._path}: not a plan for this: {error}") from None
 
     def tenants(self) -> list[str]:
         """Return the tenants that it has operations for."""
-        return list(self._sections)
+        return list(dict.fromkeys(calendar.tenant_id for calendar in self._sections))
 
     def planner(self, tenant_id: str, known: Known, run_id: str, meter: Meter) -> "SavedPlanner":
         """Return what says what is to be done for one of them."""
-        return SavedPlanner(self._path, self._sections[tenant_id], known, run_id, meter)
+        sections = {calendar: each for calendar, each in self._sections.items() if calendar.tenant_id == tenant_id}
+        return SavedPlanner(self._path, sections, known, run_id, meter)
 
 
 class SavedPlanner:
     """A `Planner` that reads its operations from the file of a plan, and leaves out what its run has settled."""
 
-    def __init__(self, path: Path, sections: list[_Section], known: Known, run_id: str, meter: Meter) -> None:
+    def __init__(self, path: Path, sections: dict[Calendar, _Section], known: Known, run_id: str, meter: Meter) -> None:
         self._path = path
-        self._sections = {section.calendar: section for section in sections}
+        self._sections = sections
         self._known = known
         self._run_id = run_id
         self.meter = meter
@@ -131,9 +134,10 @@ class SavedPlanner:
         while batch := list(itertools.islice(operations, size())):
             yield await self._left(calendar, batch)
 
-    async def again(self, calendar: Calendar, keys: Collection[str]) -> list[Operation]:
+    async def again(self, calendar: Calendar, keys: Collection[str]) -> Remaining:
         """Return those of some keys that are left, as they were planned."""
-        return await self._left(calendar, [each for each in self._read(calendar) if each.key in keys])
+        operations = await self._left(calendar, [each for each in self._read(calendar) if each.key in keys])
+        return Remaining(operations=operations, in_step=set(keys) - {operation.key for operation in operations})
 
     async def accounts(self, tenant_id: str, run_id: str) -> Accounts:  # noqa: ARG002 - the protocol's
         """Return how far the operations have come. What was given up before is in no plan."""
@@ -155,7 +159,7 @@ class SavedPlanner:
         section = self._sections[calendar]
         with self._path.open("rb") as lines:
             lines.seek(section.offset)
-            return [_operation(orjson.loads(lines.readline())) for _ in range(section.lines)]
+            return [operation_of(lines.readline()) for _ in range(section.lines)]
 
 
 async def save_plan(operations: AsyncIterable[Operation], path: Path | str, *, serial: int, plan: Plan) -> int:
@@ -188,77 +192,18 @@ async def save_plan(operations: AsyncIterable[Operation], path: Path | str, *, s
     return count
 
 
-def as_json(operation: Operation, *, whole: bool = False) -> dict[str, Any]:
-    """Return an operation as JSON can say it; `whole` with what is to be sent, which is personal data."""
-    base = operation.base
-    line: dict[str, Any] = attrs.asdict(operation.calendar) | {
-        "kind": operation.kind.value,
-        "key": operation.key,
-        "reason": operation.reason,
-        "base": None if base is None else [base.local, base.remote, sorted(base.pending)],
-        "local": operation.local,
-        "remote": operation.remote,
-        "appointment_id": operation.appointment_id,
-        "start_time": operation.start_time,
-        "end_time": operation.end_time,
-    }
-    if whole and operation.body is not None:
-        line["record"] = orjson.loads(operation.body)
-    return line
-
-
-def _operation(line: dict[str, Any]) -> Operation:
-    """Return the operation that a line says.
-
-    Raises:
-        ValueError: A value breaks its rule.
-        LookupError: One is missing.
-        TypeError: One is of another type.
-    """
-    base, record = line["base"], line.get("record")
-    kind = Kind(line["kind"])
-    if record is not None:
-        record_from_row(record)
-    elif kind in (Kind.CREATE, Kind.UPDATE):
-        raise LookupError("record")
-    if kind in (Kind.UPDATE, Kind.DELETE):
-        check_text("appointment_id", line["appointment_id"])
-    for name in ("local", "start_time", "end_time"):
-        check_kind(name, line[name], str)
-    return Operation(
-        kind=kind,
-        calendar=_calendar(line),
-        key=check_text("key", line["key"]),
-        reason=check_text("reason", line["reason"]),
-        base=None if base is None else Base(base[0], base[1], frozenset(base[2])),
-        local=line["local"],
-        remote=line["remote"],
-        start_time=line["start_time"],
-        end_time=line["end_time"],
-        appointment_id=line["appointment_id"],
-        body=None if record is None else orjson.dumps(record),
-    )
-
-
-def _calendar(line: dict[str, Any]) -> Calendar:
-    return Calendar(line["tenant_id"], line["domain_id"], line["ad_id"])
-
-
-def _sections(path: Path, lines: Iterable[bytes], offset: int) -> dict[str, list[_Section]]:
-    sections: dict[str, list[_Section]] = {}
+def _sections(path: Path, lines: Iterable[bytes], offset: int) -> dict[Calendar, _Section]:
+    sections: dict[Calendar, _Section] = {}
+    last: _Section | None = None
     for number, line in enumerate(lines, 2):
         try:
-            operation = _operation(orjson.loads(line))
+            calendar = checked_operation(line).calendar
         except (ValueError, LookupError, TypeError):
             raise SourceError(f"{path}:{number}: not an operation of a plan") from None
-        _add(sections, operation.calendar, offset)
+        section = sections.setdefault(calendar, _Section(offset))
+        if section.lines and section is not last:
+            raise SourceError(f"{path}:{number}: the operations of a calendar must stand together")
+        section.lines += 1
         offset += len(line)
+        last = section
     return sections
-
-
-def _add(sections: dict[str, list[_Section]], calendar: Calendar, offset: int) -> None:
-    of_tenant = sections.setdefault(calendar.tenant_id, [])
-    if of_tenant and of_tenant[-1].calendar == calendar:
-        of_tenant[-1] = attrs.evolve(of_tenant[-1], lines=of_tenant[-1].lines + 1)
-    else:
-        of_tenant.append(_Section(calendar, offset, 1))

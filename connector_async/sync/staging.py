@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 import orjson
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, exists, func, insert, literal, not_, select, tuple_, union
 
 from connector_async.instants import format_instant
 from connector_async.wire import WireFormat
@@ -17,7 +17,7 @@ from connector_async.wire import WireFormat
 from .ledger import DeadLetter
 from .records import Calendar, SourceProblem, SourceRecord, as_carried, content_hash, row_of, sortable
 from .state import State
-from .state.schema import KEY, desired
+from .state.schema import KEY, desired, intents, items
 
 _AT_A_TIME: Final = 500
 
@@ -76,6 +76,8 @@ async def stage(source: Records, state: State, wire_format: WireFormat) -> Stage
             batch = []
     if batch:
         await _write(state, batch)
+    if staged.problems:
+        await _keep_elsewhere(state)
     await _find_twice(state, staged, source.name)
     await _count(state, staged)
     staged.unreadable = taken - staged.records.total()
@@ -97,11 +99,8 @@ def _take(
 
 def _misfit(record: SourceRecord, wire_format: WireFormat) -> str | None:
     """Return why a record cannot be sent; `None`: it can."""
-    if bool(record.calendar.ad_id) is not wire_format.carries_user:
-        if wire_format.carries_user:
-            return f"ad_id and domain_id must be given: {wire_format} names the user"
-        return f"ad_id and domain_id must be missing: {wire_format} carries no user"
     try:
+        record.calendar.check(wire_format)
         as_carried(record.appointment, wire_format)
     except ValueError as error:
         return str(error)
@@ -110,9 +109,9 @@ def _misfit(record: SourceRecord, wire_format: WireFormat) -> str | None:
 
 def _take_problem(problem: SourceProblem, staged: Staged) -> list[dict[str, Any]]:
     place = problem.source if problem.line is None else f"{problem.source}:{problem.line}"
-    letter = DeadLetter(
-        key=problem.key or "", operation="read", error="SourceProblem", reason=f"{place}: {problem.reason}"
-    )
+    # The name of a file may have bytes that are no text.
+    reason = f"{place}: {problem.reason}".encode(errors="backslashreplace").decode()
+    letter = DeadLetter(key=problem.key or "", operation="read", error="SourceProblem", reason=reason)
     staged.problems.append((problem.calendar, letter))
     if problem.calendar is None:
         staged.withholds_all = True
@@ -144,6 +143,23 @@ async def _write(state: State, rows: Sequence[dict[str, Any]]) -> None:
         # Of two records under one key nobody can tell which is meant: nothing is done to it.
         again = dict.fromkeys(_CONTENT) | {"copies": desired.c.copies + 1}
         await transaction.upsert(desired, [row | {"copies": 1} for row in rows], again=again)
+
+
+async def _keep_elsewhere(state: State) -> None:
+    """Keep what is known under the key of an unreadable record, in whichever calendar of its tenant.
+
+    The record may be that one: whose it is may be what is wrong with it, or it has moved.
+    """
+    bad = desired.alias()
+    unreadable = select(bad.c.tenant_id, bad.c.key).where(bad.c.content_hash.is_(None))
+    places = []
+    for table in (items, intents):
+        is_one = tuple_(table.c.tenant_id, table.c.key).in_(unreadable)
+        is_wanted = exists().where(*(desired.c[column] == table.c[column] for column in KEY))
+        places.append(select(*(table.c[column] for column in KEY), literal(1)).where(is_one, not_(is_wanted)))
+    places[0] = places[0].where(items.c.deleted_at.is_(None))
+    async with state.writing() as transaction:
+        await transaction.connection.execute(insert(desired).from_select([*KEY, "copies"], union(*places)))
 
 
 async def _find_twice(state: State, staged: Staged, name: str) -> None:

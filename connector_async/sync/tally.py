@@ -2,7 +2,7 @@
 
 from .known import Known
 from .operations import Operation
-from .plan import Planner
+from .planner import Planner
 from .records import Calendar
 from .report import Fate, TenantReport
 from .settlement import Settlement

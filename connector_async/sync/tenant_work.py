@@ -18,7 +18,8 @@ from .exceptions import GuardError
 from .known import Known
 from .ledger import Ledger
 from .operations import Kind, Operation
-from .plan import Planner, Services
+from .plan import Services
+from .planner import Planner
 from .push import Push, agreed, seen_of
 from .records import Calendar
 from .report import Fate, Stopped, TenantReport
@@ -199,14 +200,13 @@ class TenantWork:
     async def _create_again(self, service: AppointmentService, calendar: Calendar) -> int:
         """Settle the creates whose answers were lost, and do what is then to be done with their keys."""
         settled = await self._tools.settlement.settle(service, calendar)
-        again = await self._planner.again(calendar, settled.found | settled.absent)
-        keys = {operation.key for operation in again}
-        # What has happened and is not what the source says any more has an operation of its own.
-        self._report.counts[Fate.CREATED] += len(settled.found - keys)
+        remaining = await self._planner.again(calendar, settled.found | settled.absent)
+        # What has happened and is not what the source says any more has a fate of its own.
+        self._report.counts[Fate.CREATED] += len(settled.found.intersection(remaining.in_step))
         needed = settled.of_before | settled.found
-        before = [operation for operation in again if operation.key in needed]
+        before = [operation for operation in remaining.operations if operation.key in needed]
         failures = await self._apply(service, before, is_first=True)
-        rest = [operation for operation in again if operation.key not in needed]
+        rest = [operation for operation in remaining.operations if operation.key not in needed]
         return failures + await self._apply(service, rest, is_first=False)
 
     async def _apply(self, service: AppointmentService, operations: Sequence[Operation], *, is_first: bool) -> int:
