@@ -146,6 +146,16 @@ async def test_it_needs_a_task(timeouts: Timeouts) -> None:
     await done
 
 
+async def test_what_is_under_way_can_be_ended_at_once(timeouts: Timeouts) -> None:
+    tasks = [asyncio.create_task(ends_at(timeouts, seconds)) for seconds in (5, 7)]
+    await asyncio.sleep(2)
+    timer = timeouts._timer
+    timeouts.end_all()
+    assert await asyncio.gather(*tasks) == [2, 2]
+    assert timer is not None
+    assert (timer.cancelled(), timeouts.running) == (True, set())
+
+
 async def test_after_the_end_no_timer_is_left(timeouts: Timeouts) -> None:
     with Timeout(timeouts, 500):
         pass

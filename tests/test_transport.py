@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import aiohttp
 import attrs
@@ -304,6 +305,54 @@ async def test_those_who_wait_for_a_connection_when_the_session_closes_are_told_
         errors = await asyncio.gather(*calls, cancelled, return_exceptions=True)
     assert [type(error) for error in errors] == [TransportError] * 3 + [asyncio.CancelledError]
     assert sorted(error.sent for error in errors if isinstance(error, TransportError)) == [False, False, True]
+
+
+@asynccontextmanager
+async def taking_nothing() -> AsyncIterator[URL]:
+    """Serve connections of which nothing is read, so that what is sent to them stays where it is."""
+    connections: list[asyncio.StreamWriter] = []
+
+    async def take(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # it reads, too
+        connections.append(writer)
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0, limit=1024)
+    try:
+        yield URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    finally:
+        for writer in connections:
+            writer.transport.abort()
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.mark.virtual_time
+async def test_the_session_closes_soon_although_a_server_does_not_take_what_is_sent() -> None:
+    transport = Transport(OPTIONS)
+    loop = asyncio.get_running_loop()
+    async with taking_nothing() as url:
+        call = asyncio.create_task(transport.send("POST", url, {}, b"x" * 20_000_000))
+        await asyncio.sleep(2)
+        await transport.aclose()
+        assert loop.time() == 3  # the attempt would end at 5
+        with pytest.raises(TransportError, match="the session was closed before a whole answer") as caught:
+            await call
+        assert loop.time() == 3
+        assert (type(caught.value), caught.value.sent, call.cancelling()) == (TransportError, True, 0)
+
+
+@pytest.mark.virtual_time
+async def test_a_closing_that_is_cancelled_ends_what_is_under_way() -> None:
+    transport = Transport(OPTIONS)
+    async with taking_nothing() as url:
+        call = asyncio.create_task(transport.send("POST", url, {}, b"x" * 20_000_000))
+        await asyncio.sleep(2)
+        closing = asyncio.create_task(transport.aclose())
+        await asyncio.sleep(0.5)
+        closing.cancel()
+        await asyncio.wait([closing, call])
+        assert asyncio.get_running_loop().time() == 2.5
+        assert (closing.cancelled(), type(call.exception())) == (True, TransportError)
 
 
 async def test_a_large_body_is_sent_without_a_warning(transport: Transport) -> None:

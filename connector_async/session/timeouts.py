@@ -26,6 +26,13 @@ class Timeouts:
         self.next = moment
         self._timer = self._loop.call_at(moment, self._expire)
 
+    def end_all(self) -> None:
+        """End all that is under way, and leave no timer behind."""
+        self.close()
+        for timeout in self.running:
+            timeout.expire()
+        self.running.clear()
+
     def close(self) -> None:
         """Leave no timer behind."""
         if self._timer is not None:

@@ -33,6 +33,7 @@ from .transport_options import TransportOptions
 # attempt, and nobody could say that the request never left.
 _POOL_WAIT_MARGIN: Final = 0.01
 _LARGE_BODY: Final = 1024 * 1024
+_LONGEST_CLOSING: Final = 1.0
 # The epoll of an event loop is shared with the process that forked, and what is collected as garbage is closed.
 _OPENED_BY_PARENT: Final[list[object]] = []
 
@@ -112,7 +113,9 @@ class Transport:
                         response.close()
         except (aiohttp.ClientError, OSError) as error:
             failure = _failure(error)
-            if isinstance(failure, RequestTimeoutError) and deadline is not None and _has_come(deadline):
+            if isinstance(failure, RequestTimeoutError) and opened.session.closed:
+                failure = TransportError("the session was closed before a whole answer", sent=failure.sent)
+            elif isinstance(failure, RequestTimeoutError) and deadline is not None and _has_come(deadline):
                 failure = DeadlineExceededError("the deadline came before a whole answer", sent=failure.sent)
         except asyncio.CancelledError:
             # aiohttp cancels those who wait for a connection when it closes; nobody cancelled the caller then.
@@ -197,18 +200,24 @@ class Transport:
         """Yield what one event loop has, and close it with the generator: at the latest when the loop shuts down."""
         loop = asyncio.get_running_loop()
         timeouts = Timeouts(loop)
-        async with aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=self._options.pool_size, keepalive_timeout=self._options.keepalive_timeout
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             response_class=_SentOnceResponse,
-        ) as session:
+        )
+        try:
+            while True:
+                yield _Opened(loop, session, timeouts)
+        finally:
+            closing = asyncio.create_task(session.close(), name="connector_async closing")
             try:
-                while True:
-                    yield _Opened(loop, session, timeouts)
+                # It does not end while a server does not take what was sent to it.
+                await asyncio.wait([closing], timeout=_LONGEST_CLOSING)
             finally:
-                timeouts.close()
+                closing.cancel()
+                timeouts.end_all()
 
     async def _read(self, response: ClientResponse) -> Response:
         limit = self._options.max_body_size
