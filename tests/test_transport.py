@@ -339,6 +339,8 @@ async def test_the_session_closes_soon_although_a_server_does_not_take_what_is_s
             await call
         assert loop.time() == 3
         assert (type(caught.value), caught.value.sent, call.cancelling()) == (TransportError, True, 0)
+        await asyncio.sleep(0.1)
+        assert [task.get_name() for task in asyncio.all_tasks() if "closing" in task.get_name()] == []
 
 
 @pytest.mark.virtual_time
