@@ -1,7 +1,7 @@
 """Changes and deletes whose answers were lost: whatever became of them, the source's last word is the server's."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -182,6 +182,48 @@ async def test_a_calendar_that_could_not_be_settled_is_looked_at_all_the_same(st
         sync.sandbox.faults.script(StatusFault(500), StatusFault(500), operation="preview")
         assert (await run(sync, kept)).counts == {Fate.CREATED: 2, Fate.PULLED: 1}
         assert kept.titles() == {"b": "Theirs", "a": "Visit a", "n": "Visit n"}
+
+
+@pytest.mark.parametrize("mode", [Mode.TRUST, Mode.CHECK])
+@pytest.mark.parametrize("change", ["update", "delete"])
+@pytest.mark.parametrize("refusal", [422, 429])
+async def test_what_the_server_alone_has_changed_is_tried_again_after_a_refusal(
+    state: Path, mode: Mode, change: str, refusal: int
+) -> None:
+    async with syncing(state) as sync:
+        await sync.run([record("a"), record("b")])
+        service = sync.service(ACME)
+        theirs = (await ids(service))["Visit a"]
+        await (service.update(theirs, title="Theirs") if change == "update" else service.delete(theirs))
+        sync.retry = RetryPolicy(attempts=1)
+        sync.settings["passes"] = 1
+        sync.sandbox.faults.script(StatusFault(refusal, retry_after=0), operation="create")
+        sync.sandbox.faults.script(StatusFault(refusal, retry_after=0), operation="update")
+        records = [record("a"), record("b", "New")]  # so that the calendar is looked at
+        sync.settings["concurrency"] = 1
+        report = await sync.run(records, mode=Mode.CHECK)
+        sync.sandbox.faults.clear()
+        left = Fate.REFUSED if refusal == 422 else Fate.TEMPORARY
+        assert report.counts[left] >= 1
+        retry: dict[str, Any] = {"retry_run": report.run_id} if refusal == 422 else {}
+        again = await sync.run(records, mode=mode, **retry)
+        assert left not in again.counts
+        await sync.run(records, mode=mode)
+        assert await sync.titles() == ["New", "Visit a"]
+        assert (await sync.run(records, mode=mode)).counts == {}
+
+
+async def test_a_conflict_that_the_server_alone_has_made_can_be_decided_later(state: Path) -> None:
+    async with syncing(state) as sync:
+        await sync.run([record("a"), record("b")])
+        service = sync.service(ACME)
+        await service.update((await ids(service))["Visit a"], title="Theirs")
+        records = [record("a"), record("b", "New")]
+        report = await sync.run(records, mode=Mode.CHECK, rules=FAIL)
+        assert report.counts == {Fate.CONFLICT: 1, Fate.UPDATED: 1}
+        again = await sync.run(records, mode=Mode.CHECK, retry_run=report.run_id)
+        assert again.counts == {Fate.UPDATED: 1}
+        assert await sync.titles() == ["New", "Visit a"]
 
 
 async def test_a_run_that_failed_is_not_gone_on_with(state: Path) -> None:

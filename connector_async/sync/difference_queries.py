@@ -75,17 +75,29 @@ class DifferenceQueries:
     @functools.cached_property
     def accounts(self) -> Query:
         """Of a tenant, the fields of `Accounts`, for the run of `run_id`."""
-        wanted_otherwise = self._is_other(desired, desired.c.content_hash, _HAS_CHANGED)
-        left_otherwise = and_(self._is_absent(), self._is_other(items, literal(GONE), _WAS_THERE))
+        wanted_otherwise, left_otherwise = self._others()
         is_in_step = and_(not_(_HAS_CHANGED), not_(exists(_given_up(desired, desired.c.content_hash))))
         return select(
             (_count(desired, self._wanted()) + _count(items, self._left())).label("to_be_tried"),
-            (
-                _count(desired, _of_source().where(wanted_otherwise)) + _count(items, _of_state().where(left_otherwise))
-            ).label("others"),
+            (_count(desired, wanted_otherwise) + _count(items, left_otherwise)).label("others"),
             _count(desired, select(desired.c.key).where(desired.c.content_hash.is_not(None))).label("records"),
             _count(desired, _of_source().where(is_in_step)).label("in_step"),
         )
+
+    @functools.cached_property
+    def others(self) -> Any:
+        """The keys of a calendar, among `keys`, that `accounts` has among the others."""
+        queries = []
+        for table, others in zip((desired, items), self._others(), strict=True):
+            of_keys = _of_calendar(table, others).where(table.c.key.in_(bindparam("keys", expanding=True)))
+            queries.append(of_keys.with_only_columns(table.c.key))
+        return union(*queries)
+
+    def _others(self) -> tuple[Query, Query]:
+        """Select what is neither in step nor to be tried, but for what the run of `run_id` has given up."""
+        wanted = self._is_other(desired, desired.c.content_hash, _HAS_CHANGED)
+        left = and_(self._is_absent(), self._is_other(items, literal(GONE), _WAS_THERE))
+        return _of_source().where(wanted), _of_state().where(left)
 
     def _calendars(self) -> list[Query]:
         parts = ((desired, self._wanted()), (items, self._left()), (intents, select(intents)))
@@ -174,8 +186,12 @@ def _count(table: Any, query: Query) -> Any:
 
 
 def _page(table: Any, query: Query) -> Query:
-    of_calendar = and_(*(table.c[name] == bindparam(name) for name in CALENDAR))
-    return query.where(of_calendar, table.c.key > bindparam("after")).order_by(table.c.key).limit(bindparam("limit"))
+    query = _of_calendar(table, query).where(table.c.key > bindparam("after"))
+    return query.order_by(table.c.key).limit(bindparam("limit"))
+
+
+def _of_calendar(table: Any, query: Query) -> Query:
+    return query.where(*(table.c[name] == bindparam(name) for name in CALENDAR))
 
 
 def _of_tenant(table: Any, query: Query) -> Query:

@@ -1,7 +1,7 @@
 """How the source differs from what was last in step. It decides nothing."""
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Collection
+from typing import Any, Final
 
 import attrs
 from sqlalchemy import select, union
@@ -14,6 +14,8 @@ from .known import hashes_of
 from .records import Calendar
 from .selection import Selection
 from .state.schema import desired, intents, items
+
+_KEYS_AT_A_TIME: Final = 1_000  # a database takes no statement of any length
 
 
 @attrs.frozen(kw_only=True)
@@ -100,6 +102,15 @@ class Differences:
             found += map(_entry, await self._connection.execute(query, parameters))
         found.sort(key=lambda entry: entry.key)
         return found[:limit]
+
+    async def others(self, calendar: Calendar, keys: Collection[str], run_id: str) -> set[str]:
+        """Return the keys, among some of a calendar, that are among the `others` of its tenant's accounts."""
+        found: set[str] = set()
+        some = sorted(keys)
+        for first in range(0, len(some), _KEYS_AT_A_TIME):
+            parameters = attrs.asdict(calendar) | {"keys": some[first : first + _KEYS_AT_A_TIME], "run_id": run_id}
+            found |= set((await self._connection.execute(self._queries.others, parameters)).scalars())
+        return found
 
     async def accounts(self, tenant_id: str, run_id: str) -> Accounts:
         """Return how far the keys of a tenant have come in a run."""

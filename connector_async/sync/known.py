@@ -1,6 +1,6 @@
 """What the state knows of a calendar: what the server had, and which creates are open. It writes nothing."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import attrs
@@ -10,7 +10,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from .decision import GONE
 from .records import Calendar
 from .state import State
-from .state.schema import CALENDAR, KEY, dead_letters, desired, intents, items
+from .state.schema import CALENDAR, dead_letters, intents, items
 
 OF_READING: Final = ("read", "pull")
 """The operations of the dead letters that tell of what could not be read on one side, rather than be sent."""
@@ -101,20 +101,6 @@ class Known:
                 given_up = given_up.where(dead_letters.c.operation != "read")
                 for query in (is_open, given_up):
                     found |= dict.fromkeys((await connection.execute(query)).scalars(), False)
-        return found
-
-    async def in_step(self, calendar: Calendar, keys: Collection[str]) -> set[str]:
-        """Return the keys, among some, under which the server has what the source says."""
-        is_same = and_(
-            *(items.c[name] == desired.c[name] for name in KEY), items.c.local_hash == desired.c.content_hash
-        )
-        query = select(items.c.key).join(desired, is_same).where(of_calendar(items, calendar))
-        found: set[str] = set()
-        some = sorted(keys)
-        async with self._state.reading() as connection:
-            for first in range(0, len(some), _KEYS_AT_A_TIME):
-                of_some = items.c.key.in_(some[first : first + _KEYS_AT_A_TIME])
-                found |= set((await connection.execute(query.where(of_some))).scalars())
         return found
 
     async def open_intents(self, calendar: Calendar) -> list[Intent]:

@@ -36,8 +36,8 @@ class Remaining:
     """What is left to do with some keys."""
 
     operations: Sequence[Operation]
-    in_step: Collection[str]
-    """The keys with which nothing is."""
+    others: Collection[str]
+    """The keys that are out of step, and that the run is not meant for."""
 
 
 class Planner(Protocol):
@@ -63,7 +63,7 @@ class Planner(Protocol):
         """Yield what is to be done in one, so many operations at a time."""
         ...
 
-    async def again(self, calendar: Calendar, keys: Collection[str]) -> Remaining:
+    async def again(self, calendar: Calendar, keys: Collection[str], run_id: str) -> Remaining:
         """Return what is to be done with keys of which it has been found out what the server has."""
         ...
 
@@ -164,16 +164,16 @@ class CalendarPlanner:
             while batch := list(itertools.islice(leftovers, size())):
                 yield batch
 
-    async def again(self, calendar: Calendar, keys: Collection[str]) -> Remaining:
+    async def again(self, calendar: Calendar, keys: Collection[str], run_id: str) -> Remaining:
         """Return what is to be done with keys of which it has been found out what the server has."""
         comparison = self._comparison(calendar, None, _nothing)
         found, after = [], None
         while entries := await self._entries(calendar, after, _PAGE, changed=True):
             found += [await comparison.operation(entry) for entry in entries if entry.key in keys]
             after = entries[-1].key
-        operations = [operation for operation in found if operation is not None]
-        # What is not tried again is out of step, and has no operation.
-        return Remaining(operations=operations, in_step=await self._looking.known.in_step(calendar, keys))
+        async with self._differences() as differences:
+            others = await differences.others(calendar, keys, run_id)
+        return Remaining(operations=[operation for operation in found if operation is not None], others=others)
 
     def _comparison(self, calendar: Calendar, remote: Remote | None, get: Get) -> Comparison:
         two_way = remote is not None and self._plan.mode is Mode.TWO_WAY

@@ -74,11 +74,13 @@ class Push:
                 case Kind.DELETE:
                     return await self._delete(service, operation)
                 case _:
+                    await self._note_out_of_step(operation)
                     await self.refuse(operation, "conflict", "Conflict", operation.reason)
                     return Fate.CONFLICT
         except AuthenticationError:
             raise
         except ConnectorError as error:
+            await self._note_out_of_step(operation)
             if not _is_refusal(error):
                 return Fate.TEMPORARY
             await self.refuse(operation, operation.kind.value, type(error).__name__, str(error), error)
@@ -148,6 +150,13 @@ class Push:
             # An earlier one is seen to have happened: whatever comes next, it is what was last in step.
             known = {"local_hash": operation.remote, "remote_hash": operation.remote}
         await self._ledger.pending(operation.calendar, operation.key, {*hashes, operation.local}, **known)
+
+    async def _note_out_of_step(self, operation: Operation) -> None:
+        """Note that what the source has is still to be sent, where only a look at the server has told so."""
+        base = operation.base
+        if base is not None and operation.remote is not None and operation.local == base.local:
+            hashes = base.pending | {operation.local}
+            await self._ledger.pending(operation.calendar, operation.key, hashes)
 
     async def _take_back(self, operation: Operation, error: ConnectorError) -> None:
         """Note that a change or a delete has not happened, if the error says so."""

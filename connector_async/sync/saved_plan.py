@@ -134,10 +134,10 @@ class SavedPlanner:
         while batch := list(itertools.islice(operations, size())):
             yield await self._left(calendar, batch)
 
-    async def again(self, calendar: Calendar, keys: Collection[str]) -> Remaining:
+    async def again(self, calendar: Calendar, keys: Collection[str], run_id: str) -> Remaining:  # noqa: ARG002
         """Return those of some keys that are left, as they were planned."""
         operations = await self._left(calendar, [each for each in self._read(calendar) if each.key in keys])
-        return Remaining(operations=operations, in_step=set(keys) - {operation.key for operation in operations})
+        return Remaining(operations=operations, others=())
 
     async def accounts(self, tenant_id: str, run_id: str) -> Accounts:  # noqa: ARG002 - the protocol's
         """Return how far the operations have come. What was given up before is in no plan."""

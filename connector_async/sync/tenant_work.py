@@ -200,9 +200,11 @@ class TenantWork:
     async def _create_again(self, service: AppointmentService, calendar: Calendar) -> int:
         """Settle the creates whose answers were lost, and do what is then to be done with their keys."""
         settled = await self._tools.settlement.settle(service, calendar)
-        remaining = await self._planner.again(calendar, settled.found | settled.absent)
+        keys = settled.found | settled.absent
+        remaining = await self._planner.again(calendar, keys, self._tools.ledger.run_id)
         # What has happened and is not what the source says any more has a fate of its own.
-        self._report.counts[Fate.CREATED] += len(settled.found.intersection(remaining.in_step))
+        has_another_fate = {operation.key for operation in remaining.operations}.union(remaining.others)
+        self._report.counts[Fate.CREATED] += len(settled.found - has_another_fate)
         needed = settled.of_before | settled.found
         before = [operation for operation in remaining.operations if operation.key in needed]
         failures = await self._apply(service, before, is_first=True)
