@@ -161,19 +161,14 @@ def check_parameters(query: Mapping[str, str]) -> Mapping[str, str]:
         ValueError: One has a lone surrogate, which quoting would leave out.
         TypeError: It is no mapping, or has what is no text.
     """
-    try:
-        is_ascii = "".join((*query, *query.values())).isascii()
-    except (AttributeError, TypeError):
-        is_ascii = False
-    if is_ascii:
-        return query  # as nearly all are, which is told at a fourth of the cost
-    if not isinstance(query, Mapping):
+    if type(query) is not dict and not isinstance(query, Mapping):  # the first at a tenth of the cost
         raise TypeError(f"query must be a mapping, a str or None, not {type(query).__name__}")
-    for text in (*query.keys(), *query.values()):
-        if not isinstance(text, str):
-            raise TypeError(f"query must have names and values of type str, not {type(text).__name__}")
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError("query must be encodable as UTF-8: it has a lone surrogate")
+    for name_and_value in query.items():
+        for text in name_and_value:
+            if not isinstance(text, str):
+                raise TypeError(f"query must have names and values of type str, not {type(text).__name__}")
+            if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+                raise ValueError("query must be encodable as UTF-8: it has a lone surrogate")
     return query
 
 

@@ -4,7 +4,7 @@ import codecs
 import enum
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, tzinfo
 from typing import Any, TypeVar
 
@@ -180,13 +180,15 @@ class WireFormat(enum.Enum):
         return orjson.dumps(self.user_fields(user) | {"appointmentId": appointment_id})
 
     def _structure(self, parsed: Any, type_: type[T], assume_zone: tzinfo | None) -> T:
-        found = converters(self._body_format, assume_zone)
         try:
-            return found.fast.structure(parsed, type_)
+            hook = _fast_hook(self._body_format, type_, assume_zone)  # type: ignore[arg-type]  # a class is hashable
+            structured: T = hook(parsed, type_)
         except (AttributeError, KeyError, TypeError, ValueError):
             pass
+        else:
+            return structured
         try:
-            return found.explaining.structure(parsed, type_)
+            return converters(self._body_format, assume_zone).explaining.structure(parsed, type_)
         except (BaseValidationError, MismatchError) as error:
             lines = problems(error, self._body_format.keys)
         # Raised outside of the handlers: the caught errors may hold values.
@@ -225,6 +227,12 @@ def _as_sent(name: str, instant: datetime) -> str:
     except InstantError as error:
         problem = str(error)
     raise ValueError(f"{name}: {problem}")
+
+
+@functools.cache
+def _fast_hook(body_format: BodyFormat, type_: Any, assume_zone: tzinfo | None) -> Callable[[Any, Any], Any]:
+    """Return what the fast converter would look up for each value that it structures."""
+    return converters(body_format, assume_zone).fast.get_structure_hook(type_)
 
 
 @functools.cache
