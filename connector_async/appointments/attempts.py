@@ -52,7 +52,8 @@ class Attempts:
         query = {"appointmentId": appointment_id, **self._user_fields}
 
         async def attempt(deadline: Deadline | None, record: CallRecord) -> Appointment:
-            response = await self._send("GET", _APPOINTMENT, deadline, record, query=query)
+            response = await self._session.request("GET", _APPOINTMENT, query=query, deadline=deadline)
+            record.request_id = request_id(response.headers)
             if not response.body and "Content-Encoding" not in response.headers:
                 # Some servers say so instead of 404 (contract, open point 4). What was compressed may have been cut.
                 raise self._not_found(response)
@@ -68,12 +69,13 @@ class Attempts:
 
         async def attempt(deadline: Deadline | None, record: CallRecord) -> Appointment:
             try:
-                response = await self._send("POST", _APPOINTMENT, deadline, record, body=body)
+                response = await self._session.request("POST", _APPOINTMENT, body=body, deadline=deadline)
             except (ResponseError, TransportError, DeadlineExceededError) as error:
                 if not may_have_happened(error, unavailable_means_refused=unavailable_means_refused):
                     raise
                 lost = error
             else:
+                record.request_id = request_id(response.headers)
                 return self._wire_format.structure_created(response.body, new, self._zone)
             return await _look_for(lost, look, deadline)
 
@@ -94,7 +96,8 @@ class Attempts:
             body = changes
             if read_first:
                 body = self._wire_format.unstructure_over(await _before(get(deadline, record)), update, self._user)
-            response = await self._send("PUT", _APPOINTMENT, deadline, record, body=body)
+            response = await self._session.request("PUT", _APPOINTMENT, body=body, deadline=deadline)
+            record.request_id = request_id(response.headers)
             return self._wire_format.structure_updated(response.body, self._zone)
 
         return attempt
@@ -108,13 +111,14 @@ class Attempts:
             nonlocal may_be_done
             try:
                 # The answer is a confirmation of unstated shape (contract, "Appointments"): its status says all.
-                await self._send("DELETE", _APPOINTMENT, deadline, record, body=body)
+                response = await self._session.request("DELETE", _APPOINTMENT, body=body, deadline=deadline)
             except ConnectorError as error:
                 if isinstance(error, NotFoundError) and may_be_done:
                     record.request_id = error.request_id
                     return
                 may_be_done = may_be_done or may_have_happened(error)
                 raise
+            record.request_id = request_id(response.headers)
 
         return attempt
 
@@ -138,7 +142,8 @@ class Attempts:
         url = self._session.url(_PREVIEW, query)
 
         async def attempt(deadline: Deadline | None, record: CallRecord) -> Page[Appointment]:
-            response = await self._send("GET", _PREVIEW, deadline, record, query=query)
+            response = await self._session.request("GET", _PREVIEW, query=query, deadline=deadline)
+            record.request_id = request_id(response.headers)
             answer = PageAnswer(body=self._wire_format.parse(response.body), headers=response.headers, url=url)
             items, following = style.read(answer, token)
             if following is not None and not following.isprintable():
@@ -150,20 +155,6 @@ class Attempts:
             return Page(items=kept, continuation_token=following, raw=response.headers, fingerprint=fingerprint)
 
         return attempt
-
-    async def _send(
-        self,
-        method: str,
-        path: tuple[str, ...],
-        deadline: Deadline | None,
-        record: CallRecord,
-        *,
-        query: Mapping[str, str] | str | None = None,
-        body: bytes | None = None,
-    ) -> Response:
-        response = await self._session.request(method, path, query=query, body=body, deadline=deadline)
-        record.request_id = request_id(response.headers)
-        return response
 
     def _not_found(self, response: Response) -> NotFoundError:
         path = self._session.quoted_path(_APPOINTMENT)
