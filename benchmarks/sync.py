@@ -208,7 +208,7 @@ def _memory(sizes: Sequence[int]) -> Table:
         (found[users],) = numbers_of(["-m", "benchmarks.sync_planning", str(users)])
     return Table(
         name="sync.memory",
-        title="Sync: MB at the peak of a cold start, the server in the same process",
+        title="Sync: MB at the peak of a cold start, the server in another process",
         columns=["users", "MB"],
         rows=[[f"{users:,}", f"{megabytes:.1f}"] for users, megabytes in found.items()],
         figures={str(users): megabytes for users, megabytes in found.items()},

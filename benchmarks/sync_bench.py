@@ -30,7 +30,7 @@ from connector_async.sync.budget import Budget
 from connector_async.sync.decision import Mode
 from connector_async.sync.formats import IterableSource
 from connector_async.sync.job import BulkSync, Settings
-from connector_async.sync.plan import Plan
+from connector_async.sync.plan import Plan, Services
 from connector_async.sync.records import Calendar, SourceRecord
 from connector_async.sync.report import RunReport
 from connector_async.sync.selection import Scope
@@ -66,6 +66,22 @@ def records_of(calendars: Iterable[Calendar], items: int, *, changed_each: int =
     ]
 
 
+def session_for(base_url: str, pace: RateLimit) -> ConnectorSession:
+    """Return a session of a sandbox that speaks the reference's format."""
+    return ConnectorSession(
+        base_url,
+        tenant_id="tenant-0",
+        auth=ClientCredentials(DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET),
+        wire_format=WireFormat.REFERENCE,
+        rate_limit=pace,
+    )
+
+
+def services(session: ConnectorSession) -> Services:
+    """Return what gives each calendar its service."""
+    return lambda calendar: AppointmentService(session.for_tenant(calendar.tenant_id), user=calendar.user)
+
+
 @attrs.define
 class Bench:
     """A server, a session and a state."""
@@ -74,8 +90,9 @@ class Bench:
     session: ConnectorSession
     state: State
 
-    def service(self, calendar: Calendar) -> AppointmentService:
-        return AppointmentService(self.session.for_tenant(calendar.tenant_id), user=calendar.user)
+    @property
+    def service(self) -> Services:
+        return services(self.session)
 
     async def run(self, records: Sequence[SourceRecord], mode: Mode, budget: Budget | None = None) -> RunReport:
         sync = BulkSync(self.state, self.service, Settings(wire_format=WireFormat.REFERENCE, grace=GRACE, pause=0.1))
@@ -106,13 +123,6 @@ async def bench(per_minute: int | None, faults: FaultRates | None = None) -> Asy
         sandbox = await stack.enter_async_context(
             Sandbox(body_format=BodyFormat.REFERENCE, limit=limit, fault_rates=faults)
         )
-        session = ConnectorSession(
-            sandbox.base_url,
-            tenant_id="tenant-0",
-            auth=ClientCredentials(DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET),
-            wire_format=WireFormat.REFERENCE,
-            rate_limit=pace,
-        )
-        await stack.enter_async_context(session)
+        session = await stack.enter_async_context(session_for(sandbox.base_url, pace))
         state = await stack.enter_async_context(await State.open(Path(folder) / "state.db", owner="benchmark"))
         yield Bench(sandbox, session, state)

@@ -2,17 +2,25 @@
 
 import argparse
 import asyncio
+import contextlib
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
-from connector_async import WireFormat
+from connector_async import RateLimit, WireFormat
 from connector_async.sync.formats import IterableSource
 from connector_async.sync.job import BulkSync, Settings
 from connector_async.sync.ledger import InStep, Ledger
 from connector_async.sync.plan import Plan
 from connector_async.sync.records import SourceRecord, content_hash
+from connector_async.sync.report import Fate
+from connector_async.sync.state import State
 
 from .processes import peak_megabytes
-from .sync_bench import GRACE, bench, calendars_of, record_of, records_of
+from .sync_bench import GRACE, bench, calendars_of, record_of, records_of, services, session_for
 
 
 async def plan_seconds(items: int) -> float:
@@ -32,12 +40,28 @@ async def plan_seconds(items: int) -> float:
     return seconds
 
 
+@contextlib.contextmanager
+def _serving() -> Iterator[str]:
+    command = [sys.executable, "-c", "from connector_async.cli import main; main()", "sandbox", "--port", "0"]
+    with subprocess.Popen([*command, "--format", "reference"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
 async def print_peak(users: int) -> None:
-    """Print the peak of the process after a cold start of so many users."""
-    async with bench(None) as one:
-        sync = BulkSync(one.state, one.service, Settings(wire_format=WireFormat.REFERENCE, grace=GRACE, concurrency=8))
-        source = (record_of(calendar, 0) for calendar in calendars_of(10, users // 10))
-        await sync.run(IterableSource(source), Plan())
+    """Print the peak of the process after a cold start of so many users; the server has one of its own."""
+    with _serving() as base_url, tempfile.TemporaryDirectory() as folder:
+        async with (
+            session_for(base_url, RateLimit.unlimited()) as session,
+            await State.open(Path(folder) / "state.db", owner="benchmark") as state,
+        ):
+            how = Settings(wire_format=WireFormat.REFERENCE, grace=GRACE, concurrency=8)
+            source = (record_of(calendar, 0) for calendar in calendars_of(10, users // 10))
+            report = await BulkSync(state, services(session), how).run(IterableSource(source), Plan())
+            assert report.counts == {Fate.CREATED: users}
     print(peak_megabytes())
 
 

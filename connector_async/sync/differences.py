@@ -1,5 +1,6 @@
 """How the source differs from what was last in step. It decides nothing."""
 
+import sys
 from collections.abc import AsyncIterator, Collection
 from typing import Any, Final
 
@@ -85,7 +86,9 @@ class Differences:
         query, parameters = self._queries.calendars, {"tenant_id": tenant_id}
         if unless_done_by is not None:
             query, parameters = self._queries.calendars_to_look_at, parameters | {"lineage": unless_done_by}
-        return sorted(Calendar(*row) for row in await self._connection.execute(query, parameters))
+        # There may be tens of thousands, most of one directory, whose name is one text for all of them.
+        rows = await self._connection.execute(query, parameters)
+        return sorted(Calendar(tenant_id, sys.intern(domain_id), ad_id) for _, domain_id, ad_id in rows)
 
     async def entries(self, calendar: Calendar, after: str | None, limit: int, *, changed: bool) -> list[Entry]:
         """Return the entries of a calendar whose keys come after one, in the order of their keys.

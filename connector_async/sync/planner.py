@@ -150,7 +150,8 @@ class CalendarPlanner:
         try:
             is_first = calendar not in self._looked_at
             remote = None if self._plan.mode is Mode.TRUST else await self._look(service, calendar, is_first=is_first)
-            self._looked_at.add(calendar)
+            if remote is not None:
+                self._looked_at.add(calendar)
             comparison = self._comparison(calendar, remote, functools.partial(self._get, service, is_first=is_first))
             after = None
             while entries := await self._entries(calendar, after, size(), changed=remote is None):
