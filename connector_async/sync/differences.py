@@ -87,7 +87,7 @@ class Differences:
         if unless_done_by is not None:
             query, parameters = self._queries.calendars_to_look_at, parameters | {"lineage": unless_done_by}
         # There may be tens of thousands, most of one directory, whose name is one text for all of them.
-        rows = await self._connection.execute(query, parameters)
+        rows = map(tuple, await self._connection.execute(query, parameters))
         return sorted(Calendar(tenant_id, sys.intern(domain_id), ad_id) for _, domain_id, ad_id in rows)
 
     async def entries(self, calendar: Calendar, after: str | None, limit: int, *, changed: bool) -> list[Entry]:
