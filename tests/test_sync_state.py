@@ -148,6 +148,11 @@ async def test_a_commit_waits_for_the_disk(state: State) -> None:
         assert (await transaction.connection.execute(text("PRAGMA journal_mode"))).scalar_one() == "wal"
 
 
+async def test_one_who_reads_keeps_little_of_the_file_in_memory(state: State) -> None:
+    async with state.reading() as connection:
+        assert (await connection.execute(text("PRAGMA cache_size"))).scalar_one() == -500
+
+
 async def test_everything_is_for_its_owner_alone(path: Path, tmp_path: Path) -> None:
     umask = os.umask(0)
     try:

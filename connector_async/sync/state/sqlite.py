@@ -24,6 +24,9 @@ _READERS: Final = 4
 # Measured, 500 transactions of one insert on ext4 on a virtual disk: median 185 us with FULL, 16 us with NORMAL. The
 # API takes one request a second: 0.2 ms is no price for knowing of each create that may have left.
 _WRITER_PRAGMAS: Final = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL")
+# KiB for each reader. With SQLite's own 2,000 the peak of a cold start of 10,000 users was 9 % over that of 1,000, with
+# 500 it is 3 %. Measured, 100,000 items planned without changes: no difference beyond that of two runs.
+_READER_PRAGMAS: Final = ("PRAGMA cache_size = -500",)
 
 
 class _Connection(sqlite3.Connection):
@@ -63,6 +66,7 @@ def writer_engine(path: Path) -> AsyncEngine:
 def reader_engine(path: Path) -> AsyncEngine:
     """Return an engine of a few connections that cannot write, each of whose transactions sees one moment."""
     engine = _async_engine(path, mode="ro", connections=_READERS)
+    _prepare_by(engine.sync_engine, _READER_PRAGMAS)
     _begin_by(engine.sync_engine, "BEGIN")
     return engine
 
