@@ -1,5 +1,6 @@
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +24,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--event-loop", choices=["asyncio", "uvloop"], default="asyncio", help="whose event loop the tests run on"
     )
+
+
+def pytest_configure() -> None:
+    # What a script has in the background is started with SIGINT ignored, and would start all programs under test so.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:

@@ -71,6 +71,8 @@ def _terminating_as_interrupted(terminated: list[int]) -> Iterator[None]:
 
     def interrupt(number: int, _: FrameType | None) -> None:
         terminated.append(number)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts what a script has in the background
+            raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGTERM, interrupt)
