@@ -188,3 +188,96 @@ async def test_c2_a_session_that_is_closed_is_refused_before_its_turn_is_waited_
         await session.aclose()
         with pytest.raises(RuntimeError, match="the session is closed"):
             await AppointmentService(session).get("1")
+
+
+FINISHED_LOOPS = """
+import asyncio, gc, sys, weakref
+from connector_async import AppointmentService, ConnectorSession, RateLimit, StaticToken
+
+loops = weakref.WeakSet()
+session = ConnectorSession(sys.argv[1], tenant_id="acme", auth=StaticToken("t"), rate_limit=RateLimit.unlimited())
+appointments = AppointmentService(session)
+
+async def get():
+    loops.add(asyncio.get_running_loop())
+    await appointments.get("123")
+
+for _ in range(3_000):
+    asyncio.run(get())
+gc.collect()
+print(len(loops))
+"""
+
+
+@pytest.mark.row("H14")
+async def test_finished_event_loops_are_not_kept() -> None:
+    async with HostileServer(FOUND) as server:
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", FINISHED_LOOPS, server.base_url), stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await program.communicate()
+    assert output == b"0\n"
+
+
+LOOPS_NOT_SHUT_DOWN = """
+import asyncio, sys
+from connector_async import AppointmentService, ConnectorSession, StaticToken
+
+session = ConnectorSession(sys.argv[1], tenant_id="acme", auth=StaticToken("t"))
+for _ in range(3):
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(AppointmentService(session).get("123"))
+    loop.close()
+    print(list(session._shared.transport._opened) == [loop])
+"""
+
+
+@pytest.mark.row("H14")
+async def test_event_loops_that_are_closed_without_shutting_down_are_forgotten() -> None:
+    async with HostileServer(FOUND) as server:
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", LOOPS_NOT_SHUT_DOWN, server.base_url),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,  # aiohttp's complaints about what was left open
+        )
+        output, _ = await program.communicate()
+    assert output.split() == [b"True"] * 3
+
+
+ENDING_LOOPS = """
+import asyncio, sys, threading, time
+from connector_async import AppointmentService, ConnectorSession, RateLimit, StaticToken
+
+async def close(session, ready, pause):
+    ready.wait()
+    await asyncio.sleep(pause)
+    await session.aclose()
+
+async def use(session, ready, pause):
+    await AppointmentService(session).get("123")
+    ready.wait()
+    await asyncio.sleep(pause)
+
+for trial in range(150):
+    session = ConnectorSession(sys.argv[1], tenant_id="acme", auth=StaticToken("t"), rate_limit=RateLimit.unlimited())
+    ready = threading.Barrier(2)
+    thread = threading.Thread(target=asyncio.run, args=(use(session, ready, trial % 10 * 0.0002),))
+    thread.start()
+    began = time.monotonic()
+    asyncio.run(close(session, ready, trial // 15 * 0.0001))
+    assert time.monotonic() - began < 2, "closing took too long"
+    thread.join()
+print("closed")
+"""
+
+
+@pytest.mark.row("H14")
+async def test_closing_while_the_loops_of_other_threads_end_is_quick_and_quiet() -> None:
+    async with HostileServer(FOUND) as server:
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "always", "-c", ENDING_LOOPS, server.base_url),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, errors = await program.communicate()
+    assert (output, errors) == (b"closed\n", b"")

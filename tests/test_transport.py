@@ -335,7 +335,7 @@ async def test_the_session_closes_soon_although_a_server_does_not_take_what_is_s
         await asyncio.sleep(2)
         await transport.aclose()
         assert loop.time() == 3  # the attempt would end at 5
-        with pytest.raises(TransportError, match="the session was closed before a whole answer") as caught:
+        with pytest.raises(TransportError, match="the session was closed before a whole response") as caught:
             await call
         assert loop.time() == 3
         assert (type(caught.value), caught.value.sent, call.cancelling()) == (TransportError, True, 0)

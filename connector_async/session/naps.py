@@ -1,6 +1,7 @@
 """Waits that end when the session is closed. It knows nothing of what is waited for."""
 
 import asyncio
+import contextlib
 
 from connector_async.deadline import Clock, check_seconds
 
@@ -40,5 +41,5 @@ class Naps:
         """Wake all who sleep."""
         self.closed = True
         for nap in list(self._under_way):
-            if not nap.get_loop().is_closed():
+            with contextlib.suppress(RuntimeError):  # its loop is closed by now
                 nap.get_loop().call_soon_threadsafe(nap.cancel)

@@ -4,6 +4,7 @@ It knows nothing of what is asked of the API.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
@@ -141,8 +142,9 @@ class Tenant:
             if task.get_loop() is asyncio.get_running_loop():
                 task.cancel()
                 here.append(task)
-            elif task.get_loop().is_running():
-                task.get_loop().call_soon_threadsafe(task.cancel)
+            else:
+                with contextlib.suppress(RuntimeError):  # its loop is closed by now
+                    task.get_loop().call_soon_threadsafe(task.cancel)
         if here:
             await asyncio.wait(here)
 

@@ -57,11 +57,12 @@ class Timeout:
     The task is cancelled, and that is taken back at the end of the context, as `asyncio.timeout` does it.
     """
 
-    __slots__ = ("_cancelling", "_has_expired", "_task", "_timeouts", "ends_at")
+    __slots__ = ("_cancelling", "_task", "_timeouts", "ends_at", "has_expired")
 
     def __init__(self, timeouts: Timeouts, seconds: float) -> None:
         self._timeouts = timeouts
-        self._has_expired = False
+        self.has_expired = False
+        """Whether the task was cancelled by it."""
         self.ends_at = timeouts.time() + seconds
         """By the event loop's time."""
 
@@ -78,7 +79,7 @@ class Timeout:
 
     def expire(self) -> None:
         """Cancel the task."""
-        self._has_expired = True
+        self.has_expired = True
         self._task.cancel()
 
     def __exit__(
@@ -87,5 +88,5 @@ class Timeout:
         # The timer stays: most often it is soon needed for another one.
         self._timeouts.running.discard(self)
         # Somebody else may have cancelled the task as well, which then goes on to be cancelled.
-        if self._has_expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+        if self.has_expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
