@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -16,6 +16,7 @@ import aiohttp
 import orjson
 import pytest
 import trustme
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import BaseConnector
 
 from connector_async import (
@@ -27,6 +28,7 @@ from connector_async import (
     OutcomeUnknownError,
     RetryPolicy,
 )
+from connector_async.session import pool
 from connector_async.session import transport as transport_module
 from tests.hostile import HostileServer, drop, hang, http
 from tests.services import CREATED, FIELDS, FOUND, call, open_service
@@ -66,12 +68,11 @@ class StrayResponses:
             await self._stop.wait()
 
     def send_stray(self) -> None:
-        """Send it on each connection; it has arrived when this returns, unread by the event loop of the test."""
+        """Send it on the connection of the latest request. The event loop of the test cannot have read it by then."""
 
         async def send() -> None:
-            for writer in self._writers:
-                writer.write(self._stray)
-                await writer.drain()
+            self._writers[-1].write(self._stray)
+            await self._writers[-1].drain()
 
         asyncio.run_coroutine_threadsafe(send(), self._loop).result(5)
 
@@ -118,6 +119,11 @@ async def test_create_on_a_tls_connection_that_the_server_has_closed_is_sent_onc
         writers[0].transport.close()
         await appointments.create(draft)
         assert len(server.requests) == server.connections == 2
+
+
+def pools(appointments: AppointmentService) -> list[BaseConnector]:
+    opened = appointments.session._shared.transport._opened.values()
+    return [one.session.connector for one in opened if one.session.connector is not None]
 
 
 @contextmanager
@@ -169,10 +175,30 @@ async def test_server_that_closes_idle_connections_is_trusted_again_after_a_whil
         for _ in range(3):
             await appointments.create(draft)
         assert strays.server.connections == 4
+        (connector,) = pools(appointments)
+        assert sum(map(len, connector._conns.values())) == 1  # those that are not reused are closed
         await asyncio.sleep(31)
         for _ in range(2):
             await appointments.create(draft)
         assert strays.server.connections == 4
+
+
+@pytest.mark.row("H3")
+async def test_connection_that_has_been_idle_for_too_long_does_not_hide_one_with_a_stray_response(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1_000.0
+    for module in (aiohttp.connector, pool):
+        monkeypatch.setattr(module, "monotonic", lambda: now)
+    with StrayResponses(STRAY) as strays:
+        appointments = open_service(strays.server.base_url)
+        await asyncio.gather(appointments.get("1"), appointments.get("2"))
+        now += 3
+        await appointments.get("3")  # on the one of them that is not used again until it has been idle for 2 s
+        now += 2
+        strays.send_stray()
+        assert (await appointments.get("4")).appointment_id == "123"
+        assert strays.server.connections == 3
 
 
 @pytest.mark.row("H5")
@@ -254,9 +280,20 @@ async def test_credentials_of_a_netrc_file_are_not_sent(tmp_path: Path, monkeypa
         assert [request.headers.get("authorization") for request in server.requests] == [None, "Bearer hunter2"]
 
 
-def test_aiohttp_still_has_what_the_pool_overrides() -> None:
-    get = inspect.signature(BaseConnector._get)
-    assert list(get.parameters) == ["self", "key", "traces"]
-    assert inspect.iscoroutinefunction(BaseConnector._get)
-    assert list(inspect.signature(BaseConnector.connect).parameters) == ["self", "req", "traces", "timeout"]
-    assert "self._get(" in inspect.getsource(BaseConnector.connect)
+def parameters(function: Callable[..., object]) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+async def test_aiohttp_still_has_what_the_pool_overrides_and_reads() -> None:
+    assert parameters(BaseConnector.connect) == ["self", "req", "traces", "timeout"]
+    assert parameters(BaseConnector._get) == ["self", "key", "traces"]
+    assert parameters(BaseConnector._wait_for_available_connection) == ["self", "key", "traces"]
+    assert parameters(aiohttp.TCPConnector._create_connection) == ["self", "req", "traces", "timeout"]
+    calls = inspect.getsource(BaseConnector.connect)
+    assert calls.count("self._get(") == 2
+    assert calls.count("self._wait_for_available_connection(") == calls.count("self._create_connection(") == 1
+    assert "self._conns[key].append((protocol, monotonic()))" in inspect.getsource(BaseConnector._release)
+    async with aiohttp.TCPConnector() as connector:
+        handler = connector._factory()
+        assert isinstance(handler, ResponseHandler)
+        assert not handler._buffer
