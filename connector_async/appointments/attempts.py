@@ -6,8 +6,6 @@ from datetime import datetime
 from typing import Final, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
 
-import orjson
-
 from connector_async import log
 from connector_async.deadline import Deadline
 from connector_async.exceptions import (
@@ -21,7 +19,7 @@ from connector_async.exceptions import (
     TransportError,
 )
 from connector_async.models import Appointment, AppointmentUpdate, DirectoryUser, NewAppointment
-from connector_async.pagination import Page, PageAnswer, PageRequest, PagingStyle
+from connector_async.pagination import Page, PageAnswer, PageRequest, PagingStyle, fingerprint_of
 from connector_async.protocol import Response, request_id
 from connector_async.retry import Attempt, CallRecord, may_have_happened
 from connector_async.session import ConnectorSession
@@ -144,14 +142,15 @@ class Attempts:
         async def attempt(deadline: Deadline | None, record: CallRecord) -> Page[Appointment]:
             response = await self._session.request("GET", _PREVIEW, query=query, deadline=deadline)
             record.request_id = request_id(response.headers)
-            answer = PageAnswer(body=self._wire_format.parse(response.body), headers=response.headers, url=url)
+            body = self._wire_format.parse(response.body)
+            answer = PageAnswer(body=body, headers=response.headers, url=url, status=response.status)
             items, following = style.read(answer, token)
             if following is not None and not following.isprintable():
                 raise DecodingError("the page is not of the paging style", problems=["$: a token is not printable"])
             appointments = self._wire_format.structure_items(items, self._zone)
             kept = [appointment for appointment in appointments if _overlaps(appointment, start, end)]
             is_whole = token is None and following is None
-            fingerprint = hash(orjson.dumps(items)) if items and not is_whole else None
+            fingerprint = fingerprint_of(items) if items and not is_whole else None
             return Page(items=kept, continuation_token=following, raw=response.headers, fingerprint=fingerprint)
 
         return attempt

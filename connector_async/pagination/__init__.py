@@ -1,7 +1,7 @@
 """Walking what comes in pages. The fetch is handed in: nothing here knows of HTTP."""
 
 from .links import LinkHeader, NextLink
-from .pager import AsyncPager, Page
+from .pager import AsyncPager, Page, fingerprint_of
 from .recognized import RecognizedPaging
 from .style import PageAnswer, PageRequest, PagingStyle
 from .styles import CursorPaging, OffsetLimit, OnePage, PageNumbers
@@ -19,4 +19,5 @@ __all__ = [
     "PageRequest",
     "PagingStyle",
     "RecognizedPaging",
+    "fingerprint_of",
 ]

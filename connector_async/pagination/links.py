@@ -14,6 +14,7 @@ import attrs
 from connector_async.exceptions import PaginationError
 from connector_async.protocol import check_query
 
+from .completeness import check_last
 from .style import PageAnswer, PageRequest, check_key, check_key_or_none, foreign_token, items_of, malformed
 
 # RFC 8288, section 3. A quoted value may hold any separator.
@@ -46,11 +47,14 @@ class LinkHeader:
         """Return the query of the link."""
         return request_by_link(token)
 
-    def read(self, answer: PageAnswer, token: str | None) -> tuple[list[Any], str | None]:  # noqa: ARG002 - the protocol's
+    def read(self, answer: PageAnswer, token: str | None) -> tuple[list[Any], str | None]:
         """Return the items, and what the next link leads to."""
         items = items_of(answer.body, self.items)
         reference = next_link(answer.headers)
-        return items, None if reference is None else token_of(reference, answer.url, "Link")
+        if reference is None:
+            check_last(answer, items, self.items, is_first=token is None)
+            return items, None
+        return items, token_of(reference, answer.url, "Link")
 
 
 @attrs.frozen(kw_only=True)
@@ -71,13 +75,16 @@ class NextLink:
         """Return the query of the link."""
         return request_by_link(token)
 
-    def read(self, answer: PageAnswer, token: str | None) -> tuple[list[Any], str | None]:  # noqa: ARG002 - the protocol's
+    def read(self, answer: PageAnswer, token: str | None) -> tuple[list[Any], str | None]:
         """Return the items, and what the next link leads to."""
         items = items_of(answer.body, self.items)
         reference = answer.body.get(self.link)
         if reference is not None and not isinstance(reference, str):
             raise malformed(f"$.{self.link}: neither a string nor null")
-        return items, token_of(reference, answer.url, f"$.{self.link}") if reference else None
+        if not reference:
+            check_last(answer, items, self.items, is_first=token is None)
+            return items, None
+        return items, token_of(reference, answer.url, f"$.{self.link}")
 
 
 def request_by_link(token: str | None) -> PageRequest:

@@ -1,12 +1,14 @@
 """The walk over pages, whatever it is that fetches them."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from types import MappingProxyType
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
+import orjson
 
 from connector_async.exceptions import ConnectorError, PaginationError
 from connector_async.protocol import check_text
@@ -138,6 +140,18 @@ class AsyncPager(Generic[T]):
         except ConnectorError as error:
             error.continuation_token = token
             raise
+
+
+def fingerprint_of(items: Sequence[Any]) -> int | None:
+    """Return a hash that is equal for equal items, as JSON has them; `None` when they are too deep to tell."""
+    try:
+        return hash(orjson.dumps(items))
+    except TypeError:  # deeper than 254 levels, or an integer beyond 64 bits
+        pass
+    try:
+        return hash(json.dumps(items))
+    except (RecursionError, TypeError, ValueError):
+        return None
 
 
 async def _discard(ahead: "asyncio.Task[Page[T]]") -> None:

@@ -59,6 +59,8 @@ class PageAnswer:
     url: str = attrs.field(repr=False)
     """What was asked for, absolute and with its query; the links of the answer are relative to it (RFC 3986, section
     5)."""
+    status: int = 200
+    """The HTTP status code, 2xx."""
 
 
 @runtime_checkable

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from .completeness import check_last
 from .links import next_link
 from .style import (
     PageAnswer,
@@ -31,9 +32,17 @@ def _is_int_from(least: int) -> Any:
     return check
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class OnePage:
-    """An array with all there is, as the guide's preview is."""
+    """All there is in one response: an array, as the guide's preview is, or an object that has it.
+
+    Raises:
+        ValueError: `items` is empty, or not printable.
+        TypeError: `items` is neither a str nor `None`.
+    """
+
+    items: str | None = attrs.field(default=None, validator=check_key_or_none)
+    """The key of the items; `None`: the answer is their array."""
 
     def request(self, token: str | None) -> PageRequest:
         """Return none: there is no other page."""
@@ -43,9 +52,10 @@ class OnePage:
 
     def read(self, answer: PageAnswer, token: str | None) -> tuple[list[Any], str | None]:  # noqa: ARG002 - the protocol's
         """Return the items, and that there are no more."""
-        items = items_of(answer.body, None)
+        items = items_of(answer.body, self.items)
         if next_link(answer.headers) is not None:
             raise malformed("Link: there is a next page")
+        check_last(answer, items, self.items, is_first=True)
         return items, None
 
 
@@ -69,12 +79,14 @@ class CursorPaging:
         """Return the cursor; none for the first page."""
         return PageRequest() if token is None else PageRequest(parameters={self.parameter: token})
 
-    def read(self, answer: PageAnswer, token: str | None) -> tuple[list[Any], str | None]:  # noqa: ARG002 - the protocol's
+    def read(self, answer: PageAnswer, token: str | None) -> tuple[list[Any], str | None]:
         """Return the items, and the next cursor."""
         items = items_of(answer.body, self.items)
         cursor = answer.body.get(self.cursor)
         if cursor is not None and not isinstance(cursor, str):
             raise malformed(f"$.{self.cursor}: neither a string nor null")
+        if not cursor:
+            check_last(answer, items, self.items, is_first=token is None)
         return items, cursor or None
 
 
@@ -108,6 +120,8 @@ class PageNumbers:
         items = items_of(answer.body, self.items)
         if self.page is not None and count_of(answer.body, self.page) != number:
             raise malformed(f"$.{self.page}: not the page that was asked for")
+        if self.total_pages is None and not items:
+            check_last(answer, items, self.items, is_first=token is None)
         walked = number - self.first + 1
         ends = not items if self.total_pages is None else walked >= count_of(answer.body, self.total_pages)
         return items, None if ends else str(number + 1)
@@ -145,6 +159,8 @@ class OffsetLimit:
     def read(self, answer: PageAnswer, token: str | None) -> tuple[list[Any], str | None]:
         """Return the items, and the offset behind them."""
         items = items_of(answer.body, self.items)
+        if self.total is None and not items:
+            check_last(answer, items, self.items, is_first=token is None)
         behind = self._offset(token) + len(items)
         ends = not items if self.total is None else behind >= count_of(answer.body, self.total)
         if ends or items:
