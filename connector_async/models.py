@@ -139,6 +139,9 @@ class _NothingExtra(Mapping[str, Any]):
     def __repr__(self) -> str:
         return "{}"
 
+    def __reduce__(self) -> str:
+        return "_NOTHING_EXTRA"  # a pickle and a copy of a model share it, too
+
 
 _NOTHING_EXTRA: Final = _NothingExtra()
 

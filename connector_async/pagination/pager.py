@@ -11,7 +11,7 @@ import attrs
 import orjson
 
 from connector_async.exceptions import ConnectorError, PaginationError
-from connector_async.protocol import check_text
+from connector_async.protocol import check_text, reduced
 
 T = TypeVar("T")
 
@@ -31,6 +31,9 @@ class Page(Generic[T]):
     fingerprint: int | None = attrs.field(default=None, repr=False)
     """Equal for pages of the same items; `None`: it cannot be told. By it a server is found out that gives the same
     page whatever it is asked for."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduced(self)
 
 
 class AsyncPager(Generic[T]):

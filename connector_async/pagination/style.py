@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 import attrs
 
 from connector_async.exceptions import DecodingError
-from connector_async.protocol import check_text
+from connector_async.protocol import check_text, reduced
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -47,6 +47,9 @@ class PageRequest:
     query: str | None = None
     """Quoted, without its question mark, as a link of the server named it. `None`: the query that every page has."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduced(self)
+
 
 @attrs.frozen(kw_only=True)
 class PageAnswer:
@@ -61,6 +64,9 @@ class PageAnswer:
     5)."""
     status: int = 200
     """The HTTP status code, 2xx."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduced(self)
 
 
 @runtime_checkable

@@ -4,6 +4,7 @@ It knows neither an HTTP library nor the fields of an appointment.
 """
 
 from .answer import Response, error_for, request_id, retry_after
+from .pickled import reduced
 from .request import (
     TOKEN_PATH,
     VERSION,
@@ -37,6 +38,7 @@ __all__ = [
     "check_text",
     "error_for",
     "quote_path",
+    "reduced",
     "request_id",
     "retry_after",
     "user_agent",

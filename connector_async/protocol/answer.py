@@ -22,6 +22,8 @@ from connector_async.exceptions import (
     UnexpectedRedirectError,
 )
 
+from .pickled import reduced
+
 if TYPE_CHECKING:
     from attrs import frozen as frozen_for_type_checkers
 else:
@@ -54,6 +56,9 @@ class Response:
     """Decompressed; empty when it was oversized."""
     oversized: bool = False
     """The body was longer than the cap, and was not read to its end."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduced(self)
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -1,0 +1,49 @@
+"""How a value with headers is pickled and copied. The mappings of aiohttp that hold headers cannot be."""
+
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen
+class _Headers:
+    """The lines of a header mapping."""
+
+    lines: tuple[tuple[str, str], ...]
+
+
+@attrs.frozen
+class _ReadOnly:
+    """The members of a read-only mapping."""
+
+    members: dict[Any, Any]
+
+
+def reduced(value: Any) -> tuple[Any, ...]:
+    """Return what `__reduce__` of an attrs class returns, for fields that may be read-only mappings.
+
+    Headers stay read-only after that, and their names are matched without regard to case.
+    """
+    fields = {field.name: _packed(getattr(value, field.name)) for field in attrs.fields(type(value))}
+    return _rebuilt, (type(value), fields)
+
+
+def _rebuilt(kind: type[Any], fields: dict[str, Any]) -> Any:
+    return kind(**{name: _unpacked(each) for name, each in fields.items()})
+
+
+def _packed(value: Any) -> Any:
+    from multidict import CIMultiDictProxy  # noqa: PLC0415 - needed only here, and not by the command's help
+
+    if isinstance(value, CIMultiDictProxy):
+        return _Headers(tuple(value.items()))
+    return _ReadOnly(dict(value)) if isinstance(value, MappingProxyType) else value
+
+
+def _unpacked(value: Any) -> Any:
+    from multidict import CIMultiDict, CIMultiDictProxy  # noqa: PLC0415
+
+    if isinstance(value, _Headers):
+        return CIMultiDictProxy(CIMultiDict(value.lines))
+    return MappingProxyType(value.members) if isinstance(value, _ReadOnly) else value
