@@ -7,13 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connector_async import DecodingError, WireFormat
 from connector_async.instants import (
     SEPARATORS,
     SEPARATORS_IN_UTC,
     InstantError,
+    _parse,
     format_instant,
     parse_instant,
 )
+from connector_async.sandbox.instants import parse_instant as parse_in_sandbox
 
 TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
 
@@ -171,3 +174,48 @@ def test_among_texts_with_the_common_separators_fromisoformat_takes_only_the_pro
 def test_a_text_is_an_aware_instant_or_an_instant_error(text: str) -> None:
     with contextlib.suppress(InstantError):
         assert parse_instant(text).tzinfo is UTC
+
+
+MUTATED = st.lists(
+    st.tuples(st.integers(0, 23), st.sampled_from(["replace", "insert", "delete"]), st.characters(codec="utf-8")),
+    max_size=4,
+)
+"""Changes of a string: a place, what is done there, and with which character."""
+
+
+@pytest.mark.parametrize("text", ["2024-01-15T10:00:Z\0Z", "2024-01-15T10:Z\0:00Z"])
+def test_a_nul_does_not_end_a_date_time(text: str) -> None:
+    with pytest.raises(InstantError):
+        parse_instant(text)
+    appointment = {"appointmentId": "1", "title": "x", "startTime": text, "endTime": "2024-01-15T10:00:00Z"}
+    for changes in ({}, {"startTime": "2024-01-15T10:00:00Z", "endTime": text}):
+        with pytest.raises(DecodingError):
+            WireFormat.GUIDE.structure_items([appointment | changes])
+
+
+@given(
+    st.sampled_from(["2024-01-15T10:00:00Z", "2016-12-31T23:59:60Z", "2024-01-15T10:00:Z\0Z", "2024-W03-1T10:00:00Z"]),
+    MUTATED | st.lists(st.tuples(st.integers(0, 23), st.just("replace"), st.sampled_from("\0Z:-T+.0 ")), max_size=3),
+)
+def test_the_fast_path_accepts_nothing_that_the_profile_does_not(
+    text: str, changes: list[tuple[int, str, str]]
+) -> None:
+    characters = list(text)
+    for place, change, character in changes:
+        end = place if change == "insert" else place + 1
+        characters[place:end] = [] if change == "delete" else [character]
+    mutated = "".join(characters)
+    try:
+        read = parse_instant(mutated)
+    except InstantError:
+        read = None
+    try:
+        strictly = _parse(mutated.upper(), None)
+    except InstantError:
+        strictly = None
+    assert read == strictly
+    try:
+        of_sandbox = parse_in_sandbox(mutated)
+    except ValueError:
+        return
+    assert of_sandbox == read

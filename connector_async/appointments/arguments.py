@@ -4,21 +4,22 @@ from datetime import datetime
 
 from connector_async.bulk import check_count
 from connector_async.deadline import check_seconds
+from connector_async.instants import InstantError, in_utc
 from connector_async.pagination import PagingStyle
 from connector_async.retry import RetryPolicy
 
 
-def check_range(start: datetime | None, end: datetime | None) -> None:
-    """Raise when there is no time from `start` to `end`; `None` is no end.
+def checked_range(start: datetime | None, end: datetime | None) -> tuple[datetime | None, datetime | None]:
+    """Return the ends of a range of time in UTC; `None` is no end.
 
     Raises:
-        ValueError: One has no time zone, or they are the wrong way round.
+        ValueError: One has no time zone, or lies outside the years 1 to 9999 in UTC, or `end` is before `start`.
         TypeError: One is of another type.
     """
-    _check_aware("start", start)
-    _check_aware("end", end)
+    start, end = _checked_instant("start", start), _checked_instant("end", end)
     if start is not None and end is not None and end < start:
         raise ValueError("end must not be before start")
+    return start, end
 
 
 def check_kind(name: str, value: object, kind: type) -> None:
@@ -89,10 +90,15 @@ def check_options(retry: RetryPolicy | None, deadline: float | None) -> None:
         checked_deadline(deadline)
 
 
-def _check_aware(name: str, value: datetime | None) -> None:
+def _checked_instant(name: str, value: datetime | None) -> datetime | None:
     if value is None:
-        return
+        return None
     if not isinstance(value, datetime):
         raise TypeError(f"{name} must be a datetime, not {type(value).__name__}")
     if value.utcoffset() is None:
         raise ValueError(f"{name} must be aware: it has no time zone")
+    try:
+        return in_utc(value)
+    except InstantError as error:
+        problem = str(error)
+    raise ValueError(f"{name}: {problem}")

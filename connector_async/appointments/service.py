@@ -15,7 +15,7 @@ from connector_async.protocol import check_appointment_id
 from connector_async.retry import Attempt, Caller, Operation, RetryPolicy
 from connector_async.session import ConnectorSession
 
-from .arguments import check_alone, check_kind, check_paging, check_range, checked_deadline, checked_policy
+from .arguments import check_alone, check_kind, check_paging, checked_deadline, checked_policy, checked_range
 from .attempts import Attempts
 from .many import ManyAppointments
 from .verification import Verify, look_with
@@ -265,7 +265,7 @@ class AppointmentService(ManyAppointments):
                 `window` is not above zero or not for the wire format, or `concurrency` is not 1 without one.
             TypeError: An argument is of another type.
         """
-        check_range(start, end)
+        start, end = checked_range(start, end)
         service = self.with_options(retry=retry, deadline=deadline)
         self.session.wire_format.preview_query(self.user, start, end)  # refuses what the first page would
 

@@ -27,7 +27,8 @@ def _check_aware(_: object, attribute: "Attribute[datetime]", value: datetime) -
 
 
 def _check_end(seed: "SeedAppointment", _: object, end: datetime) -> None:
-    if end < seed.start:
+    # In UTC: of one time zone they would be compared by what its clocks show.
+    if end.astimezone(UTC) < seed.start.astimezone(UTC):
         raise ValueError("end must not be before start")
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import attrs
 
-from connector_async.appointments.arguments import check_range
+from connector_async.appointments.arguments import checked_range
 from connector_async.models import Appointment
 
 from .records import sortable
@@ -15,17 +15,19 @@ class Scope:
     """Which time the source speaks of. What is outside of it is never taken for gone.
 
     Raises:
-        ValueError: An end has no time zone, or they are the wrong way round.
+        ValueError: An end has no time zone, or lies outside the years 1 to 9999 in UTC, or they are the wrong way
+            round.
         TypeError: An end is of another type.
     """
 
     start: datetime | None = None
-    """Aware; `None`: from the beginning of time."""
+    """Aware; kept in UTC. `None`: from the beginning of time."""
     end: datetime | None = None
-    """Aware; `None`: to its end."""
+    """Aware; kept in UTC. `None`: to its end."""
 
     def __attrs_post_init__(self) -> None:
-        check_range(self.start, self.end)
+        for name, instant in zip(("start", "end"), checked_range(self.start, self.end), strict=True):
+            object.__setattr__(self, name, instant)  # frozen for others
 
     def has(self, appointment: Appointment) -> bool:
         """Tell whether an appointment overlaps it."""

@@ -144,12 +144,15 @@ def _fast_guide_hook(parse: Callable[[str], datetime]) -> Callable[[dict[str, An
             appointment_id = structure_id(appointment_id, str)
         if type(title) is not str or (description is not None and type(description) is not str):
             raise MismatchError("expected a string")
-        start_time = fromisoformat(start) if start[SEPARATORS] == SEPARATORS_IN_UTC else parse(start)
-        end_time = fromisoformat(end) if end[SEPARATORS] == SEPARATORS_IN_UTC else parse(end)
+        if start[separators] == in_utc == end[separators] and "\0" not in start and "\0" not in end:
+            start_time, end_time = fromisoformat(start), fromisoformat(end)
+        else:
+            start_time, end_time = parse(start), parse(end)
         if description is not None and len(value) == len(known):
             return Appointment(appointment_id, title, start_time, end_time, description)
         extra = {key: item for key, item in value.items() if key not in known}
         return Appointment(appointment_id, title, start_time, end_time, description, extra=extra)
 
     fromisoformat, known = datetime.fromisoformat, GUIDE.known
+    separators, in_utc = SEPARATORS, SEPARATORS_IN_UTC
     return structure_appointment
