@@ -45,7 +45,7 @@ class Printer:
         if self._json:
             # The bytes, since a text may hold what the terminal's encoding cannot write.
             sys.stdout.flush()
-            sys.stdout.buffer.write(orjson.dumps(record) + b"\n")
+            sys.stdout.buffer.write(_json_line(record))
             sys.stdout.buffer.flush()
         else:
             self._records.append(record)
@@ -55,6 +55,21 @@ class Printer:
         if self._records:
             _print_table(self._records, self._columns)
         sys.stdout.flush()
+
+
+def _json_line(record: Record) -> bytes:
+    """Return a record as a line of JSON in which what a terminal would obey is escaped, which changes no value."""
+    line = orjson.dumps(record)
+    text = line.decode()
+    if text.isprintable():
+        return line + b"\n"
+    return "".join(each if each.isprintable() else _escaped(each) for each in text).encode() + b"\n"
+
+
+def _escaped(character: str) -> str:
+    """Return a character as JSON escapes it (RFC 8259, section 7): its UTF-16 units."""
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[place : place + 2].hex()}" for place in range(0, len(units), 2))
 
 
 def _print_table(records: Sequence[Record], columns: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from connector_async.models import Appointment
 
 from .decision import GONE, Action, Base, Conflict, ConflictCallback, Policy, decide, settle
 from .differences import Entry
-from .records import Calendar, content_hash, sortable
+from .records import Calendar, UnusableIdError, content_hash, sortable, usable_id
 from .remote import Remote
 from .validators import callable_or_none, instance_of
 
@@ -112,7 +112,10 @@ class Comparison:
         Raises:
             ConnectorError: An appointment that the preview did not show could not be asked about.
         """
-        appointment_id, remote, appointment = await self._look_up(entry)
+        try:
+            appointment_id, remote, appointment = await self._look_up(entry)
+        except UnusableIdError as error:
+            return self._unusable(entry, str(error))
         action = decide(entry.base, entry.local, remote)
         if action is Action.CONFLICT or (action is Action.PULL and not self._two_way):
             action = await self._settle(entry, remote or GONE, appointment)
@@ -133,6 +136,22 @@ class Comparison:
             appointment_id=appointment_id,
             body=entry.body,
             appointment=appointment,
+        )
+
+    def _unusable(self, entry: Entry, reason: str) -> Operation:
+        """Give up an entry whose appointment the preview does not show, and which cannot be asked about by its id."""
+        return Operation(
+            kind=Kind.CONFLICT,
+            calendar=self._calendar,
+            key=entry.key,
+            reason=f"not in the preview; {reason}",
+            base=entry.base,
+            local=entry.local,
+            remote=None,
+            start_time=entry.start_time,
+            end_time=entry.end_time,
+            appointment_id=entry.appointment_id,
+            body=entry.body,
         )
 
     def leftovers(self) -> Iterator[Operation]:
@@ -167,7 +186,7 @@ class Comparison:
             if appointment_id is None or not remote.known[appointment_id].in_time:
                 return appointment_id, None, None
             # It may have moved out of the time that was looked at, and a preview may lag behind.
-            appointment = await self._get(appointment_id)
+            appointment = await self._get(usable_id(appointment_id))
             if appointment is None:
                 return appointment_id, GONE, None
         return appointment_id, content_hash(appointment), appointment

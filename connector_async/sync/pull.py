@@ -26,7 +26,8 @@ from .known import Had, Known
 from .ledger import DeadLetter, InStep, Ledger
 from .operations import key_of_server
 from .plan import MAX_DELETE, Services, check_time, check_window
-from .records import Calendar, content_hash, record_of, sortable
+from .records import Calendar, UnusableIdError, content_hash, record_of, sortable, usable_id, why_unsayable
+from .remote import pages_of
 from .report import Fate, RunReport, Stopped, TenantReport
 from .selection import Scope
 from .state import State
@@ -196,9 +197,10 @@ class Pull:
     async def _preview(self, calendar: Calendar, service: AppointmentService, report: TenantReport) -> _Looked | None:
         scope = self._plan.scope
         appointments: list[Appointment] = []
-        async for page in service.preview(scope.start, scope.end, window=self._plan.window).pages():
-            report.minimum += 1
-            appointments += page.items
+        async with aclosing(pages_of(service, scope.start, scope.end, self._plan.window)) as pages:
+            async for page in pages:
+                report.minimum += 1
+                appointments += page.items
         known = await self._known.appointments(calendar, *scope.as_texts())
         shown = {appointment.appointment_id: appointment for appointment in appointments}
         missing = [
@@ -216,10 +218,11 @@ class Pull:
         gone, moved = [], []
         for appointment_id in missing:
             # It may have moved out of the time that is mirrored, and a preview may lag behind.
-            report.minimum += 1
             try:
-                appointment = await service.get(appointment_id)
-            except NotFoundError:
+                asked = usable_id(appointment_id)
+                report.minimum += 1
+                appointment = await service.get(asked)
+            except (NotFoundError, UnusableIdError):  # of one that no request can name the preview alone tells
                 gone.append(appointment_id)
                 continue
             if scope.has(appointment):
@@ -280,7 +283,7 @@ async def _write(writer: RecordWriter | None, calendar: Calendar, key: str, appo
 
 
 def _unsayable(key: str, appointment: Appointment) -> DeadLetter:
-    reason = "no record can say what the server has"
+    reason = why_unsayable(appointment)
     return DeadLetter(
         key=key, operation="pull", error="ValueError", reason=reason, content_hash=content_hash(appointment)
     )

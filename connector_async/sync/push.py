@@ -25,7 +25,7 @@ from .decision import GONE, Policy
 from .known import Intent
 from .ledger import DeadLetter, InStep, Ledger
 from .operations import Kind, Operation
-from .records import as_carried, content_hash, record_from_row
+from .records import as_carried, content_hash, record_from_row, usable_id
 from .report import Fate
 
 # What the same request will get again, whenever it is sent.
@@ -85,6 +85,10 @@ class Push:
                 return Fate.TEMPORARY
             await self.refuse(operation, operation.kind.value, type(error).__name__, str(error), error)
             return Fate.REFUSED
+        except (ValueError, TypeError) as error:  # what breaks a rule of a request, before it is sent
+            await self._note_out_of_step(operation)
+            await self.refuse(operation, operation.kind.value, type(error).__name__, str(error))
+            return Fate.REFUSED
 
     async def _create(self, service: AppointmentService, operation: Operation) -> Fate:
         new = _new(operation, service)
@@ -98,15 +102,16 @@ class Push:
             await self._ledger.drop_intents(operation.calendar, [operation.key])  # it has not happened
             raise
         await self._ledger.in_step(operation.calendar, [_in_step(operation, created)])
+        usable_id(created.appointment_id)  # it is known from now on, so that it is not created again
         return Fate.CREATED
 
     async def _update(self, service: AppointmentService, operation: Operation) -> Fate:
-        new = _new(operation, service)
+        new, appointment_id = _new(operation, service), usable_id(operation.appointment_id)
         changed: Appointment | None
         await self._pend(operation)
         try:
             changed = await service.update(
-                operation.appointment_id or "",
+                appointment_id,
                 title=new.title,
                 start_time=new.start_time,
                 end_time=new.end_time,
@@ -132,10 +137,11 @@ class Push:
         return Fate.UPDATED
 
     async def _delete(self, service: AppointmentService, operation: Operation) -> Fate:
+        appointment_id = usable_id(operation.appointment_id)
         await self._pend(operation)
         try:
             with contextlib.suppress(NotFoundError):  # somebody else was faster
-                await service.delete(operation.appointment_id or "")
+                await service.delete(appointment_id)
         except ConnectorError as error:
             await self._take_back(operation, error)
             raise

@@ -13,7 +13,7 @@ import orjson
 
 from connector_async.instants import InstantError, format_instant, parse_instant
 from connector_async.models import UNSET, Appointment, DirectoryUser, NewAppointment, Unset
-from connector_async.protocol import check_tenant_id, check_text
+from connector_async.protocol import check_appointment_id, check_tenant_id, check_text
 from connector_async.wire import WireFormat
 
 from .validators import instance_of, tenant_id, text, text_or_none
@@ -33,6 +33,7 @@ FIELDS: Final = (
 )
 """The fields of a row, in their order. `ad_id` and `domain_id` go together; those after `end_time` may be missing."""
 
+_SHOWN: Final = 64  # characters of an id in a message
 _TEXT: Final = "Text"  # what a description is unless it says otherwise
 _OPTIONAL: Final = ("description", "description_type", "time_zone")
 
@@ -146,6 +147,33 @@ def content_hash(appointment: NewAppointment | Appointment) -> str:
         "" if description_type == _TEXT else _text(description_type),
     )
     return hashlib.blake2b(orjson.dumps(fields), digest_size=16).hexdigest()
+
+
+class UnusableIdError(ValueError):
+    """The server gave an appointment an id that no request can name. The message shows it escaped."""
+
+
+def usable_id(appointment_id: str | None) -> str:
+    """Return the id of an appointment when a request can name it.
+
+    Raises:
+        UnusableIdError: It is missing, `.` or `..`, or has a character that is not printable.
+    """
+    try:
+        return check_appointment_id(appointment_id or "")
+    except ValueError as error:
+        rule = str(error)
+    shown = repr((appointment_id or "")[:_SHOWN])
+    raise UnusableIdError(f"{rule}, and the server has given it the id {shown}")
+
+
+def why_unsayable(appointment: Appointment | None) -> str:
+    """Return why no record can say what the server has, for a dead letter."""
+    try:
+        usable_id(None if appointment is None else appointment.appointment_id)
+    except UnusableIdError as error:
+        return str(error)
+    return "no record can say what the server has"
 
 
 def sortable(instant: datetime) -> str:

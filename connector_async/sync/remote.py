@@ -1,14 +1,17 @@
 """What the server has of one calendar, as a preview shows it: told apart by what was known, and by content."""
 
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Protocol
 
 import attrs
 
+from connector_async import log
+from connector_async.exceptions import DecodingError
 from connector_async.models import Appointment
-from connector_async.pagination import AsyncPager
+from connector_async.pagination import AsyncPager, Page
 
 from .known import Had
 from .records import content_hash
@@ -22,6 +25,27 @@ class Previewing(Protocol):
     ) -> AsyncPager[Appointment]:
         """Return what overlaps a time."""
         ...
+
+
+async def pages_of(
+    service: Previewing, start: datetime | None, end: datetime | None, window: timedelta | None
+) -> AsyncGenerator[Page[Appointment], None]:
+    """Yield the pages of a calendar's preview. What its pages make a paging style raise is a failure of this calendar.
+
+    Raises:
+        DecodingError: The preview raised `ValueError` or `TypeError`, which is logged.
+        ConnectorError: The preview failed.
+    """
+    try:
+        async with aclosing(service.preview(start, end, window=window).pages()) as pages:
+            async for page in pages:
+                yield page
+    except (ValueError, TypeError) as error:
+        log.hook_failure("preview", error)
+        problem = f"$: {type(error).__name__}"
+    else:
+        return
+    raise DecodingError("the preview cannot be read", problems=[problem])
 
 
 @attrs.define
@@ -63,10 +87,11 @@ class Remote:
             ConnectorError: The preview failed.
         """
         remote = cls(known)
-        async for page in service.preview(start, end, window=window).pages():
-            remote.pages += 1
-            for appointment in page.items:
-                remote._add(appointment)
+        async with aclosing(pages_of(service, start, end, window)) as pages:
+            async for page in pages:
+                remote.pages += 1
+                for appointment in page.items:
+                    remote._add(appointment)
         return remote
 
     def _add(self, appointment: Appointment) -> None:

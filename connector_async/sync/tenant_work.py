@@ -21,7 +21,7 @@ from .operations import Kind, Operation
 from .plan import Services
 from .planner import Planner
 from .push import Push, agreed, seen_of
-from .records import Calendar
+from .records import Calendar, why_unsayable
 from .report import Fate, Stopped, TenantReport
 from .runner import Job
 from .settlement import Settlement
@@ -258,7 +258,7 @@ class TenantWork:
         pulling = [operation for operation in operations if operation.kind is Kind.PULL]
         refused = await self._tools.take_over.take(pulling)
         for operation in refused:
-            await self._tools.push.refuse(operation, "pull", "ValueError", "no record can say what the server has")
+            await self._tools.push.refuse(operation, "pull", "ValueError", why_unsayable(operation.appointment))
             self._tally.add(operation, Fate.REFUSED)
         self._report.counts[Fate.PULLED] += len(pulling) - len(refused)
 
