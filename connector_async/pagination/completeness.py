@@ -39,107 +39,106 @@ class Sign(enum.Enum):
     SILENT = enum.auto()
 
 
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # The names of members, without case and punctuation: `@odata.count` is odatacount, `has_more` is hasmore.
 #
 # How many items there are on all pages.
-_TOTALS: Final = frozenset(
-    {"odatacount", "total", "totalcount", "totalelements", "totalentries", "totalhits", "totalitemcount", "totalitems"}
-    | {"totalrecords", "totalresults", "totalrows", "totalsize"}
+_TOTALS: Final = _names(
+    """
+    odatacount total totalcount totalelements totalentries totalhits totalitemcount totalitems totalrecords
+    totalresults totalrows totalsize
+    """
 )
 # How many pages there are.
-_PAGE_TOTALS: Final = frozenset({"lastpage", "numpages", "pagecount", "pages", "totalpagecount", "totalpages"})
+_PAGE_TOTALS: Final = _names(
+    """
+    lastpage numpages pagecount pages totalpagecount totalpages
+    """
+)
 # One page: its number, its place, how many items it may have, how many it has.
-_EXTENTS: Final = frozenset(
-    {"count", "currentitemcount", "currentpage", "first", "firstitemonpage", "from", "index", "isfirst", "isfirstpage"}
-    | {"itemcount", "itemsperpage", "lastitemonpage", "length", "limit", "maxitems", "maxpagesize", "maxresults"}
-    | {"number", "numberofelements", "offset", "page", "pageindex", "pageno", "pagenum", "pagenumber", "pagesize"}
-    | {"perpage", "recordcount", "recordsperpage", "resultcount", "resultsperpage", "returned", "rowcount", "size"}
-    | {"skip", "start", "startat", "startindex", "take", "to", "top", "batchsize", "batch", "endcursor", "startcursor"}
+_EXTENTS: Final = _names(
+    """
+    batch batchsize count currentitemcount currentpage endcursor first firstitemonpage from index isfirst
+    isfirstpage itemcount itemsperpage lastitemonpage length limit maxitems maxpagesize maxresults number
+    numberofelements offset page pageindex pageno pagenum pagenumber pagesize perpage recordcount recordsperpage
+    resultcount resultsperpage returned rowcount size skip start startat startcursor startindex take to top
+    """
 )
 # Where the next page is; empty where there is none.
-_NEXT: Final = frozenset(
-    {"after", "bookmark", "continuation", "continuationtoken", "continue", "cursor", "lastevaluatedkey", "marker"}
-    | {"next", "nextcontinuationtoken", "nextcursor", "nextid", "nextindex", "nextkey", "nextlink", "nextmarker"}
-    | {"nextoffset", "nextpage", "nextpagecursor", "nextpagelink", "nextpagetoken", "nextpageurl", "nextrecordsurl"}
-    | {"nextstart", "nexttoken", "nexturl", "odatanextlink", "pagetoken", "pagingtoken", "resumptiontoken", "scrollid"}
+_NEXT: Final = _names(
+    """
+    after bookmark continuation continuationtoken continue cursor lastevaluatedkey marker next
+    nextcontinuationtoken nextcursor nextid nextindex nextkey nextlink nextmarker nextoffset nextpage
+    nextpagecursor nextpagelink nextpagetoken nextpageurl nextrecordsurl nextstart nexttoken nexturl
+    odatanextlink pagetoken pagingtoken resumptiontoken scrollid
+    """
 )
 # Whether a page follows.
-_HAS_MORE: Final = frozenset(
-    {"hasmore", "hasmoreitems", "hasmorepages", "hasmoreresults", "hasnext", "hasnextpage", "ismore", "more"}
-    | {"moreavailable", "moreitems", "moreresults"}
+_HAS_MORE: Final = _names(
+    """
+    hasmore hasmoreitems hasmorepages hasmoreresults hasnext hasnextpage ismore more moreavailable moreitems
+    moreresults
+    """
 )
 # Whether something is missing; without it something may follow all the same.
-_INCOMPLETE: Final = frozenset(
-    {"capped", "exceededtransferlimit", "incomplete", "incompleteresults", "isincomplete", "islimited", "ispartial"}
-    | {"istruncated", "limited", "limitexceeded", "limitreached", "partial", "partialresult", "partialresults"}
-    | {"remaining", "remainingcount", "remainingitems", "remainingpages", "truncated"}
+_INCOMPLETE: Final = _names(
+    """
+    capped exceededtransferlimit incomplete incompleteresults isincomplete islimited ispartial istruncated
+    limited limitexceeded limitreached partial partialresult partialresults remaining remainingcount
+    remainingitems remainingpages truncated
+    """
 )
 # Whether this is the end.
-_IS_LAST: Final = frozenset(
-    {"complete", "completed", "done", "end", "endoflist", "endofresults", "eof", "exhausted", "final", "iscomplete"}
-    | {"isdone", "isend", "isfinal", "islast", "islastpage", "last", "lastpage"}
+_IS_LAST: Final = _names(
+    """
+    complete completed done end endoflist endofresults eof exhausted final iscomplete isdone isend isfinal
+    islast islastpage last lastpage
+    """
 )
 # What is before this page: nothing, on the first one.
-_PREVIOUS: Final = frozenset(
-    {"before", "hasprev", "hasprevious", "haspreviouspage", "hasprevpage", "prev", "previous", "previouscursor"}
-    | {"previouslink", "previouspage", "previouspageurl", "prevcursor", "prevpage", "prevpageurl"}
+_PREVIOUS: Final = _names(
+    """
+    before hasprev hasprevious haspreviouspage hasprevpage prev prevcursor previous previouscursor previouslink
+    previouspage previouspageurl prevpage prevpageurl
+    """
 )
 # How the request went: silent while it went well.
-_SUCCESS: Final = frozenset(
-    {"issuccess", "issuccessful", "isok", "isvalid", "ok", "succeeded", "success", "successful"}
+_SUCCESS: Final = _names(
+    """
+    isok issuccess issuccessful isvalid ok succeeded success successful
+    """
 )
-_STATUS: Final = frozenset(
-    {
-        "code",
-        "httpstatus",
-        "httpstatuscode",
-        "responsecode",
-        "responsestatus",
-        "result",
-        "resultcode",
-        "state",
-        "status",
-    }
-    | {"statuscode", "statustext"}
+_STATUS: Final = _names(
+    """
+    code httpstatus httpstatuscode responsecode responsestatus result resultcode state status statuscode
+    statustext
+    """
 )
-_MESSAGE: Final = frozenset(
-    {"description", "detail", "info", "message", "msg", "responsemessage", "resultmessage", "statusmessage"}
+_MESSAGE: Final = _names(
+    """
+    description detail info message msg responsemessage resultmessage statusmessage
+    """
 )
-_FAULTS: Final = frozenset(
-    {"errcode", "errmsg", "error", "errorcode", "errorcount", "errordetails", "errormessage", "errors", "exception"}
-    | {"failed", "failure", "failures", "fault", "haserror", "haserrors", "iserror", "isfailed", "isfailure"}
-    | {"haswarnings", "warning", "warningcount", "warnings"}
+_FAULTS: Final = _names(
+    """
+    errcode errmsg error errorcode errorcount errordetails errormessage errors exception failed failure failures
+    fault haserror haserrors haswarnings iserror isfailed isfailure warning warningcount warnings
+    """
 )
 # What says nothing about pages, whatever it is.
-_HARMLESS: Final = frozenset(
-    {"activityid", "api", "apiversion", "build", "cached", "correlationid", "culture", "date", "datetime", "debug"}
-    | {"deprecated", "duration", "durationinms", "durationms", "elapsed", "elapsedms", "elapsedtime", "empty"}
-    | {"environment", "etag", "executiontime", "executiontimems", "generatedat", "host", "hostname", "instance"}
-    | {"isempty", "kind", "language", "locale", "method", "nextsynctoken", "object", "odatacontext", "odatadeltalink"}
-    | {
-        "odataetag",
-        "odatametadata",
-        "odatametadataetag",
-        "odatatype",
-        "operationid",
-        "path",
-        "processingtime",
-        "region",
-    }
-    | {"release", "requestid", "responseid", "responsetime", "schema", "server", "servername", "servertime"}
-    | {
-        "service",
-        "sessionid",
-        "spanid",
-        "synctoken",
-        "tenant",
-        "tenantid",
-        "time",
-        "timestamp",
-        "timetaken",
-        "timezone",
-    }
-    | {"took", "traceid", "traceparent", "tracestate", "transactionid", "type", "utctime", "version"}
+_HARMLESS: Final = _names(
+    """
+    activityid api apiversion build cached correlationid culture date datetime debug deprecated duration
+    durationinms durationms elapsed elapsedms elapsedtime empty environment etag executiontime executiontimems
+    generatedat host hostname instance isempty kind language locale method nextsynctoken object odatacontext
+    odatadeltalink odataetag odatametadata odatametadataetag odatatype operationid path processingtime region
+    release requestid responseid responsetime schema server servername servertime service sessionid spanid
+    synctoken tenant tenantid time timestamp timetaken timezone took traceid traceparent tracestate
+    transactionid type utctime version
+    """
 )
 
 _UNFINISHED: Final = frozenset({202, 206, 207, 226})
@@ -157,53 +156,28 @@ _TELLS_OF_PAGES: Final = re.compile(
 _ABOUT_PAGES: Final = re.compile(
     "count|pag[ei]|total|next|more|cursor|continu|limit|offset|skip|range|prefer|partial|truncat|incomplete|warning"
 )
-_NOT_OF_PAGES: Final = frozenset(
-    {
-        "attempt",
-        "attempts",
-        "call",
-        "calls",
-        "concurrency",
-        "concurrent",
-        "duration",
-        "envoy",
-        "forwarded",
-        "hop",
-        "hops",
-    }
-    | {
-        "latency",
-        "quota",
-        "rate",
-        "ratelimit",
-        "ratelimited",
-        "redirect",
-        "redirects",
-        "request",
-        "requests",
-        "retries",
-    }
-    | {"retry", "runtime", "throttle", "throttling", "time", "timing"}
+_NOT_OF_PAGES: Final = _names(
+    """
+    attempt attempts call calls concurrency concurrent duration envoy forwarded hop hops latency quota rate
+    ratelimit ratelimited redirect redirects request requests retries retry runtime throttle throttling time
+    timing
+    """
 )
-_TOTAL_WORDS: Final = frozenset({"total", "totalcount", "totalitems", "totalpages"})
-_NEXT_WORDS: Final = frozenset(
-    {
-        "continuation",
-        "cursor",
-        "hasmore",
-        "hasnext",
-        "incomplete",
-        "more",
-        "next",
-        "nextcursor",
-        "nextpage",
-        "pagination",
-    }
-    | {"partial", "truncated"}
+_TOTAL_WORDS: Final = _names(
+    """
+    total totalcount totalitems totalpages
+    """
 )
-_EXTENT_WORDS: Final = frozenset(
-    {"count", "current", "index", "item", "itemcount", "items", "limit", "max", "number", "offset", "page", "pagesize"}
-    | {"per", "perpage", "range", "records", "results", "size", "skip", "start", "x"}
+_NEXT_WORDS: Final = _names(
+    """
+    continuation cursor hasmore hasnext incomplete more next nextcursor nextpage pagination partial truncated
+    """
+)
+_EXTENT_WORDS: Final = _names(
+    """
+    count current index item itemcount items limit max number offset page pagesize per perpage range records
+    results size skip start x
+    """
 )
 _EMPTY_WORDS: Final = frozenset({"", "0", "false", "none", "null"})
 
