@@ -22,7 +22,8 @@ raised before any I/O, and `asyncio.CancelledError` passes through untouched; bo
     ├─ PaginationError                the pages lead nowhere: a token or a page twice, a link elsewhere
     └─ SyncError                      the bulk sync cannot go on; its kinds are in `connector_async.sync`
 
-Each is picklable. Neither its text nor its `repr` nor its chain of causes holds a token, a secret or a body.
+Each is picklable. Neither its text nor its `repr` nor its chain of causes holds a token, a secret or a body. The
+frames that could hold one are cut from its traceback: see `_tracebacks`.
 """
 
 from collections.abc import Mapping, Sequence

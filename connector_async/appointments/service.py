@@ -165,12 +165,15 @@ class AppointmentService(ManyAppointments):
             ValueError: The wire format does not carry a field that is set.
             TypeError: `new` is no `NewAppointment`; or `verify` cannot be called, or is a class and no instance.
         """
-        if not isinstance(new, NewAppointment):
-            raise TypeError(f"new must be a NewAppointment, not {type(new).__name__}")
         policy = self.retry if retry is None else checked_policy(retry)
-        attempt = self._attempts.create(
-            new, look_with(self, verify, new), unavailable_means_refused=policy.unavailable_means_refused
-        )
+        try:
+            check_kind("new", new, NewAppointment)
+            attempt = self._attempts.create(
+                new, look_with(self, verify, new), unavailable_means_refused=policy.unavailable_means_refused
+            )
+        except (TypeError, ValueError) as error:
+            error.__traceback__ = None  # its frames hold the fields
+            raise
         return await self._call(_CREATE, attempt, policy, deadline)
 
     async def update(
@@ -206,16 +209,22 @@ class AppointmentService(ManyAppointments):
             ConnectorError: Any other failure; see the tree in `connector_async.exceptions`.
             ValueError: Nothing is given, or a value breaks a rule of `AppointmentUpdate`.
         """
-        update = AppointmentUpdate(
-            appointment_id=check_appointment_id(appointment_id),
-            title=title,
-            start_time=start_time,
-            end_time=end_time,
-            description=description,
-            description_type=description_type,
-            time_zone=time_zone,
-            **({} if extra is None else {"extra": extra}),
-        )
+        try:
+            update = AppointmentUpdate(
+                appointment_id=check_appointment_id(appointment_id),
+                title=title,
+                start_time=start_time,
+                end_time=end_time,
+                description=description,
+                description_type=description_type,
+                time_zone=time_zone,
+                **({} if extra is None else {"extra": extra}),
+            )
+        except (TypeError, ValueError) as error:
+            error.__traceback__ = None  # its frames hold the fields
+            raise
+        finally:
+            del title, description, extra  # this frame is in the traceback of whatever comes later
         return await self._apply(update, read_first=read_first, retry=retry, deadline=deadline)
 
     async def delete(
@@ -286,9 +295,13 @@ class AppointmentService(ManyAppointments):
     async def _apply(
         self, update: AppointmentUpdate, *, read_first: bool, retry: RetryPolicy | None, deadline: float | None
     ) -> Appointment | None:
-        if not isinstance(update, AppointmentUpdate):
-            raise TypeError(f"update must be an AppointmentUpdate, not {type(update).__name__}")
-        return await self._call(_UPDATE, self._attempts.update(update, read_first=read_first), retry, deadline)
+        try:
+            check_kind("update", update, AppointmentUpdate)
+            attempt = self._attempts.update(update, read_first=read_first)
+        except (TypeError, ValueError) as error:
+            error.__traceback__ = None  # its frames hold the fields
+            raise
+        return await self._call(_UPDATE, attempt, retry, deadline)
 
     def _call(
         self, operation: Operation, attempt: Attempt[T], retry: RetryPolicy | None, seconds: float | None

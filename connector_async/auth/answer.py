@@ -8,14 +8,14 @@ import orjson
 from connector_async.exceptions import DecodingError
 from connector_async.protocol import Response, request_id
 
-from .tokens import is_token
+from .tokens import Secret, is_token
 
 _DOCUMENTED_LIFETIME: Final = 3600.0
 _MIN_LIFETIME: Final = 1.0
 _MAX_LIFETIME: Final = 24 * 3600.0
 
 
-def read_token(response: Response) -> tuple[str, float]:
+def read_token(response: Response) -> tuple[Secret, float]:
     """Return the token that an answer of the token endpoint holds, and the seconds that it lives.
 
     Raises:
@@ -28,7 +28,7 @@ def read_token(response: Response) -> tuple[str, float]:
         raise _malformed(response, "$: neither accessToken nor token is a string")
     if not is_token(value):
         raise _malformed(response, "$: the token is not printable ASCII without spaces")
-    return value, _lifetime(answer.get("expiresIn"))
+    return Secret(value), _lifetime(answer.get("expiresIn"))
 
 
 def _parse(response: Response) -> Mapping[str, Any]:

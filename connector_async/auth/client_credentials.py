@@ -13,6 +13,7 @@ import attrs
 import orjson
 
 from connector_async import log
+from connector_async._tracebacks import hiding_arguments, without_frames
 from connector_async.deadline import Clock, checked_clock
 from connector_async.exceptions import AuthenticationError, ConnectorError
 from connector_async.protocol import check_text
@@ -57,6 +58,7 @@ class ClientCredentials:
         TypeError: The id or the secret is no text, or `clock` no `Clock`.
     """
 
+    @hiding_arguments
     def __init__(self, client_id: str, client_secret: str, *, clock: Clock | None = None) -> None:
         check_text("client_id", client_id)
         check_text("client_secret", client_secret)
@@ -162,7 +164,7 @@ class ClientCredentials:
             return
         now = self._clock.monotonic()
         if isinstance(error, AuthenticationError):
-            self._rejections[key] = (error, now + _REJECTION_LIFETIME)
+            self._rejections[key] = (without_frames(error), now + _REJECTION_LIFETIME)
         kept = self._kept.get(key)
         if kept is not None and now < kept.expires_at:
             self._next_renewal[key] = now + _RENEWAL_PAUSE
@@ -170,9 +172,22 @@ class ClientCredentials:
 
     async def _fetch(self, key: _Key, send: TokenSend) -> Token:
         asked_at = self._clock.monotonic()
-        body = orjson.dumps({"clientId": self.client_id, "clientSecret": self._client_secret.reveal()})
-        value, lifetime = read_token(await send(body))
-        token = Token(Secret(value), asked_at + lifetime)
+        try:
+            secret, lifetime = read_token(await send(self._request()))
+        except Exception as error:  # noqa: BLE001 - raised below
+            failed = error
+        else:
+            return self._keep(key, secret, asked_at, lifetime)
+        try:
+            raise without_frames(failed)
+        finally:
+            del failed  # its traceback has this frame: a cycle
+
+    def _request(self) -> bytes:
+        return orjson.dumps({"clientId": self.client_id, "clientSecret": self._client_secret.reveal()})
+
+    def _keep(self, key: _Key, secret: Secret, asked_at: float, lifetime: float) -> Token:
+        token = Token(secret, asked_at + lifetime)
         with self._lock:
             self._next_renewal.pop(key, None)
             self._kept[key] = _Kept(

@@ -6,6 +6,7 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import attrs
 
+from connector_async._tracebacks import hiding_arguments
 from connector_async.protocol import Response, check_header_text
 
 
@@ -18,6 +19,7 @@ class Secret:
 
     __slots__ = ("_value",)
 
+    @hiding_arguments
     def __init__(self, value: str) -> None:
         if not isinstance(value, str):
             raise TypeError(f"value must be a str, not {type(value).__name__}")
@@ -58,7 +60,7 @@ def _check_moment(_: object, field: "attrs.Attribute[Any]", value: object) -> No
         raise ValueError(f"{field.name} must be a number of seconds, and is none")
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, init=False)
 class Token:
     """A bearer token. Two are equal when they are the same object, so that a late 401 cannot revoke its successor.
 
@@ -71,6 +73,10 @@ class Token:
     """What stands behind `Bearer` in the `Authorization` header (RFC 6750, section 2.1)."""
     expires_at: float | None = attrs.field(default=None, validator=_check_moment)
     """When to stop using it, in seconds of the clock's `monotonic`; `None`: never."""
+
+    @hiding_arguments
+    def __init__(self, value: str | Secret, expires_at: float | None = None) -> None:
+        self.__attrs_init__(value, expires_at)  # pyright: ignore[reportAttributeAccessIssue] - attrs makes it
 
 
 class TokenSend(Protocol):
@@ -125,6 +131,7 @@ class StaticToken:
         TypeError: The token is no text.
     """
 
+    @hiding_arguments
     def __init__(self, token: str) -> None:
         check_header_text("token", token)
         if not is_token(token):

@@ -4,6 +4,7 @@ The first attempt is made without tenacity, whose bookkeeping would cost half of
 failure tenacity takes over, and is told of that attempt as if it had made it.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -16,6 +17,7 @@ from tenacity.retry import retry_if_exception_type
 from tenacity.wait import WaitBaseT
 
 from connector_async import log
+from connector_async._tracebacks import without_frames
 from connector_async.deadline import Clock, Deadline, check_seconds
 from connector_async.exceptions import (
     ConnectorError,
@@ -98,20 +100,31 @@ class Caller:
         Raises:
             DeadlineExceededError: The deadline came, or the next wait would go beyond it.
             ConnectorError: The last attempt's.
+
+        Whatever is raised has none of the frames below this one.
         """
         record = CallRecord(operation=operation.name)
         started_at = self.clock.monotonic()
         deadline = None if seconds is None else Deadline(seconds, self.clock)
         try:
             result = await attempt(deadline, record)
-        except ConnectorError as error:
-            failed = error
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised below
+            failed: BaseException = error
         else:
             record.elapsed = self.clock.monotonic() - started_at
             last_call.set(record)
             self.quota.refund(REFUND_WITHOUT_RETRY)
             return result
-        return await _FailedCall(self, operation, attempt, policy, deadline, record, started_at, [failed]).go_on()
+        if isinstance(failed, ConnectorError):
+            first = [without_frames(failed)]
+            try:
+                return await _FailedCall(self, operation, attempt, policy, deadline, record, started_at, first).go_on()
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised below
+                failed = error
+        try:
+            raise without_frames(failed)
+        finally:
+            del failed  # its traceback has this frame: a cycle
 
 
 @attrs.define
@@ -185,7 +198,11 @@ class _FailedCall(Generic[T]):
         if self._first:
             raise self._first.pop()
         self._record.attempts += 1
-        return await self._attempt(self._deadline, self._record)
+        try:
+            return await self._attempt(self._deadline, self._record)
+        except ConnectorError as error:
+            failed = error
+        raise without_frames(failed)  # hooks and strategies see it as well
 
     def _backdate(self, state: RetryCallState) -> None:
         # So that a delay that a strategy of tenacity bounds begins with the first attempt, by tenacity's own clock.

@@ -1,5 +1,6 @@
 """`ConnectorSession`: what a user opens. How a request is sent stands in `exchange`."""
 
+import asyncio
 import os
 import ssl
 from collections.abc import Mapping
@@ -8,7 +9,9 @@ from typing import Any, Final, Self
 
 import aiohttp
 import attrs
+from yarl import URL
 
+from connector_async._tracebacks import hiding_arguments, without_frames
 from connector_async.auth import Secret, TokenProvider
 from connector_async.deadline import Clock, Deadline, checked_clock
 from connector_async.protocol import Response, check_method, check_proxy, check_tenant_id, user_agent
@@ -63,6 +66,7 @@ class ConnectorSession:
         TypeError: An argument is of another type; the message names it.
     """
 
+    @hiding_arguments  # the proxy may have a password
     def __init__(
         self,
         base_url: str,
@@ -112,6 +116,7 @@ class ConnectorSession:
         self._serve(tenant_id, auth, shared, owns=True)
 
     @classmethod
+    @hiding_arguments
     def from_env(cls, **options: Any) -> Self:
         """Open a session as the environment says.
 
@@ -276,16 +281,24 @@ class ConnectorSession:
                 not quoted, or not encodable.
             TypeError: An argument is of another type.
         """
-        self._shared.transport.check_open()
-        if not (isinstance(method, str) and method in _METHODS):
-            check_method(method)
-        if body is not None and not isinstance(body, bytes):
-            raise TypeError(f"body must be bytes or None, not {type(body).__name__}")
-        if deadline is not None and not isinstance(deadline, Deadline):
-            raise TypeError(f"deadline must be a Deadline or None, not {type(deadline).__name__}")
-        url = self._tenant.url(path, query)
-        response = await self._exchange.attempt(method, url, body, deadline)
-        return success(method, url, response, self._shared.clock)
+        url: URL | None = None
+        try:
+            self._shared.transport.check_open()
+            if not (isinstance(method, str) and method in _METHODS):
+                check_method(method)
+            if body is not None and not isinstance(body, bytes):
+                raise TypeError(f"body must be bytes or None, not {type(body).__name__}")
+            if deadline is not None and not isinstance(deadline, Deadline):
+                raise TypeError(f"deadline must be a Deadline or None, not {type(deadline).__name__}")
+            url = self._tenant.url(path, query)
+            response = await self._exchange.attempt(method, url, body, deadline)
+            return success(method, url, response, self._shared.clock)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised below
+            failed = error
+        try:
+            raise without_frames(failed)
+        finally:
+            del failed, query, body, url  # what is personal, and a cycle
 
     async def aclose(self) -> None:
         """Close the connections, end the fetches of tokens, and wake those who wait; not if made by `for_tenant`."""

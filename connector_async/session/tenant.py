@@ -12,6 +12,7 @@ import attrs
 from multidict import CIMultiDict
 from yarl import URL
 
+from connector_async._tracebacks import without_frames
 from connector_async.auth import ClientCredentials, Token, TokenProvider
 from connector_async.deadline import Clock, Deadline
 from connector_async.exceptions import DecodingError
@@ -105,13 +106,20 @@ class Tenant:
         url = self.url(TOKEN_PATH)
         headers = self.headers()
         headers["Content-Type"] = "application/json"
-        # Ahead of those who wait for their turns: without a token they could do nothing with them.
-        await self.wait_for_turn(None, ahead=True)
-        self.traffic.requests += 1
-        response = await self.transport.send("POST", url, headers, body)
-        if response.status in THROTTLED_STATUSES:
-            await self.heed(response)
-        return success("POST", url, response, self._clock, token=True)
+        try:
+            # Ahead of those who wait for their turns: without a token they could do nothing with them.
+            await self.wait_for_turn(None, ahead=True)
+            self.traffic.requests += 1
+            response = await self.transport.send("POST", url, headers, body)
+            if response.status in THROTTLED_STATUSES:
+                await self.heed(response)
+            return success("POST", url, response, self._clock, token=True)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised below
+            failed = error
+        try:
+            raise without_frames(failed)
+        finally:
+            del failed, body  # the client secret, and a cycle
 
     async def wait_for_turn(self, deadline: Deadline | None, *, ahead: bool = False) -> None:
         """Wait for a turn under the rate limit, with `ahead` before all who wait.
