@@ -16,6 +16,7 @@ LEVELS = {
     "models": 0,
     "instants": 0,
     "replacement": 0,
+    "_recent": 0,
     "_tracebacks": 1,
     "log": 1,
     "sandbox": 0,

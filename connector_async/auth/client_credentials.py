@@ -13,6 +13,7 @@ import attrs
 import orjson
 
 from connector_async import log
+from connector_async._recent import RecentlyUsed
 from connector_async._tracebacks import hiding_arguments, without_frames
 from connector_async.deadline import Clock, checked_clock
 from connector_async.exceptions import AuthenticationError, ConnectorError
@@ -27,15 +28,18 @@ _ADVISORY_WINDOW: Final = 0.1
 _MANDATORY_WINDOW: Final = 0.02
 _RENEWAL_PAUSE: Final = 60.0
 _REJECTION_LIFETIME: Final = 5.0
+_RECENT: Final = 10_000
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class _Kept:
     """A token, and the moments that its life has, by the clock's `monotonic`."""
 
     token: Token
     advisory_at: float
     """From when on it is renewed in the background."""
+    renewal_at: float
+    """When that is tried next: later than `advisory_at` when it has failed."""
     mandatory_at: float
     """From when on callers wait for the new one."""
     expires_at: float
@@ -53,6 +57,9 @@ class ClientCredentials:
     own: a caller that is cancelled takes nothing from the others. Credentials that are rejected are not tried again for
     5 seconds. Instances with the same id and secret are equal, and a session lets equal ones share their tokens.
 
+    The tokens that were used last are kept, 10,000 at least and 20,000 at most; expired ones are dropped first. Each
+    takes 0.5 kB beside its own length. At most 10,000 rejections are kept.
+
     Raises:
         ValueError: The id or the secret is empty, or has a control character.
         TypeError: The id or the secret is no text, or `clock` no `Clock`.
@@ -65,9 +72,11 @@ class ClientCredentials:
         self.client_id = client_id
         self._client_secret = Secret(client_secret)
         self._clock = checked_clock(clock)
-        self._kept: dict[_Key, _Kept] = {}
-        self._next_renewal: dict[_Key, float] = {}
+        self._kept: RecentlyUsed[_Key, _Kept] = RecentlyUsed(_RECENT, is_expired=self._is_expired)
+        self._base_urls: set[str] = set()
+        """Of the keys of `_kept`."""
         self._rejections: dict[_Key, tuple[AuthenticationError, float]] = {}
+        """By when they end, the first one first."""
         # By who sends, and where: sessions with these credentials have timeouts and ends of their own, and so have
         # event loops.
         self._fetches: dict[tuple[TokenSend, asyncio.AbstractEventLoop], asyncio.Task[Token]] = {}
@@ -97,7 +106,7 @@ class ClientCredentials:
             return kept.token
         if now >= kept.expires_at:
             return None
-        if now >= self._next_renewal.get(key, kept.advisory_at):
+        if now >= kept.renewal_at:
             self._fetch_in_task(key, send)
             if now >= kept.mandatory_at:
                 return None
@@ -126,7 +135,7 @@ class ClientCredentials:
         if error is None:
             return task.result()
         kept = self._kept.get(key)
-        if kept is not None and self._clock.monotonic() < kept.expires_at:
+        if kept is not None and not self._is_expired(kept):
             return kept.token
         if isinstance(error, ConnectorError):
             raise copy.copy(error)  # each caller's own, since a traceback is written into what is raised
@@ -134,15 +143,36 @@ class ClientCredentials:
 
     def invalidate(self, tenant: str, token: Token) -> None:
         """Forget `token` if it is still the tenant's current one."""
-        with self._lock:
-            for key, kept in list(self._kept.items()):
-                if kept.token is token and key[1] == tenant:
-                    del self._kept[key]
+        for base_url in tuple(self._base_urls):
+            key = (base_url, tenant)
+            kept = self._kept.get(key)
+            if kept is not None and kept.token is token:
+                self._kept.remove(key, kept)
+
+    def _is_expired(self, kept: _Kept) -> bool:
+        return self._clock.monotonic() >= kept.expires_at
 
     def _raise_rejection(self, key: _Key) -> None:
-        error, until = self._rejections.get(key, (None, 0.0))
-        if error is not None and self._clock.monotonic() < until:
+        with self._lock:
+            self._drop_rejections()
+            error, _ = self._rejections.get(key, (None, 0.0))
+        if error is not None:
             raise copy.copy(error)
+
+    def _keep_rejection(self, key: _Key, error: AuthenticationError) -> None:
+        with self._lock:
+            self._rejections.pop(key, None)
+            self._rejections[key] = (without_frames(error), self._clock.monotonic() + _REJECTION_LIFETIME)
+            self._drop_rejections()
+
+    def _drop_rejections(self) -> None:
+        """Drop those that have ended, and the first ones of too many."""
+        now = self._clock.monotonic()
+        while self._rejections:
+            key, (_, until) = next(iter(self._rejections.items()))
+            if now < until and len(self._rejections) <= _RECENT:
+                return
+            del self._rejections[key]
 
     def _fetch_in_task(self, key: _Key, send: TokenSend) -> asyncio.Task[Token]:
         place = (send, asyncio.get_running_loop())
@@ -162,12 +192,11 @@ class ClientCredentials:
         error = None if task.cancelled() else task.exception()
         if error is None:
             return
-        now = self._clock.monotonic()
         if isinstance(error, AuthenticationError):
-            self._rejections[key] = (without_frames(error), now + _REJECTION_LIFETIME)
+            self._keep_rejection(key, error)
         kept = self._kept.get(key)
-        if kept is not None and now < kept.expires_at:
-            self._next_renewal[key] = now + _RENEWAL_PAUSE
+        if kept is not None and not self._is_expired(kept):
+            kept.renewal_at = self._clock.monotonic() + _RENEWAL_PAUSE
             log.token_refresh_failure(tenant=key[1], retry_in=_RENEWAL_PAUSE, error=error)
 
     async def _fetch(self, key: _Key, send: TokenSend) -> Token:
@@ -188,13 +217,15 @@ class ClientCredentials:
 
     def _keep(self, key: _Key, secret: Secret, asked_at: float, lifetime: float) -> Token:
         token = Token(secret, asked_at + lifetime)
-        with self._lock:
-            self._next_renewal.pop(key, None)
-            self._kept[key] = _Kept(
-                token,
-                advisory_at=asked_at + lifetime * (1 - _ADVISORY_WINDOW),
-                mandatory_at=asked_at + lifetime * (1 - _MANDATORY_WINDOW),
-                expires_at=asked_at + lifetime,
-            )
+        advisory_at = asked_at + lifetime * (1 - _ADVISORY_WINDOW)
+        kept = _Kept(
+            token,
+            advisory_at=advisory_at,
+            renewal_at=advisory_at,
+            mandatory_at=asked_at + lifetime * (1 - _MANDATORY_WINDOW),
+            expires_at=asked_at + lifetime,
+        )
+        self._base_urls.add(key[0])
+        self._kept.put(key, kept)
         log.token_refresh(tenant=key[1], lifetime=lifetime)
         return token

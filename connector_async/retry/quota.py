@@ -23,6 +23,8 @@ class RetryQuota:
         TypeError: `capacity` is no int.
     """
 
+    __slots__ = ("_available", "_capacity", "_lock")
+
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = _checked("capacity", capacity)
         self._available = capacity

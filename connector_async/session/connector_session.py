@@ -137,7 +137,7 @@ class ConnectorSession:
         self._shared = shared
         self._owns_shared = owns
         self._tenant = shared.tenant(check_tenant_id(tenant_id))
-        self._exchange = Exchange(self._tenant, self._tenant.shared(auth))
+        self._exchange = Exchange(self._tenant, shared.deduplicate(auth))
 
     def __repr__(self) -> str:
         return f"ConnectorSession({self.base_url!r}, tenant_id={self.tenant_id!r}, wire_format={self.wire_format})"

@@ -4,7 +4,6 @@ It knows nothing of what is asked of the API.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from connector_async._tracebacks import without_frames
-from connector_async.auth import ClientCredentials, Token, TokenProvider
+from connector_async.auth import Token
 from connector_async.deadline import Clock, Deadline
 from connector_async.exceptions import DecodingError
 from connector_async.protocol import (
@@ -32,7 +31,7 @@ from connector_async.retry import THROTTLED_STATUSES, RetryQuota
 
 from .transport import Transport
 
-_MOST_URLS: Final = 100
+_MOST_URLS: Final = 16
 
 
 @attrs.define
@@ -55,11 +54,11 @@ class Tenant:
     limiter: Limiter
     transport: Transport
     _clock: Clock
+    _fetches: set[asyncio.Task[Token]] = attrs.field(repr=False)
+    """The fetches of all the tenants of a session, which ends them when it is closed."""
     quota: RetryQuota = attrs.field(init=False, factory=RetryQuota)
     traffic: Traffic = attrs.field(init=False, factory=Traffic)
     _urls: dict[tuple[str, ...], URL] = attrs.field(init=False, factory=dict)
-    _credentials: dict[ClientCredentials, ClientCredentials] = attrs.field(init=False, factory=dict)
-    _fetches: set[asyncio.Task[Token]] = attrs.field(init=False, factory=set)
 
     def url(self, path: tuple[str, ...], query: Mapping[str, str] | str | None = None) -> URL:
         """Return the URL of a path below the tenant, whose segments are unquoted, with a query.
@@ -96,10 +95,6 @@ class Tenant:
                 "User-Agent": self.user_agent,
             }
         )
-
-    def shared(self, auth: TokenProvider) -> TokenProvider:
-        """Return the provider that stands for `auth`: equal credentials are one, so that they share a token."""
-        return self._credentials.setdefault(auth, auth) if isinstance(auth, ClientCredentials) else auth
 
     async def __call__(self, body: bytes) -> Response:
         """Post `body` to the token endpoint; see `TokenSend`."""
@@ -142,19 +137,6 @@ class Tenant:
         self._fetches.add(task)
         task.add_done_callback(self._fetches.discard)
         return task
-
-    async def aclose(self) -> None:
-        """End the fetches of tokens; those of this event loop have ended then."""
-        here = []
-        for task in list(self._fetches):
-            if task.get_loop() is asyncio.get_running_loop():
-                task.cancel()
-                here.append(task)
-            else:
-                with contextlib.suppress(RuntimeError):  # its loop is closed by now
-                    task.get_loop().call_soon_threadsafe(task.cancel)
-        if here:
-            await asyncio.wait(here)
 
 
 def success(method: str, url: URL, response: Response, clock: Clock, *, token: bool = False) -> Response:
