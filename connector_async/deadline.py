@@ -77,6 +77,12 @@ def checked_clock(clock: Clock | None) -> Clock:
 def check_seconds(name: str, value: float, *, above_zero: bool = False, finite: bool = True) -> float:
     """Return `value` when it is a duration.
 
+def is_cancelled() -> bool:
+    """Tell whether somebody has cancelled the running task. If not, a `CancelledError` was raised from within."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
     Raises:
         ValueError: It is negative, no number, zero although it must be above, or infinite although it must be finite.
         TypeError: It is neither an int nor a float.

@@ -51,7 +51,7 @@ def token_refresh_failure(*, tenant: str, retry_in: float, error: BaseException)
     )
 
 
-def hook_failure(hook: str, error: Exception) -> None:
+def hook_failure(hook: str, error: BaseException) -> None:
     """The caller's own hook raised; the traceback is of the caller's code."""
     _logger.error("%(hook)s raised", {"hook": hook}, exc_info=error)
 

@@ -50,7 +50,6 @@ async def test_r3_a_create_that_verify_finds_is_one_post_and_a_success(
     assert sandbox.log.count(operation="create") == 1
     assert await stored(appointments) == [created]
     assert slept == [3]
-    assert record is not None
     assert (record.operation, record.attempts) == ("create", 1)
 
 
@@ -62,8 +61,6 @@ async def test_r3_a_create_that_verify_does_not_find_is_sent_again(
     created = await appointments.create(draft, verify=found_by_preview())
     assert sandbox.log.count(operation="create") == 2
     assert await stored(appointments) == [created]
-    record = last_call.get()
-    assert record is not None
 
 
 async def test_r3_without_verify_it_is_one_post_and_unknown(
@@ -137,6 +134,41 @@ async def test_a_mistake_in_a_verify_of_the_users_own_is_logged_and_leaves_it_un
     assert line.getMessage() == "verify raised"
     assert line.exc_info is not None
     assert line.exc_info[0] is mistake
+
+
+async def test_a_verify_that_is_cancelled_from_within_is_logged_and_leaves_it_unknown(
+    appointments: AppointmentService, sandbox: Sandbox, draft: NewAppointment, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def await_a_cancelled_task(_: AppointmentService, __: NewAppointment) -> Appointment | None:
+        task = asyncio.create_task(asyncio.sleep(1))
+        task.cancel()
+        await task
+        return None
+
+    sandbox.faults.script(DropAfter(), operation="create")
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await appointments.create(draft, verify=await_a_cancelled_task)
+    assert caught.value.absent is False
+    assert sandbox.log.count(operation="create") == 1
+    assert [line.getMessage() for line in caplog.records if line.levelno == logging.ERROR] == ["verify raised"]
+
+
+async def test_a_call_that_is_cancelled_while_verify_looks_is_cancelled(
+    appointments: AppointmentService, sandbox: Sandbox, draft: NewAppointment
+) -> None:
+    looking = asyncio.Event()
+
+    async def look_for_ever(_: AppointmentService, __: NewAppointment) -> Appointment | None:
+        looking.set()
+        await asyncio.Event().wait()
+        return None
+
+    sandbox.faults.script(DropAfter(), operation="create")
+    task = asyncio.create_task(appointments.create(draft, verify=look_for_ever))
+    await looking.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 @pytest.mark.parametrize("moment", ["post", "grace"])

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
 
 from connector_async import log
-from connector_async.deadline import Deadline
+from connector_async.deadline import Deadline, is_cancelled
 from connector_async.exceptions import (
     ConnectorError,
     DeadlineExceededError,
@@ -222,3 +222,7 @@ def _overlaps(appointment: Appointment, start: datetime | None, end: datetime | 
     begins_in_time = end is None or appointment.start_time < end
     # One without duration that begins at `start` lies in it, although it does not end after it.
     return begins_in_time and (start is None or appointment.end_time > start or appointment.start_time == start)
+        except asyncio.CancelledError as failure:
+            if is_cancelled():
+                raise
+            log.hook_failure("verify", failure)

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Final, Generic, TypeVar
 
+from connector_async.deadline import is_cancelled
+
 InputT = TypeVar("InputT")
 
 
@@ -53,8 +55,7 @@ class Inputs(Generic[InputT]):
             self._end(_CUT_OFF if self._cut_off else None)
             return None
         except asyncio.CancelledError:
-            taker = asyncio.current_task()
-            if taker is None or taker.cancelling():
+            if is_cancelled():
                 # It ends an async generator, which then looks as if it had come to its end; no other iterator.
                 self._cut_off = isinstance(self._iterator, AsyncGenerator)
                 raise

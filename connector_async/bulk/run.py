@@ -5,7 +5,8 @@ import contextvars
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
-from connector_async.exceptions import AuthenticationError, ConnectorError, OutcomeUnknownError
+from connector_async.deadline import is_cancelled
+from connector_async.exceptions import ConnectorError
 from connector_async.retry import last_call
 
 from .inputs import Inputs
@@ -192,8 +193,7 @@ class Bulk(Generic[InputT, ResultT]):
         except Exception as error:  # noqa: BLE001 - it is the outcome
             outcome = self._failed(index, value, error)
         except asyncio.CancelledError:
-            worker = asyncio.current_task()
-            if worker is None or worker.cancelling():
+            if is_cancelled():
                 raise
             self._count_error()  # nobody cancelled this worker: what the function awaits was
         else:

@@ -267,7 +267,7 @@ class _FailedCall(Generic[T]):
         if self._policy.on_retry is not None:
             try:
                 self._policy.on_retry(details)
-            except Exception as failure:  # noqa: BLE001 - whatever a hook does, the call goes on
+            except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - whatever a hook does, the call goes on
                 log.hook_failure("on_retry", failure)
         await self._throttle_all(state)
 

@@ -12,7 +12,7 @@ from multidict import CIMultiDict, istr
 from yarl import URL
 
 from connector_async.auth import CachingTokenProvider, Token, TokenProvider, TokenSend
-from connector_async.deadline import Deadline
+from connector_async.deadline import Deadline, is_cancelled
 from connector_async.exceptions import ConnectorError, DeadlineExceededError
 from connector_async.protocol import Response, check_header_text
 from connector_async.retry import THROTTLED_STATUSES
@@ -77,6 +77,11 @@ class Exchange:
             # Whatever became of the token's request, the operation's own has not happened.
             error.sent = False
             raise
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+        # A task that the provider awaits was cancelled, as one that callers share is with the first of them.
+        raise RuntimeError(f"{type(self.auth).__name__}.token was cancelled, although the call was not")
 
     async def _await_token(self, deadline: Deadline | None) -> Token:
         tenant = self._tenant
