@@ -1,6 +1,7 @@
 """What is tried again, and what is not: each call against a real server that counts its requests."""
 
 import asyncio
+import contextvars
 import logging
 import socket
 from typing import Any
@@ -25,6 +26,9 @@ from connector_async import (
     RetryDetails,
     RetryPolicy,
     ServerError,
+    StaticToken,
+    Token,
+    TokenSend,
     TransportError,
     last_call,
 )
@@ -45,7 +49,6 @@ async def test_r1_a_get_that_is_answered_503_twice_succeeds_with_the_third_attem
         await open_service(server, clock=clock).get("123")
         assert len(server.requests) == 3
     record = last_call.get()
-    assert record is not None
     assert (record.operation, record.attempts, record.elapsed, record.request_id) == ("get", 3, 6.0, "r-1")
     assert clock.sleeps == [2.0, 4.0]
 
@@ -197,7 +200,6 @@ async def test_r6_a_delete_whose_answer_was_lost_has_succeeded_whatever_came_bet
     async with HostileServer(drop, http(429), http(404, X_Request_Id="r-3")) as server:
         await open_service(server).delete("123")
     record = last_call.get()
-    assert record is not None
     assert (record.attempts, record.request_id) == (3, "r-3")
 
 
@@ -514,7 +516,6 @@ async def test_the_record_of_a_failed_call_tells_its_request() -> None:
         with pytest.raises(NotFoundError):
             await open_service(server).get("123")
     record = last_call.get()
-    assert record is not None
     assert (record.attempts, record.request_id) == (2, "r-2")
 
 
@@ -528,6 +529,67 @@ async def test_the_record_of_a_call_belongs_to_its_task() -> None:
 
     attempts = await asyncio.gather(record([FOUND]), record([http(500), FOUND]), record([http(500), http(500), FOUND]))
     assert list(attempts) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+async def test_the_record_after_a_cancellation_is_that_of_the_cancelled_call(retries: int) -> None:
+    async with HostileServer(FOUND, *[http(500)] * retries, hang) as server:
+        service = open_service(server)
+        await service.get("123")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.03):
+                await service.delete("123")
+    record = last_call.get()
+    assert (record.operation, record.attempts) == ("delete", 1 + retries)
+    assert record.elapsed is not None
+
+
+async def test_the_record_after_a_mistake_in_a_hook_is_that_of_the_call_that_it_ended() -> None:
+    class Broken(StaticToken):
+        def cached_token(self, tenant: str, send: TokenSend) -> Token:
+            if server.requests:
+                raise KeyError(tenant)
+            return super().cached_token(tenant, send)
+
+    async with HostileServer(FOUND) as server:
+        service = open_service(server, auth=Broken("hunter2"))
+        await service.get("123")
+        with pytest.raises(KeyError):
+            await service.delete("123")
+    assert last_call.get().operation == "delete"
+
+
+def test_there_is_no_record_before_the_first_call() -> None:
+    with pytest.raises(LookupError):
+        contextvars.Context().run(last_call.get)
+
+
+async def test_an_on_retry_that_raises_a_cancellation_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def cancelled(_: RetryDetails) -> None:
+        raise asyncio.CancelledError
+
+    async with HostileServer(http(500), FOUND) as server:
+        await open_service(server, retry=RetryPolicy(on_retry=cancelled)).get("123")
+    assert [line.getMessage() for line in caplog.records if line.levelno == logging.ERROR] == ["on_retry raised"]
+
+
+@pytest.mark.parametrize("deadline", [None, 10])
+async def test_a_provider_that_is_cancelled_from_within_cancels_no_call(deadline: float | None) -> None:
+    class Shared:
+        """Awaits a task that was cancelled with the call that started it."""
+
+        async def token(self, _: str, __: TokenSend) -> Token:
+            task = asyncio.create_task(asyncio.sleep(1))
+            task.cancel()
+            await task
+            return Token("hunter2")
+
+        def invalidate(self, tenant: str, token: Token) -> None: ...
+
+    async with HostileServer(FOUND) as server:
+        with pytest.raises(RuntimeError, match=r"Shared\.token was cancelled, although the call was not"):
+            await open_service(server, auth=Shared()).get("123", deadline=deadline)
+        assert server.requests == []
 
 
 async def test_a_token_that_cannot_be_had_just_now_is_asked_for_again(draft: NewAppointment) -> None:

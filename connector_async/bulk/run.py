@@ -9,6 +9,7 @@ from connector_async.deadline import is_cancelled
 from connector_async.exceptions import ConnectorError
 from connector_async.retry import last_call
 
+from .failure import drop_tracebacks, status_of
 from .inputs import Inputs
 from .outcome import Outcome, Status
 
@@ -186,7 +187,7 @@ class Bulk(Generic[InputT, ResultT]):
         return self._ending
 
     async def _call(self, index: int, value: InputT) -> None:
-        last_call.set(None)
+        before = last_call.get(None)
         outcome: Outcome[InputT, ResultT] | None = None
         try:
             result = await self._function(value)
@@ -197,8 +198,11 @@ class Bulk(Generic[InputT, ResultT]):
                 raise
             self._count_error()  # nobody cancelled this worker: what the function awaits was
         else:
-            record = last_call.get()
-            attempts, elapsed = (None, None) if record is None else (record.attempts, record.elapsed)
+            record = last_call.get(None)
+            if record is None or record is before:  # of another call
+                attempts = elapsed = None
+            else:
+                attempts, elapsed = record.attempts, record.elapsed
             outcome = Outcome(
                 index=index, input=value, status=Status.DONE, result=result, attempts=attempts, elapsed=elapsed
             )

@@ -51,13 +51,14 @@ class CallRecord:
     attempts: int = 1
     """How many attempts were made, those that never left included. A replay after a 401 is part of its attempt."""
     elapsed: float | None = None
-    """Seconds from the call to its end, by the monotonic clock; `None` while it is under way."""
+    """Seconds from the call to its end, by the monotonic clock; `None` while it is in flight."""
     request_id: str | None = None
     """How the server names the last exchange, to quote to its support; `None` when it sent no such name."""
 
 
-last_call: ContextVar[CallRecord | None] = ContextVar("connector_async.last_call", default=None)
-"""The record of the latest call that ended in this context: read it after the `await`, in the same task."""
+last_call: ContextVar[CallRecord] = ContextVar("connector_async.last_call")
+"""The record of the latest call that ended in this context, by a cancellation too: read it after the `await`, in the
+same task. `get()` raises a `LookupError` before the first call."""
 
 
 @attrs.frozen
@@ -121,6 +122,9 @@ class Caller:
                 return await _FailedCall(self, operation, attempt, policy, deadline, record, started_at, first).go_on()
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised below
                 failed = error
+        else:
+            record.elapsed = self.clock.monotonic() - started_at
+            last_call.set(record)
         try:
             raise without_frames(failed)
         finally:
@@ -166,6 +170,9 @@ class _FailedCall(Generic[T]):
             error.attempts = self._record.attempts
             error.elapsed = self._end()
             self._complete(error)
+            raise
+        except (Exception, asyncio.CancelledError):
+            self._end()
             raise
         self._end()
         self._caller.quota.refund(self._spent)
