@@ -36,6 +36,9 @@ class ConnectorError(Exception):
     continuation_token: str | None = None
     """Where to go on after an error while paging: by `AsyncPager.pages(continuation_token=…)`. `None`: from the first
     page, or it was not raised while paging."""
+    operation: str | None = None
+    """What was called: `get`, `create`, `update`, `delete` or `preview`, or the method of a request that a session was
+    asked for. `None`: it was raised elsewhere."""
     retry_quota_exhausted: bool = False
     """`True`: one more attempt was due, and was not made because the retries of this tenant had used up their quota."""
 
@@ -174,6 +177,7 @@ class DecodingError(ConnectorError):
         *,
         problems: Sequence[str] = (),
         request_id: str | None = None,
+        appointment_id: str | None = None,
         sent: bool = True,
         attempts: int | None = None,
         elapsed: float | None = None,
@@ -183,6 +187,8 @@ class DecodingError(ConnectorError):
         """One line per fault: its path in the body and the rule it breaks, never the value found there."""
         self.request_id = request_id
         """How the server names this exchange; `None` when it sent no such name."""
+        self.appointment_id = appointment_id
+        """The id of the appointment that was created, where the body of a create has a usable one beside its faults."""
 
 
 class OutcomeUnknownError(ConnectorError):

@@ -26,8 +26,10 @@ from connector_async.exceptions import (
     RequestTimeoutError,
     ServerError,
 )
+from connector_async.models import Appointment
 from connector_async.sandbox import BodyFormat, DropAfter, PutSemantics, Sandbox, StatusFault, WriteReply
 from connector_async.sync.exceptions import GuardError, StateBusyError, StateError
+from connector_async.wire import WireFormat
 from tests.command_line import COMMAND, TIMES, CommandLine, isolate, sandbox_environment, serving
 
 TITLE = "Visit Secret"
@@ -187,6 +189,22 @@ def test_an_unknown_outcome_among_many_is_told_from_a_failure(
     assert done.code == ExitCode.DEAD_LETTERS
     assert done.records[0]["status"] == "unknown"
     assert "it may have been created" in done.records[0]["error"]
+
+
+@pytest.mark.row("H15")
+def test_a_create_among_many_whose_response_cannot_be_decoded_is_unknown_with_its_id(
+    sandbox: Sandbox, command: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def undecodable(*_: object) -> Appointment:
+        raise DecodingError("the body is not what the contract says", problems=["$.title: not a string"])
+
+    monkeypatch.setattr(WireFormat, "structure_created", undecodable)
+    (tmp_path / "drafts.jsonl").write_text(drafts("one"))
+    done = command("create", "--from", "drafts.jsonl", "--json")
+    (result,) = done.records
+    assert (done.code, result["status"]) == (ExitCode.DEAD_LETTERS, "unknown")
+    assert "it has happened" in result["error"]
+    assert [record["appointment_id"] for record in command("preview", "--json").records] == [result["appointment_id"]]
 
 
 @pytest.mark.parametrize(

@@ -260,3 +260,13 @@ async def test_a_plan_is_what_a_run_then_does(state: Path) -> None:
         ]
         assert "Other" not in repr(planned)
         assert sync.sandbox.log.count() == sent
+
+
+@pytest.mark.row("H15")
+async def test_creates_whose_responses_cannot_be_decoded_are_not_sent_again(state: Path) -> None:
+    records = [record(f"k{number}") for number in range(5)]
+    async with syncing(state, write_reply=WriteReply.EMPTY_204) as sync:
+        assert (await sync.run(records)).counts == {Fate.CREATED: 5}
+        assert (await sync.run(records)).counts == {}
+        assert sync.writes()["create"] == 5
+        assert len(await sync.titles()) == 5

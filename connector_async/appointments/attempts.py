@@ -20,7 +20,7 @@ from connector_async.exceptions import (
 )
 from connector_async.models import Appointment, AppointmentUpdate, DirectoryUser, NewAppointment
 from connector_async.pagination import Page, PageAnswer, PageRequest, PagingStyle, fingerprint_of
-from connector_async.protocol import Response, request_id
+from connector_async.protocol import Response, check_appointment_id, request_id
 from connector_async.retry import Attempt, CallRecord, may_have_happened
 from connector_async.session import ConnectorSession
 
@@ -31,6 +31,7 @@ T = TypeVar("T")
 Look = Callable[[float | None], Awaitable[Appointment | None]]
 """Looks, within so many seconds, whether a create has happened."""
 
+_LONGEST_ID: Final = 256
 _APPOINTMENT: Final = ("appointment",)
 _PREVIEW: Final = ("appointment", "preview")
 
@@ -74,7 +75,7 @@ class Attempts:
                 lost = error
             else:
                 record.request_id = request_id(response.headers)
-                return self._wire_format.structure_created(response.body, new, self._zone)
+                return self._created(response, new)
             return await _look_for(lost, look, deadline)
 
         return attempt
@@ -165,6 +166,33 @@ class Attempts:
             request_id=request_id(response.headers),
         )
 
+    def _created(self, response: Response, new: NewAppointment) -> Appointment:
+        """Return what a create has made. Whatever is wrong with the response, it has happened.
+
+        Raises:
+            DecodingError: The response has no id or is malformed. The error has the id where there is one.
+        """
+        try:
+            return self._wire_format.structure_created(response.body, new, self._zone)
+        except DecodingError as error:
+            error.appointment_id = self._id_of(response.body)
+            raise
+        except Exception as failure:  # noqa: BLE001 - any other would pass for the error of a create that failed
+            problem = f"$: {type(failure).__name__} while decoding"
+        # Raised outside of the handler: the caught error may hold values.
+        raise DecodingError("the body cannot be decoded", problems=[problem], appointment_id=self._id_of(response.body))
+
+    def _id_of(self, body: bytes) -> str | None:
+        """Return the usable id that a body has for an appointment, at its top or in an envelope; `None` without one."""
+        try:
+            parsed = self._wire_format.parse(body)
+            places = [parsed, *parsed.values()] if isinstance(parsed, dict) else [{"appointmentId": parsed}]
+            found = [place["appointmentId"] for place in places if isinstance(place, dict) and "appointmentId" in place]
+            value = str(found[0]) if type(found[0]) is int else found[0]
+            return check_appointment_id(value) if len(value) <= _LONGEST_ID else None
+        except Exception:  # noqa: BLE001 - then it has none
+            return None
+
     def _structure(self, response: Response, type_: type[T]) -> T:
         return self._wire_format.structure(response.body, type_, self._zone)
 
@@ -195,6 +223,10 @@ async def _look_for(lost: ConnectorError, look: Look | None, deadline: Deadline 
                 raise TypeError(f"verify must return an Appointment or None, not {type(found).__name__}")
         except (ConnectorError, TimeoutError):
             pass  # it cannot tell, or not in time
+        except asyncio.CancelledError as failure:
+            if is_cancelled():
+                raise
+            log.hook_failure("verify", failure)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the create may have happened
             found = None
             log.hook_failure("verify", failure)
@@ -222,7 +254,3 @@ def _overlaps(appointment: Appointment, start: datetime | None, end: datetime | 
     begins_in_time = end is None or appointment.start_time < end
     # One without duration that begins at `start` lies in it, although it does not end after it.
     return begins_in_time and (start is None or appointment.end_time > start or appointment.start_time == start)
-        except asyncio.CancelledError as failure:
-            if is_cancelled():
-                raise
-            log.hook_failure("verify", failure)

@@ -17,7 +17,8 @@ class Status(enum.Enum):
     FAILED = "failed"
     """The call raised."""
     UNKNOWN = "unknown"
-    """Nothing tells whether the call happened: its answer was lost, or it was cut off."""
+    """The call may have happened, or has: its response was lost or could not be decoded, or it was cut off. Not to be
+    repeated without a look."""
     NOT_STARTED = "not_started"
     """The call was not made, since the whole had ended before."""
 
@@ -35,7 +36,7 @@ class Outcome(Generic[InputT, ResultT]):
     result: ResultT | None = attrs.field(default=None, repr=False)
     """What the call returned; `None` unless it is done."""
     error: Exception | None = None
-    """What the call raised; `None` when it raised nothing, was not made, or was cut off."""
+    """What the call raised, without traceback; `None` when it raised nothing, was not made, or was cut off."""
     attempts: int | None = None
     """How many attempts the call made; `None` when it was not made, was cut off, or was none of a service."""
     elapsed: float | None = None

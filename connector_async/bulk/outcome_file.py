@@ -13,11 +13,12 @@ from connector_async.models import UNSET
 from connector_async.replacement import replacing
 
 from .outcome import Outcome, Status
+from .failure import appointment_id_of
 
 InputT = TypeVar("InputT")
 
 TO_REPEAT: Final = (Status.FAILED, Status.NOT_STARTED)
-"""The statuses of what can be repeated: after `UNKNOWN` it may happen twice."""
+"""The statuses of what can be repeated: what is `UNKNOWN` might happen twice."""
 
 _NOT_SAID: Final = "JSON cannot say the input"
 
@@ -112,6 +113,7 @@ def _line(outcome: Outcome[InputT, Any], encode: Callable[[InputT], object]) -> 
         "request_id": request_id and request_id.encode(errors="backslashreplace").decode(),
         "attempts": outcome.attempts,
         "elapsed": outcome.elapsed,
+        "appointment_id": None if error is None else appointment_id_of(error),
         "input": encode(outcome.input),
     }
     try:

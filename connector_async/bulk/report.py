@@ -71,7 +71,7 @@ class BulkReport(Generic[InputT, ResultT]):
     def inputs(self, *statuses: Status) -> list[InputT]:
         """Return the inputs whose outcomes have one of these statuses, to be fed to another bulk.
 
-        Without any, those that failed or were not started: to repeat the unknown ones may do twice what happened.
+        Without any, those that failed or were not started: to repeat an unknown one might do it twice.
 
         Raises:
             TypeError: What is given is no status.
@@ -83,7 +83,8 @@ class BulkReport(Generic[InputT, ResultT]):
         """Write what is not done as JSON Lines, each with its input: it may hold personal data.
 
         A line is an object of `index`, `status`, `error` (the name of its class), `http_status`, `request_id`,
-        `attempts`, `elapsed` (seconds) and `input`. Where JSON cannot say the input that is `null`, and `problem` says
+        `appointment_id` (of a create that has happened although its response could not be decoded), `attempts`,
+        `elapsed` (seconds) and `input`. Where JSON cannot say the input that is `null`, and `problem` says
         so. The file can be read by its owner only; it is replaced as a whole, or left as it was.
 
         Args:

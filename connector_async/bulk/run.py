@@ -32,7 +32,13 @@ def bulk(
 ) -> "Bulk[InputT, ResultT]":
     """Call `function` for each of `inputs`, and tell what became of each.
 
-    Whatever a call raises becomes the outcome of its input, a mistake in `function` included. No more inputs are taken
+    Whatever a call raises becomes the outcome of its input, a mistake in `function` included, without its traceback,
+    whose frames would keep data. It is `UNKNOWN` if something may have been done although the call raised: after an
+    `OutcomeUnknownError`, a `DecodingError` with `sent` of anything but a read, or a cancellation within, such as that
+    of an `asyncio.timeout`; also when they are in an exception group, or the cause of the error. A function that makes
+    several calls that must not be repeated has to account for those that succeeded by itself.
+
+    No more inputs are taken
     than the calls that are under way and the outcomes that wait need, twice `concurrency` together: so memory is flat,
     and whoever takes the outcomes slowly slows the calls.
 
@@ -224,8 +230,10 @@ class Bulk(Generic[InputT, ResultT]):
         if isinstance(error, self._ends_on):
             self._ending = True
         attempts, elapsed = (error.attempts, error.elapsed) if isinstance(error, ConnectorError) else (None, None)
-        status = Status.UNKNOWN if isinstance(error, OutcomeUnknownError) else Status.FAILED
-        return Outcome(index=index, input=value, status=status, error=error, attempts=attempts, elapsed=elapsed)
+        drop_tracebacks(error)
+        return Outcome(
+            index=index, input=value, status=status_of(error), error=error, attempts=attempts, elapsed=elapsed
+        )
 
     def _leave(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)

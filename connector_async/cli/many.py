@@ -13,7 +13,7 @@ from connector_async.cli.lines import lines_of
 from connector_async.cli.messages import message_of, tell
 from connector_async.cli.options import Display
 from connector_async.cli.output import Printer, Record, record_of
-from connector_async.exceptions import OutcomeUnknownError
+from connector_async.exceptions import AuthenticationError, DecodingError
 from connector_async.models import Appointment
 
 T = TypeVar("T")
@@ -74,7 +74,8 @@ async def create_from(source: str, appointments: AppointmentService, display: Di
 def _result(outcome: Outcome[tuple[int, bytes], Appointment]) -> dict[str, Any]:
     result: dict[str, Any] = {"line": outcome.input[0], "status": outcome.status.value}
     if outcome.result is None:
-        return result | {"error": _reason(outcome)}
+        created_id = outcome.error.appointment_id if isinstance(outcome.error, DecodingError) else None
+        return result | ({"appointment_id": created_id} if created_id else {}) | {"error": _reason(outcome)}
     return result | record_of(outcome.result)
 
 
@@ -83,7 +84,7 @@ def _failure(outcome: Outcome[Any, Any]) -> ExitCode | None:
     if outcome.status is Status.DONE:
         return None
     # What may have happened must not be taken for what may simply be repeated.
-    if outcome.error is None or isinstance(outcome.error, OutcomeUnknownError):
+    if outcome.error is None or outcome.status is Status.UNKNOWN:
         return ExitCode.DEAD_LETTERS
     return exit_code(outcome.error)
 

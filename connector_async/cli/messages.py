@@ -20,6 +20,7 @@ def message_of(error: BaseException) -> str:
     text = str(error) or type(error).__name__
     if isinstance(error, DecodingError):
         text += f": {'; '.join(error.problems)}" + ("; if it was a write, it has happened" if error.sent else "")
+        text += f", as {error.appointment_id}" if error.appointment_id else ""
     if isinstance(error, OutcomeUnknownError):
         cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
         text += f"{cause}: it may have been created; look before you create it again"

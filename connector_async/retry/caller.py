@@ -180,6 +180,7 @@ class _FailedCall(Generic[T]):
 
     def _complete(self, error: ConnectorError) -> None:
         """Tell in the error what the attempts before, and the exchange, have to say."""
+        error.operation = self._operation.name
         error.sent = error.sent or self._sent
         if isinstance(error, DecodingError):
             error.request_id = error.request_id or self._record.request_id

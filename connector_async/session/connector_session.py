@@ -15,6 +15,7 @@ from connector_async._tracebacks import hiding_arguments, without_frames
 from connector_async.auth import Secret, TokenProvider
 from connector_async.deadline import Clock, Deadline, checked_clock
 from connector_async.protocol import Response, check_method, check_proxy, check_tenant_id, user_agent
+from connector_async.exceptions import ConnectorError
 from connector_async.ratelimit import MemoryRateLimitStore, RateLimit, RateLimitStore
 from connector_async.retry import RetryQuota
 from connector_async.wire import WireFormat
@@ -295,6 +296,8 @@ class ConnectorSession:
             return success(method, url, response, self._shared.clock)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised below
             failed = error
+        if isinstance(failed, ConnectorError):
+            failed.operation = method
         try:
             raise without_frames(failed)
         finally:
