@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Iterable
 
 from connector_async.bulk import Bulk, bulk, check_inputs
+from connector_async.exceptions import AuthenticationError
 from connector_async.models import Appointment, AppointmentUpdate, NewAppointment
 from connector_async.retry import RetryPolicy
 
@@ -18,7 +19,8 @@ class ManyAppointments(ABC):
 
     Each method returns a `Bulk`, an async iterable of an `Outcome` for each input, which sends nothing before the first
     one is asked for. A bad argument is raised at once; what becomes of an input, a bad one included, is its outcome.
-    Rejected credentials end the whole ahead of time: what comes after is `NOT_STARTED`. Under a rate limit the
+    Rejected credentials end the whole ahead of time, since all are of one tenant: what comes after is `NOT_STARTED`.
+    Under a rate limit the
     concurrency need not be high: what is sent is paced however many wait.
     """
 
@@ -84,7 +86,14 @@ class ManyAppointments(ABC):
         async def get(appointment_id: str) -> Appointment:
             return await self.get(appointment_id, retry=retry, deadline=deadline)
 
-        return bulk(get, appointment_ids, concurrency=concurrency, ordered=ordered, max_errors=max_errors)
+        return bulk(
+            get,
+            appointment_ids,
+            concurrency=concurrency,
+            ordered=ordered,
+            max_errors=max_errors,
+            ends_on=AuthenticationError,
+        )
 
     def create_many(
         self,
@@ -110,7 +119,8 @@ class ManyAppointments(ABC):
             deadline: Seconds for each call; `None`: the service's, `math.inf`: none.
 
         Returns:
-            The outcomes, each with the appointment and its id, or with the error that `create` raised.
+            The outcomes, each with the appointment and its id, or with the error that `create` raised. After a
+            `DecodingError` it is `UNKNOWN`: it was created, with the error's `appointment_id` if the response has one.
 
         Raises:
             ValueError: `concurrency`, `max_errors` or `deadline` is not above zero.
@@ -124,7 +134,14 @@ class ManyAppointments(ABC):
         async def create(new: NewAppointment) -> Appointment:
             return await self.create(new, verify=verify, retry=retry, deadline=deadline)
 
-        return bulk(create, drafts, concurrency=concurrency, ordered=ordered, max_errors=max_errors)
+        return bulk(
+            create,
+            drafts,
+            concurrency=concurrency,
+            ordered=ordered,
+            max_errors=max_errors,
+            ends_on=AuthenticationError,
+        )
 
     def update_many(
         self,
@@ -163,7 +180,14 @@ class ManyAppointments(ABC):
         async def apply(update: AppointmentUpdate) -> Appointment | None:
             return await self._apply(update, read_first=read_first, retry=retry, deadline=deadline)
 
-        return bulk(apply, updates, concurrency=concurrency, ordered=ordered, max_errors=max_errors)
+        return bulk(
+            apply,
+            updates,
+            concurrency=concurrency,
+            ordered=ordered,
+            max_errors=max_errors,
+            ends_on=AuthenticationError,
+        )
 
     def delete_many(
         self,
@@ -198,4 +222,11 @@ class ManyAppointments(ABC):
         async def delete(appointment_id: str) -> None:
             await self.delete(appointment_id, retry=retry, deadline=deadline)
 
-        return bulk(delete, appointment_ids, concurrency=concurrency, ordered=ordered, max_errors=max_errors)
+        return bulk(
+            delete,
+            appointment_ids,
+            concurrency=concurrency,
+            ordered=ordered,
+            max_errors=max_errors,
+            ends_on=AuthenticationError,
+        )

@@ -28,7 +28,7 @@ def bulk(
     concurrency: int,
     ordered: bool = False,
     max_errors: int | None = None,
-    ends_on: EndsOn = AuthenticationError,
+    ends_on: EndsOn = (),
 ) -> "Bulk[InputT, ResultT]":
     """Call `function` for each of `inputs`, and tell what became of each.
 
@@ -48,7 +48,8 @@ def bulk(
         concurrency: How many calls are under way at a time, at most.
         ordered: Outcomes come in the order of their inputs, rather than as they come about.
         max_errors: After so many failed or unknown outcomes no call is begun any more. `None`: however many.
-        ends_on: After a call that raises one of these no call is begun any more.
+        ends_on: After a call that raises one of these no call is started any more. Without any, the inputs are all
+            called with: where they are of many tenants, one's rejected credentials do not keep the others from theirs.
 
     Returns:
         The outcomes, for `async for`; no call is begun before the first one is asked for.

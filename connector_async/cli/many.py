@@ -60,7 +60,7 @@ async def create_from(source: str, appointments: AppointmentService, display: Di
         return await appointments.create(draft_from_line(numbered[1]))
 
     tally, printer = Tally(), Printer(display, _RESULTS)
-    many = bulk(create, lines_of(source), concurrency=_CONCURRENCY, ordered=True)
+    many = bulk(create, lines_of(source), concurrency=_CONCURRENCY, ordered=True, ends_on=AuthenticationError)
     async with aclosing(many.outcomes()) as outcomes:
         try:
             async for outcome in outcomes:
