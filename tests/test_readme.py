@@ -1,5 +1,6 @@
 """Every block of the README is true: the program runs and prints what is shown, the table is the code's."""
 
+import json
 import os
 import re
 import subprocess
@@ -12,7 +13,8 @@ import connector_async
 from connector_async import ConnectorError
 from tests.command_line import in_development_mode, serving
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
@@ -29,6 +31,39 @@ def test_a_program_prints_what_the_readme_shows(program: str, output: str, tmp_p
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.stderr == ""
     assert done.stdout == output
+
+
+# What the README uses without an annotation, by the type that a checker has to infer.
+INFERRED = """
+from typing import Any, assert_type
+
+from connector_async import Appointment, AppointmentService, BulkReport, CallRecord, NewAppointment, last_call
+
+
+async def infer(service: AppointmentService, drafts: list[NewAppointment]) -> None:
+    report = await BulkReport().collect(service.create_many(drafts))
+    assert_type(report, BulkReport[NewAppointment, Appointment])
+    assert_type(report.inputs(), list[NewAppointment])
+    assert_type(last_call.get(), CallRecord)
+    kept = BulkReport()  # whatever ends the walk, it has what was taken
+    await kept.collect(service.create_many(drafts))
+    assert_type(kept, BulkReport[Any, Any])
+"""
+
+
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_the_programs_pass_strict_type_checks(checker: str, tmp_path: Path) -> None:
+    for number, program in enumerate([*blocks("python"), INFERRED]):
+        (tmp_path / f"program_{number}.py").write_text(program)
+    configuration = {"typeCheckingMode": "strict", "include": ["."], "extraPaths": [str(ROOT)]}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(configuration))
+    arguments = {
+        "mypy": ["--strict", *map(str, tmp_path.glob("*.py"))],
+        "pyright": ["--project", str(tmp_path), "--pythonpath", sys.executable],
+    }
+    command = [sys.executable, "-m", checker, *arguments[checker]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_there_are_two_commands_of_one_line_each() -> None:

@@ -4,21 +4,31 @@ import os
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from pathlib import Path
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic
 
 import attrs
+from typing_extensions import TypeVar
+
+from connector_async._checks import check_plain_callable
 
 from .outcome import Outcome, Status
 from .outcome_file import TO_REPEAT, as_json, check_statuses, write_outcomes
 from .progress import ProgressListener, check_progress
 
-InputT = TypeVar("InputT")
-ResultT = TypeVar("ResultT")
+# With defaults (PEP 696), so that `BulkReport()` needs no annotation: `collect` says of what it is.
+InputT = TypeVar("InputT", default=Any)
+ResultT = TypeVar("ResultT", default=Any)
+OtherInputT = TypeVar("OtherInputT")
+OtherResultT = TypeVar("OtherResultT")
 
 
 @attrs.define
 class BulkReport(Generic[InputT, ResultT]):
-    """How many outcomes of each kind there were, and every outcome that is not done."""
+    """How many outcomes of each kind there were, and every outcome that is not done.
+
+    To a type checker `await BulkReport().collect(outcomes)` is a report of what the outcomes are of, and `BulkReport()`
+    one of anything.
+    """
 
     counts: Counter[Status] = attrs.field(init=False, factory=Counter)
     """How many outcomes of each kind were taken."""
@@ -26,12 +36,12 @@ class BulkReport(Generic[InputT, ResultT]):
     """The outcomes that are not done, as they came."""
 
     async def collect(
-        self,
-        outcomes: AsyncIterable[Outcome[InputT, ResultT]],
+        self: "BulkReport[Any, Any]",
+        outcomes: AsyncIterable[Outcome[OtherInputT, OtherResultT]],
         *,
         progress: ProgressListener | None = None,
         total: int | None = None,
-    ) -> Self:
+    ) -> "BulkReport[OtherInputT, OtherResultT]":
         """Take all outcomes and add them up; return this report.
 
         When it is cancelled, the report holds what was taken, and may collect what is left.
