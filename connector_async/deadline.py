@@ -10,6 +10,8 @@ import sys
 import time
 from typing import Final
 
+from ._checks import check_plain_methods
+
 _LARGEST: Final = sys.float_info.max
 
 
@@ -65,23 +67,24 @@ def checked_clock(clock: Clock | None) -> Clock:
     """Return `clock`, or the machine's when it is `None`.
 
     Raises:
-        TypeError: It is of another type, or the class.
+        TypeError: It is of another type, or the class, or a method but `sleep` is a coroutine function.
     """
     if clock is None:
         return Clock()
     if not isinstance(clock, Clock):
         raise TypeError(f"clock must be a Clock or None, not {type(clock).__name__}")
+    check_plain_methods("clock", clock, "monotonic", "time", "random")
     return clock
 
-
-def check_seconds(name: str, value: float, *, above_zero: bool = False, finite: bool = True) -> float:
-    """Return `value` when it is a duration.
 
 def is_cancelled() -> bool:
     """Tell whether somebody has cancelled the running task. If not, a `CancelledError` was raised from within."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
 
+
+def check_seconds(name: str, value: float, *, above_zero: bool = False, finite: bool = True) -> float:
+    """Return `value` when it is a duration.
 
     Raises:
         ValueError: It is negative, no number, zero although it must be above, or infinite although it must be finite.

@@ -11,6 +11,7 @@ import connector_async
 PACKAGE = Path(connector_async.__file__).parent
 
 LEVELS = {
+    "_checks": -1,  # imports nothing of the package
     "exceptions": 0,
     "deadline": 0,
     "models": 0,

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from connector_async._checks import check_plain_methods
 from connector_async.bulk import check_count
 from connector_async.deadline import check_seconds
 from connector_async.instants import InstantError, in_utc
@@ -37,11 +38,12 @@ def check_paging(paging: PagingStyle) -> None:
     """Raise when `paging` is no style; the class of one has all of its methods, too.
 
     Raises:
-        TypeError: It is none.
+        TypeError: It is none, or one of its methods is a coroutine function.
     """
     if isinstance(paging, type):
         raise TypeError("paging must be an instance, such as PageNumbers(), not a class")
     check_kind("paging", paging, PagingStyle)
+    check_plain_methods("paging", paging, "request", "read")
 
 
 def check_alone(concurrency: int) -> None:

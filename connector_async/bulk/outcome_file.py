@@ -8,12 +8,13 @@ from typing import Any, Final, TypeVar, overload
 import attrs
 import orjson
 
+from connector_async._checks import check_plain_callable
 from connector_async.exceptions import ConnectorError
 from connector_async.models import UNSET
 from connector_async.replacement import replacing
 
-from .outcome import Outcome, Status
 from .failure import appointment_id_of
+from .outcome import Outcome, Status
 
 InputT = TypeVar("InputT")
 
@@ -62,13 +63,14 @@ def read_inputs(path: Path | str, *statuses: Status, decode: Callable[[Any], Any
     Raises:
         OSError: The file cannot be read.
         ValueError: A line is not one of that file, or `decode` refuses its input; the message tells which.
-        TypeError: An argument is of another type.
+        TypeError: An argument is of another type, or `decode` a coroutine function.
     """
     check_statuses(statuses)
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path must be a Path or a str, not {type(path).__name__}")
     if decode is not None and not callable(decode):
         raise TypeError(f"decode must be callable or None, not {type(decode).__name__}")
+    check_plain_callable("decode", decode)
     return _inputs(path, statuses or TO_REPEAT, decode)
 
 
@@ -111,9 +113,9 @@ def _line(outcome: Outcome[InputT, Any], encode: Callable[[InputT], object]) -> 
         "http_status": getattr(answered, "status", None),
         # A header's bytes that are not UTF-8 are lone surrogates, which JSON cannot say.
         "request_id": request_id and request_id.encode(errors="backslashreplace").decode(),
+        "appointment_id": None if error is None else appointment_id_of(error),
         "attempts": outcome.attempts,
         "elapsed": outcome.elapsed,
-        "appointment_id": None if error is None else appointment_id_of(error),
         "input": encode(outcome.input),
     }
     try:

@@ -2,6 +2,8 @@
 
 from typing import Any, Protocol, runtime_checkable
 
+from connector_async._checks import check_plain_methods
+
 from .outcome import Outcome
 
 
@@ -31,10 +33,13 @@ def check_progress(progress: ProgressListener | None, total: int | None) -> None
 
     Raises:
         ValueError: `total` is negative.
-        TypeError: `progress` lacks a method, or is a class and no instance; or `total` is no int.
+        TypeError: `progress` lacks a method, has one that is a coroutine function, or is a class and no instance; or
+            `total` is no int.
     """
     if progress is not None and (isinstance(progress, type) or not isinstance(progress, ProgressListener)):
         raise TypeError(f"progress must be a ProgressListener or None, not {type(progress).__name__}")
+    if progress is not None:
+        check_plain_methods("progress", progress, "begin", "advance", "end")
     if total is None:
         return
     if isinstance(total, bool) or not isinstance(total, int):

@@ -103,11 +103,12 @@ class BulkReport(Generic[InputT, ResultT]):
 
         Raises:
             OSError: The file cannot be written, or is none, such as a folder or a device.
-            TypeError: `path` or `encode` is of another type.
+            TypeError: `path` or `encode` is of another type, or `encode` a coroutine function.
             Exception: What `encode` raises.
         """
         if not isinstance(path, str | os.PathLike):
             raise TypeError(f"path must be a Path or a str, not {type(path).__name__}")
         if not callable(encode):
             raise TypeError(f"encode must be callable, not {type(encode).__name__}")
+        check_plain_callable("encode", encode)
         write_outcomes(path, self.unfinished, encode)

@@ -1,6 +1,5 @@
 """`RetryPolicy`: how often, how long and after what to try again, in stamina's words. It makes no calls."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -10,6 +9,7 @@ from tenacity.retry import RetryBaseT
 from tenacity.stop import StopBaseT
 from tenacity.wait import WaitBaseT
 
+from connector_async._checks import check_plain_callable
 from connector_async.deadline import check_seconds
 from connector_async.exceptions import ConnectorError
 
@@ -61,8 +61,7 @@ def _check_callable(_: object, field: "attrs.Attribute[Any]", value: object) -> 
 
 def _check_plain_callable(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
     _check_callable(_, field, value)
-    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(getattr(value, "__call__", None)):  # noqa: B004
-        raise TypeError(f"{field.name} must be a plain function, not a coroutine function")
+    check_plain_callable(field.name, value)
 
 
 def _check_strategy(_: object, field: "attrs.Attribute[Any]", value: object) -> None:

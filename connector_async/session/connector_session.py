@@ -11,11 +11,12 @@ import aiohttp
 import attrs
 from yarl import URL
 
+from connector_async._checks import check_plain_methods
 from connector_async._tracebacks import hiding_arguments, without_frames
 from connector_async.auth import Secret, TokenProvider
 from connector_async.deadline import Clock, Deadline, checked_clock
-from connector_async.protocol import Response, check_method, check_proxy, check_tenant_id, user_agent
 from connector_async.exceptions import ConnectorError
+from connector_async.protocol import Response, check_method, check_proxy, check_tenant_id, user_agent
 from connector_async.ratelimit import MemoryRateLimitStore, RateLimit, RateLimitStore
 from connector_async.retry import RetryQuota
 from connector_async.wire import WireFormat
@@ -114,7 +115,7 @@ class ConnectorSession:
             rate_limit=rate_limit,
             rate_limit_store=MemoryRateLimitStore(clock) if rate_limit_store is None else rate_limit_store,
         )
-        self._serve(tenant_id, auth, shared, owns=True)
+        self._serve(tenant_id, _checked_auth(auth), shared, owns=True)
 
     @classmethod
     @hiding_arguments
@@ -133,8 +134,6 @@ class ConnectorSession:
         return cls(**from_environment(os.environ, options.keys()) | options)
 
     def _serve(self, tenant_id: str, auth: TokenProvider, shared: "Shared", *, owns: bool) -> None:
-        if isinstance(auth, type) or not isinstance(auth, TokenProvider):
-            raise TypeError(f"auth must be a TokenProvider, not {type(auth).__name__}")
         self._shared = shared
         self._owns_shared = owns
         self._tenant = shared.tenant(check_tenant_id(tenant_id))
@@ -230,7 +229,8 @@ class ConnectorSession:
             TypeError: `tenant_id` is no text, or `auth` no provider.
         """
         child = ConnectorSession.__new__(ConnectorSession)
-        child._serve(tenant_id, self._exchange.auth if auth is None else auth, self._shared, owns=False)  # noqa: SLF001 - its own
+        own = self._exchange.auth if auth is None else _checked_auth(auth)
+        child._serve(tenant_id, own, self._shared, owns=False)  # noqa: SLF001 - its own
         return child
 
     def quoted_path(self, path: tuple[str, ...]) -> str:
@@ -307,3 +307,15 @@ class ConnectorSession:
         """Close the connections, end the fetches of tokens, and wake those who wait; not if made by `for_tenant`."""
         if self._owns_shared:
             await self._shared.aclose()
+
+
+def _checked_auth(auth: TokenProvider) -> TokenProvider:
+    """Return `auth` if it is a provider whose plain methods nobody has to await.
+
+    Raises:
+        TypeError: It is not, or it is the class of one.
+    """
+    if isinstance(auth, type) or not isinstance(auth, TokenProvider):
+        raise TypeError(f"auth must be a TokenProvider, not {type(auth).__name__}")
+    check_plain_methods("auth", auth, "invalidate", "cached_token")
+    return auth
