@@ -80,7 +80,7 @@ class ClientCredentials:
         # By who sends, and where: sessions with these credentials have timeouts and ends of their own, and so have
         # event loops.
         self._fetches: dict[tuple[TokenSend, asyncio.AbstractEventLoop], asyncio.Task[Token]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # an eager task factory runs a fetch within what creates its task
 
     def __repr__(self) -> str:
         return f"ClientCredentials({self.client_id!r}, '…')"
