@@ -12,7 +12,8 @@ import asyncio
 import functools
 import sys
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from traceback import walk_tb
+from typing import Final, ParamSpec, TypeVar
 
 from .exceptions import ConnectorError
 
@@ -20,7 +21,8 @@ E = TypeVar("E", bound=BaseException)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_NOTE = "raised in "
+_NOTE: Final = "raised in "
+_MOST_FRAMES: Final = 5
 
 
 def without_frames(error: E) -> E:
@@ -29,12 +31,17 @@ def without_frames(error: E) -> E:
     Call it outside of the handler that caught `error`: an exception that is being handled there is the application's
     own, and is left as it is.
     """
-    handled = sys.exception()
+    drop_frames(error, spared=sys.exception())
+    return error
+
+
+def drop_frames(error: BaseException, *, spared: BaseException | None = None) -> None:
+    """Drop the frames of the traceback of `error`, and of all that it was raised from, but for `spared`."""
     pending: list[BaseException | None] = [error]
     seen: set[int] = set()
     while pending:
         link = pending.pop()
-        if link is None or link is handled or id(link) in seen:
+        if link is None or link is spared or id(link) in seen:
             continue
         seen.add(id(link))
         if not isinstance(link, ConnectorError | asyncio.CancelledError):
@@ -43,7 +50,6 @@ def without_frames(error: E) -> E:
         pending += [link.__cause__, link.__context__]
         if isinstance(link, BaseExceptionGroup):
             pending += link.exceptions
-    return error
 
 
 def hiding_arguments(function: Callable[P, T]) -> Callable[P, T]:
@@ -64,10 +70,8 @@ def hiding_arguments(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def _note_place(error: BaseException) -> None:
-    innermost = error.__traceback__
-    if innermost is None or any(note.startswith(_NOTE) for note in getattr(error, "__notes__", ())):
+    frames = list(walk_tb(error.__traceback__))[: -_MOST_FRAMES - 1 : -1]
+    if not frames or any(note.startswith(_NOTE) for note in getattr(error, "__notes__", ())):
         return
-    while innermost.tb_next is not None:
-        innermost = innermost.tb_next
-    code = innermost.tb_frame.f_code
-    error.add_note(f"{_NOTE}{code.co_qualname}, {code.co_filename}:{innermost.tb_lineno}")
+    places = (f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{line})" for frame, line in frames)
+    error.add_note(_NOTE + ", called by ".join(places))

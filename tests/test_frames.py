@@ -273,7 +273,7 @@ async def test_an_exception_of_a_paging_style_exposes_nothing_and_says_where_it_
         error = await failure(broken.preview().collect())
         assert isinstance(error, KeyError)
         assert exposed(error, *HIDDEN) == []
-        assert [note.partition(", ")[0].rpartition(".")[2] for note in error.__notes__] == ["read"]
+        assert [note.partition(" (")[0].rpartition(".")[2] for note in error.__notes__] == ["read"]
 
 
 async def test_an_exception_of_a_token_provider_exposes_nothing() -> None:

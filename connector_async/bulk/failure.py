@@ -2,7 +2,6 @@
 
 from asyncio import CancelledError
 from collections.abc import Iterator
-from traceback import walk_tb
 from typing import Final
 
 from connector_async.exceptions import ConnectorError, DecodingError, OutcomeUnknownError
@@ -16,8 +15,6 @@ _READS: Final = frozenset({"get", "preview", "GET", "HEAD", "OPTIONS", "TRACE"})
 _REPEATABLE: Final = _READS | {"create", "update", "delete", "PUT", "DELETE"}
 """The operations that may be repeated whatever kept their response away (RFC 9110, section 9.2.2). `create` is one,
 since it raises an `OutcomeUnknownError` by itself when it may have happened."""
-
-_MOST_FRAMES: Final = 5
 
 
 def status_of(error: BaseException) -> Status:
@@ -42,17 +39,6 @@ def appointment_id_of(error: BaseException) -> str | None:
     return next((appointment_id for appointment_id in ids if appointment_id is not None), None)
 
 
-def drop_tracebacks(error: BaseException) -> None:
-    """Let go of the frames of an error and of all that it was raised from: they hold data, and a hundred times as much.
-
-    An error that is not of this package says in a note where it was raised.
-    """
-    for each in _chain(error, suppressed=True):
-        if each.__traceback__ is not None and not isinstance(each, ConnectorError | CancelledError):
-            _note_place(each)
-        each.__traceback__ = None
-
-
 def _may_have_written(error: BaseException) -> bool:
     if isinstance(error, OutcomeUnknownError | CancelledError):
         return True
@@ -63,7 +49,7 @@ def _may_have_written(error: BaseException) -> bool:
     return error.operation is not None and error.operation not in _REPEATABLE and may_have_happened(error)
 
 
-def _chain(error: BaseException, *, suppressed: bool = False) -> Iterator[BaseException]:
+def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield an error, the members of its group, and what each was raised from, as a traceback would show them."""
     seen: set[int] = set()
     left: list[BaseException | None] = [error]
@@ -76,13 +62,5 @@ def _chain(error: BaseException, *, suppressed: bool = False) -> Iterator[BaseEx
         if isinstance(each, BaseExceptionGroup):
             left += each.exceptions
         left.append(each.__cause__)
-        if suppressed or not each.__suppress_context__:
+        if not each.__suppress_context__:
             left.append(each.__context__)
-
-
-def _note_place(error: BaseException) -> None:
-    frames = list(walk_tb(error.__traceback__))[-_MOST_FRAMES:]
-    places = (f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{line})" for frame, line in frames)
-    note = "raised in " + ", ".join(places)
-    if note not in getattr(error, "__notes__", ()):  # one error may be raised for many inputs
-        error.add_note(note)
