@@ -152,6 +152,24 @@ def test_retry_after_is_read_in_both_forms_and_junk_is_none(value: str, seconds:
     assert retry_after({"Retry-After": value}, NOW) == seconds
 
 
+@pytest.mark.row("H6")
+@pytest.mark.parametrize("off", [3600, 0, -3600], ids=["fast", "right", "slow"])
+@pytest.mark.parametrize("seconds", [20, -20, 0])
+def test_a_date_is_measured_against_the_date_of_its_response(off: int, seconds: int) -> None:
+    headers = {
+        "Date": email.utils.formatdate(NOW, usegmt=True),
+        "Retry-After": email.utils.formatdate(NOW + seconds, usegmt=True),
+    }
+    assert retry_after(headers, NOW + off) == (seconds if seconds > 0 else None)
+    assert retry_after(headers | {"Retry-After": "20"}, NOW + off) == 20
+
+
+@pytest.mark.parametrize("date", ["", "soon", "Fri, 99 Dec 1999 23:59:59 GMT"])
+def test_a_date_is_measured_against_the_clock_when_its_response_has_none(date: str) -> None:
+    headers = {"Date": date, "Retry-After": email.utils.formatdate(NOW + 20, usegmt=True)}
+    assert retry_after(headers, NOW) == 20
+
+
 def test_retry_after_may_be_absent() -> None:
     assert retry_after({}, NOW) is None
 

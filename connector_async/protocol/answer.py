@@ -64,9 +64,12 @@ class Response:
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Read `Retry-After` (RFC 9110, section 10.2.3) in either of its forms.
 
+    A date is measured against the `Date` of the same response (section 6.6.1), so that it does not matter whether this
+    machine's clock is right.
+
     Args:
-        headers: The answer's headers.
-        now: Seconds since 1970 in UTC.
+        headers: The response's headers.
+        now: Seconds since 1970 in UTC, for a response without a `Date` that can be read.
 
     Returns:
         Seconds to wait, above zero. `None` when it is absent, malformed, or not in the future.
@@ -76,7 +79,8 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         # More digits than any wait has; int() itself refuses 4,300.
         seconds = float(value) if len(value) < 20 else None
     else:
-        seconds = _seconds_until(value, now)
+        then, sent_at = _timestamp(value), _timestamp(headers.get("Date", ""))
+        seconds = None if then is None else then - (now if sent_at is None else sent_at)
     return seconds if seconds is not None and seconds > 0 else None
 
 
@@ -151,10 +155,11 @@ def _trace_id(problem: Mapping[str, Any] | None) -> str | None:
     return trace_id if isinstance(trace_id, str) else None
 
 
-def _seconds_until(http_date: str, now: float) -> float | None:
+def _timestamp(http_date: str) -> float | None:
+    """Return an HTTP-date as seconds since 1970 in UTC; `None` when it is not one."""
     try:
         date = email.utils.parsedate_to_datetime(http_date)
         # An HTTP-date is always GMT; its asctime form (RFC 9110, section 5.6.7) does not say so.
-        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError, IndexError, TypeError):
         return None
