@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         ResponseError,
         ServerError,
         SyncError,
+        ThrottledError,
         TransportError,
         UnexpectedRedirectError,
     )
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
         PagingStyle,
         RecognizedPaging,
     )
-    from .ratelimit import MemoryRateLimitStore, RateLimit, RateLimitStore, Reservation
+    from .rate_limit import MemoryRateLimitStore, Priority, RateLimit, RateLimitStore, Reservation, priority
     from .retry import CallRecord, RetryDetails, RetryPolicy, RetryQuota, last_call
     from .session import ConnectorSession, Traffic, correlation_id
     from .wire import WireFormat
@@ -65,7 +66,7 @@ _HOMES: Final = (
     "models",
     "deadline",
     "protocol",
-    "ratelimit",
+    "rate_limit",
     "retry",
     "bulk",
     "pagination",
@@ -113,6 +114,7 @@ __all__ = [
     "PageRequest",
     "PaginationError",
     "PagingStyle",
+    "Priority",
     "ProgressListener",
     "RateLimit",
     "RateLimitStore",
@@ -129,6 +131,7 @@ __all__ = [
     "StaticToken",
     "Status",
     "SyncError",
+    "ThrottledError",
     "Token",
     "TokenProvider",
     "TokenSend",
@@ -145,6 +148,7 @@ __all__ = [
     "found_by_preview",
     "last_call",
     "new_appointment_from_json",
+    "priority",
     "read_inputs",
 ]
 

@@ -8,6 +8,7 @@ raised before any I/O, and `asyncio.CancelledError` passes through untouched; bo
     │  ├─ ConnectFailedError          also ConnectionError
     │  └─ RequestTimeoutError         also TimeoutError
     ├─ DeadlineExceededError          the caller's deadline over everything; also TimeoutError
+    │  └─ ThrottledError              no rate-limit slot came before it; `retry_after` says when one comes
     ├─ ResponseError                  an answer outside 2xx
     │  ├─ InvalidRequestError         400 422
     │  ├─ AuthenticationError         401, and 400 401 403 of the token endpoint
@@ -94,6 +95,28 @@ class DeadlineExceededError(ConnectorError, TimeoutError):
         super().__init__(message, sent=sent, attempts=attempts, elapsed=elapsed)
         self.status = status
         """The status of the last answer; `None` when none came."""
+
+
+class ThrottledError(DeadlineExceededError):
+    """No rate-limit slot comes before the deadline: by the tenant's own pace, or because the server throttles.
+
+    It is raised as soon as that is known, which is mostly at once. A web service may return 503 with `retry_after`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        status: int | None = None,
+        sent: bool = True,
+        attempts: int | None = None,
+        elapsed: float | None = None,
+    ) -> None:
+        super().__init__(message, status=status, sent=sent, attempts=attempts, elapsed=elapsed)
+        self.retry_after = retry_after
+        """Seconds until a slot would have come, reckoned when the error was raised: at least so many, when other calls
+        wait as well. `None` when that is not known."""
 
 
 class ResponseError(ConnectorError):

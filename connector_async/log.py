@@ -37,6 +37,11 @@ def penalty(*, key: str, seconds: float) -> None:
     _logger.warning("%(key)s is throttled: nothing is sent for %(seconds).3f s", {"key": key, "seconds": seconds})
 
 
+def lifted_penalty(*, key: str) -> None:
+    """A penalty was lifted before its end."""
+    _logger.warning("%(key)s is no longer throttled: the penalty was lifted", {"key": key})
+
+
 def token_refresh(*, tenant: str, lifetime: float) -> None:
     """A token was fetched."""
     _logger.info("tenant %(tenant)s has a new token for %(lifetime).0f s", {"tenant": tenant, "lifetime": lifetime})

@@ -269,7 +269,7 @@ async def hanging() -> AsyncIterator[HostileServer]:
 
 async def test_r14_a_call_cancelled_while_it_waits_to_try_again_ends_at_once() -> None:
     async with HostileServer(http(503, Retry_After="100"), FOUND) as server:
-        appointments = service(server)
+        appointments = service(server, clock=LoopClock(0.0), deadline=math.inf)
         task = asyncio.create_task(appointments.get("123"))
         await asyncio.sleep(50)
         task.cancel()

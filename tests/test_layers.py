@@ -23,7 +23,7 @@ LEVELS = {
     "sandbox": 0,
     "wire": 1,
     "protocol": 1,
-    "ratelimit": 2,
+    "rate_limit": 2,
     "retry": 2,
     "bulk": 3,
     "pagination": 2,

@@ -70,7 +70,7 @@ async def test_a_penalty_is_one_line_however_many_are_told(
         service = open_service(server, clock=clock, tenant_id="a b")
         await service.get("123")
         assert [line for line in lines(caplog) if line[0] == "WARNING"] == [
-            ("WARNING", f"{server.base_url}/a%20b is throttled: nothing is sent for 5.000 s")
+            ("WARNING", f"{server.base_url}/a%20b is throttled: nothing is sent for 5.500 s")
         ]
 
 

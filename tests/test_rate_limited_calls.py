@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 import random
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -129,7 +130,7 @@ async def test_a_refusal_of_a_tokens_request_holds_the_tenant_back(answer: bytes
     arrivals = Arrivals(answer, http(200, b'{"accessToken":"t","expiresIn":3600}'), FOUND)
     async with HostileServer(arrivals) as server:
         auth = ClientCredentials("id", "secret", clock=LoopClock())
-        appointments = open_service(server, auth=auth, clock=LoopClock(), retry=RetryPolicy.none())
+        appointments = open_service(server, auth=auth, clock=LoopClock(0.0), retry=RetryPolicy.none())
         with pytest.raises((RateLimitedError, ServerError)):
             await appointments.get("1")
         await appointments.get("2")
@@ -161,7 +162,7 @@ async def test_a_429_that_says_for_how_long_holds_the_others_back_no_longer_than
     arrivals = Arrivals(http(429, Retry_After="5"), FOUND)
     async with HostileServer(arrivals) as server:
         policy = RetryPolicy(wait=tenacity.wait_fixed(50))
-        appointments = open_service(server, clock=LoopClock(), retry=policy)
+        appointments = open_service(server, clock=LoopClock(0.0), retry=policy)
         first = asyncio.create_task(appointments.get("1"))
         await asyncio.sleep(1)
         await appointments.get("2")
@@ -184,7 +185,7 @@ async def test_a_503_that_does_not_say_for_how_long_holds_back_its_own_call_alon
 async def test_a_wait_above_the_cap_of_the_policy_still_holds_the_tenant_back() -> None:
     arrivals = Arrivals(http(503, Retry_After="600"), FOUND)
     async with HostileServer(arrivals) as server:
-        appointments = open_service(server, clock=LoopClock())
+        appointments = open_service(server, clock=LoopClock(0.0), deadline=math.inf)
         with pytest.raises(ServerError):
             await appointments.get("1")
         await appointments.get("2")
@@ -210,7 +211,7 @@ class Rotating:
 async def test_after_its_turn_a_call_takes_the_token_that_is_then_at_hand() -> None:
     async with HostileServer(FOUND) as server:
         limit = RateLimit(limit=2, per=60, burst=1)
-        appointments = open_service(server, auth=Rotating(), clock=LoopClock(), rate_limit=limit)
+        appointments = open_service(server, auth=Rotating(), clock=LoopClock(), rate_limit=limit, deadline=math.inf)
         for _ in range(2):
             await appointments.get("1")
         assert [request.headers["authorization"] for request in server.requests] == ["Bearer t1", "Bearer t3"]

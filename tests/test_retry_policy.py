@@ -80,8 +80,11 @@ def test_a_wait_after_very_many_attempts_is_its_cap(clock: ManualClock, attempt:
 
 
 def test_retry_after_takes_the_place_of_the_backoff(clock: ManualClock) -> None:
-    wait = wait_retry_after(wait_backoff(clock=clock))
+    wait = wait_retry_after(wait_backoff(clock=clock), clock)
+    assert wait(state_after(RateLimitedError("no", status=429, retry_after=30))) == 33
+    clock.draw = 0
     assert wait(state_after(RateLimitedError("no", status=429, retry_after=30))) == 30
+    clock.draw = 1
     assert wait(state_after(RateLimitedError("no", status=429))) == 2
     assert wait(state_after(TransportError("dropped"))) == 0.5
 
@@ -230,6 +233,7 @@ ANY: Any = "hunter2"
         (lambda: wait_backoff(exp_base=0), ValueError, "exp_base must be 1 or more, and finite"),
         (lambda: wait_backoff(exp_base=ANY), TypeError, "exp_base must be a number, not str"),
         (lambda: wait_backoff(clock=ANY), TypeError, "clock must be a Clock or None, not str"),
+        (lambda: wait_retry_after(wait_backoff(), ANY), TypeError, "clock must be a Clock or None, not str"),
         (lambda: wait_retry_after(ANY), TypeError, "otherwise must be callable, not str"),
         (lambda: wait_retry_after(cast("Any", wait_backoff)), TypeError, "otherwise must be an instance of a strategy"),
         (lambda: retry_if_not_happened(unavailable_means_refused=ANY), TypeError, "refused must be a bool, not str"),

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from connector_async import DecodingError
+from connector_async import ConnectorSession, DecodingError, Priority, priority
 from connector_async.sandbox import BodyFormat, DropAfter, DropBefore, PutSemantics, StatusFault, WriteReply
 from connector_async.sync.budget import Budget, StopReason
 from connector_async.sync.decision import Mode, Policy
 from connector_async.sync.exceptions import GuardError
 from connector_async.sync.guard import MaxDelete
 from connector_async.sync.operations import Rules
+from connector_async.sync.plan import Plan
 from connector_async.sync.records import Calendar, SourceProblem
 from connector_async.sync.report import Fate, Stopped
 from connector_async.sync.runner import LocalRunner
@@ -249,8 +250,6 @@ async def test_a_plan_is_what_a_run_then_does(state: Path) -> None:
         await sync.run([record("a"), record("b")])
         sent = sync.sandbox.log.count()
         async with sync.opened() as (bulk_sync, _):
-            from connector_async.sync.plan import Plan  # noqa: PLC0415
-
             source = Listed([record("a", "Other"), record("c")])
             planned = [operation async for operation in bulk_sync.plan(source, Plan())]
         assert [(operation.kind.value, operation.key, operation.reason) for operation in planned] == [
@@ -270,3 +269,24 @@ async def test_creates_whose_responses_cannot_be_decoded_are_not_sent_again(stat
         assert (await sync.run(records)).counts == {}
         assert sync.writes()["create"] == 5
         assert len(await sync.titles()) == 5
+
+
+async def test_all_calls_of_a_run_and_of_a_plan_are_bulk_calls(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = ConnectorSession.request
+    seen: list[tuple[str, Priority]] = []
+
+    async def noting(self: ConnectorSession, method: str, path: tuple[str, ...], **options: Any) -> Any:
+        seen.append((method, priority.get()))
+        return await request(self, method, path, **options)
+
+    monkeypatch.setattr(ConnectorSession, "request", noting)
+    async with syncing(state) as sync:
+        await sync.run([record("a")], mode=Mode.CHECK)
+        await sync.run([record("a", "Other")], mode=Mode.CHECK)
+        async with sync.opened() as (bulk_sync, _):
+            source = Listed([record("a", "Third")])
+            planned = [operation async for operation in bulk_sync.plan(source, Plan(mode=Mode.CHECK))]
+            assert priority.get() is Priority.INTERACTIVE
+    assert len(planned) == 1
+    assert [method for method, _ in seen if method == "GET"] == ["GET"] * 3
+    assert {kind for _, kind in seen} == {Priority.BULK}

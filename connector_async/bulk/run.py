@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from connector_async._tracebacks import drop_frames
 from connector_async.deadline import is_cancelled
 from connector_async.exceptions import ConnectorError
+from connector_async.rate_limit import Priority, priority
 from connector_async.retry import last_call
 
 from .failure import status_of
@@ -42,6 +43,9 @@ def bulk(
     No more inputs are taken
     than the calls that are under way and the outcomes that wait need, twice `concurrency` together: so memory is flat,
     and whoever takes the outcomes slowly slows the calls.
+
+    The calls are of `Priority.BULK`: single calls of the same tenant go before them, and they have no deadline unless
+    told.
 
     Args:
         function: Makes one call.
@@ -131,6 +135,7 @@ class Bulk(Generic[InputT, ResultT]):
         await self._end_workers()  # of a loop that was left, or is ended by this one
         if loop == 1:
             self._context = contextvars.copy_context()
+            self._context.run(priority.set, Priority.BULK)
             self._start_worker()
         try:
             while (outcome := await self._wait_for_next(loop)) is not None:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import Factory, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 from connector_async.deadline import check_seconds
 from connector_async.instants import zone_named
 from connector_async.protocol import check_base_url, check_tenant_id, check_text
-from connector_async.ratelimit import RateLimit
+from connector_async.rate_limit import RateLimit
 
 DEFAULT: Final = "default"
 
@@ -51,12 +51,12 @@ class Setting:
         return f"--{self.name.replace('_', '-')}"
 
 
-def rate_limit_of(text: str, *, burst: int = 10) -> RateLimit:
+def rate_limit_of(text: str, *, burst: int | None = None) -> RateLimit:
     """Return the limit that a text says: `REQUESTS/SECONDS`, or `unlimited`.
 
     Args:
         text: What the setting says.
-        burst: How many requests may go at once after a pause, where the limit is above it.
+        burst: How many requests may go at once after a pause; `None`: the default of `RateLimit`.
 
     Raises:
         ValueError: It says none.
@@ -65,7 +65,8 @@ def rate_limit_of(text: str, *, burst: int = 10) -> RateLimit:
         return RateLimit.unlimited()
     requests, _, per = text.partition("/")
     try:
-        return RateLimit(limit=int(requests), per=float(per), burst=max(1, min(burst, int(requests) - 1)))
+        limit = RateLimit(limit=int(requests), per=float(per))
+        return limit if burst is None else evolve(limit, burst=burst)
     except ValueError:
         raise ValueError(
             "rate_limit must be REQUESTS/SECONDS, as 60/60, with 2 requests or more, or unlimited"

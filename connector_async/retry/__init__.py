@@ -14,6 +14,7 @@ from .strategies import (
     stop_before_deadline,
     wait_backoff,
     wait_retry_after,
+    with_jitter,
 )
 
 __all__ = [
@@ -35,4 +36,5 @@ __all__ = [
     "stop_before_deadline",
     "wait_backoff",
     "wait_retry_after",
+    "with_jitter",
 ]

@@ -25,6 +25,7 @@ from connector_async.exceptions import (
     DecodingError,
     RateLimitedError,
     ResponseError,
+    ThrottledError,
 )
 
 from .outcomes import is_throttled, may_have_happened
@@ -99,7 +100,8 @@ class Caller:
             seconds: The deadline of the whole, from now; `None`: there is none.
 
         Raises:
-            DeadlineExceededError: The deadline came, or the next wait would go beyond it.
+            ThrottledError: If no rate-limit slot comes before the deadline, or the server throttles until after it.
+            DeadlineExceededError: If the deadline came, or the next wait would go beyond it.
             ConnectorError: The last attempt's.
 
         Whatever is raised has none of the frames below this one.
@@ -228,7 +230,8 @@ class _FailedCall(Generic[T]):
                 maximum=policy.wait_max,
                 exp_base=policy.wait_exp_base,
                 clock=self._caller.clock,
-            )
+            ),
+            self._caller.clock,
         )
 
     def _retry_strategy(self) -> retry_all:
@@ -285,8 +288,16 @@ class _FailedCall(Generic[T]):
         error.retry_quota_exhausted = self._reason == "quota"
         if self._reason != "deadline":
             raise error
-        raise DeadlineExceededError(
-            "the next attempt would begin after the deadline", status=getattr(error, "status", None), sent=error.sent
+        message = "the next attempt would start after the deadline"
+        if not isinstance(error, ResponseError):
+            raise DeadlineExceededError(message, sent=error.sent) from error
+        if not _is_penalized(error):
+            raise DeadlineExceededError(message, status=error.status, sent=error.sent) from error
+        raise ThrottledError(
+            f"{message}, because the server throttles",
+            retry_after=state.upcoming_sleep,
+            status=error.status,
+            sent=error.sent,
         ) from error
 
     async def _throttle_all(self, state: RetryCallState) -> None:
@@ -294,6 +305,11 @@ class _FailedCall(Generic[T]):
         error = _error(state)
         if isinstance(error, RateLimitedError) and error.retry_after is None and state.upcoming_sleep > 0:
             await self._caller.throttle(state.upcoming_sleep)
+
+
+def _is_penalized(error: ResponseError) -> bool:
+    """Return whether nothing of the tenant is sent for a while after this error."""
+    return isinstance(error, RateLimitedError) or (is_throttled(error) and error.retry_after is not None)
 
 
 def _checked(wait: WaitBaseT) -> Callable[[RetryCallState], float]:

@@ -15,6 +15,7 @@ from connector_async.deadline import Clock, Deadline, check_seconds, checked_clo
 
 from .outcomes import is_throttled, is_transient, may_have_happened
 
+_RETRY_AFTER_JITTER: Final = 0.1
 _LARGEST_EXPONENT: Final = 64  # far above any cap, and below what overflows a float
 
 
@@ -95,20 +96,27 @@ class wait_backoff(wait_base):
 
 
 class wait_retry_after(wait_base):
-    """Wait for as long as the server asks in `Retry-After`, or as `otherwise` says when it asks for nothing.
+    """Wait for as long as the server asks in `Retry-After`, and up to 10 % more.
+
+    So clients that share a limit do not return together. When the server asks for nothing, wait as `otherwise` says.
+
+    Args:
+        otherwise: The strategy after an error without `Retry-After`.
+        clock: Draws the jitter with its `random`; `None`: the machine's.
 
     Raises:
-        TypeError: `otherwise` cannot be called, or is a class and no instance.
+        TypeError: If `otherwise` cannot be called, or is a class and not an instance; or `clock` is not a `Clock`.
     """
 
-    def __init__(self, otherwise: WaitBaseT) -> None:
+    def __init__(self, otherwise: WaitBaseT, clock: Clock | None = None) -> None:
         check_strategy("otherwise", otherwise)
         self.otherwise = otherwise
+        self.clock = checked_clock(clock)
 
     def __call__(self, retry_state: RetryCallState) -> float:
         """Return the seconds to wait."""
         wait = _retry_after(retry_state)
-        return self.otherwise(retry_state) if wait is None else wait
+        return self.otherwise(retry_state) if wait is None else with_jitter(wait, self.clock)
 
 
 class retry_if_transient(retry_base):
@@ -141,6 +149,11 @@ class retry_if_not_happened(retry_base):
         return error is not None and not may_have_happened(
             error, unavailable_means_refused=self.unavailable_means_refused
         )
+
+
+def with_jitter(seconds: float, clock: Clock) -> float:
+    """Return a wait that a server asked for, prolonged by up to 10 %: clients that share a limit return apart."""
+    return seconds * (1 + _RETRY_AFTER_JITTER * clock.random())
 
 
 def check_exp_base(name: str, value: float) -> float:

@@ -17,7 +17,7 @@ from connector_async.auth import Secret, TokenProvider
 from connector_async.deadline import Clock, Deadline, checked_clock
 from connector_async.exceptions import ConnectorError
 from connector_async.protocol import Response, check_method, check_proxy, check_tenant_id, user_agent
-from connector_async.ratelimit import MemoryRateLimitStore, RateLimit, RateLimitStore
+from connector_async.rate_limit import MemoryRateLimitStore, RateLimit, RateLimitStore
 from connector_async.retry import RetryQuota
 from connector_async.wire import WireFormat
 
@@ -45,9 +45,10 @@ class ConnectorSession:
         auth: Where the tokens come from.
         wire_format: How bodies are written.
         rate_limit: How many requests each tenant may send; the 60 per minute that the API documents, unless told.
-        rate_limit_store: Where the turns are kept; sessions that are handed the same one keep one pace. `None`: in this
+        rate_limit_store: Where the slots are kept; sessions that are handed the same one keep one pace. `None`: in this
             session, for itself and all that `for_tenant` makes of it.
-        deadline: Seconds for each call, over its attempts and every wait. `None`: as long as it takes.
+        deadline: Seconds for each call, over its attempts and every wait. `None`: 60 for a single call, none for the
+            calls of a bulk or a sync; `math.inf`: none.
         assume_zone: The zone of date-times that the server writes without an offset. `None`: they are refused.
         connect_timeout: Seconds for the handshakes of TCP and TLS with one address.
         attempt_timeout: Seconds for one attempt, from the wait for a connection to the last byte of the answer.
@@ -175,7 +176,7 @@ class ConnectorSession:
 
     @property
     def deadline(self) -> float | None:
-        """Seconds for each call; `None`: as long as it takes."""
+        """Seconds for each call; `None`: 60 for a single call, none for a bulk call; `math.inf`: none."""
         return self._shared.deadline
 
     @property
@@ -206,11 +207,12 @@ class ConnectorSession:
     async def penalize(self, seconds: float) -> None:
         """Send nothing for this tenant for so many seconds, a day at most, because its server throttles.
 
-        An answer of 429 or 503 with `Retry-After` does so by itself.
+        A response of 429 or 503 with `Retry-After` does so by itself. 0 seconds lift a penalty: the calls that wait are
+        woken, and sent at their pace.
 
         Raises:
-            ValueError: `seconds` is negative, or no number.
-            TypeError: `seconds` is neither an int nor a float.
+            ValueError: If `seconds` is negative or not a number.
+            TypeError: If `seconds` is neither an int nor a float.
         """
         await self._tenant.limiter.penalize(seconds)
 
@@ -273,7 +275,8 @@ class ConnectorSession:
             deadline: When the attempt must have ended; `None`: when `attempt_timeout` ends it.
 
         Raises:
-            DeadlineExceededError: The deadline came, or the wait for a turn would have gone beyond it.
+            ThrottledError: If no rate-limit slot comes before the deadline.
+            DeadlineExceededError: If the deadline came first.
             ResponseError: The answer is outside 2xx; the kinds say what it means.
             TransportError: There is no whole answer.
             DecodingError: The answer is longer than `max_body_size`.

@@ -42,7 +42,8 @@ class Exchange:
         """Send a request, twice if its token is refused with 401 and there is another one; return the answer.
 
         Raises:
-            DeadlineExceededError: The deadline came, or the wait for a turn would have gone beyond it.
+            ThrottledError: If no rate-limit slot comes before the deadline.
+            DeadlineExceededError: If the deadline came first.
             ConnectorError: No token was had, or there is no whole answer.
             ValueError: `correlation_id` cannot be carried in a header.
         """

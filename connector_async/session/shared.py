@@ -15,7 +15,7 @@ from connector_async.auth import ClientCredentials, Token, TokenProvider
 from connector_async.deadline import Clock, check_seconds
 from connector_async.instants import check_zone
 from connector_async.protocol import check_base_url, quote_path
-from connector_async.ratelimit import Limiter, RateLimit, RateLimitStore
+from connector_async.rate_limit import Limiter, RateLimit, RateLimitStore
 from connector_async.wire import WireFormat
 
 from .naps import Naps
@@ -59,7 +59,7 @@ class Shared:
     clock: Clock
     transport: Transport
     deadline: float | None = attrs.field(validator=_check_deadline)
-    """Seconds for each call; `None`: as long as it takes."""
+    """Seconds for each call; `None`: 60 for a single call, none for a bulk call; `math.inf`: none."""
     rate_limit: RateLimit = attrs.field(validator=_check_type, metadata={"kind": RateLimit})
     rate_limit_store: RateLimitStore = attrs.field(validator=_check_type, metadata={"kind": RateLimitStore})
     naps: Naps = attrs.field(init=False, default=attrs.Factory(lambda self: Naps(self.clock), takes_self=True))

@@ -26,8 +26,8 @@ from connector_async.protocol import (
     request_id,
     retry_after,
 )
-from connector_async.ratelimit import Limiter
-from connector_async.retry import THROTTLED_STATUSES, RetryQuota
+from connector_async.rate_limit import Limiter
+from connector_async.retry import THROTTLED_STATUSES, RetryQuota, with_jitter
 
 from .transport import Transport
 
@@ -41,7 +41,7 @@ class Traffic:
     requests: int = 0
     """How many requests were begun: those of retries, of replays after a 401, and for tokens, too."""
     waited: float = 0.0
-    """Seconds that they waited for their turns under the rate limit, added up."""
+    """Seconds that they waited for rate-limit slots, added up."""
 
 
 @attrs.define(eq=False)
@@ -117,19 +117,20 @@ class Tenant:
             del failed, body  # the client secret, and a cycle
 
     async def wait_for_turn(self, deadline: Deadline | None, *, ahead: bool = False) -> None:
-        """Wait for a turn under the rate limit, with `ahead` before all who wait.
+        """Wait for a rate-limit slot, with `ahead` before all calls that wait.
 
         Raises:
-            DeadlineExceededError: It would come after the deadline.
+            ThrottledError: If it would come after the deadline.
         """
-        waited = await self.limiter.acquire(deadline, ahead=ahead)
-        self.traffic.waited += waited  # read after the wait: others have waited meanwhile
+        started_at = self._clock.monotonic()
+        await self.limiter.acquire(deadline, ahead=ahead)
+        self.traffic.waited += self._clock.monotonic() - started_at
 
     async def heed(self, response: Response) -> None:
-        """Hold everything of the tenant back for as long as an answer of 429 or 503 says in `Retry-After`."""
+        """Hold everything of the tenant back for as long as a response of 429 or 503 says in `Retry-After`."""
         seconds = retry_after(response.headers, self._clock.time())
         if seconds is not None:
-            await self.limiter.penalize(seconds)
+            await self.limiter.penalize(with_jitter(seconds, self._clock))
 
     def create_task(self, fetch: Coroutine[Any, Any, Token]) -> asyncio.Task[Token]:
         """Run `fetch` in a task that ends when the session is closed; see `TokenSend`."""

@@ -10,6 +10,7 @@ from connector_async.appointments import AppointmentService
 from connector_async.appointments.arguments import check_kind
 from connector_async.bulk import ProgressListener, check_count, check_progress
 from connector_async.deadline import Clock, check_seconds, checked_clock
+from connector_async.rate_limit import bulk_priority
 from connector_async.wire import WireFormat
 
 from .budget import Budget
@@ -189,7 +190,8 @@ class BulkSync:
             planner = CalendarPlanner(plan, looking, TenantReport())
             for calendar in await planner.calendars(tenant_id):
                 async with aclosing(planner.batches(self._services(calendar), calendar, lambda: _BATCH)) as batches:
-                    async for batch in batches:
+                    # Set for each step alone: what a generator sets stays with its caller while it is suspended.
+                    while (batch := await _next_of(batches)) is not None:
                         for operation in batch:
                             yield operation
 
@@ -292,3 +294,9 @@ class BulkSync:
                 await work.aclose()
             if self._progress is not None:
                 self._progress.end()
+
+
+async def _next_of(batches: AsyncGenerator[list[Operation], None]) -> list[Operation] | None:
+    """Return the next batch, whose calls are bulk calls; `None` at the end."""
+    with bulk_priority():
+        return await anext(batches, None)

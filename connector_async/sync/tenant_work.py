@@ -11,6 +11,7 @@ from connector_async.appointments import AppointmentService
 from connector_async.bulk import ProgressListener, bulk
 from connector_async.deadline import Clock
 from connector_async.exceptions import AuthenticationError, ConnectorError, SyncError
+from connector_async.rate_limit import bulk_priority
 
 from .budget import Budget
 from .decision import GONE
@@ -99,7 +100,8 @@ class TenantWork:
         if self._begun_at is None:
             self._begun_at = clock.monotonic()
         try:
-            await anext(self._shares)
+            with bulk_priority():  # whatever runner it is that calls
+                await anext(self._shares)
         except StopAsyncIteration:
             await self._tally.finish(self._planner, has_ended=self._has_ended(), failing=len(self._failing))
             return False
