@@ -14,6 +14,9 @@ from ._checks import check_plain_methods
 
 _LARGEST: Final = sys.float_info.max
 
+SINGLE_CALL_DEADLINE: Final = 60.0
+"""Seconds for a single call when neither the call, its service nor its session names a deadline."""
+
 
 class Clock:
     """What a client reads and waits by. Subclass it to run on a time, and on draws, of your own."""

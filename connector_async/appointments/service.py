@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
+from connector_async.deadline import SINGLE_CALL_DEADLINE
 from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
 from connector_async.pagination import AsyncPager, Page, PagingStyle, RecognizedPaging
 from connector_async.protocol import check_appointment_id
+from connector_async.rate_limit import Priority, priority
 from connector_async.retry import Attempt, Caller, Operation, RetryPolicy
 from connector_async.session import ConnectorSession
 
@@ -41,7 +43,8 @@ class AppointmentService(ManyAppointments):
     a call that succeeded took is in `last_call`.
 
     Each coroutine, and `preview` for each page, takes `retry`, the policy of that call, and `deadline`, the seconds it
-    may take over its attempts and every wait; `None` is the service's, and `math.inf` no deadline.
+    may take over its attempts and every wait; `None` is the service's, and `math.inf` no deadline. Where nothing names
+    one, a single call has 60 seconds, and the calls of `bulk`, of the `*_many` operations and of the sync have none.
 
     Args:
         session: Sends the requests; it is not closed with the service, which has nothing to close.
@@ -77,7 +80,7 @@ class AppointmentService(ManyAppointments):
         self.retry = _DEFAULT_POLICY if retry is None else checked_policy(retry)
         """When a call is tried again."""
         self.deadline = session.deadline if deadline is None else checked_deadline(deadline)
-        """Seconds for each call; `None` or `math.inf`: as long as it takes."""
+        """Seconds for each call; `None`: 60 for a single call, none for a bulk call; `math.inf`: none."""
         self._attempts = Attempts(session, user)
         self._caller = Caller(
             tenant=session.tenant_id,
@@ -308,4 +311,6 @@ class AppointmentService(ManyAppointments):
     ) -> Awaitable[T]:
         policy = self.retry if retry is None else checked_policy(retry)
         seconds = self.deadline if seconds is None else checked_deadline(seconds)
+        if seconds is None and priority.get() is not Priority.BULK:
+            seconds = SINGLE_CALL_DEADLINE
         return self._caller.call(operation, attempt, policy, None if seconds == math.inf else seconds)

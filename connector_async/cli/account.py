@@ -12,6 +12,7 @@ from connector_async.cli.exits import ExitCode
 from connector_async.cli.layers import read_settings
 from connector_async.cli.options import TABLE, UNCONNECTED, Connection, Display
 from connector_async.cli.output import Printer
+from connector_async.deadline import SINGLE_CALL_DEADLINE
 from connector_async.exceptions import DeadlineExceededError
 from connector_async.instants import format_instant
 from connector_async.session import ConnectorSession, token_of
@@ -44,7 +45,7 @@ async def check(*, connection: Connection = UNCONNECTED, display: Display = TABL
 
 
 async def _token(session: ConnectorSession) -> Token:
-    limit = asyncio.timeout(session.deadline)
+    limit = asyncio.timeout(SINGLE_CALL_DEADLINE if session.deadline is None else session.deadline)
     try:
         async with limit:
             return await token_of(session)
