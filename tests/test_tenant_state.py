@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import orjson
@@ -89,6 +89,16 @@ def test_a_tenant_is_one_object_while_a_session_of_it_is_held(monkeypatch: pytes
     assert again._tenant is held._tenant
 
 
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    """What is freed is not part of a reference cycle."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("without_collector")
 def test_a_tenant_that_was_used_recently_keeps_its_state_without_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared, "_RECENT", 10)
     session = open_session()

@@ -24,6 +24,7 @@ correlation_id: ContextVar[str | None] = ContextVar("connector_async.correlation
 
 _AUTHORIZATION: Final = istr("Authorization")
 _CONTENT_TYPE: Final = istr("Content-Type")
+_NO_TOKEN: Final = object()
 
 
 class Exchange:
@@ -36,7 +37,7 @@ class Exchange:
         if isinstance(auth, CachingTokenProvider):
             self._cached_token = auth.cached_token
         # A token, and the headers that carry it without a body and with one: replaced as one, since threads share it.
-        self._ready: tuple[object, CIMultiDict[str], CIMultiDict[str]] = (self, CIMultiDict(), CIMultiDict())
+        self._ready: tuple[object, CIMultiDict[str], CIMultiDict[str]] = (_NO_TOKEN, CIMultiDict(), CIMultiDict())
 
     async def attempt(self, method: str, url: URL, body: bytes | None, deadline: Deadline | None) -> Response:
         """Send a request, twice if its token is refused with 401 and there is another one; return the answer.
