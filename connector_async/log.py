@@ -56,6 +56,14 @@ def token_refresh_failure(*, tenant: str, retry_in: float, error: BaseException)
     )
 
 
+def skipped_items(*, tenant: str, count: int, request_id: str | None) -> None:
+    """Items of a preview are not valid, and were left out as the caller asked."""
+    _logger.warning(
+        "preview for tenant %(tenant)s: %(count)d invalid items skipped (request %(request_id)s)",
+        {"tenant": tenant, "count": count, "request_id": _plain(request_id)},
+    )
+
+
 def hook_failure(hook: str, error: BaseException) -> None:
     """The caller's own hook raised; the traceback is of the caller's code."""
     _logger.error("%(hook)s raised", {"hook": hook}, exc_info=error)
@@ -67,6 +75,9 @@ def _kind(error: BaseException) -> str:
 
 
 def _request_id(error: ConnectorError) -> str:
+    return _plain(getattr(error, "request_id", None))
+
+
+def _plain(value: object) -> str:
     # What a server sends may be anything: only what looks like an id is logged.
-    value = getattr(error, "request_id", None)
     return value if isinstance(value, str) and _PLAIN.fullmatch(value) else "unknown"

@@ -72,7 +72,7 @@ async def call(service: AppointmentService, operation: str, draft: NewAppointmen
     return await getattr(service, operation)("123", **options)
 
 
-def resident_megabytes() -> float:
-    found = re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())
+def resident_megabytes(field: str = "VmRSS") -> float:
+    found = re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1]) / 1_000

@@ -12,6 +12,7 @@ PACKAGE = Path(connector_async.__file__).parent
 
 LEVELS = {
     "_checks": -1,  # imports nothing of the package
+    "_json": 0,
     "exceptions": 0,
     "deadline": 0,
     "models": 0,

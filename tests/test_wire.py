@@ -4,6 +4,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
+from cattrs import BaseValidationError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from connector_async import (
 )
 from connector_async.wire.body_format import GUIDE as GUIDE_FORMAT
 from connector_async.wire.converters import converters
+from connector_async.wire.hooks import MismatchError
 
 GUIDE = WireFormat.GUIDE
 TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
@@ -90,7 +92,7 @@ def test_unknown_fields_are_kept(missing: str) -> None:
         (body()[:-1], "$: not JSON at line 1 column"),
         (b"\xff", "$: not JSON"),
         (b"[" * 200_000, "$: not JSON"),
-        (b'{"a":' * 200_000 + b"1" + b"}" * 200_000, "$: not JSON"),
+        (b'{"a":' * 200_000 + b"1" + b"}" * 200_000, "$: more than one value in 8 bytes"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else None,
 )
@@ -119,7 +121,7 @@ def test_the_problems_of_a_long_list_are_counted_after_the_first_twenty() -> Non
     with pytest.raises(DecodingError) as caught:
         GUIDE.structure(orjson.dumps([1] * 50), list[Appointment])
     assert len(caught.value.problems) == 21
-    assert caught.value.problems[-1] == "and 30 more"
+    assert caught.value.problems[-1] == "and more"
 
 
 @pytest.mark.parametrize("text", [b"{}", b'"abc"', b"null", b"7", body()])
@@ -273,13 +275,15 @@ hostile_fields = st.fixed_dictionaries(
 
 
 @given(hostile_fields | json_values)
-def test_the_fast_hook_takes_nothing_that_the_explaining_one_refuses_and_both_read_it_alike(value: Any) -> None:
+def test_the_fast_and_the_explaining_converter_take_the_same_and_read_it_alike(value: Any) -> None:
     both = converters(GUIDE_FORMAT, None)
     try:
         fast = both.fast.structure(value, Appointment)
     except (AttributeError, KeyError, TypeError, ValueError):
-        return
-    assert both.explaining.structure(value, Appointment) == fast
+        with pytest.raises((BaseValidationError, MismatchError)):
+            both.explaining.structure(value, Appointment)
+    else:
+        assert both.explaining.structure(value, Appointment) == fast
 
 
 @given(st.binary() | json_values.map(orjson.dumps) | hostile_fields.map(orjson.dumps))

@@ -1,6 +1,7 @@
 """The rules for arguments that several operations share."""
 
 from datetime import datetime
+from typing import Literal, get_args
 
 from connector_async._checks import check_plain_methods
 from connector_async.bulk import check_count
@@ -8,6 +9,19 @@ from connector_async.deadline import check_seconds
 from connector_async.instants import InstantError, in_utc
 from connector_async.pagination import PagingStyle
 from connector_async.retry import RetryPolicy
+
+OnInvalid = Literal["raise", "skip"]
+"""What becomes of a page with items that are not valid: an error, or they are left out and reported."""
+
+
+def check_on_invalid(on_invalid: OnInvalid) -> None:
+    """Reject what is not one of `OnInvalid`.
+
+    Raises:
+        ValueError: If `on_invalid` is anything else.
+    """
+    if on_invalid not in get_args(OnInvalid):
+        raise ValueError("on_invalid must be 'raise' or 'skip'")
 
 
 def checked_range(start: datetime | None, end: datetime | None) -> tuple[datetime | None, datetime | None]:

@@ -19,12 +19,21 @@ from connector_async.exceptions import (
     TransportError,
 )
 from connector_async.models import Appointment, AppointmentUpdate, DirectoryUser, NewAppointment
-from connector_async.pagination import Page, PageAnswer, PageRequest, PagingStyle, fingerprint_of
+from connector_async.pagination import (
+    Page,
+    PageAnswer,
+    PageRequest,
+    PagingStyle,
+    check_whole,
+    fingerprint_of,
+    next_link,
+)
 from connector_async.protocol import Response, check_appointment_id, request_id
 from connector_async.retry import Attempt, CallRecord, may_have_happened
 from connector_async.session import ConnectorSession
+from connector_async.wire import RoundedIntegerError
 
-from .arguments import check_kind
+from .arguments import OnInvalid, check_kind
 
 T = TypeVar("T")
 
@@ -34,6 +43,8 @@ Look = Callable[[float | None], Awaitable[Appointment | None]]
 _LONGEST_ID: Final = 256
 _APPOINTMENT: Final = ("appointment",)
 _PREVIEW: Final = ("appointment", "preview")
+_NO_CONTENT: Final = frozenset({204, 205})
+"""Statuses whose response has no body, whatever its headers say (RFC 9110, sections 15.3.5 and 15.3.6)."""
 
 
 class Attempts:
@@ -53,9 +64,8 @@ class Attempts:
         async def attempt(deadline: Deadline | None, record: CallRecord) -> Appointment:
             response = await self._session.request("GET", _APPOINTMENT, query=query, deadline=deadline)
             record.request_id = request_id(response.headers)
-            if not response.body and "Content-Encoding" not in response.headers:
-                # Some servers say so instead of 404 (contract, open point 4). What was compressed may have been cut.
-                raise self._not_found(response)
+            if not response.body:
+                self._check_found(response)
             return self._structure(response, Appointment)
 
         return attempt
@@ -89,12 +99,17 @@ class Attempts:
         """
         check_kind("read_first", read_first, bool)
         changes = self._wire_format.unstructure(update, self._user)
-        get = self.get(update.appointment_id)
+        query = {"appointmentId": update.appointment_id, **self._user_fields}
+
+        async def whole(deadline: Deadline | None, record: CallRecord) -> bytes:
+            response = await self._session.request("GET", _APPOINTMENT, query=query, deadline=deadline)
+            record.request_id = request_id(response.headers)
+            if not response.body:
+                self._check_found(response)
+            return self._wire_format.unstructure_over(response.body, update, self._user, self._zone)
 
         async def attempt(deadline: Deadline | None, record: CallRecord) -> Appointment | None:
-            body = changes
-            if read_first:
-                body = self._wire_format.unstructure_over(await _before(get(deadline, record)), update, self._user)
+            body = await _before(whole(deadline, record)) if read_first else changes
             response = await self._session.request("PUT", _APPOINTMENT, body=body, deadline=deadline)
             record.request_id = request_id(response.headers)
             return self._wire_format.structure_updated(response.body, self._zone)
@@ -122,7 +137,13 @@ class Attempts:
         return attempt
 
     def preview(
-        self, start: datetime | None, end: datetime | None, style: PagingStyle, token: str | None
+        self,
+        start: datetime | None,
+        end: datetime | None,
+        style: PagingStyle,
+        token: str | None,
+        *,
+        on_invalid: OnInvalid = "raise",
     ) -> Attempt[Page[Appointment]]:
         """Read one page of the appointments that overlap a time.
 
@@ -143,22 +164,49 @@ class Attempts:
         async def attempt(deadline: Deadline | None, record: CallRecord) -> Page[Appointment]:
             response = await self._session.request("GET", _PREVIEW, query=query, deadline=deadline)
             record.request_id = request_id(response.headers)
-            body = self._wire_format.parse(response.body)
+            if not response.body:
+                return _without_items(response, url, token)
+            try:
+                page = read(response, exact=False)
+            except RoundedIntegerError:
+                page = None
+            if page is None:
+                page = read(response, exact=True)
+            if page.skipped:
+                log.skipped_items(tenant=self._session.tenant_id, count=page.skipped, request_id=record.request_id)
+            return page
+
+        def read(response: Response, *, exact: bool) -> Page[Appointment]:
+            body = self._wire_format.parse(response.body, exact=exact)
             answer = PageAnswer(body=body, headers=response.headers, url=url, status=response.status)
             items, following = style.read(answer, token)
             if following is not None and not following.isprintable():
                 raise DecodingError("the page is not of the paging style", problems=["$: a token is not printable"])
-            appointments = self._wire_format.structure_items(items, self._zone)
-            kept = [appointment for appointment in appointments if _overlaps(appointment, start, end)]
+            valid = self._wire_format.structure_items(items, self._zone, skip_invalid=on_invalid == "skip", exact=exact)
             is_whole = token is None and following is None
-            fingerprint = fingerprint_of(items) if items and not is_whole else None
-            return Page(items=kept, continuation_token=following, raw=response.headers, fingerprint=fingerprint)
+            return Page(
+                items=[appointment for appointment in valid.appointments if _overlaps(appointment, start, end)],
+                continuation_token=following,
+                raw=response.headers,
+                fingerprint=None if is_whole or not items else fingerprint_of(items),
+                problems=valid.problems,
+                skipped=valid.skipped,
+            )
 
         return attempt
 
-    def _not_found(self, response: Response) -> NotFoundError:
+    def _check_found(self, response: Response) -> None:
+        """Raise if a response without a body says that there is no such appointment.
+
+        Some servers say so instead of 404 (contract, open point 4). A body that was compressed may have been cut.
+
+        Raises:
+            NotFoundError: If it does.
+        """
+        if "Content-Encoding" in response.headers and response.status not in _NO_CONTENT:
+            return
         path = self._session.quoted_path(_APPOINTMENT)
-        return NotFoundError(
+        raise NotFoundError(
             f"GET {path} answered {response.status} with an empty body",
             status=response.status,
             method="GET",
@@ -235,6 +283,23 @@ async def _look_for(lost: ConnectorError, look: Look | None, deadline: Deadline 
     raise OutcomeUnknownError(
         "the create was sent, and its outcome is unknown", status=getattr(lost, "status", None), absent=absent
     ) from lost
+
+
+def _without_items(response: Response, url: str, token: str | None) -> Page[Appointment]:
+    """Return the page of a response without a body, if its status says that there is nothing (204).
+
+    Raises:
+        DecodingError: If another status has no body, or the headers say that there are items.
+    """
+    if response.status not in _NO_CONTENT:
+        # On the word of a body that was lost, a sync would take all for deleted.
+        problem = "$: no body; only [] and 204 say that there is no appointment"
+        raise DecodingError("the preview is empty", problems=[problem])
+    answer = PageAnswer(body=[], headers=response.headers, url=url, status=response.status)
+    check_whole(answer, [], None, page=1 if token is None else None)
+    if next_link(response.headers) is not None:
+        raise DecodingError("the page is not of the paging style", problems=["Link: there is a next page"])
+    return Page(items=[], raw=response.headers)
 
 
 def _for_user(query: str, user_fields: Mapping[str, str]) -> str:

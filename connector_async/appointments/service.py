@@ -17,7 +17,16 @@ from connector_async.rate_limit import Priority, priority
 from connector_async.retry import Attempt, Caller, Operation, RetryPolicy
 from connector_async.session import ConnectorSession
 
-from .arguments import check_alone, check_kind, check_paging, checked_deadline, checked_policy, checked_range
+from .arguments import (
+    OnInvalid,
+    check_alone,
+    check_kind,
+    check_on_invalid,
+    check_paging,
+    checked_deadline,
+    checked_policy,
+    checked_range,
+)
 from .attempts import Attempts
 from .many import ManyAppointments
 from .verification import Verify, look_with
@@ -197,8 +206,9 @@ class AppointmentService(ManyAppointments):
         """Change the given fields of an appointment, and send no others, but for the type of a text.
 
         The fields are those of `AppointmentUpdate`. With `read_first` the appointment is got first, and what it has is
-        sent along with the given fields: for servers whose PUT replaces the whole (contract, open point 9). What
-        others change in between is overwritten. Each attempt then reads anew.
+        sent along with the given fields, unknown fields included and as the server wrote it: for servers whose PUT
+        replaces the whole (contract, open point 9). What others change in between is overwritten. Each attempt then
+        reads anew.
 
         Returns:
             The appointment as the server then has it; `None` when its answer holds none.
@@ -251,6 +261,7 @@ class AppointmentService(ManyAppointments):
         window: timedelta | None = None,
         concurrency: int = 1,
         prefetch: int = 0,
+        on_invalid: OnInvalid = "raise",
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
     ) -> AsyncPager[Appointment]:
@@ -266,6 +277,9 @@ class AppointmentService(ManyAppointments):
                 `None`: the whole. `WireFormat.GUIDE` asks for no time, and takes none.
             concurrency: How many windows are fetched at a time; with more than one, as many again wait for the caller.
             prefetch: How many pages are fetched while the caller works on one: 0 or 1.
+            on_invalid: What becomes of a page with an item that is not a valid appointment: `"raise"` raises
+                `DecodingError`; `"skip"` leaves the item out, logs how many were, and reports them in `Page.problems`
+                and `Page.skipped`.
             retry: The policy for each page; `None`: the service's.
             deadline: Seconds for each page; `None`: the service's.
 
@@ -274,15 +288,17 @@ class AppointmentService(ManyAppointments):
 
         Raises:
             ValueError: A date-time is naive, `end` is before `start`, the wire format needs the one that is `None`,
-                `window` is not above zero or not for the wire format, or `concurrency` is not 1 without one.
+                `window` is not above zero or not for the wire format, `concurrency` is not 1 without one, or
+                `on_invalid` is neither of the two.
             TypeError: An argument is of another type.
         """
         start, end = checked_range(start, end)
+        check_on_invalid(on_invalid)
         service = self.with_options(retry=retry, deadline=deadline)
         self.session.wire_format.preview_query(self.user, start, end)  # refuses what the first page would
 
         def pager(start: datetime | None, end: datetime | None) -> AsyncPager[Appointment]:
-            return AsyncPager(functools.partial(service._fetch, start, end), prefetch=prefetch)  # noqa: SLF001
+            return AsyncPager(functools.partial(service._fetch, start, end, on_invalid), prefetch=prefetch)  # noqa: SLF001
 
         whole = pager(start, end)  # refuses what the one of the first window would
         if window is None:
@@ -292,8 +308,11 @@ class AppointmentService(ManyAppointments):
             raise ValueError(f"window must be None: {self.session.wire_format} asks the server for no time")
         return WindowedPager(pager, start=start, end=end, window=window, concurrency=concurrency)
 
-    def _fetch(self, start: datetime | None, end: datetime | None, token: str | None) -> Awaitable[Page[Appointment]]:
-        return self._call(_PREVIEW_PAGE, self._attempts.preview(start, end, self.paging, token), None, None)
+    def _fetch(
+        self, start: datetime | None, end: datetime | None, on_invalid: OnInvalid, token: str | None
+    ) -> Awaitable[Page[Appointment]]:
+        attempt = self._attempts.preview(start, end, self.paging, token, on_invalid=on_invalid)
+        return self._call(_PREVIEW_PAGE, attempt, None, None)
 
     async def _apply(
         self, update: AppointmentUpdate, *, read_first: bool, retry: RetryPolicy | None, deadline: float | None

@@ -3,12 +3,17 @@
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import attrs
 
 from connector_async.bulk import bulk, check_count
 from connector_async.exceptions import ConnectorError, TransportError
 from connector_async.instants import format_instant, parse_instant
 from connector_async.models import Appointment
 from connector_async.pagination import AsyncPager, Page
+
+_MAX_PROBLEMS: Final = 20
 
 Pages = Callable[[datetime, datetime], AsyncPager[Appointment]]
 """Returns what overlaps a window, from its start (included) to its end (excluded)."""
@@ -66,7 +71,7 @@ class WindowedPager(AsyncPager[Appointment]):
                 shown = _ids(window.items)
                 following = self._end_of(start)
                 token = format_instant(following) if following < self._end else None
-                yield Page(items=items, continuation_token=token, raw=window.raw)
+                yield attrs.evolve(window, items=items, continuation_token=token)
 
     async def _windows(self, start: datetime) -> AsyncGenerator[tuple[datetime, Page[Appointment]], None]:
         """Yield the start of each window and what overlaps it; none is fetched ahead unless several are at a time."""
@@ -101,11 +106,15 @@ class WindowedPager(AsyncPager[Appointment]):
         try:
             items: list[Appointment] = []
             raw: Mapping[str, str] = {}
+            problems: list[str] = []
+            skipped = 0
             async with aclosing(self._pages_of(start, self._end_of(start)).pages()) as pages:
                 async for page in pages:
                     items += page.items
                     raw = page.raw
-            return Page(items=items, raw=raw)
+                    problems += page.problems
+                    skipped += page.skipped
+            return Page(items=items, raw=raw, problems=tuple(problems[:_MAX_PROBLEMS]), skipped=skipped)
         except ConnectorError as error:
             error.continuation_token = self._token(start)
             raise

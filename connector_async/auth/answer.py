@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
-
+from connector_async._json import JsonError, parse
 from connector_async.exceptions import DecodingError
 from connector_async.protocol import Response, request_id
 
@@ -33,8 +32,8 @@ def read_token(response: Response) -> tuple[Secret, float]:
 
 def _parse(response: Response) -> Mapping[str, Any]:
     try:
-        parsed = orjson.loads(response.body)
-    except orjson.JSONDecodeError:
+        parsed = parse(response.body)
+    except JsonError:
         parsed = None
     if not isinstance(parsed, dict):
         raise _malformed(response, "$: not a JSON object")

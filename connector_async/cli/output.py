@@ -1,5 +1,6 @@
 """Prints the data of a command on the standard output, as JSON Lines or a table, whatever it is of."""
 
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -59,10 +60,12 @@ class Printer:
 
 def _json_line(record: Record) -> bytes:
     """Return a record as a line of JSON in which what a terminal would obey is escaped, which changes no value."""
-    line = orjson.dumps(record)
-    text = line.decode()
+    try:
+        text = orjson.dumps(record).decode()
+    except TypeError:  # an integer beyond 64 bits in an unknown field
+        text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
     if text.isprintable():
-        return line + b"\n"
+        return text.encode() + b"\n"
     return "".join(each if each.isprintable() else _escaped(each) for each in text).encode() + b"\n"
 
 

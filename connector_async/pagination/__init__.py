@@ -1,6 +1,7 @@
 """Walking what comes in pages. The fetch is handed in: nothing here knows of HTTP."""
 
-from .links import LinkHeader, NextLink
+from .completeness import check_whole
+from .links import LinkHeader, NextLink, next_link
 from .pager import AsyncPager, Page, fingerprint_of
 from .recognized import RecognizedPaging
 from .style import PageAnswer, PageRequest, PagingStyle
@@ -19,5 +20,7 @@ __all__ = [
     "PageRequest",
     "PagingStyle",
     "RecognizedPaging",
+    "check_whole",
     "fingerprint_of",
+    "next_link",
 ]

@@ -31,6 +31,11 @@ class Page(Generic[T]):
     fingerprint: int | None = attrs.field(default=None, repr=False)
     """Equal for pages of the same items; `None`: it cannot be told. By it a server is found out that gives the same
     page whatever it is asked for."""
+    problems: tuple[str, ...] = ()
+    """Path and rule of what is wrong with the skipped items, with their ids as far as they have one: the first twenty.
+    Empty unless items are skipped on request."""
+    skipped: int = 0
+    """How many items were left out because they are invalid."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return reduced(self)

@@ -8,8 +8,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-import orjson
 
+from connector_async._json import JsonError, may_be_rounded, parse
 from connector_async.exceptions import (
     AuthenticationError,
     ConflictError,
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 else:
     frozen_for_type_checkers = attrs.define  # a frozen one takes three times as long to build, in each call
 
-_MAX_PROBLEM_DEPTH: Final = 32  # what is deeper is no problem of RFC 9457, and could not be pickled
 _DELAY_SECONDS: Final = re.compile(r"[0-9]+", re.ASCII)
 _ERROR_BY_STATUS: Final[Mapping[int, type[ResponseError]]] = {
     400: InvalidRequestError,
@@ -139,15 +138,13 @@ def _problem(response: Response) -> Mapping[str, Any] | None:
     if not (media_type == "application/json" or media_type.endswith("+json")):
         return None
     try:
-        parsed = orjson.loads(response.body)
-    except orjson.JSONDecodeError:
+        parsed = parse(response.body)
+        if not isinstance(parsed, dict):
+            return None
+        # What is nested deeper could not be pickled with its error, and is no problem of RFC 9457.
+        return parse(response.body, exact=True) if may_be_rounded(parsed.values()) else parsed
+    except JsonError:
         return None
-    return parsed if isinstance(parsed, dict) and not _deeper_than(parsed, _MAX_PROBLEM_DEPTH) else None
-
-
-def _deeper_than(value: object, levels: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels == 0 or any(_deeper_than(item, levels - 1) for item in inner if isinstance(item, dict | list))
 
 
 def _trace_id(problem: Mapping[str, Any] | None) -> str | None:

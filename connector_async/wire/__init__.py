@@ -4,6 +4,7 @@ Strict where a mistake would be silent (a naive date-time, a `null` or a number 
 server may grow: unknown fields are kept. It knows nothing of HTTP.
 """
 
-from .wire_format import WireFormat
+from .converters import RoundedIntegerError
+from .wire_format import ValidItems, WireFormat
 
-__all__ = ["WireFormat"]
+__all__ = ["RoundedIntegerError", "ValidItems", "WireFormat"]

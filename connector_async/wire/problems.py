@@ -4,8 +4,8 @@ Only the messages of our own errors are shown: those of others may hold values.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from cattrs import ClassValidationError, IterableValidationError
 
@@ -13,20 +13,34 @@ from connector_async.instants import InstantError
 
 from .hooks import MismatchError
 
-_MAX_PROBLEMS: Final = 20
+MAX_PROBLEMS: Final = 20
+"""Faults that are explained. A body may have millions, and to explain one takes 20 µs."""
+_LONGEST_ID: Final = 128
 
 
-def problems(error: BaseException, keys: Mapping[str, str]) -> list[str]:
-    """Return one line for each fault, the first twenty and the number of the others.
+def problems(error: BaseException, keys: Mapping[str, str], path: str = "$") -> list[str]:
+    """Return one line for each fault, of the first `MAX_PROBLEMS`.
 
     Args:
         error: What the explaining converter raised.
         keys: Field of a model to key.
+        path: Of the value that it was given.
     """
-    lines = _lines(error, "$", keys)
-    shown = list(itertools.islice(lines, _MAX_PROBLEMS))
-    unshown = sum(1 for _ in lines)
-    return [*shown, f"and {unshown} more"] if unshown else shown
+    return list(itertools.islice(_lines(error, path, keys), MAX_PROBLEMS))
+
+
+def shown(lines: Sequence[str]) -> list[str]:
+    """Return the first `MAX_PROBLEMS` lines, and one that says whether there are more."""
+    return [*lines[:MAX_PROBLEMS], "and more"] if len(lines) > MAX_PROBLEMS else list(lines)
+
+
+def with_id(lines: Sequence[str], item: Any, key: str) -> list[str]:
+    """Add to each line the id that an item has under a key, if it is printable and short: an id is not personal."""
+    value = item.get(key) if isinstance(item, dict) else None
+    name = str(value) if type(value) is str or type(value) is int else ""
+    if not name or len(name) > _LONGEST_ID or not name.isprintable():
+        return list(lines)
+    return [f"{line} ({key} {name})" for line in lines]
 
 
 def _lines(error: BaseException, path: str, keys: Mapping[str, str]) -> Iterator[str]:

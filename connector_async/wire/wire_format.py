@@ -1,29 +1,42 @@
 """`WireFormat`: the choice of a document, and bodies to models and back by it."""
 
-import codecs
 import enum
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, tzinfo
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 import attrs
 import orjson
 from cattrs import BaseValidationError
 
+from connector_async._json import MAX_DEPTH, JsonError, may_be_rounded, parse
 from connector_async.exceptions import DecodingError
-from connector_async.instants import InstantError, format_instant, zone_named
+from connector_async.instants import InstantError, format_instant, has_offset, zone_named
 from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
 
 from .body_format import GUIDE, REFERENCE, BodyFormat
-from .converters import converters
-from .hooks import MismatchError
-from .problems import problems
+from .converters import RoundedIntegerError, converters
+from .hooks import MismatchError, is_list
+from .problems import MAX_PROBLEMS, problems, shown, with_id
 
 T = TypeVar("T")
 
 _BODY_FORMATS = {"guide": GUIDE, "reference": REFERENCE}
+_FAULTS: Final = (AttributeError, KeyError, TypeError, ValueError)
+"""What the hooks of a fast converter raise for what they do not take."""
+
+
+@attrs.frozen
+class ValidItems:
+    """The valid items of a page, and what is known of the others."""
+
+    appointments: Sequence[Appointment]
+    problems: tuple[str, ...] = ()
+    """Path, rule and id of the first faults, twenty at most."""
+    skipped: int = 0
+    """How many items are left out."""
 
 
 class WireFormat(enum.Enum):
@@ -91,24 +104,44 @@ class WireFormat(enum.Enum):
             DecodingError: The body is not JSON, or not a `type_`.
             TypeError: `body` is of another type.
         """
-        return self._structure(_parse(body), type_, assume_zone)
+        try:
+            return self._structure(_parse(body), type_, assume_zone)
+        except RoundedIntegerError:
+            pass
+        return self._structure(_parse(body, exact=True), type_, assume_zone, exact=True)
 
-    def structure_items(self, items: list[Any], assume_zone: tzinfo | None = None) -> list[Appointment]:
+    def structure_items(
+        self, items: list[Any], assume_zone: tzinfo | None = None, *, skip_invalid: bool = False, exact: bool = False
+    ) -> ValidItems:
         """Decode the items of a page, as `parse` returned them.
 
+        Args:
+            items: Of the page.
+            assume_zone: The zone of date-times without an offset. `None`: they are rejected.
+            skip_invalid: Whether invalid items are left out and reported, instead of raised.
+            exact: Whether `parse` was called with it.
+
         Raises:
-            DecodingError: One is no appointment.
+            DecodingError: If an item is not an appointment, unless `skip_invalid`.
+            RoundedIntegerError: If `items` may have an integer beyond 64 bits, unless `exact`.
         """
-        return self._structure(items, list[Appointment], assume_zone)
+        if not skip_invalid:
+            return ValidItems(self._structure(items, list[Appointment], assume_zone, exact=exact))
+        appointments, lines, skipped = self._structure_each(items, Appointment, assume_zone, exact=exact, skips=True)
+        return ValidItems(appointments, tuple(lines[:MAX_PROBLEMS]), skipped)
 
     @staticmethod
-    def parse(body: bytes) -> Any:
-        """Return what a JSON body says.
+    def parse(body: bytes, *, exact: bool = False) -> Any:
+        """Return the value of a JSON body.
+
+        Args:
+            body: JSON.
+            exact: Whether integers beyond 64 bits stay integers, at ten times the cost.
 
         Raises:
-            DecodingError: It is not JSON.
+            DecodingError: If `body` is not JSON, or has more values than are read.
         """
-        return _parse(body)
+        return _parse(body, exact=exact)
 
     def structure_created(self, body: bytes, sent: NewAppointment, assume_zone: tzinfo | None = None) -> Appointment:
         """Decode the answer to a create: the appointment, an object with its id, or the bare id.
@@ -118,7 +151,12 @@ class WireFormat(enum.Enum):
         Raises:
             DecodingError: The answer has no id, or what else it has is malformed.
         """
-        reply = _parse(body) if body else None
+        return _exactly_if_needed(functools.partial(self._structure_created, body, sent, assume_zone))
+
+    def _structure_created(
+        self, body: bytes, sent: NewAppointment, assume_zone: tzinfo | None, *, exact: bool
+    ) -> Appointment:
+        reply = _parse(body, exact=exact) if body else None
         if not isinstance(reply, dict):
             reply = {"appointmentId": reply}
         body_format = self._body_format
@@ -126,7 +164,7 @@ class WireFormat(enum.Enum):
         if not told.keys() >= body_format.of_models:
             sent_fields = orjson.loads(_dump(self._unstructure(sent)))
             told = {key: value for key, value in sent_fields.items() if not body_format.replaces(told, key)} | told
-        created = self._structure(told, Appointment, assume_zone)
+        created = self._structure(told, Appointment, assume_zone, exact=exact)
         if created.time_zone or isinstance(sent.time_zone, Unset):
             return created
         return attrs.evolve(created, time_zone=sent.time_zone)
@@ -137,13 +175,16 @@ class WireFormat(enum.Enum):
         Raises:
             DecodingError: The answer is not JSON, or has fields of an appointment and is none.
         """
-        reply = _parse(body) if body else None
+        return _exactly_if_needed(functools.partial(self._structure_updated, body, assume_zone))
+
+    def _structure_updated(self, body: bytes, assume_zone: tzinfo | None, *, exact: bool) -> Appointment | None:
+        reply = _parse(body, exact=exact) if body else None
         if not isinstance(reply, dict):
             return None
         keys = self._body_format.of_models - {"appointmentId"}
         if keys.isdisjoint(self._body_format.flatten(reply)):
             return None
-        return self._structure(reply, Appointment, assume_zone)
+        return self._structure(reply, Appointment, assume_zone, exact=exact)
 
     def unstructure(
         self, model: NewAppointment | AppointmentUpdate | Appointment, user: DirectoryUser | None = None
@@ -158,17 +199,42 @@ class WireFormat(enum.Enum):
         return _dump(self._body_format.unflatten(self.user_fields(user) | self._unstructure(model)))
 
     def unstructure_over(
-        self, current: Appointment, update: AppointmentUpdate, user: DirectoryUser | None = None
+        self,
+        body: bytes,
+        update: AppointmentUpdate,
+        user: DirectoryUser | None = None,
+        assume_zone: tzinfo | None = None,
     ) -> bytes:
-        """Encode an update together with what the appointment has in the fields that it does not set.
+        """Encode an update together with all that a body has beside it, for a server that replaces the whole.
 
-        What was read goes back as it was read; unknown fields do not.
+        What the update does not set goes back as it was read: unknown fields with integers of any length, all digits
+        of a date-time. Nothing says which of a server's fields it does not take back, so none is left out. A date-time
+        without an offset goes back in UTC if the update sets the time zone, which would move it otherwise.
+
+        Args:
+            body: The response to a read of the appointment.
+            update: The changes.
+            user: Whose the appointment is.
+            assume_zone: The zone of date-times without an offset.
 
         Raises:
+            DecodingError: If `body` is not an appointment.
             ValueError: As `unstructure`, for `update` and `user`.
         """
-        known = converters(self._body_format, None).fast.unstructure(attrs.evolve(current, extra={}))
-        return _dump(self._body_format.unflatten(self.user_fields(user) | known | self._unstructure(update)))
+        current = self.structure(body, Appointment, assume_zone)
+        read = _parse(body, exact=True)
+        changes = orjson.loads(self.unstructure(update, user))
+        whole = read | changes
+        nested = self._body_format.nested
+        if nested and isinstance(read.get(nested), dict) and nested in changes:
+            whole[nested] = read[nested] | changes[nested]
+        if self._body_format.keys.get("time_zone") in changes:
+            for field in ("start_time", "end_time"):
+                key = self._body_format.keys[field]
+                if not has_offset(whole[key]):
+                    whole[key] = format_instant(getattr(current, field))
+        # Not orjson, which refuses integers beyond 64 bits.
+        return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
 
     def unstructure_id(self, appointment_id: str, user: DirectoryUser | None = None) -> bytes:
         """Encode the body that names one appointment, and the user whose it is.
@@ -179,20 +245,58 @@ class WireFormat(enum.Enum):
         """
         return orjson.dumps(self.user_fields(user) | {"appointmentId": appointment_id})
 
-    def _structure(self, parsed: Any, type_: type[T], assume_zone: tzinfo | None) -> T:
+    def _structure(self, parsed: Any, type_: type[T], assume_zone: tzinfo | None, *, exact: bool = False) -> T:
         try:
-            hook = _fast_hook(self._body_format, type_, assume_zone)  # type: ignore[arg-type]  # a class is hashable
+            hook = _fast_hook(self._body_format, type_, assume_zone, exact)  # type: ignore[arg-type]  # hashable
             structured: T = hook(parsed, type_)
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except _FAULTS:
             pass
         else:
             return structured
-        try:
-            return converters(self._body_format, assume_zone).explaining.structure(parsed, type_)
-        except (BaseValidationError, MismatchError) as error:
-            lines = problems(error, self._body_format.keys)
+        lines: list[str]
+        if is_list(type_) and type(parsed) is list:
+            (item_type,) = get_args(type_)
+            _, lines, _ = self._structure_each(parsed, item_type, assume_zone, exact=exact)
+        else:
+            lines = self._explain(parsed, type_, assume_zone, exact=exact)
         # Raised outside of the handlers: the caught errors may hold values.
-        raise DecodingError("the body is not what the contract says", problems=lines)
+        raise DecodingError("the body is not what the contract says", problems=shown(lines))
+
+    def _structure_each(
+        self, items: list[Any], type_: type[T], assume_zone: tzinfo | None, *, exact: bool, skips: bool = False
+    ) -> tuple[list[T], list[str], int]:
+        """Return the valid items, what is wrong with the others, and how many these are.
+
+        cattrs would keep an error for each fault: 10 MiB of `1,1,…` took 7 GB and two minutes. So items are explained
+        one by one, until there are more lines than are shown; unless it `skips`, the walk ends there, too.
+        """
+        hook = _fast_hook(self._body_format, type_, assume_zone, exact)  # type: ignore[arg-type]  # hashable
+        id_key = self._body_format.keys["appointment_id"]
+        valid: list[T] = []
+        lines: list[str] = []
+        invalid = 0
+        for index, item in enumerate(items):
+            try:
+                valid.append(hook(item, type_))
+            except _FAULTS:
+                invalid += 1
+            else:
+                continue
+            if len(lines) <= MAX_PROBLEMS:
+                of_item = self._explain(item, type_, assume_zone, path=f"$[{index}]", exact=exact)
+                lines += with_id(of_item, item, id_key) if skips else of_item
+            elif not skips:
+                break
+        return valid, lines, invalid
+
+    def _explain(
+        self, value: Any, type_: type[Any], assume_zone: tzinfo | None, *, path: str = "$", exact: bool
+    ) -> list[str]:
+        try:
+            converters(self._body_format, assume_zone, exact=exact).explaining.structure(value, type_)
+        except (BaseValidationError, MismatchError) as error:
+            return problems(error, self._body_format.keys, path)
+        return [f"{path}: breaks a rule of the model"]  # pragma: no cover - both converters take the same
 
     def carries(self, field: str) -> bool:
         """Tell whether a body has a key for a field of the models."""
@@ -230,9 +334,23 @@ def _as_sent(name: str, instant: datetime) -> str:
 
 
 @functools.cache
-def _fast_hook(body_format: BodyFormat, type_: Any, assume_zone: tzinfo | None) -> Callable[[Any, Any], Any]:
+def _fast_hook(
+    body_format: BodyFormat,
+    type_: Any,
+    assume_zone: tzinfo | None,
+    exact: bool,  # noqa: FBT001 - a keyword would double the cost of the look-up
+) -> Callable[[Any, Any], Any]:
     """Return what the fast converter would look up for each value that it structures."""
-    return converters(body_format, assume_zone).fast.get_structure_hook(type_)
+    return converters(body_format, assume_zone, exact=exact).fast.get_structure_hook(type_)
+
+
+def _exactly_if_needed(structure: Callable[..., T]) -> T:
+    """Call `structure`, and once more with `exact` if the body may have integers beyond 64 bits."""
+    try:
+        return structure(exact=False)
+    except RoundedIntegerError:
+        pass
+    return structure(exact=True)
 
 
 @functools.cache
@@ -250,12 +368,18 @@ def _not_carried(model_type: type, body_format: BodyFormat) -> tuple[str, ...]:
 def _check_json(extra: Mapping[str, Any]) -> None:
     try:
         json.dumps(dict(extra), allow_nan=False)  # orjson writes NaN as null, and date-times without an offset
-        orjson.dumps(dict(extra))  # and json whole numbers beyond 64 bits, and lone surrogates
+        # And json integers beyond 64 bits, and lone surrogates. Parsed again, since a tuple is an array, too.
+        may_be_rounded(orjson.loads(orjson.dumps(dict(extra))).values())
+    except JsonError:
+        rule = f"extra must not be nested deeper than {MAX_DEPTH} levels: the response would not be read"
     except (RecursionError, TypeError, ValueError):
-        pass
+        rule = (
+            "extra must hold nothing but what JSON can: objects with text keys, arrays, texts, finite numbers, "
+            "integers of 64 bits"
+        )
     else:
         return
-    raise ValueError("extra must hold nothing but what JSON can: objects with text keys, arrays, texts, finite numbers")
+    raise ValueError(rule)
 
 
 def _dump(fields: dict[str, Any]) -> bytes:
@@ -263,15 +387,9 @@ def _dump(fields: dict[str, Any]) -> bytes:
     return orjson.dumps(fields, option=orjson.OPT_UTC_Z)
 
 
-def _parse(body: bytes) -> Any:
+def _parse(body: bytes, *, exact: bool = False) -> Any:
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        place = f"line {error.lineno} column {error.colno}"
-    if not isinstance(body, bytes):
-        raise TypeError(f"body must be bytes, not {type(body).__name__}")
-    if body.startswith(codecs.BOM_UTF8):
-        # RFC 8259, section 8.1: it must not be sent, and may be ignored.
-        return _parse(body.removeprefix(codecs.BOM_UTF8))
-    # Raised outside of the handler: the caught error holds the whole body.
-    raise DecodingError("the body is not JSON", problems=[f"$: not JSON at {place}"])
+        return parse(body, exact=exact)
+    except JsonError as error:
+        problem = f"$: {error}"
+    raise DecodingError("the body is not JSON that can be read", problems=[problem])
