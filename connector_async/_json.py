@@ -38,7 +38,7 @@ def parse(body: bytes, *, exact: bool = False) -> Any:
             an object counts as three. If `exact`, also if it is nested deeper than Python's recursion limit.
         TypeError: If `body` is not bytes.
     """
-    if not isinstance(body, bytes):
+    if type(body) is not bytes:
         raise TypeError(f"body must be bytes, not {type(body).__name__}")
     if len(body) > _LARGE:
         _check_density(body)

@@ -105,9 +105,9 @@ class WireFormat(enum.Enum):
             TypeError: `body` is of another type.
         """
         try:
-            return self._structure(_parse(body), type_, assume_zone)
-        except RoundedIntegerError:
-            pass
+            return self._structure(parse(body), type_, assume_zone)
+        except (JsonError, RoundedIntegerError):
+            pass  # parsed again, exactly, or to say what is wrong with it
         return self._structure(_parse(body, exact=True), type_, assume_zone, exact=True)
 
     def structure_items(
