@@ -272,6 +272,7 @@ def test_a_loop_that_was_closed_with_bulk_calls_in_line_holds_up_no_other_and_is
     assert left not in limiter._line.waiting
 
 
+@pytest.mark.slow  # it is measured in seconds
 @pytest.mark.row("H12")
 @pytest.mark.parametrize("order", ["first", "last", "any"])
 @pytest.mark.parametrize("kind", list(Priority), ids=str)
