@@ -14,11 +14,13 @@ MAX_DEPTH: Final = 64
 """Levels of arrays and objects in a value that is kept. Python's recursion limit lets about 300 levels be pickled and
 copied, and orjson writes 254; no field of a calendar has a tenth of that."""
 
-_LARGE: Final = 512 * 1024
-# Parsed values take up to forty times the bytes they are written in: 10 MiB of `[],` become 300 MB. Appointments of
-# one-letter texts weigh 1 in 14 bytes by the measure below, and take four times their bytes.
+_LARGE: Final = 256 * 1024
+# Parsed values take up to forty times the bytes they are written in: 10 MiB of `[],` become 240 MB, and the garbage
+# collector looks at each. Appointments of one-letter texts weigh 1 in 14 bytes by the measure below, and take four
+# times their bytes.
 _BYTES_PER_WEIGHT: Final = 8
 _WEIGHT_OF_CONTAINER: Final = 3
+_ALWAYS_READ: Final = 100_000
 _64_BITS: Final = 2.0**63
 
 
@@ -34,8 +36,9 @@ def parse(body: bytes, *, exact: bool = False) -> Any:
         exact: Whether integers beyond 64 bits stay integers, at ten times the cost. Otherwise they become floats.
 
     Raises:
-        JsonError: If `body` is not JSON, or is longer than 512 KiB and has more values than one in 8 bytes; an array or
-            an object counts as three. If `exact`, also if it is nested deeper than Python's recursion limit.
+        JsonError: If `body` is not JSON, or is longer than 256 KiB and has more than 100,000 values and more than one
+            in 8 bytes; an array or an object counts as four. If `exact`, also if it is nested deeper than Python's
+            recursion limit.
         TypeError: If `body` is not bytes.
     """
     if type(body) is not bytes:
@@ -77,5 +80,5 @@ def may_be_rounded(values: Iterable[Any], levels: int = MAX_DEPTH) -> bool:
 def _check_density(body: bytes) -> None:
     containers = body.count(b"[") + body.count(b"{")
     weight = body.count(b",") + _WEIGHT_OF_CONTAINER * containers
-    if weight * _BYTES_PER_WEIGHT > len(body):
+    if weight > _ALWAYS_READ and weight * _BYTES_PER_WEIGHT > len(body):
         raise JsonError(f"more than one value in {_BYTES_PER_WEIGHT} bytes")
