@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         tables = _measure([name for name in MODULES if name in given.only], settings)
     except ModuleNotFoundError as error:
-        raise SystemExit(f"{error}: pip install '.[bench]' has all that is compared") from None
+        raise SystemExit(f"{error}: pip install --editable '.[cli]' --group bench") from None
     if given.json:
         given.json.write_text(_as_json(tables, settings, facts) + "\n", encoding="utf-8")
     if given.plot:

@@ -25,7 +25,7 @@ PEERS = (
     "open_ai",
     "ours",
     "slack",
-    *(["niquests_session"] if importlib.util.find_spec("niquests") else []),  # not of the extra `test`
+    *(["niquests_session"] if importlib.util.find_spec("niquests") else []),  # not in the group `test`
 )
 
 

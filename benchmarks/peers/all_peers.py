@@ -1,4 +1,4 @@
-"""All of them, the floor first. One that is not installed is an error; the extra `bench` has each."""
+"""All of them, the floor first. One that is not installed is an error; the dependency group `bench` has each."""
 
 from typing import Final
 

@@ -73,7 +73,8 @@ def test_there_are_two_commands_of_one_line_each() -> None:
         assert command.count("\n") == 1
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install ")
     assert commands[0].endswith("&& .venv/bin/connector-async demo\n")
-    assert commands[1].endswith("&& .venv/bin/python -m pytest\n")
+    assert "pip install --quiet --upgrade 'pip>=25.1' && " in commands[1]  # the first that has --group
+    assert commands[1].endswith(" --editable '.[cli]' --group test && .venv/bin/python -m pytest\n")
 
 
 def test_the_sessions_of_the_command_line_are_true(tmp_path: Path) -> None:
