@@ -1,6 +1,19 @@
-"""Asyncio client for the Connector Public API: the appointments of many tenants.
+"""Asyncio client SDK for the Connector Public API: the appointments of many tenants.
 
-What `__all__` lists here, and the modules that the documentation names, are what is promised to stay.
+The names in `__all__` and the modules `exceptions`, `retry`, `sandbox` and `sync` are public. What is where:
+
+    cli/                                       the command `connector-async`
+    sync/                                      bulk sync: a source, many tenants, and the state between runs
+    appointments/                              `AppointmentService`: operations, verification of creates, windows
+    session/                                   `ConnectorSession`: the one path that a request takes
+    bulk/                                      many calls, a bounded number in flight, one outcome for each input
+    auth/  retry/  rate_limit/  pagination/    tokens; policies and the quota; slots and penalties; paging styles
+    wire/  protocol/                           bodies to models and back; the rules of HTTP, without I/O
+    sandbox/                                   a local server of the API, which imports nothing of the client
+    models.py  exceptions.py                   the attrs classes; the error tree
+    deadline.py  instants.py  log.py           the clock and deadlines; date-times; every line that is logged
+    replacement.py                             files that are replaced atomically
+    _checks.py  _recent.py  _tracebacks.py     argument checks; bounded tables; tracebacks without secrets
 """
 
 from importlib import import_module

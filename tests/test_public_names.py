@@ -1,5 +1,6 @@
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,13 @@ def test_every_error_is_public() -> None:
 def test_the_client_imports_nothing_of_the_extras(module: str) -> None:
     code = f"import sys; from connector_async import *; sys.exit({module!r} in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_map_of_the_package_names_what_is_there() -> None:
+    named = set(re.findall(r"[a-z_]+(?:/|\.py)", (connector_async.__doc__ or "").partition("\n\n    ")[2]))
+    folders = {f"{path.parent.name}/" for path in ROOT.glob("*/__init__.py")}
+    modules = {path.name for path in ROOT.glob("*.py")} - {"__init__.py"}
+    assert named == folders | modules
 
 
 def test_the_package_is_typed() -> None:
