@@ -97,7 +97,7 @@ class CheckedConnector(aiohttp.TCPConnector):
 
     # Neither `connect` nor `_get` is a coroutine function itself, nor calls `super`: each would be 0.5 % of a call.
 
-    def connect(
+    def connect(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Coroutine[Any, Any, Connection]:
         """Return a connection for a request."""
@@ -113,7 +113,9 @@ class CheckedConnector(aiohttp.TCPConnector):
         finally:
             self._not_to_reuse.discard(task)
 
-    def _get(self, key: ConnectionKey, traces: list[Trace]) -> Coroutine[Any, Any, Connection | None]:
+    def _get(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, key: ConnectionKey, traces: list[Trace]
+    ) -> Coroutine[Any, Any, Connection | None]:
         idle: Any = self._conns.get(key)  # of what `_factory` makes
         if idle:
             protocol, released_at = idle[0]
@@ -155,9 +157,14 @@ class CheckedConnector(aiohttp.TCPConnector):
             for protocol, _ in self._conns.pop(key, ()):
                 protocol.close()
 
-    async def _create_connection(self, *arguments: Any) -> ResponseHandler:
+    async def _create_connection(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own signature
+    ) -> ResponseHandler:
         try:
-            return await super()._create_connection(*arguments)
+            return await super()._create_connection(req, traces, timeout)
         except BaseException as error:
             is_repeated = isinstance(error, aiohttp.ClientOSError | aiohttp.ServerDisconnectedError)
             if is_repeated and not isinstance(error, aiohttp.ClientConnectorError):
