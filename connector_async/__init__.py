@@ -12,7 +12,7 @@ The names in `__all__` and the modules `exceptions`, `retry`, `sandbox` and `syn
     sandbox/                                   a local server of the API, which imports nothing of the client
     models.py  exceptions.py                   the attrs classes; the error tree
     deadline.py  instants.py  log.py           the clock and deadlines; date-times; every line that is logged
-    replacement.py                             files that are replaced atomically
+    _json.py  replacement.py                   the one JSON parser; files that are replaced atomically
     _checks.py  _recent.py  _tracebacks.py     argument checks; bounded tables; tracebacks without secrets
 """
 
