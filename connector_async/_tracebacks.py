@@ -9,6 +9,7 @@ where it was raised.
 """
 
 import asyncio
+import contextlib
 import functools
 import sys
 from collections.abc import Callable
@@ -46,7 +47,7 @@ def drop_frames(error: BaseException, *, spared: BaseException | None = None) ->
         seen.add(id(link))
         if not isinstance(link, ConnectorError | asyncio.CancelledError):
             _note_place(link)
-        link.__traceback__ = None
+        link.with_traceback(None)  # an exception may refuse to have its attributes set
         pending += [link.__cause__, link.__context__]
         if isinstance(link, BaseExceptionGroup):
             pending += link.exceptions
@@ -74,4 +75,5 @@ def _note_place(error: BaseException) -> None:
     if not frames or any(note.startswith(_NOTE) for note in getattr(error, "__notes__", ())):
         return
     places = (f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{line})" for frame, line in frames)
-    error.add_note(_NOTE + ", called by ".join(places))
+    with contextlib.suppress(Exception):  # such as a frozen dataclass
+        error.add_note(_NOTE + ", called by ".join(places))

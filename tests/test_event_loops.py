@@ -10,7 +10,7 @@ import pytest
 
 from connector_async import AppointmentService, ClientCredentials, ConnectorSession, RateLimit, StaticToken
 from connector_async.sandbox import Sandbox
-from tests.hostile import HostileServer
+from tests.hostile import HostileServer, hang
 from tests.services import FOUND
 
 LOOPS = """
@@ -242,6 +242,33 @@ async def test_event_loops_that_are_closed_without_shutting_down_are_forgotten()
         )
         output, _ = await program.communicate()
     assert output.split() == [b"True"] * 3
+
+
+FETCHES_NOT_ENDED = """
+import asyncio, sys
+from connector_async import ClientCredentials, ConnectorSession
+
+credentials = ClientCredentials("id", "secret")
+session = ConnectorSession(sys.argv[1], tenant_id="acme", auth=credentials)
+for _ in range(3):
+    loop = asyncio.new_event_loop()
+    call = loop.create_task(session.request("GET", ("appointment",)))
+    loop.run_until_complete(asyncio.sleep(0.02))
+    loop.close()
+    print(len(credentials._fetches), len(session._shared._fetches))
+"""
+
+
+@pytest.mark.row("H14")
+async def test_token_fetches_of_loops_that_were_closed_with_them_are_forgotten() -> None:
+    async with HostileServer(hang) as server:
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", FETCHES_NOT_ENDED, server.base_url),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,  # complaints about what was left open
+        )
+        output, _ = await program.communicate()
+    assert output.split() == [b"1"] * 6
 
 
 ENDING_LOOPS = """

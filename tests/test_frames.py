@@ -6,6 +6,7 @@ import logging
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -274,6 +275,24 @@ async def test_an_exception_of_a_paging_style_exposes_nothing_and_says_where_it_
         assert isinstance(error, KeyError)
         assert exposed(error, *HIDDEN) == []
         assert [note.partition(" (")[0].rpartition(".")[2] for note in error.__notes__] == ["read"]
+
+
+async def test_an_exception_that_refuses_to_be_written_to_reaches_the_caller_without_frames() -> None:
+    @dataclass(frozen=True)
+    class FrozenError(Exception):
+        reason: str
+
+    class Vault:
+        async def token(self, _tenant: str, _send: TokenSend) -> Token:
+            _ = CLIENT_SECRET  # in a local of the frame
+            raise FrozenError("sealed")
+
+        def invalidate(self, tenant: str, token: Token) -> None: ...
+
+    session = ConnectorSession("https://api.example", tenant_id="acme", auth=Vault())
+    error = await failure(AppointmentService(session).get("1"))
+    assert isinstance(error, FrozenError)
+    assert exposed(error, *HIDDEN) == []
 
 
 async def test_an_exception_of_a_token_provider_exposes_nothing() -> None:

@@ -57,6 +57,12 @@ MAY_BE_A_PART: list[dict[str, Any]] = [
     {"status": "206 Partial Content"},
     {"statusCode": 206},
     {"message": "Showing 3 of 34"},
+    {"message": "Showing 3 out of 34"},
+    {"message": "3/34"},
+    {"message": "capped at 3"},
+    {"isLast": 0},
+    {"done": 0, "limit": 3},
+    {"totalPages": 0},
     {"isTruncated": True},
     {"incomplete_results": True},
     {"remaining": 31},
@@ -103,6 +109,10 @@ HEADERS_OF_A_PART = {
     "Accept-Ranges": "items 50",
     "X-Total-Count": "34",
     "X-Truncated": "true",
+    "X-NextPageToken": "abc",
+    "X-HasNextPage": "true",
+    "X-Next-Request": "/a?page=2",
+    "X-Items-Remaining": "150",
     "Warning": '299 - "partial results"',
 }
 
@@ -169,6 +179,11 @@ def test_a_harmless_key_is_not_refused(name: str) -> None:
 @pytest.mark.row("H10")
 def test_harmless_keys_and_headers_are_not_refused_together() -> None:
     assert is_whole(response(HARMLESS, headers=HARMLESS_HEADERS))
+
+
+def test_a_link_to_the_page_itself_is_not_refused() -> None:
+    assert is_whole(response({"_links": {"self": {"href": "/a"}}}))
+    assert is_whole(response({"links": {"self": "/a", "next": None}}))
 
 
 SAYS_WHOLE: list[dict[str, Any]] = [

@@ -272,6 +272,27 @@ def test_a_loop_that_was_closed_with_bulk_calls_in_line_holds_up_no_other_and_is
     assert left not in limiter._line.waiting
 
 
+@pytest.mark.row("H16")
+@pytest.mark.virtual_time
+async def test_bulk_calls_cancelled_together_leave_one_at_the_head_of_the_line() -> None:
+    clock = LoopClock()
+    limiter = Limiter("key", SLOW, MemoryRateLimitStore(clock), Naps(clock).sleep)
+    assert limiter.take()
+    priority.set(Priority.BULK)
+    calls = [asyncio.create_task(limiter.acquire(None)) for _ in range(30)]
+    await asyncio.sleep(0)
+    for cancelled in calls[:10]:  # the head and those behind it, in one tick
+        cancelled.cancel()
+    await asyncio.wait(calls[:10])
+    priority.set(Priority.INTERACTIVE)
+    started_at = now()
+    await limiter.acquire(None)
+    assert now() - started_at < 3.1  # behind one bulk call, and the slot that the cancelled head had
+    for rest in calls[10:]:
+        rest.cancel()
+    await asyncio.wait(calls[10:])
+
+
 @pytest.mark.slow  # it is measured in seconds
 @pytest.mark.row("H12")
 @pytest.mark.parametrize("order", ["first", "last", "any"])

@@ -12,6 +12,7 @@ from connector_async import (
     ConnectorSession,
     DecodingError,
     NewAppointment,
+    RateLimit,
     RequestTimeoutError,
     RetryPolicy,
     ServerError,
@@ -25,6 +26,7 @@ from connector_async.sandbox import Sandbox
 from tests.conftest import ManualClock
 from tests.hostile import HostileServer, drop, hang, http
 from tests.test_session import TOKEN_ANSWER, open_session
+from tests.virtual_time import LoopClock
 
 
 async def test_a_request_carries_the_token_the_tenant_twice_and_who_sends_it() -> None:
@@ -221,3 +223,29 @@ async def test_a_token_that_is_refused_and_cannot_be_renewed_means_that_nothing_
             with pytest.raises((ServerError, TransportError)) as caught:
                 await AppointmentService(session, retry=RetryPolicy.none()).create(draft)
         assert (caught.value.sent, caught.value.attempts) == (False, 1)
+
+
+@pytest.mark.virtual_time
+async def test_a_replay_after_a_401_carries_a_token_that_lives_when_its_slot_comes() -> None:
+    issued: dict[str, float] = {}
+    ages: list[float] = []
+    clock = LoopClock()
+
+    async def respond(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = server.requests[-1]
+        if request.target.endswith("/token"):
+            token = f"t{len(issued)}"
+            issued[token] = clock.monotonic()
+            writer.write(http(200, b'{"accessToken":"%s","expiresIn":2}' % token.encode()))
+            return
+        ages.append(clock.monotonic() - issued[request.headers["authorization"].removeprefix("Bearer ")])
+        writer.write(http(401) if len(ages) == 1 else http(200, b"1"))
+
+    credentials = ClientCredentials("id", "secret", clock=clock)
+    limit = RateLimit(limit=3, per=6, burst=1)  # 3 seconds apart, while a token lives for 2
+    async with (
+        HostileServer(respond) as server,
+        ConnectorSession(server.base_url, tenant_id="acme", auth=credentials, rate_limit=limit, clock=clock) as session,
+    ):
+        await session.request("GET", ("appointment",))
+    assert ages[-1] < 2

@@ -179,6 +179,8 @@ class ClientCredentials:
         with self._lock:
             task = self._fetches.get(place)
             if task is None or task.done():
+                for other in [other for other in self._fetches if other[1].is_closed()]:
+                    del self._fetches[other]  # its loop was closed without ending its tasks
                 task = self._fetches[place] = send.create_task(self._fetch(key, send))
                 task.add_done_callback(functools.partial(self._end_fetch, key, place))
             return task

@@ -28,7 +28,8 @@ def status_of(error: BaseException) -> Status:
     - another error of a request that may have been processed, if its method is not idempotent;
     - a cancellation, such as that of the caller's own `asyncio.timeout`: something was cut off.
 
-    All else is `FAILED`.
+    All else is `FAILED`. A write that was cut off without a trace in the error, as by a sibling in a task group that
+    failed, cannot be told from one that was never sent: do not share a group between writes.
     """
     return Status.UNKNOWN if any(map(_may_have_written, _chain(error))) else Status.FAILED
 
@@ -50,7 +51,10 @@ def _may_have_written(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, the members of its group, and what each was raised from, as a traceback would show them."""
+    """Yield an error, the members of its group, and what each was raised from.
+
+    An error of a request counts even where `raise … from None` hides it: that is meant for readers of the traceback.
+    """
     seen: set[int] = set()
     left: list[BaseException | None] = [error]
     while left:
@@ -62,5 +66,5 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         if isinstance(each, BaseExceptionGroup):
             left += each.exceptions
         left.append(each.__cause__)
-        if not each.__suppress_context__:
+        if not each.__suppress_context__ or isinstance(each.__context__, ConnectorError):
             left.append(each.__context__)

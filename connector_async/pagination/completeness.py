@@ -55,7 +55,7 @@ _TOTALS: Final = _names(
 # How many pages there are.
 _PAGE_TOTALS: Final = _names(
     """
-    lastpage numpages pagecount pages totalpagecount totalpages
+    numpages pagecount pages totalpagecount totalpages
     """
 )
 # One page: its number, its place, how many items it may have, how many it has.
@@ -87,7 +87,7 @@ _HAS_MORE: Final = _names(
 _INCOMPLETE: Final = _names(
     """
     capped exceededtransferlimit incomplete incompleteresults isincomplete islimited ispartial istruncated
-    limited limitexceeded limitreached partial partialresult partialresults remaining remainingcount
+    itemsremaining limited limitexceeded limitreached partial partialresult partialresults remaining remainingcount
     remainingitems remainingpages truncated
     """
 )
@@ -95,9 +95,10 @@ _INCOMPLETE: Final = _names(
 _IS_LAST: Final = _names(
     """
     complete completed done end endoflist endofresults eof exhausted final iscomplete isdone isend isfinal
-    islast islastpage last lastpage
+    islast islastpage
     """
 )
+_LAST_PAGE: Final = _names("last lastpage")
 # What is before this page: nothing, on the first one.
 _PREVIOUS: Final = _names(
     """
@@ -148,13 +149,15 @@ _GOOD_WORDS: Final = frozenset(
     | {"succeeded", "true", "none"}
 )
 _TELLS_OF_PAGES: Final = re.compile(
-    r"partial|incomplete|truncat|limit|remaining|\bmore\b|\bnext\b|\bpages?\b|\bfirst\b|\btop\b|\d (?:of|/) \d",
+    r"partial|incomplete|truncat|capped|limit|offset|remaining|\bcontinue|\bmore\b|\bnext\b|\bpages?\b|\bfirst\b|\btop\b"
+    r"|\bof \d|\d\s*/\s*\d",
     re.IGNORECASE,
 )
 
 # The words of headers; `X-Total-Count` has x, total and count.
 _ABOUT_PAGES: Final = re.compile(
-    "count|pag[ei]|total|next|more|cursor|continu|limit|offset|skip|range|prefer|partial|truncat|incomplete|warning"
+    "count|pag[ei]|total|next|more|remaining|results|cursor|continu|limit|offset|skip|range|prefer|partial|truncat"
+    "|incomplete|warning"
 )
 _NOT_OF_PAGES: Final = _names(
     """
@@ -268,6 +271,8 @@ def _signs_of_envelope(
 def _sign_of_member(name: str, value: Any, count: int | None, page: int | None) -> Sign:
     """Return what a member says, by its name and its value. The name is as the tables have it."""
     is_empty = value is None or value in ("", [], {})
+    if name == "self":  # the link to this page itself (RFC 8288)
+        return Sign.SILENT
     if name in _NEXT or (name.startswith("next") and name not in _HARMLESS):
         return Sign.WHOLE if is_empty or value is False else Sign.MORE
     if is_empty:
@@ -280,10 +285,15 @@ def _sign_of_member(name: str, value: Any, count: int | None, page: int | None) 
     return Sign.UNKNOWN
 
 
-def _of_last(value: Any, count: int | None, page: int | None) -> Sign:
-    if isinstance(value, bool):
-        return Sign.WHOLE if value else Sign.MORE
-    return _of_page_total(value, count, page) if isinstance(value, int) else Sign.UNKNOWN
+def _of_last(value: Any, *_: int | None) -> Sign:
+    if value in (True, 1, "true"):
+        return Sign.WHOLE
+    return Sign.MORE if value in (False, 0, "false") else Sign.UNKNOWN
+
+
+def _of_last_page(value: Any, count: int | None, page: int | None) -> Sign:
+    """Read `last` or `lastPage`, which may also be the number of the last page."""
+    return _of_page_total(value, count, page) if type(value) is int and value > 0 else _of_last(value, count, page)
 
 
 def _of_total(value: Any, count: int | None, _: int | None) -> Sign:
@@ -294,8 +304,8 @@ def _of_total(value: Any, count: int | None, _: int | None) -> Sign:
     return Sign.WHOLE if value == count else Sign.MORE if value > count else Sign.UNKNOWN
 
 
-def _of_page_total(value: Any, _: int | None, page: int | None) -> Sign:
-    if type(value) is not int:
+def _of_page_total(value: Any, count: int | None, page: int | None) -> Sign:
+    if type(value) is not int or (value == 0 and count):
         return Sign.UNKNOWN
     if page is None:
         return Sign.SILENT
@@ -344,6 +354,7 @@ _RULES: Final[tuple[tuple[frozenset[str], Callable[[Any, int | None, int | None]
     (_HARMLESS, lambda *_: Sign.SILENT),
     (_EXTENTS, lambda *_: Sign.PART),
     (_TOTALS, _of_total),
+    (_LAST_PAGE, _of_last_page),
     (_IS_LAST, _of_last),
     (_PAGE_TOTALS, _of_page_total),
     (_HAS_MORE, _of_flag),
@@ -367,11 +378,13 @@ def _sign_of_header(name: str, value: str, count: int | None) -> Sign:
         return Sign.PART if _ABOUT_PAGES.search(value) else Sign.SILENT
     if name == "accept-ranges":  # RFC 9110, section 14.3
         return Sign.SILENT if value in ("bytes", "none") else Sign.PART
-    words = frozenset(re.split(r"[-_.]", name))
+    words, joined = frozenset(re.split(r"[-_.]", name)), _plain(name.removeprefix("x-"))
+    if words & _NEXT_WORDS or joined in _NEXT or joined in _HAS_MORE:
+        return Sign.WHOLE if value in _EMPTY_WORDS else Sign.MORE
+    if joined in _INCOMPLETE:
+        return Sign.SILENT if value in _EMPTY_WORDS else Sign.MORE
     if words & _NOT_OF_PAGES:
         return Sign.SILENT
-    if words & _NEXT_WORDS:
-        return Sign.WHOLE if value in _EMPTY_WORDS else Sign.MORE
     if words & _TOTAL_WORDS:
         is_of_pages = not words.isdisjoint({"page", "pages", "totalpages"})
         return _of_header_total(value, 1 if is_of_pages and count is not None else count)

@@ -41,7 +41,7 @@ class BulkLine:
             async with asyncio.timeout(max_wait):
                 await head
         except BaseException:
-            if waiting.pop(head, head) is head:  # it had come to the head meanwhile
+            if waiting.pop(head, head) is head and not head.cancelled():  # it had come to the head meanwhile
                 self.leave(loop)
             raise
 

@@ -43,7 +43,8 @@ class RateLimit:
     """How many requests a tenant may send: by default the 60 per minute that the API documents.
 
     After a pause `burst` requests may go at once, and the rest follow at `limit - burst` per `per` seconds. So no more
-    than `limit` fall into any `per` seconds, by whatever kind of window the server counts.
+    than `limit` fall into any `per` seconds, by whatever kind of window the server counts. Only token requests may come
+    in addition: they go ahead, and those that come later pay for them.
 
     Raises:
         ValueError: If a field is out of its range; the message names it.

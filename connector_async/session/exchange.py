@@ -55,9 +55,7 @@ class Exchange:
         # The token first: those who had their turns already, and then waited for one, would all be sent at once.
         token = self._cached_token(tenant.tenant_id, tenant) or await self._token(deadline)
         if not tenant.limiter.take():
-            await tenant.wait_for_turn(deadline)
-            # The turn may have been long in coming, and the token renewed or refused meanwhile.
-            token = self._cached_token(tenant.tenant_id, tenant) or await self._token(deadline)
+            token = await self._token_after_slot(deadline)
         send = tenant.transport.send
         tenant.traffic.requests += 1
         response = await send(method, url, self._headers_with(token, body, correlation), body, deadline)
@@ -65,12 +63,30 @@ class Exchange:
             self.auth.invalidate(tenant.tenant_id, token)
             fresh = self._cached_token(tenant.tenant_id, tenant) or await self._token(deadline)
             if fresh is not token:
-                await tenant.wait_for_turn(deadline)
+                if isinstance(self.auth, CachingTokenProvider):
+                    fresh = await self._token_after_slot(deadline)
+                else:
+                    await tenant.wait_for_turn(deadline)
                 tenant.traffic.requests += 1
                 response = await send(method, url, self._headers_with(fresh, body, correlation), body, deadline)
         if response.status in THROTTLED_STATUSES:
             await tenant.heed(response)
         return response
+
+    async def _token_after_slot(self, deadline: Deadline | None) -> Token:
+        """Wait for a rate-limit slot, and return the token to send then: it may have been renewed or refused meanwhile.
+
+        If it has to be fetched, the slot is given up for another one: all calls that had their slots would otherwise
+        wait for the same token, and be sent at once.
+        """
+        tenant = self._tenant
+        await tenant.wait_for_turn(deadline)
+        token = self._cached_token(tenant.tenant_id, tenant)
+        if token is None and isinstance(self.auth, CachingTokenProvider):
+            await self._token(deadline)
+            await tenant.wait_for_turn(deadline)
+            token = self._cached_token(tenant.tenant_id, tenant)
+        return token or await self._token(deadline)
 
     async def _token(self, deadline: Deadline | None) -> Token:
         try:

@@ -5,6 +5,7 @@ when a release of aiohttp changes what they mean.
 """
 
 import asyncio
+import contextlib
 import functools
 import select
 from collections import deque
@@ -179,7 +180,8 @@ async def _no_connection() -> None:
 
 def mark_never_connected(error: BaseException) -> None:
     """Record in an error that the attempt it ends had not obtained a connection."""
-    setattr(error, _MARK, True)
+    with contextlib.suppress(Exception):  # a hook may raise what refuses to have attributes set
+        setattr(error, _MARK, True)
 
 
 def never_connected(error: BaseException) -> bool:

@@ -134,6 +134,8 @@ class Tenant:
 
     def create_task(self, fetch: Coroutine[Any, Any, Token]) -> asyncio.Task[Token]:
         """Run `fetch` in a task that ends when the session is closed; see `TokenSend`."""
+        for other in [other for other in list(self._fetches) if other.get_loop().is_closed()]:
+            self._fetches.discard(other)  # its loop was closed without ending its tasks
         task = asyncio.create_task(fetch, name="connector_async token")
         self._fetches.add(task)
         task.add_done_callback(self._fetches.discard)

@@ -118,7 +118,7 @@ class Transport:
                         response.close()
         except (aiohttp.ClientError, OSError) as error:
             failure = _failure(error)
-            if timeout.has_expired and opened.session.closed:
+            if self._closed or opened.session.closed:
                 failure = TransportError("the session was closed before a whole response", sent=failure.sent)
             elif timeout.has_expired and is_deadline:
                 failure = DeadlineExceededError("the deadline expired before a whole response", sent=failure.sent)
