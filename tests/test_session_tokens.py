@@ -1,6 +1,7 @@
 """Tokens on the path of a request: fetched, shared, refused, renewed."""
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -249,3 +250,30 @@ async def test_a_replay_after_a_401_carries_a_token_that_lives_when_its_slot_com
     ):
         await session.request("GET", ("appointment",))
     assert ages[-1] < 2
+
+
+@pytest.mark.virtual_time
+async def test_calls_that_wait_for_a_token_after_their_slots_are_not_sent_together() -> None:
+    clock = LoopClock()
+    moments: list[float] = []
+
+    async def respond(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if server.requests[-1].target.endswith("/token"):
+            if moments:
+                await asyncio.sleep(3)
+            writer.write(http(200, b'{"accessToken":"hunter2","expiresIn":9}'))
+            return
+        moments.append(clock.monotonic())
+        writer.write(http(200, b"1"))
+
+    credentials = ClientCredentials("id", "secret", clock=clock)
+    limit = RateLimit(limit=61, per=60, burst=1)  # a second apart
+    async with (
+        HostileServer(respond) as server,
+        ConnectorSession(server.base_url, tenant_id="acme", auth=credentials, rate_limit=limit, clock=clock) as session,
+    ):
+        await session.request("GET", ("appointment",))
+        await session.penalize(10)  # the token expires meanwhile
+        await asyncio.gather(*(session.request("GET", ("appointment",)) for _ in range(4)))
+    apart = [later - earlier for earlier, later in itertools.pairwise(moments[1:])]
+    assert min(apart) > 0.9
