@@ -4,7 +4,7 @@ import inspect
 
 
 def check_plain_callable(name: str, value: object) -> None:
-    """Raise when what `value` returns would have to be awaited, which nobody does.
+    """Raise if what `value` returns would have to be awaited: it is called as a plain function.
 
     Raises:
         TypeError: `value` is a coroutine function or an async generator function, or an object that is called as one.

@@ -15,9 +15,9 @@ def _never(_: object) -> bool:
 class RecentlyUsed(Generic[K, V]):
     """Keeps the entries that were used last: `size` of them at least, and twice as many at most.
 
-    It is thread-safe. An entry is in one of two generations: the newer one has what was used since it was begun. When
-    it is full, it becomes the older one, and what nobody has used since is dropped. So a lookup of a recent entry is
-    that of a dict, without a lock and without reordering.
+    It is thread-safe. An entry is in one of two generations: the newer one has what was used since it was started.
+    When it is full, it becomes the older one, and what has not been used since is dropped. So a lookup of a recent
+    entry is that of a dict, without a lock and without reordering.
 
     Args:
         size: How many entries the newer generation has at most; above zero.

@@ -3,8 +3,8 @@
 Error reporters send the locals of each frame of a traceback along. The frames that send a request and read its response
 hold the bearer token, the client secret, and titles and descriptions. So each function through which errors leave drops
 the frames below its own, and removes from its own what is secret or personal. A cancellation is treated alike: it is
-the `__cause__` of the `TimeoutError` that `asyncio.timeout` raises. What tells how the error came about stays: its
-message, its attributes, and its causes. An exception of another kind, such as one of a hook, gets a note of the place
+the `__cause__` of the `TimeoutError` that `asyncio.timeout` raises. The message of the error stays, with its
+attributes and its causes. An exception of another kind, such as one of a hook, gets a note of the place
 where it was raised.
 """
 

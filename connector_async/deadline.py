@@ -81,7 +81,7 @@ def checked_clock(clock: Clock | None) -> Clock:
 
 
 def is_cancelled() -> bool:
-    """Tell whether somebody has cancelled the running task. If not, a `CancelledError` was raised from within."""
+    """Return whether the running task has been cancelled. If not, a `CancelledError` was raised from within."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
 

@@ -1,6 +1,7 @@
 """One attempt at each operation: the guide's paths, and what an answer means. It does not decide when to try again."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Final, TypeVar
@@ -31,7 +32,7 @@ from connector_async.pagination import (
 from connector_async.protocol import Response, check_appointment_id, request_id
 from connector_async.retry import Attempt, CallRecord, may_have_happened
 from connector_async.session import ConnectorSession
-from connector_async.wire import RoundedIntegerError
+from connector_async.wire import exactly_if_needed
 
 from .arguments import OnInvalid, check_kind
 
@@ -166,12 +167,7 @@ class Attempts:
             record.request_id = request_id(response.headers)
             if not response.body:
                 return _without_items(response, url, token)
-            try:
-                page = read(response, exact=False)
-            except RoundedIntegerError:
-                page = None
-            if page is None:
-                page = read(response, exact=True)
+            page = exactly_if_needed(functools.partial(read, response))
             if page.skipped:
                 log.skipped_items(tenant=self._session.tenant_id, count=page.skipped, request_id=record.request_id)
             return page

@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 import attrs
 
@@ -12,8 +11,7 @@ from connector_async.exceptions import ConnectorError, TransportError
 from connector_async.instants import format_instant, parse_instant
 from connector_async.models import Appointment
 from connector_async.pagination import AsyncPager, Page
-
-_MAX_PROBLEMS: Final = 20
+from connector_async.wire import MAX_PROBLEMS
 
 Pages = Callable[[datetime, datetime], AsyncPager[Appointment]]
 """Returns what overlaps a window, from its start (included) to its end (excluded)."""
@@ -114,7 +112,7 @@ class WindowedPager(AsyncPager[Appointment]):
                     raw = page.raw
                     problems += page.problems
                     skipped += page.skipped
-            return Page(items=items, raw=raw, problems=tuple(problems[:_MAX_PROBLEMS]), skipped=skipped)
+            return Page(items=items, raw=raw, problems=tuple(problems[:MAX_PROBLEMS]), skipped=skipped)
         except ConnectorError as error:
             error.continuation_token = self._token(start)
             raise

@@ -313,7 +313,7 @@ class ConnectorSession:
 
 
 def _checked_auth(auth: TokenProvider) -> TokenProvider:
-    """Return `auth` if it is a provider whose plain methods nobody has to await.
+    """Return `auth` if it is a provider, and its plain methods are not coroutine functions.
 
     Raises:
         TypeError: It is not, or it is the class of one.

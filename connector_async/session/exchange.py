@@ -63,7 +63,7 @@ class Exchange:
             self.auth.invalidate(tenant.tenant_id, token)
             fresh = self._cached_token(tenant.tenant_id, tenant) or await self._token(deadline)
             if fresh is not token:
-                if isinstance(self.auth, CachingTokenProvider):
+                if self._cached_token is not _none_at_hand:
                     fresh = await self._token_after_slot(deadline)
                 else:
                     await tenant.wait_for_turn(deadline)
@@ -82,7 +82,7 @@ class Exchange:
         tenant = self._tenant
         await tenant.wait_for_turn(deadline)
         token = self._cached_token(tenant.tenant_id, tenant)
-        if token is None and isinstance(self.auth, CachingTokenProvider):
+        if token is None and self._cached_token is not _none_at_hand:
             await self._token(deadline)
             await tenant.wait_for_turn(deadline)
             token = self._cached_token(tenant.tenant_id, tenant)

@@ -7,7 +7,7 @@ What the API's documents say, and which points are open, is in `docs/api-contrac
 package means that page.
 """
 
-from .converters import RoundedIntegerError
-from .wire_format import ValidItems, WireFormat
+from .problems import MAX_PROBLEMS
+from .wire_format import WireFormat, exactly_if_needed
 
-__all__ = ["RoundedIntegerError", "ValidItems", "WireFormat"]
+__all__ = ["MAX_PROBLEMS", "WireFormat", "exactly_if_needed"]

@@ -151,7 +151,7 @@ class WireFormat(enum.Enum):
         Raises:
             DecodingError: The answer has no id, or what else it has is malformed.
         """
-        return _exactly_if_needed(functools.partial(self._structure_created, body, sent, assume_zone))
+        return exactly_if_needed(functools.partial(self._structure_created, body, sent, assume_zone))
 
     def _structure_created(
         self, body: bytes, sent: NewAppointment, assume_zone: tzinfo | None, *, exact: bool
@@ -175,7 +175,7 @@ class WireFormat(enum.Enum):
         Raises:
             DecodingError: The answer is not JSON, or has fields of an appointment and is none.
         """
-        return _exactly_if_needed(functools.partial(self._structure_updated, body, assume_zone))
+        return exactly_if_needed(functools.partial(self._structure_updated, body, assume_zone))
 
     def _structure_updated(self, body: bytes, assume_zone: tzinfo | None, *, exact: bool) -> Appointment | None:
         reply = _parse(body, exact=exact) if body else None
@@ -344,7 +344,7 @@ def _fast_hook(
     return converters(body_format, assume_zone, exact=exact).fast.get_structure_hook(type_)
 
 
-def _exactly_if_needed(structure: Callable[..., T]) -> T:
+def exactly_if_needed(structure: Callable[..., T]) -> T:
     """Call `structure`, and once more with `exact` if the body may have integers beyond 64 bits."""
     try:
         return structure(exact=False)
