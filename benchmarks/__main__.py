@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import attrs
 
-from .machine import machine
-from .picture import draw
-from .tables import Settings, Table
+from benchmarks.machine import machine
+from benchmarks.picture import draw
+from benchmarks.tables import Settings, Table
 
 MODULES: Final = ("limit", "single_call", "parts", "conversion", "bulk", "pages", "sync", "growth", "startup")
 

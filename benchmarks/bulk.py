@@ -11,6 +11,14 @@ from typing import Any
 
 import aiometer
 
+from benchmarks import rounds, server
+from benchmarks.peers import Calls, Draft
+from benchmarks.peers.aiohttp_alone import PEER as FLOOR
+from benchmarks.peers.ours import NO_LIMIT_TO_REACH
+from benchmarks.peers.ours import PEER as OURS
+from benchmarks.peers.peer import TENANT
+from benchmarks.tables import Settings, Table, compared
+from benchmarks.workload import OPERATIONS, TASKS, check, new_drafts, new_ids
 from connector_async import (
     AppointmentService,
     ClientCredentials,
@@ -27,15 +35,6 @@ from connector_async.sandbox import (
     SandboxLimit,
     synthetic_seeds,
 )
-
-from . import rounds, server
-from .peers import Calls, Draft
-from .peers.aiohttp_alone import PEER as FLOOR
-from .peers.ours import NO_LIMIT_TO_REACH
-from .peers.ours import PEER as OURS
-from .peers.peer import TENANT
-from .tables import Settings, Table, compared
-from .workload import OPERATIONS, TASKS, check, new_drafts, new_ids
 
 _ITEMS = 20_000
 _ROUNDS = 4

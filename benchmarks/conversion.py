@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import orjson
 
-from . import rounds
-from .libraries import Library, all_libraries
-from .tables import Settings, Table, compared
+from benchmarks import rounds
+from benchmarks.libraries import Library, all_libraries
+from benchmarks.tables import Settings, Table, compared
 
 _SIZES = {1_000: 60, 100_000: 5}
 """Previews to rounds."""

@@ -8,16 +8,15 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
+from benchmarks import rounds, server
+from benchmarks.bulk import take_all
+from benchmarks.peers.aiohttp_alone import PEER as FLOOR
+from benchmarks.peers.ours import PEER as OURS
+from benchmarks.processes import numbers_of, peak_megabytes
+from benchmarks.sync_planning import plan_seconds
+from benchmarks.tables import Lines, Settings, Table
+from benchmarks.workload import TASKS, workload
 from connector_async import bulk
-
-from . import rounds, server
-from .bulk import take_all
-from .peers.aiohttp_alone import PEER as FLOOR
-from .peers.ours import PEER as OURS
-from .processes import numbers_of, peak_megabytes
-from .sync_planning import plan_seconds
-from .tables import Lines, Settings, Table
-from .workload import TASKS, workload
 
 _TASKS = (1, 10, 100, 1_000)
 _CALLS = 2_000

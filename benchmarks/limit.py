@@ -7,10 +7,10 @@ from typing import Final
 
 import aiohttp
 
-from . import rounds, server
-from .peers.aiohttp_alone import PEER as FLOOR
-from .tables import Settings, Table
-from .workload import TASKS, workload
+from benchmarks import rounds, server
+from benchmarks.peers.aiohttp_alone import PEER as FLOOR
+from benchmarks.tables import Settings, Table
+from benchmarks.workload import TASKS, workload
 
 _CALLS = 3_200
 _ROUNDS = 5

@@ -8,11 +8,10 @@ import argparse
 import asyncio
 import time
 
+from benchmarks import rounds, server
+from benchmarks.processes import numbers_of, peak_megabytes
+from benchmarks.tables import Settings, Table
 from connector_async import AppointmentService, ConnectorSession, RateLimit, StaticToken
-
-from . import rounds, server
-from .processes import numbers_of, peak_megabytes
-from .tables import Settings, Table
 
 _ROUNDS = 3
 

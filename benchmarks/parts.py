@@ -7,6 +7,12 @@ from typing import Any
 
 import aiohttp
 
+from benchmarks import rounds, server
+from benchmarks.peers.aiohttp_alone import PEER as FLOOR
+from benchmarks.peers.ours import NO_LIMIT_TO_REACH
+from benchmarks.peers.peer import TENANT, TOKEN
+from benchmarks.tables import Settings, Table, compared
+from benchmarks.workload import in_tasks, new_ids
 from connector_async import (
     AppointmentService,
     CallRecord,
@@ -16,13 +22,6 @@ from connector_async import (
     RetryPolicy,
     StaticToken,
 )
-
-from . import rounds, server
-from .peers.aiohttp_alone import PEER as FLOOR
-from .peers.ours import NO_LIMIT_TO_REACH
-from .peers.peer import TENANT, TOKEN
-from .tables import Settings, Table, compared
-from .workload import in_tasks, new_ids
 
 _CALLS = 640
 _ROUNDS = 30

@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .tables import Bars, Lines, Table
+from benchmarks.tables import Bars, Lines, Table
 
 _GREY: Final = "#808890"
 _OURS: Final = "#e0782f"

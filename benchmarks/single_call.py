@@ -5,12 +5,12 @@ import contextlib
 import functools
 from collections.abc import Mapping, Sequence
 
-from . import rounds, server
-from .peers import GIVES, Peer
-from .peers.all_peers import ALL
-from .peers.ours import PEER as OURS
-from .tables import Settings, Table, compared
-from .workload import OPERATIONS, check, workload
+from benchmarks import rounds, server
+from benchmarks.peers import GIVES, Peer
+from benchmarks.peers.all_peers import ALL
+from benchmarks.peers.ours import PEER as OURS
+from benchmarks.tables import Settings, Table, compared
+from benchmarks.workload import OPERATIONS, check, workload
 
 _CALLS = 640
 _ROUNDS = 20

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from . import rounds
-from .processes import numbers_of
-from .rounds import Quartiles
-from .tables import Bars, Settings, Table
+from benchmarks import rounds
+from benchmarks.processes import numbers_of
+from benchmarks.rounds import Quartiles
+from benchmarks.tables import Bars, Settings, Table
 
 _ROUNDS = 8
 _FLOOR = "aiohttp"

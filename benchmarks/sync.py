@@ -13,17 +13,16 @@ from typing import Any
 
 import attrs
 
+from benchmarks.bulk import take_all
+from benchmarks.processes import numbers_of
+from benchmarks.sync_bench import SCOPE, Bench, bench, calendars_of, records_of
+from benchmarks.tables import Settings, Table
 from connector_async import Appointment, bulk
 from connector_async.sandbox import DropAfter, FaultRates, StatusFault
 from connector_async.sync.budget import Budget
-from connector_async.sync.decision import Mode
+from connector_async.sync.planning.three_way import Mode
 from connector_async.sync.records import Calendar, SourceRecord
 from connector_async.sync.report import RunReport
-
-from .bulk import take_all
-from .processes import numbers_of
-from .sync_bench import SCOPE, Bench, bench, calendars_of, records_of
-from .tables import Settings, Table
 
 _TENANTS, _USERS, _ITEMS, _PER_MINUTE, _DOCUMENTED_PER_MINUTE = 4, 25, 10, 1_200, 60
 _CHANGED_EACH = 50

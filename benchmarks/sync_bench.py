@@ -27,13 +27,13 @@ from connector_async.sandbox import (
     SandboxLimit,
 )
 from connector_async.sync.budget import Budget
-from connector_async.sync.decision import Mode
+from connector_async.sync.bulk_sync import BulkSync, SyncSettings
 from connector_async.sync.formats import IterableSource
-from connector_async.sync.job import BulkSync, Settings
-from connector_async.sync.plan import Plan, Services
+from connector_async.sync.planning.options import Services, SyncOptions
+from connector_async.sync.planning.three_way import Mode
 from connector_async.sync.records import Calendar, SourceRecord
 from connector_async.sync.report import RunReport
-from connector_async.sync.selection import Scope
+from connector_async.sync.scope import Scope
 from connector_async.sync.state import State
 
 _TEN: Final = datetime(2024, 1, 15, 10, tzinfo=UTC)
@@ -95,10 +95,12 @@ class Bench:
         return services(self.session)
 
     async def run(self, records: Sequence[SourceRecord], mode: Mode, budget: Budget | None = None) -> RunReport:
-        sync = BulkSync(self.state, self.service, Settings(wire_format=WireFormat.REFERENCE, grace=GRACE, pause=0.1))
+        sync = BulkSync(
+            self.state, self.service, SyncSettings(wire_format=WireFormat.REFERENCE, grace=GRACE, pause=0.1)
+        )
         scope = Scope() if mode is Mode.TRUST else SCOPE
         mirror = _Nowhere() if mode is Mode.TWO_WAY else None
-        return await sync.run(IterableSource(records), Plan(mode=mode, scope=scope), budget, mirror=mirror)
+        return await sync.run(IterableSource(records), SyncOptions(mode=mode, scope=scope), budget, mirror=mirror)
 
 
 class _Nowhere:

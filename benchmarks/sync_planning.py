@@ -10,17 +10,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.processes import peak_megabytes
+from benchmarks.sync_bench import GRACE, bench, calendars_of, record_of, records_of, services, session_for
 from connector_async import RateLimit, WireFormat
+from connector_async.sync.bulk_sync import BulkSync, SyncSettings
 from connector_async.sync.formats import IterableSource
-from connector_async.sync.job import BulkSync, Settings
-from connector_async.sync.ledger import InStep, Ledger
-from connector_async.sync.plan import Plan
+from connector_async.sync.planning.options import SyncOptions
 from connector_async.sync.records import SourceRecord, content_hash
 from connector_async.sync.report import Fate
 from connector_async.sync.state import State
-
-from .processes import peak_megabytes
-from .sync_bench import GRACE, bench, calendars_of, record_of, records_of, services, session_for
+from connector_async.sync.state.journal import Journal, SyncedPair
 
 
 async def plan_seconds(items: int) -> float:
@@ -28,13 +27,13 @@ async def plan_seconds(items: int) -> float:
     calendars = calendars_of(10, min(100, max(1, items // 10)))
     each = items // len(calendars)
     async with bench(None) as one:
-        ledger = Ledger(one.state, "benchmark", one.session.clock)
+        ledger = Journal(one.state, "benchmark", one.session.clock)
         for calendar in calendars:
             await ledger.in_step(calendar, [_as_in_step(record) for record in records_of([calendar], each)])
         source = (record_of(calendar, number) for calendar in calendars for number in range(each))
-        sync = BulkSync(one.state, one.service, Settings(wire_format=WireFormat.REFERENCE))
+        sync = BulkSync(one.state, one.service, SyncSettings(wire_format=WireFormat.REFERENCE))
         began = time.perf_counter()
-        planned = [operation async for operation in sync.plan(IterableSource(source), Plan())]
+        planned = [operation async for operation in sync.plan(IterableSource(source), SyncOptions())]
         seconds = time.perf_counter() - began
         assert planned == []
     return seconds
@@ -58,16 +57,16 @@ async def print_peak(users: int) -> None:
             session_for(base_url, RateLimit.unlimited()) as session,
             await State.open(Path(folder) / "state.db", owner="benchmark") as state,
         ):
-            how = Settings(wire_format=WireFormat.REFERENCE, grace=GRACE, concurrency=8)
+            how = SyncSettings(wire_format=WireFormat.REFERENCE, grace=GRACE, concurrency=8)
             source = (record_of(calendar, 0) for calendar in calendars_of(10, users // 10))
-            report = await BulkSync(state, services(session), how).run(IterableSource(source), Plan())
+            report = await BulkSync(state, services(session), how).run(IterableSource(source), SyncOptions())
             assert report.counts == {Fate.CREATED: users}
     print(peak_megabytes())
 
 
-def _as_in_step(record: SourceRecord) -> InStep:
+def _as_in_step(record: SourceRecord) -> SyncedPair:
     content = content_hash(record.appointment)
-    return InStep(
+    return SyncedPair(
         key=record.key, appointment_id=record.key, local_hash=content, remote_hash=content,
         start_time="2024-01-15T10:00:00Z", end_time="2024-01-15T10:30:00Z",
     )  # fmt: skip

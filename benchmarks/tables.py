@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 
-from .rounds import FLOOR_AGAIN, Figures, Measured, Quartiles
+from benchmarks.rounds import FLOOR_AGAIN, Figures, Measured, Quartiles
 
 
 @attrs.frozen(kw_only=True)

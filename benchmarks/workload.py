@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from .peers import Calls, Draft
-from .rounds import Contestant
-from .server import TITLE
+from benchmarks.peers import Calls, Draft
+from benchmarks.rounds import Contestant
+from benchmarks.server import TITLE
 
 TASKS: Final = 32
 TEN: Final = datetime(2024, 1, 15, 10, tzinfo=UTC)

@@ -6,23 +6,23 @@ The names in `__all__` and the modules `exceptions`, `retry`, `sandbox` and `syn
     sync/                                      bulk sync: a source, many tenants, and the state between runs
     appointments/                              `AppointmentService`: operations, verification of creates, windows
     session/                                   `ConnectorSession`: the one path that a request takes
-    bulk/                                      many calls, a bounded number in flight, one outcome for each input
+    bulk_calls/                                many calls, a bounded number in flight, one outcome for each input
     auth/  retry/  rate_limit/  pagination/    tokens; policies and the quota; slots and penalties; paging styles
     wire/  protocol/                           bodies to models and back; the rules of HTTP, without I/O
     sandbox/                                   a local server of the API, which imports nothing of the client
     models.py  exceptions.py                   the attrs classes; the error tree
-    deadline.py  instants.py  log.py           the clock and deadlines; date-times; every line that is logged
-    _json.py  replacement.py                   the one JSON parser; files that are replaced atomically
+    _clock.py  _timestamps.py  _log.py         the clock and deadlines; date-times; every line that is logged
+    _json.py  _files.py                        the one JSON parser; files that are replaced atomically
     _checks.py  _recent.py  _tracebacks.py     argument checks; bounded tables; tracebacks without secrets
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from .bulk import bulk  # at once, since the package of this name would stand in its place otherwise
 from .protocol import VERSION
 
 if TYPE_CHECKING:
+    from ._clock import Clock
     from .appointments import (
         AppointmentService,
         Verify,
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
         new_appointment_from_json,
     )
     from .auth import CachingTokenProvider, ClientCredentials, Secret, StaticToken, Token, TokenProvider, TokenSend
-    from .bulk import Bulk, BulkReport, Outcome, ProgressListener, Status, read_inputs
-    from .deadline import Clock
+    from .bulk_calls import Bulk, BulkReport, Outcome, ProgressListener, Status, bulk, read_inputs
     from .exceptions import (
         AuthenticationError,
         ConflictError,
@@ -57,17 +56,17 @@ if TYPE_CHECKING:
     from .models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
     from .pagination import (
         AsyncPager,
+        AutoDetectPaging,
         CursorPaging,
         LinkHeader,
         NextLink,
         OffsetLimit,
         OnePage,
         Page,
-        PageAnswer,
         PageNumbers,
         PageRequest,
+        PageResponse,
         PagingStyle,
-        RecognizedPaging,
     )
     from .rate_limit import MemoryRateLimitStore, Priority, RateLimit, RateLimitStore, Reservation, priority
     from .retry import CallRecord, RetryDetails, RetryPolicy, RetryQuota, last_call
@@ -77,11 +76,11 @@ if TYPE_CHECKING:
 _HOMES: Final = (
     "exceptions",
     "models",
-    "deadline",
+    "_clock",
     "protocol",
     "rate_limit",
     "retry",
-    "bulk",
+    "bulk_calls",
     "pagination",
     "wire",
     "auth",
@@ -96,6 +95,7 @@ __all__ = [
     "AppointmentUpdate",
     "AsyncPager",
     "AuthenticationError",
+    "AutoDetectPaging",
     "Bulk",
     "BulkReport",
     "CachingTokenProvider",
@@ -122,9 +122,9 @@ __all__ = [
     "Outcome",
     "OutcomeUnknownError",
     "Page",
-    "PageAnswer",
     "PageNumbers",
     "PageRequest",
+    "PageResponse",
     "PaginationError",
     "PagingStyle",
     "Priority",
@@ -132,7 +132,6 @@ __all__ = [
     "RateLimit",
     "RateLimitStore",
     "RateLimitedError",
-    "RecognizedPaging",
     "RequestTimeoutError",
     "Reservation",
     "ResponseError",

@@ -17,7 +17,7 @@ from connector_async import (
     RateLimit,
 )
 from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Sandbox
-from tests.virtual_time import VirtualTimeLoop
+from tests.support.virtual_time import VirtualTimeLoop
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -4,6 +4,6 @@ Each has its best legitimate settings, with its own retries and its own way to s
 of what it would not have in a program: no log, no trace.
 """
 
-from .peer import GIVES, Calls, Draft, Peer
+from benchmarks.peers.peer import GIVES, Calls, Draft, Peer
 
 __all__ = ["GIVES", "Calls", "Draft", "Peer"]

@@ -7,7 +7,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from .peer import HEADERS, TENANT, TOKEN, Calls, Draft, Peer
+from benchmarks.peers.peer import HEADERS, TENANT, TOKEN, Calls, Draft, Peer
 
 
 @contextlib.asynccontextmanager

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import aiohttp
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from . import aiohttp_alone
-from .peer import Calls, Draft, Peer
+from benchmarks.peers import aiohttp_alone
+from benchmarks.peers.peer import Calls, Draft, Peer
 
 
 @contextlib.asynccontextmanager

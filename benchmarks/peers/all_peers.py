@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from . import (
+from benchmarks.peers import (
     aiohttp_alone,
     aiohttp_tenacity,
     azure,

@@ -19,7 +19,7 @@ from azure.core.pipeline.policies import (
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 
-from .peer import HEADERS, TENANT, TOKEN, Calls, Draft, Peer
+from benchmarks.peers.peer import HEADERS, TENANT, TOKEN, Calls, Draft, Peer
 
 
 class _Credential:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 from gcal_sync.auth import AbstractAuth
 
-from .peer import HEADERS, TENANT, TOKEN, Calls, Draft, Peer
+from benchmarks.peers.peer import HEADERS, TENANT, TOKEN, Calls, Draft, Peer
 
 
 class _Auth(AbstractAuth):

@@ -7,7 +7,7 @@ import httpx
 import orjson
 import stamina
 
-from .peer import CONNECTIONS, HEADERS, TENANT, TOKEN, Calls, Draft, Peer
+from benchmarks.peers.peer import CONNECTIONS, HEADERS, TENANT, TOKEN, Calls, Draft, Peer
 
 
 @contextlib.asynccontextmanager

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import niquests
 
-from .peer import CONNECTIONS, HEADERS, TENANT, TOKEN, Calls, Draft, Peer
+from benchmarks.peers.peer import CONNECTIONS, HEADERS, TENANT, TOKEN, Calls, Draft, Peer
 
 
 @contextlib.asynccontextmanager

@@ -9,7 +9,7 @@ import openai
 from openai import AsyncOpenAI
 from pydantic import Field
 
-from .peer import HEADERS, TENANT, TOKEN, Calls, Draft, Peer
+from benchmarks.peers.peer import HEADERS, TENANT, TOKEN, Calls, Draft, Peer
 
 
 class _Appointment(openai.BaseModel):

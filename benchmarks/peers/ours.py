@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
+from benchmarks.peers.peer import TENANT, Calls, Draft, Peer
 from connector_async import (
     AppointmentService,
     ClientCredentials,
@@ -12,8 +13,6 @@ from connector_async import (
     RateLimit,
     RetryPolicy,
 )
-
-from .peer import TENANT, Calls, Draft, Peer
 
 NAME: Final = "connector_async"
 NO_LIMIT_TO_REACH: Final = RateLimit(limit=10**9, per=60, burst=10**6)

@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Literal, get_args
 
 from connector_async._checks import check_plain_methods
-from connector_async.bulk import check_count
-from connector_async.deadline import check_seconds
-from connector_async.instants import InstantError, in_utc
+from connector_async._clock import check_seconds
+from connector_async._timestamps import InstantError, in_utc
+from connector_async.bulk_calls import check_count
 from connector_async.pagination import PagingStyle
 from connector_async.retry import RetryPolicy
 

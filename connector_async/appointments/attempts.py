@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Final, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
 
-from connector_async import log
-from connector_async.deadline import Deadline, is_cancelled
+from connector_async import _log
+from connector_async._clock import Deadline, is_cancelled
 from connector_async.exceptions import (
     ConnectorError,
     DeadlineExceededError,
@@ -22,8 +22,8 @@ from connector_async.exceptions import (
 from connector_async.models import Appointment, AppointmentUpdate, DirectoryUser, NewAppointment
 from connector_async.pagination import (
     Page,
-    PageAnswer,
     PageRequest,
+    PageResponse,
     PagingStyle,
     check_whole,
     fingerprint_of,
@@ -169,12 +169,12 @@ class Attempts:
                 return _without_items(response, url, token)
             page = exactly_if_needed(functools.partial(read, response))
             if page.skipped:
-                log.skipped_items(tenant=self._session.tenant_id, count=page.skipped, request_id=record.request_id)
+                _log.skipped_items(tenant=self._session.tenant_id, count=page.skipped, request_id=record.request_id)
             return page
 
         def read(response: Response, *, exact: bool) -> Page[Appointment]:
             body = self._wire_format.parse(response.body, exact=exact)
-            answer = PageAnswer(body=body, headers=response.headers, url=url, status=response.status)
+            answer = PageResponse(body=body, headers=response.headers, url=url, status=response.status)
             items, following = style.read(answer, token)
             if following is not None and not following.isprintable():
                 raise DecodingError("the page is not of the paging style", problems=["$: a token is not printable"])
@@ -270,10 +270,10 @@ async def _look_for(lost: ConnectorError, look: Look | None, deadline: Deadline 
         except asyncio.CancelledError as failure:
             if is_cancelled():
                 raise
-            log.hook_failure("verify", failure)
+            _log.hook_failure("verify", failure)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the create may have happened
             found = None
-            log.hook_failure("verify", failure)
+            _log.hook_failure("verify", failure)
     if found is not None:
         return found
     raise OutcomeUnknownError(
@@ -291,7 +291,7 @@ def _without_items(response: Response, url: str, token: str | None) -> Page[Appo
         # On the word of a body that was lost, a sync would take all for deleted.
         problem = "$: no body; only [] and 204 say that there is no appointment"
         raise DecodingError("the preview is empty", problems=[problem])
-    answer = PageAnswer(body=[], headers=response.headers, url=url, status=response.status)
+    answer = PageResponse(body=[], headers=response.headers, url=url, status=response.status)
     check_whole(answer, [], None, page=1 if token is None else None)
     if next_link(response.headers) is not None:
         raise DecodingError("the page is not of the paging style", problems=["Link: there is a next page"])

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
-from connector_async.instants import InstantError, parse_instant
+from connector_async._timestamps import InstantError, parse_instant
 from connector_async.models import AppointmentUpdate, NewAppointment
 
 ModelT = TypeVar("ModelT", NewAppointment, AppointmentUpdate)

@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from connector_async.deadline import SINGLE_CALL_DEADLINE
+from connector_async._clock import SINGLE_CALL_DEADLINE
 from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
-from connector_async.pagination import AsyncPager, Page, PagingStyle, RecognizedPaging
+from connector_async.pagination import AsyncPager, AutoDetectPaging, Page, PagingStyle
 from connector_async.protocol import check_appointment_id
 from connector_async.rate_limit import Priority, priority
-from connector_async.retry import Attempt, Caller, Operation, RetryPolicy
+from connector_async.retry import Attempt, Operation, RetryingCaller, RetryPolicy
 from connector_async.session import ConnectorSession
 
 from .arguments import (
@@ -28,7 +28,7 @@ from .arguments import (
     checked_range,
 )
 from .attempts import Attempts
-from .many import ManyAppointments
+from .bulk_operations import ManyAppointments
 from .verification import Verify, look_with
 from .windows import WindowedPager
 
@@ -41,7 +41,7 @@ _DELETE: Final = Operation("delete", idempotent=True)
 _PREVIEW_PAGE: Final = Operation("preview", idempotent=True)
 
 _DEFAULT_POLICY: Final = RetryPolicy()
-_RECOGNIZED: Final = RecognizedPaging()
+_RECOGNIZED: Final = AutoDetectPaging()
 
 
 class AppointmentService(ManyAppointments):
@@ -91,7 +91,7 @@ class AppointmentService(ManyAppointments):
         self.deadline = session.deadline if deadline is None else checked_deadline(deadline)
         """Seconds for each call; `None`: 60 for a single call, none for a bulk call; `math.inf`: none."""
         self._attempts = Attempts(session, user)
-        self._caller = Caller(
+        self._caller = RetryingCaller(
             tenant=session.tenant_id,
             clock=session.clock,
             quota=session.retry_quota,

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 
-from connector_async.bulk import bulk, check_count
+from connector_async._timestamps import format_instant, parse_instant
+from connector_async.bulk_calls import bulk, check_count
 from connector_async.exceptions import ConnectorError, TransportError
-from connector_async.instants import format_instant, parse_instant
 from connector_async.models import Appointment
 from connector_async.pagination import AsyncPager, Page
 from connector_async.wire import MAX_PROBLEMS

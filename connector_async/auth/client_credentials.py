@@ -12,14 +12,14 @@ from typing import Final
 import attrs
 import orjson
 
-from connector_async import log
+from connector_async import _log
+from connector_async._clock import Clock, checked_clock
 from connector_async._recent import RecentlyUsed
 from connector_async._tracebacks import hiding_arguments, without_frames
-from connector_async.deadline import Clock, checked_clock
 from connector_async.exceptions import AuthenticationError, ConnectorError
 from connector_async.protocol import check_text
 
-from .answer import read_token
+from .token_response import read_token
 from .tokens import Secret, Token, TokenSend
 
 # Shares of a token's life. When the first is left, it is renewed in the background; when the second is, callers wait
@@ -199,7 +199,7 @@ class ClientCredentials:
         kept = self._kept.get(key)
         if kept is not None and not self._is_expired(kept):
             kept.renewal_at = self._clock.monotonic() + _RENEWAL_PAUSE
-            log.token_refresh_failure(tenant=key[1], retry_in=_RENEWAL_PAUSE, error=error)
+            _log.token_refresh_failure(tenant=key[1], retry_in=_RENEWAL_PAUSE, error=error)
 
     async def _fetch(self, key: _Key, send: TokenSend) -> Token:
         asked_at = self._clock.monotonic()
@@ -229,5 +229,5 @@ class ClientCredentials:
         )
         self._base_urls.add(key[0])
         self._kept.put(key, kept)
-        log.token_refresh(tenant=key[1], lifetime=lifetime)
+        _log.token_refresh(tenant=key[1], lifetime=lifetime)
         return token

@@ -12,8 +12,8 @@ def main() -> None:
         SystemExit: The command has ended, or what it needs is not installed.
     """
     try:
-        from connector_async.cli.commands import app  # noqa: PLC0415 - what is missing is told, not traced
-        from connector_async.cli.running import run  # noqa: PLC0415
+        from .commands import app  # noqa: PLC0415 - what is missing is told, not traced
+        from .running import run  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("connector_async"):
             raise

@@ -5,12 +5,12 @@ from typing import Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
-from connector_async.cli.connect import opened_service
-from connector_async.cli.drafts import draft_from_fields, instant
-from connector_async.cli.exits import ExitCode
-from connector_async.cli.many import create_from, print_outcomes
-from connector_async.cli.options import TABLE, UNCONNECTED, Connection, Display
-from connector_async.cli.output import Printer, record_of
+from .bulk import create_from, print_outcomes
+from .connect import opened_service
+from .exit_codes import ExitCode
+from .options import TABLE, UNCONNECTED, Connection, Display
+from .output import Printer, record_of
+from .parsing import draft_from_fields, instant
 
 _COLUMNS: Final = ("appointment_id", "title", "start_time", "end_time", "description", "description_type", "time_zone")
 

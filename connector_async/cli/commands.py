@@ -73,9 +73,9 @@ for _path, _help in LISTED.items():
     app.command(f"{_PACKAGE}.{_path}", name=_path.partition(":")[2], help=_help)
 
 _auth = App(name="auth", help="Look after the credentials.")
-_auth.command(f"{_PACKAGE}.account:check", name="check")
+_auth.command(f"{_PACKAGE}.auth:check", name="check")
 _config = App(name="config", help="Look after the settings.")
-_config.command(f"{_PACKAGE}.configuration:show", name="show")
+_config.command(f"{_PACKAGE}.config:show", name="show")
 for _name, _title in (("sync", "Keep the appointments of many tenants in step."), ("state", "Copy a sync's state.")):
     _below = App(name=_name, help=_title)
     for _word, (_path, _help) in LISTED_BELOW[_name].items():

@@ -5,17 +5,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from connector_async._timestamps import zone_named
 from connector_async.appointments import AppointmentService
-from connector_async.cli.credentials import credentials_for
-from connector_async.cli.layers import read_settings
-from connector_async.cli.messages import tell
-from connector_async.cli.options import Connection
-from connector_async.cli.secret_sources import SecretReader
-from connector_async.cli.settings import Settings, SettingsError, rate_limit_of
-from connector_async.instants import zone_named
 from connector_async.models import DirectoryUser
 from connector_async.session import ConnectorSession
 from connector_async.wire import WireFormat
+
+from .config_sources import read_settings
+from .credentials import credentials_for
+from .messages import tell
+from .options import Connection
+from .secret_sources import SecretReader
+from .settings import Settings, SettingsError, rate_limit_of
 
 
 @asynccontextmanager

@@ -6,8 +6,9 @@ from typing import Final, Literal
 from attrs import frozen
 
 from connector_async.auth import ClientCredentials, Secret, StaticToken, TokenProvider
-from connector_async.cli.secret_sources import SecretReader, SecretSource
-from connector_async.cli.settings import Settings, SettingsError, Value, Values
+
+from .secret_sources import SecretReader, SecretSource
+from .settings import Settings, SettingsError, Value, Values
 
 _Kind = Literal["value", "file", "command"]
 _SUFFIXES: Final[Sequence[tuple[str, _Kind]]] = (("", "value"), ("_file", "file"), ("_command", "command"))

@@ -12,23 +12,6 @@ from typing import Final
 
 from rich.console import Console
 
-from connector_async.cli.demo_records import (
-    CALENDARS,
-    TENANTS,
-    compare,
-    edit_on_server,
-    edited,
-    made_up,
-    scope_of,
-    write,
-)
-from connector_async.cli.exits import ExitCode
-from connector_async.cli.layers import PROJECT_FILE, read_settings
-from connector_async.cli.options import TABLE
-from connector_async.cli.sync_progress import SyncProgress
-from connector_async.cli.sync_report import exit_code_of, print_report
-from connector_async.cli.sync_run import opened
-from connector_async.cli.sync_sessions import TenantServices
 from connector_async.sandbox import (
     DEFAULT_CLIENT_ID,
     DEFAULT_CLIENT_SECRET,
@@ -38,13 +21,31 @@ from connector_async.sandbox import (
     Sandbox,
     SandboxLimit,
 )
-from connector_async.sync.decision import Mode
+from connector_async.sync.bulk_sync import BulkSync, SyncSettings
 from connector_async.sync.formats import file_mirror, file_source
-from connector_async.sync.inspection import status
-from connector_async.sync.job import BulkSync, Settings
-from connector_async.sync.plan import Plan
+from connector_async.sync.planning.options import SyncOptions
+from connector_async.sync.planning.three_way import Mode
 from connector_async.sync.report import RunReport
+from connector_async.sync.state.inspection import status
 from connector_async.wire import WireFormat
+
+from .config_sources import PROJECT_FILE, read_settings
+from .demo_records import (
+    CALENDARS,
+    TENANTS,
+    compare,
+    edit_on_server,
+    edited,
+    made_up,
+    scope_of,
+    write,
+)
+from .exit_codes import ExitCode
+from .options import TABLE
+from .sync_progress import SyncProgress
+from .sync_report import exit_code_of, print_report
+from .sync_run import opened
+from .sync_sessions import TenantServices
 
 # A hundred times what the API documents, so that the demonstration does not take an hour.
 _REQUESTS_PER_MINUTE: Final = 6_000
@@ -135,11 +136,11 @@ class _Demonstration:
     async def _sync(self, title: str, mode: Mode = Mode.TRUST) -> RunReport:
         self._console.rule(title)
         source, mirror = file_source(self._path), file_mirror(self._path)
-        how = Settings(wire_format=WireFormat.REFERENCE, concurrency=self._concurrency, grace=_GRACE)
+        how = SyncSettings(wire_format=WireFormat.REFERENCE, concurrency=self._concurrency, grace=_GRACE)
         async with opened(self._settings, wait=0) as it:
             progress = SyncProgress(self._console, between_lines=1.0)
             sync = BulkSync(it.state, it.services, how, progress=progress)
-            plan = Plan(mode=mode, scope=self._scope)
+            plan = SyncOptions(mode=mode, scope=self._scope)
             report = await sync.run(source, plan, mirror=mirror if mode is Mode.TWO_WAY else None)
         print_report(report, TABLE)
         if exit_code_of(report, tells_nothing=False) is not ExitCode.DONE:

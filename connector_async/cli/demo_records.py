@@ -13,7 +13,7 @@ from connector_async.appointments import AppointmentService
 from connector_async.models import Appointment, NewAppointment
 from connector_async.sync.formats import file_mirror, file_source
 from connector_async.sync.records import Calendar, SourceRecord, content_hash
-from connector_async.sync.selection import Scope
+from connector_async.sync.scope import Scope
 
 TENANTS: Final = ("acme", "globex", "initech")
 CALENDARS: Final = tuple(Calendar(tenant, "contoso", user) for user in ("ann", "bob", "cyd") for tenant in TENANTS)

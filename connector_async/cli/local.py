@@ -7,10 +7,10 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
-from connector_async.cli.demo import run_demo
-from connector_async.cli.serve import Answers, Place, Trouble, serve
+from .demo import run_demo
+from .sandbox import BehaviorOptions, FaultOptions, ListenOptions, serve
 
-_PLACE, _ANSWERS, _TROUBLE = Place(), Answers(), Trouble()
+_PLACE, _ANSWERS, _TROUBLE = ListenOptions(), BehaviorOptions(), FaultOptions()
 
 
 async def demo(
@@ -33,7 +33,9 @@ async def demo(
         sys.exit(1)
 
 
-async def sandbox(place: Place = _PLACE, answers: Answers = _ANSWERS, trouble: Trouble = _TROUBLE) -> None:
+async def sandbox(
+    place: ListenOptions = _PLACE, answers: BehaviorOptions = _ANSWERS, trouble: FaultOptions = _TROUBLE
+) -> None:
     """Serve a local server of the API until it is interrupted; its base URL is printed once it listens.
 
     Every tenant id exists. The client id is "sandbox", its secret "sandbox-secret".

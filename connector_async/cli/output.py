@@ -9,10 +9,11 @@ from typing import Any, Final
 import attrs
 import orjson
 
-from connector_async.cli.messages import printable
-from connector_async.cli.options import Display
-from connector_async.instants import format_instant
+from connector_async._timestamps import format_instant
 from connector_async.models import Appointment
+
+from .messages import printable
+from .options import Display
 
 Record = Mapping[str, Any]
 """One line: texts, numbers, booleans and `None` by the names of its columns, and more in JSON alone."""

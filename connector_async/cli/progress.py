@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from connector_async.bulk import Outcome, Status
+from connector_async.bulk_calls import Outcome, Status
 
 _SECONDS_BETWEEN_LINES: Final = 2.0
 

@@ -13,8 +13,8 @@ from types import FrameType
 from cyclopts import App, CycloptsError
 from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError
 
-from connector_async.cli.exits import ExitCode, exit_code
-from connector_async.cli.messages import message_of, tell
+from .exit_codes import ExitCode, exit_code
+from .messages import message_of, tell
 
 
 def run(app: App, arguments: Sequence[str]) -> int:

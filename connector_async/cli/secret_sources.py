@@ -14,8 +14,9 @@ from typing import Final, Literal
 from attrs import frozen
 
 from connector_async.auth import Secret
-from connector_async.cli.settings import SettingsError
 from connector_async.protocol import check_text
+
+from .settings import SettingsError
 
 _FOR_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _LONGEST: Final = 64 * 1024

@@ -8,31 +8,32 @@ from typing import Annotated, Final
 
 from cyclopts import Parameter
 
-from connector_async.cli.connect import wire_format_of
-from connector_async.cli.exits import ExitCode
-from connector_async.cli.messages import tell
-from connector_async.cli.options import TABLE, UNCONNECTED, Connection, Display
-from connector_async.cli.settings import Settings
-from connector_async.cli.sync_options import CheckRules, Effort, Ending, HeldState, RunRules, SourceFile
-from connector_async.cli.sync_report import print_operation
-from connector_async.cli.sync_run import Opened, Push, opened, source_of, sync_settings
 from connector_async.sync.budget import Budget
-from connector_async.sync.decision import Mode
+from connector_async.sync.bulk_sync import BulkSync
+from connector_async.sync.bulk_sync import SyncSettings as How
 from connector_async.sync.formats import file_mirror
-from connector_async.sync.inspection import read_dead_letters
-from connector_async.sync.job import BulkSync
-from connector_async.sync.job import Settings as How
-from connector_async.sync.operations import Kind, Operation
-from connector_async.sync.plan import Plan
+from connector_async.sync.planning.operations import Kind, Operation
+from connector_async.sync.planning.options import SyncOptions
+from connector_async.sync.planning.saved_plan import SavedPlan, save_plan
+from connector_async.sync.planning.three_way import Mode
 from connector_async.sync.report import RunReport
-from connector_async.sync.saved_plan import SavedPlan, save_plan
 from connector_async.sync.state import State
+from connector_async.sync.state.inspection import read_dead_letters
+
+from .connect import wire_format_of
+from .exit_codes import ExitCode
+from .messages import tell
+from .options import TABLE, UNCONNECTED, Connection, Display
+from .settings import Settings
+from .sync_options import CheckRules, HeldState, LimitOptions, PerformanceOptions, RunRules, SourceFile
+from .sync_report import print_operation
+from .sync_run import Opened, Push, opened, source_of, sync_settings
 
 _HELD: Final = HeldState()
 _CHECK_RULES: Final = CheckRules()
 _RUN_RULES: Final = RunRules()
-_EFFORT: Final = Effort()
-_ENDING: Final = Ending()
+_EFFORT: Final = PerformanceOptions()
+_ENDING: Final = LimitOptions()
 
 _PlanFile = Annotated[Path, Parameter(name="FILE", help="What sync plan --out has written.")]
 _RunId = Annotated[str, Parameter(name="RUN", help="The run, as its report names it.")]
@@ -46,8 +47,8 @@ async def run(
     /,
     *,
     rules: RunRules = _RUN_RULES,
-    effort: Effort = _EFFORT,
-    ending: Ending = _ENDING,
+    effort: PerformanceOptions = _EFFORT,
+    ending: LimitOptions = _ENDING,
     held: HeldState = _HELD,
     connection: Connection = UNCONNECTED,
     display: Display = TABLE,
@@ -68,8 +69,8 @@ async def retry_failed(
     /,
     *,
     rules: RunRules = _RUN_RULES,
-    effort: Effort = _EFFORT,
-    ending: Ending = _ENDING,
+    effort: PerformanceOptions = _EFFORT,
+    ending: LimitOptions = _ENDING,
     held: HeldState = _HELD,
     connection: Connection = UNCONNECTED,
     display: Display = TABLE,
@@ -85,8 +86,8 @@ async def apply(
     file: _PlanFile,
     /,
     *,
-    effort: Effort = _EFFORT,
-    ending: Ending = _ENDING,
+    effort: PerformanceOptions = _EFFORT,
+    ending: LimitOptions = _ENDING,
     held: HeldState = _HELD,
     connection: Connection = UNCONNECTED,
     display: Display = TABLE,
@@ -157,7 +158,7 @@ async def check(
     return tally.exit_code(tells_changes=exit_code)
 
 
-async def _run(push: Push, source: Path, rules: RunRules, plan: Plan) -> ExitCode:
+async def _run(push: Push, source: Path, rules: RunRules, plan: SyncOptions) -> ExitCode:
     records = source_of(source, rules.source_format, push.settings)
     mirror = file_mirror(source, format=rules.source_format) if plan.mode is Mode.TWO_WAY else None
 
@@ -177,7 +178,7 @@ async def _check_retried(state: State, run_id: str) -> None:
 
 
 def _planned(
-    it: Opened, source: Path, rules: CheckRules, how: Plan, settings: Settings
+    it: Opened, source: Path, rules: CheckRules, how: SyncOptions, settings: Settings
 ) -> AsyncGenerator[Operation, None]:
     records = source_of(source, rules.source_format, settings)
     sync = BulkSync(it.state, it.services, How(wire_format=wire_format_of(settings)))

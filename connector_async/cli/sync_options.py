@@ -7,26 +7,27 @@ from typing import Annotated, Any, Literal
 import attrs
 from cyclopts import Group, Parameter
 
-from connector_async.cli.drafts import instant
-from connector_async.cli.options import SETTINGS
-from connector_async.deadline import Clock, check_seconds
-from connector_async.replacement import check_replaceable
+from connector_async._clock import Clock, check_seconds
+from connector_async._files import check_replaceable
 from connector_async.sync.budget import Budget
-from connector_async.sync.decision import Mode, Policy
+from connector_async.sync.bulk_sync import GRACE, SyncSettings
 from connector_async.sync.formats import FileFormat
 from connector_async.sync.guard import MaxDelete
-from connector_async.sync.job import GRACE, Settings
-from connector_async.sync.operations import Rules
-from connector_async.sync.plan import Plan
-from connector_async.sync.selection import Scope
-from connector_async.sync.state.failures import file_errors
+from connector_async.sync.planning.operations import ConflictRules
+from connector_async.sync.planning.options import SyncOptions
+from connector_async.sync.planning.three_way import Mode, Policy
+from connector_async.sync.scope import Scope
+from connector_async.sync.state.db.errors import file_errors
 from connector_async.wire import WireFormat
+
+from .options import SETTINGS
+from .parsing import instant
 
 SourceFile = Annotated[
     Path, Parameter(name="SOURCE", help="What there should be: a file that ends in .jsonl, .ndjson, .csv or .ics.")
 ]
 
-_RULES = Group("Rules", sort_key=2)
+_RULES = Group("ConflictRules", sort_key=2)
 _WORK = Group("Work", sort_key=3)
 
 
@@ -111,15 +112,15 @@ class CheckRules(PullRules):
         bool, Parameter(negative="", help="A tenant of which the source has no record may lose what is known of it.")
     ] = False
 
-    def plan(self, mode: Mode, wire_format: WireFormat, *, retry_run: str | None = None) -> Plan:
+    def plan(self, mode: Mode, wire_format: WireFormat, *, retry_run: str | None = None) -> SyncOptions:
         """Return how to go about it.
 
         Raises:
             ValueError: An option breaks its rule.
         """
-        return Plan(
+        return SyncOptions(
             mode=mode,
-            rules=Rules(policy=Policy(self.conflict)),
+            rules=ConflictRules(policy=Policy(self.conflict)),
             scope=self.scope(wire_format, looks=mode is not Mode.TRUST),
             window=self.window,
             max_delete=self.limit(),
@@ -144,7 +145,7 @@ class RunRules(CheckRules):
 
 @Parameter(name="*", group=_WORK)
 @attrs.frozen(kw_only=True)
-class Effort:
+class PerformanceOptions:
     """How hard it is tried."""
 
     grace: Annotated[
@@ -156,13 +157,13 @@ class Effort:
         bool, Parameter(negative="", help="Read before each update, for servers that replace the whole.")
     ] = False
 
-    def settings(self, wire_format: WireFormat) -> Settings:
+    def settings(self, wire_format: WireFormat) -> SyncSettings:
         """Return it as the sync takes it.
 
         Raises:
             ValueError: An option is out of its range.
         """
-        return Settings(
+        return SyncSettings(
             wire_format=wire_format,
             grace=self.grace,
             concurrency=self.concurrency,
@@ -173,7 +174,7 @@ class Effort:
 
 @Parameter(name="*", group=_WORK)
 @attrs.frozen(kw_only=True)
-class Ending:
+class LimitOptions:
     """When it ends before the work does, and what is told then."""
 
     max_requests: Annotated[int | None, Parameter(help="Requests after which nothing more is begun.")] = None

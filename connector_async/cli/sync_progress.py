@@ -6,14 +6,15 @@ from typing import Any, Final
 import attrs
 from rich.console import Console
 
-from connector_async.bulk import Outcome, Status
-from connector_async.cli.progress import BulkProgress
+from connector_async.bulk_calls import Outcome, Status
 from connector_async.sync.report import Fate
+
+from .progress import BulkProgress
 
 _STATUSES: Final = {
     Fate.CONFLICT: Status.FAILED,
     Fate.REFUSED: Status.FAILED,
-    Fate.TEMPORARY: Status.FAILED,
+    Fate.RETRYABLE: Status.FAILED,
     Fate.UNKNOWN: Status.UNKNOWN,
     Fate.NOT_STARTED: Status.NOT_STARTED,
 }

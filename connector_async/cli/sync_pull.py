@@ -9,23 +9,24 @@ from typing import Any, Final
 import orjson
 from rich.console import Console
 
-from connector_async.bulk import Outcome, Status
-from connector_async.cli.connect import user_of, wire_format_of
-from connector_async.cli.exits import ExitCode
-from connector_async.cli.options import TABLE, UNCONNECTED, Connection, Display
-from connector_async.cli.settings import Settings
-from connector_async.cli.sync_options import Ending, HeldState, PullRules
-from connector_async.cli.sync_progress import SyncProgress
-from connector_async.cli.sync_run import follow, opened, sync_settings
+from connector_async.bulk_calls import Outcome, Status
 from connector_async.sync.exceptions import SourceError
 from connector_async.sync.formats import FileFormat, file_mirror
-from connector_async.sync.pull import Pull, PullPlan
+from connector_async.sync.pull import Pull, PullOptions
 from connector_async.sync.records import Calendar, calendar_of
 from connector_async.sync.report import RunReport
 
+from .connect import user_of, wire_format_of
+from .exit_codes import ExitCode
+from .options import TABLE, UNCONNECTED, Connection, Display
+from .settings import Settings
+from .sync_options import HeldState, LimitOptions, PullRules
+from .sync_progress import SyncProgress
+from .sync_run import follow, opened, sync_settings
+
 _HELD: Final = HeldState()
 _RULES: Final = PullRules()
-_ENDING: Final = Ending()
+_ENDING: Final = LimitOptions()
 _FIELDS: Final = frozenset({"tenant_id", "ad_id", "domain_id"})
 
 
@@ -35,7 +36,7 @@ async def pull(
     to_format: FileFormat | None = None,
     calendars: Path | None = None,
     rules: PullRules = _RULES,
-    ending: Ending = _ENDING,
+    ending: LimitOptions = _ENDING,
     held: HeldState = _HELD,
     connection: Connection = UNCONNECTED,
     display: Display = TABLE,
@@ -55,7 +56,7 @@ async def pull(
         reference. Without it, those of --tenant-id and the user.
     """
     settings = sync_settings(connection, held)
-    plan = PullPlan(
+    plan = PullOptions(
         calendars=_one(settings) if calendars is None else read_calendars(calendars, settings),
         scope=rules.scope(wire_format_of(settings), looks=True),
         window=rules.window,

@@ -7,18 +7,19 @@ from typing import Any, Final
 
 import orjson
 
-from connector_async.cli.exits import ExitCode
-from connector_async.cli.messages import printable
-from connector_async.cli.options import Display
-from connector_async.cli.output import Printer, Record
-from connector_async.replacement import replacing
+from connector_async._files import replacing
 from connector_async.sync.budget import StopReason
-from connector_async.sync.inspection import read_dead_letters
-from connector_async.sync.operation_lines import as_json
-from connector_async.sync.operations import Operation
+from connector_async.sync.planning.operation_json import as_json
+from connector_async.sync.planning.operations import Operation
 from connector_async.sync.report import Fate, RunReport, Stopped, TenantReport
 from connector_async.sync.state import State
-from connector_async.sync.state.failures import file_errors
+from connector_async.sync.state.db.errors import file_errors
+from connector_async.sync.state.inspection import read_dead_letters
+
+from .exit_codes import ExitCode
+from .messages import printable
+from .options import Display
+from .output import Printer, Record
 
 _COLUMNS: Final = (
     "tenant_id",
@@ -74,12 +75,12 @@ def exit_code_of(report: RunReport, *, tells_nothing: bool) -> ExitCode:
     """
     counts = report.counts
     failed = sum(tenant.calendars_failed for tenant in report.tenants.values())
-    did = counts.total() - counts[Fate.AGREED] - counts[Fate.GIVEN_UP]
+    did = counts.total() - counts[Fate.UNCHANGED] - counts[Fate.SKIPPED]
     found = (
         (report.stopped(Stopped.GUARD), ExitCode.GUARD),
         (report.stopped(Stopped.CREDENTIALS), ExitCode.CREDENTIALS),
         (report.reason is not None, ExitCode.LIMIT_REACHED),
-        (failed + counts[Fate.TEMPORARY] + counts[Fate.UNKNOWN], ExitCode.TEMPORARY),
+        (failed + counts[Fate.RETRYABLE] + counts[Fate.UNKNOWN], ExitCode.RETRYABLE),
         (report.dead_letters, ExitCode.DEAD_LETTERS),
         (tells_nothing and not did, ExitCode.NOTHING_TO_DO),
     )

@@ -11,23 +11,24 @@ from typing import Any
 import attrs
 from rich.console import Console
 
-from connector_async.cli.connect import wire_format_of
-from connector_async.cli.exits import ExitCode
-from connector_async.cli.layers import read_settings
-from connector_async.cli.messages import tell
-from connector_async.cli.options import Connection, Display
-from connector_async.cli.settings import Settings
-from connector_async.cli.stopping import stoppable
-from connector_async.cli.sync_options import Effort, Ending, HeldState, StateFile
-from connector_async.cli.sync_progress import SyncProgress
-from connector_async.cli.sync_report import exit_code_of, print_report, write_dead_letters
-from connector_async.cli.sync_sessions import TenantServices
-from connector_async.instants import zone_named
+from connector_async._timestamps import zone_named
 from connector_async.sync.budget import Budget
+from connector_async.sync.bulk_sync import BulkSync
 from connector_async.sync.formats import FileFormat, Source, file_source
-from connector_async.sync.job import BulkSync
 from connector_async.sync.report import RunReport
 from connector_async.sync.state import State
+
+from .config_sources import read_settings
+from .connect import wire_format_of
+from .exit_codes import ExitCode
+from .messages import tell
+from .options import Connection, Display
+from .settings import Settings
+from .signals import stoppable
+from .sync_options import HeldState, LimitOptions, PerformanceOptions, StateFile
+from .sync_progress import SyncProgress
+from .sync_report import exit_code_of, print_report, write_dead_letters
+from .sync_sessions import TenantServices
 
 
 @attrs.frozen
@@ -84,7 +85,7 @@ async def opened(settings: Settings, *, wait: float) -> AsyncIterator[Opened]:
 
 
 async def follow(
-    work: Coroutine[Any, Any, RunReport], budget: Budget, state: State, ending: Ending, display: Display
+    work: Coroutine[Any, Any, RunReport], budget: Budget, state: State, ending: LimitOptions, display: Display
 ) -> ExitCode:
     """Do the work until it ends or is ended, print its report, and return the status.
 
@@ -107,8 +108,8 @@ class Push:
 
     settings: Settings
     held: HeldState
-    effort: Effort
-    ending: Ending
+    effort: PerformanceOptions
+    ending: LimitOptions
     display: Display
 
     async def run(self, begin: Callable[[BulkSync, State, Budget], Coroutine[Any, Any, RunReport]]) -> ExitCode:

@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 from connector_async.appointments import AppointmentService
 from connector_async.auth import Token, TokenProvider, TokenSend
-from connector_async.cli.connect import open_session
-from connector_async.cli.credentials import credentials_for
-from connector_async.cli.messages import tell
-from connector_async.cli.secret_sources import SecretReader
-from connector_async.cli.settings import Settings, SettingsError, rate_limit_of
 from connector_async.exceptions import AuthenticationError
 from connector_async.sync.records import Calendar
+
+from .connect import open_session
+from .credentials import credentials_for
+from .messages import tell
+from .secret_sources import SecretReader
+from .settings import Settings, SettingsError, rate_limit_of
 
 
 class TenantCredentials:

@@ -8,16 +8,17 @@ from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from connector_async.cli import exits
-from connector_async.cli.layers import read_settings
-from connector_async.cli.messages import tell
-from connector_async.cli.options import TABLE, Display
-from connector_async.cli.output import Printer
-from connector_async.cli.sync_options import StateFile
-from connector_async.cli.sync_run import state_path
-from connector_async.instants import format_instant
-from connector_async.sync import inspection
+from connector_async._timestamps import format_instant
 from connector_async.sync import state as states
+from connector_async.sync.state import inspection
+
+from . import exit_codes
+from .config_sources import read_settings
+from .messages import tell
+from .options import TABLE, Display
+from .output import Printer
+from .sync_options import StateFile
+from .sync_run import state_path
 
 _STATE: Final = StateFile()
 _COUNTS: Final = ("items", "deleted", "open_creates", "dead_letters", "not_in_the_file_yet")
@@ -68,7 +69,7 @@ async def status(*, state: StateFile = _STATE, display: Display = TABLE) -> None
         printer.end()
 
 
-async def why(key: _Key, /, *, state: StateFile = _STATE, display: Display = TABLE) -> exits.ExitCode:
+async def why(key: _Key, /, *, state: StateFile = _STATE, display: Display = TABLE) -> exit_codes.ExitCode:
     """Print all that is known of a key: what was in step, what is open, and why it was given up."""
     async with await _looked_at(state) as opened:
         story = await inspection.why(opened, key)
@@ -77,9 +78,9 @@ async def why(key: _Key, /, *, state: StateFile = _STATE, display: Display = TAB
         printer.add(row if display.json else _readable(row))
     printer.end()
     if story:
-        return exits.ExitCode.DONE
+        return exit_codes.ExitCode.DONE
     tell(sys.stderr, "nothing is known of that key")
-    return exits.ExitCode.OTHER
+    return exit_codes.ExitCode.OTHER
 
 
 async def backup(to: _To, /, *, state: StateFile = _STATE) -> None:

@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from .style import PageAnswer, malformed
+from .base import PageResponse, malformed
 
 MAX_MEMBERS: Final = 100
 """Members of an envelope, those of the objects in it included. A larger one is not searched, and not accepted."""
@@ -185,7 +185,7 @@ _EXTENT_WORDS: Final = _names(
 _EMPTY_WORDS: Final = frozenset({"", "0", "false", "none", "null"})
 
 
-def check_whole(answer: PageAnswer, items: list[Any], key: str | None, *, page: int | None) -> None:
+def check_whole(answer: PageResponse, items: list[Any], key: str | None, *, page: int | None) -> None:
     """Raise unless a response says or leaves no doubt that its page is the last one.
 
     Args:
@@ -206,7 +206,7 @@ def check_whole(answer: PageAnswer, items: list[Any], key: str | None, *, page: 
             raise malformed(f"{place}: there may be more pages; name the paging style ({one_page} if there are none)")
 
 
-def check_last(answer: PageAnswer, items: list[Any], key: str | None, *, is_first: bool) -> None:
+def check_last(answer: PageResponse, items: list[Any], key: str | None, *, is_first: bool) -> None:
     """Raise when a response says that pages follow the one that its named style has found to be the last.
 
     Args:
@@ -224,7 +224,7 @@ def check_last(answer: PageAnswer, items: list[Any], key: str | None, *, is_firs
             raise malformed(f"{place}: says that there are more pages, and the named paging style found no next one")
 
 
-def _signs(answer: PageAnswer, key: str | None, *, count: int | None, page: int | None) -> Iterator[tuple[str, Sign]]:
+def _signs(answer: PageResponse, key: str | None, *, count: int | None, page: int | None) -> Iterator[tuple[str, Sign]]:
     """Yield the place and the sign of the status, of each header and of each member of an envelope.
 
     Args:

@@ -14,8 +14,8 @@ import attrs
 from connector_async.exceptions import PaginationError
 from connector_async.protocol import check_query
 
+from .base import PageRequest, PageResponse, check_key, check_key_or_none, foreign_token, items_of, malformed
 from .completeness import check_last
-from .style import PageAnswer, PageRequest, check_key, check_key_or_none, foreign_token, items_of, malformed
 
 # RFC 8288, section 3. A quoted value may hold any separator.
 _LINK: Final = re.compile(
@@ -47,7 +47,7 @@ class LinkHeader:
         """Return the query of the link."""
         return request_by_link(token)
 
-    def read(self, answer: PageAnswer, token: str | None) -> tuple[list[Any], str | None]:
+    def read(self, answer: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
         """Return the items, and what the next link leads to."""
         items = items_of(answer.body, self.items)
         reference = next_link(answer.headers)
@@ -75,7 +75,7 @@ class NextLink:
         """Return the query of the link."""
         return request_by_link(token)
 
-    def read(self, answer: PageAnswer, token: str | None) -> tuple[list[Any], str | None]:
+    def read(self, answer: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
         """Return the items, and what the next link leads to."""
         items = items_of(answer.body, self.items)
         reference = answer.body.get(self.link)

@@ -8,11 +8,9 @@ from typing import Any
 
 import attrs
 
-from .completeness import check_last
-from .links import next_link
-from .style import (
-    PageAnswer,
+from .base import (
     PageRequest,
+    PageResponse,
     check_key,
     check_key_or_none,
     count_of,
@@ -20,6 +18,8 @@ from .style import (
     items_of,
     malformed,
 )
+from .completeness import check_last
+from .links import next_link
 
 
 def _is_int_from(least: int) -> Any:
@@ -50,7 +50,7 @@ class OnePage:
             raise foreign_token()
         return PageRequest()
 
-    def read(self, answer: PageAnswer, token: str | None) -> tuple[list[Any], str | None]:  # noqa: ARG002 - the protocol's
+    def read(self, answer: PageResponse, token: str | None) -> tuple[list[Any], str | None]:  # noqa: ARG002 - the protocol's
         """Return the items, and that there are no more."""
         items = items_of(answer.body, self.items)
         if next_link(answer.headers) is not None:
@@ -79,7 +79,7 @@ class CursorPaging:
         """Return the cursor; none for the first page."""
         return PageRequest() if token is None else PageRequest(parameters={self.parameter: token})
 
-    def read(self, answer: PageAnswer, token: str | None) -> tuple[list[Any], str | None]:
+    def read(self, answer: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
         """Return the items, and the next cursor."""
         items = items_of(answer.body, self.items)
         cursor = answer.body.get(self.cursor)
@@ -114,7 +114,7 @@ class PageNumbers:
         """Return the page's number."""
         return PageRequest(parameters={self.parameter: str(self._number(token))})
 
-    def read(self, answer: PageAnswer, token: str | None) -> tuple[list[Any], str | None]:
+    def read(self, answer: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
         """Return the items, and the next number."""
         number = self._number(token)
         items = items_of(answer.body, self.items)
@@ -156,7 +156,7 @@ class OffsetLimit:
             parameters={self.offset_parameter: str(self._offset(token)), self.limit_parameter: str(self.limit)}
         )
 
-    def read(self, answer: PageAnswer, token: str | None) -> tuple[list[Any], str | None]:
+    def read(self, answer: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
         """Return the items, and the offset behind them."""
         items = items_of(answer.body, self.items)
         if self.total is None and not items:

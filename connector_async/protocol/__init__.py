@@ -3,7 +3,6 @@
 It knows neither an HTTP library nor the fields of an appointment.
 """
 
-from .answer import Response, error_for, request_id, retry_after
 from .pickled import reduced
 from .request import (
     TOKEN_PATH,
@@ -21,6 +20,7 @@ from .request import (
     quote_path,
     user_agent,
 )
+from .response import Response, error_for, request_id, retry_after
 
 __all__ = [
     "TOKEN_PATH",

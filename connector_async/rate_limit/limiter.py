@@ -6,8 +6,8 @@ from typing import Final, Protocol
 
 import attrs
 
-from connector_async import log
-from connector_async.deadline import Deadline, check_seconds
+from connector_async import _log
+from connector_async._clock import Deadline, check_seconds
 from connector_async.exceptions import ThrottledError
 
 from .bulk_line import BulkLine
@@ -81,9 +81,9 @@ class Limiter:
         if not await self._store.penalize(self.key, self.limit, seconds):
             return
         if seconds > 0:
-            log.penalty(key=self.key, seconds=seconds)
+            _log.penalty(key=self.key, seconds=seconds)
         else:
-            log.lifted_penalty(key=self.key)
+            _log.lifted_penalty(key=self.key)
 
     async def _acquire_in_line(self, deadline: Deadline | None) -> None:
         await self._come_to_head(deadline)
@@ -138,7 +138,7 @@ class Limiter:
             try:
                 await self._store.cancel(self.key, reservation)
             except Exception as failure:  # noqa: BLE001 - a slot is lost, and no more
-                log.hook_failure("cancel", failure)
+                _log.hook_failure("cancel", failure)
             raise
 
     async def _sleep_for(self, seconds: float) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-from connector_async.deadline import Clock, checked_clock
+from connector_async._clock import Clock, checked_clock
 
 from .limit import RateLimit
 from .store import Reservation

@@ -3,8 +3,8 @@
 It knows neither an HTTP library nor the fields of an appointment.
 """
 
-from .caller import Attempt, Caller, CallRecord, Operation, last_call
-from .outcomes import THROTTLED_STATUSES, is_throttled, is_transient, may_have_happened
+from .caller import Attempt, CallRecord, Operation, RetryingCaller, last_call
+from .classification import THROTTLED_STATUSES, is_throttled, is_transient, may_have_happened
 from .policy import RetryDetails, RetryPolicy
 from .quota import RetryQuota
 from .strategies import (
@@ -21,11 +21,11 @@ __all__ = [
     "THROTTLED_STATUSES",
     "Attempt",
     "CallRecord",
-    "Caller",
     "Operation",
     "RetryDetails",
     "RetryPolicy",
     "RetryQuota",
+    "RetryingCaller",
     "is_throttled",
     "is_transient",
     "last_call",

@@ -16,9 +16,9 @@ from tenacity.asyncio import retry_all
 from tenacity.retry import retry_if_exception_type
 from tenacity.wait import WaitBaseT
 
-from connector_async import log
+from connector_async import _log
+from connector_async._clock import Clock, Deadline, check_seconds
 from connector_async._tracebacks import without_frames
-from connector_async.deadline import Clock, Deadline, check_seconds
 from connector_async.exceptions import (
     ConnectorError,
     DeadlineExceededError,
@@ -28,7 +28,7 @@ from connector_async.exceptions import (
     ThrottledError,
 )
 
-from .outcomes import is_throttled, may_have_happened
+from .classification import is_throttled, may_have_happened
 from .policy import RetryDetails, RetryPolicy
 from .quota import REFUND_WITHOUT_RETRY, RETRY_COST, THROTTLED_RETRY_COST, RetryQuota
 from .strategies import (
@@ -76,7 +76,7 @@ Attempt = Callable[[Deadline | None, CallRecord], Awaitable[T]]
 
 
 @attrs.frozen(kw_only=True)
-class Caller:
+class RetryingCaller:
     """Makes the calls of one tenant."""
 
     tenant: str
@@ -137,7 +137,7 @@ class Caller:
 class _FailedCall(Generic[T]):
     """A call whose first attempt has failed."""
 
-    _caller: Caller
+    _caller: RetryingCaller
     _operation: Operation
     _attempt: Attempt[T]
     _policy: RetryPolicy
@@ -268,7 +268,7 @@ class _FailedCall(Generic[T]):
             waited_so_far=state.idle_for - state.upcoming_sleep,
             error=error,
         )
-        log.retry(
+        _log.retry(
             operation=details.operation,
             tenant=self._caller.tenant,
             attempt=details.attempt,
@@ -279,7 +279,7 @@ class _FailedCall(Generic[T]):
             try:
                 self._policy.on_retry(details)
             except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - whatever a hook does, the call goes on
-                log.hook_failure("on_retry", failure)
+                _log.hook_failure("on_retry", failure)
         await self._throttle_all(state)
 
     async def _give_up(self, state: RetryCallState) -> T:

@@ -11,9 +11,9 @@ from tenacity.retry import retry_base
 from tenacity.stop import stop_base
 from tenacity.wait import WaitBaseT, wait_base
 
-from connector_async.deadline import Clock, Deadline, check_seconds, checked_clock
+from connector_async._clock import Clock, Deadline, check_seconds, checked_clock
 
-from .outcomes import is_throttled, is_transient, may_have_happened
+from .classification import is_throttled, is_transient, may_have_happened
 
 _RETRY_AFTER_JITTER: Final = 0.1
 _LARGEST_EXPONENT: Final = 64  # far above any cap, and below what overflows a float

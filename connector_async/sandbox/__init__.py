@@ -4,7 +4,7 @@ It is written from the API's documents alone and shares no code with the client,
 on both sides. It needs the `sandbox` extra (PyJWT, aiosqlite, tzlocal and tzdata).
 """
 
-from connector_async.sandbox.faults import (
+from .faults import (
     FAULT_NAMES,
     DelayFault,
     DropAfter,
@@ -15,16 +15,16 @@ from connector_async.sandbox.faults import (
     RevokedToken,
     SlowDrip,
     StatusFault,
-    TruncatedAnswer,
+    TruncatedResponse,
     WrongLength,
     fault_named,
 )
-from connector_async.sandbox.limits import LimitWindow, SandboxLimit
-from connector_async.sandbox.request_log import LoggedRequest, Operation, RequestLog
-from connector_async.sandbox.seeding import SEED_AD_ID, SEED_DOMAIN_ID, SeedAppointment, synthetic_seeds
-from connector_async.sandbox.server import Sandbox
-from connector_async.sandbox.settings import BodyFormat, PreviewPaging, PutSemantics, UnknownId, WriteReply
-from connector_async.sandbox.tokens import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, TokenReply
+from .limits import LimitWindow, SandboxLimit
+from .request_log import LoggedRequest, Operation, RequestLog
+from .seeding import SEED_AD_ID, SEED_DOMAIN_ID, SeedAppointment, synthetic_seeds
+from .server import Sandbox
+from .settings import BodyFormat, PreviewPaging, PutSemantics, UnknownId, WriteReply
+from .tokens import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, TokenReply
 
 __all__ = [
     "DEFAULT_CLIENT_ID",
@@ -52,7 +52,7 @@ __all__ = [
     "SlowDrip",
     "StatusFault",
     "TokenReply",
-    "TruncatedAnswer",
+    "TruncatedResponse",
     "UnknownId",
     "WriteReply",
     "WrongLength",

@@ -9,7 +9,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from connector_async.sandbox.faults import DropAfter, DropBefore, Fault, SlowDrip, TruncatedAnswer, WrongLength
+from .faults import DropAfter, DropBefore, Fault, SlowDrip, TruncatedResponse, WrongLength
 
 # A quotient of binary fractions may fall just short of a whole number, as 0.3 / 0.1 does.
 _ROUNDING: Final = 1e-9
@@ -20,7 +20,7 @@ Sleep = Callable[[float], Awaitable[object]]
 
 def is_dropped(response: web.Response, fault: Fault | None) -> bool:
     """Tell whether the connection is closed without an answer."""
-    if isinstance(fault, TruncatedAnswer | WrongLength):
+    if isinstance(fault, TruncatedResponse | WrongLength):
         return not response.body
     return isinstance(fault, DropBefore | DropAfter)
 
@@ -39,7 +39,7 @@ async def deliver(
         return response
     body = bytes(response.body) if isinstance(response.body, bytes) else b""
     match fault:
-        case TruncatedAnswer():
+        case TruncatedResponse():
             return await _cut(request, response, body[: len(body) // 2], length=len(body))
         case WrongLength():
             return await _cut(request, response, body, length=len(body) + 1)

@@ -5,10 +5,10 @@ It does not know which appointments there are: the id is the guide's, and works 
 
 from typing import Any, Final
 
-from connector_async.sandbox.paging import FIRST_POSITION, write_cursor
-from connector_async.sandbox.seeding import SEED_AD_ID, SEED_DOMAIN_ID
-from connector_async.sandbox.settings import BodyFormat, Settings
-from connector_async.sandbox.tokens import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
+from .paging import FIRST_POSITION, write_cursor
+from .seeding import SEED_AD_ID, SEED_DOMAIN_ID
+from .settings import BodyFormat, Settings
+from .tokens import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
 
 _ID: Final = "123"
 _USER: Final = {"domainId": SEED_DOMAIN_ID, "adId": SEED_AD_ID}

@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 
 from attrs import Attribute, field, frozen, validators
 
-from connector_async.sandbox.request_log import Operation
+from .request_log import Operation
 
 
 def _check_seconds(_: object, attribute: "Attribute[float]", value: float) -> None:
@@ -56,7 +56,7 @@ class DropAfter:
 
 
 @frozen
-class TruncatedAnswer:
+class TruncatedResponse:
     """The work is done; the connection is closed after half of the body that Content-Length tells.
 
     An answer without a body is not sent at all.
@@ -93,7 +93,7 @@ class RevokedToken:
     name: ClassVar[str] = "revoked-token"
 
 
-Fault = StatusFault | DelayFault | DropBefore | DropAfter | TruncatedAnswer | WrongLength | SlowDrip | RevokedToken
+Fault = StatusFault | DelayFault | DropBefore | DropAfter | TruncatedResponse | WrongLength | SlowDrip | RevokedToken
 """Anything that can go wrong with one request. Its `name` is what the log tells."""
 
 
@@ -173,7 +173,7 @@ def _applies(fault: Fault, operation: Operation) -> bool:
 
 _PLAIN: Final[Mapping[str, Fault]] = {
     fault.name: fault
-    for fault in (DropBefore(), DropAfter(), TruncatedAnswer(), WrongLength(), SlowDrip(), RevokedToken())
+    for fault in (DropBefore(), DropAfter(), TruncatedResponse(), WrongLength(), SlowDrip(), RevokedToken())
 }
 FAULT_NAMES: Final = f"the faults are {', '.join(('status-CODE', 'delay-SECONDS', *_PLAIN))}"
 """What `fault_named` takes, for a person to read."""

@@ -4,9 +4,9 @@ It does not know the fields of any format. Whatever a format reads, it refuses w
 wrong field.
 """
 
-from connector_async.sandbox.guide import GuideFormat
-from connector_async.sandbox.reference import ReferenceFormat
-from connector_async.sandbox.settings import BodyFormat, PutSemantics, Settings
+from .guide import GuideFormat
+from .reference import ReferenceFormat
+from .settings import BodyFormat, PutSemantics, Settings
 
 Format = GuideFormat | ReferenceFormat
 

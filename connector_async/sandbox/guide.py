@@ -8,9 +8,9 @@ from typing import Final
 
 from attrs import frozen
 
-from connector_async.sandbox.appointments import Appointment, AppointmentChanges, AppointmentKey
-from connector_async.sandbox.instants import to_wire
-from connector_async.sandbox.validation import Fields
+from .appointments import Appointment, AppointmentChanges, AppointmentKey
+from .timestamps import to_wire
+from .validation import Fields
 
 _FIELDS: Final = ("title", "startTime", "endTime", "description")
 

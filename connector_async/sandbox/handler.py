@@ -12,14 +12,14 @@ from typing import Final
 import orjson
 from aiohttp import hdrs, web
 
-from connector_async.sandbox.delivery import Sleep, deliver, is_dropped
-from connector_async.sandbox.faults import DelayFault, DropBefore, Fault, Faults, RevokedToken, StatusFault
-from connector_async.sandbox.limits import Limiter, SandboxLimit
-from connector_async.sandbox.operations import Operations
-from connector_async.sandbox.problems import CONTENT_TYPE, Problem, retry_later, revoked
-from connector_async.sandbox.replies import EMPTY, Answer
-from connector_async.sandbox.request_log import LoggedRequest, RequestLog
-from connector_async.sandbox.routing import Target, instance_uri, resolve
+from .delivery import Sleep, deliver, is_dropped
+from .faults import DelayFault, DropBefore, Fault, Faults, RevokedToken, StatusFault
+from .limits import Limiter, SandboxLimit
+from .operations import Operations
+from .problems import CONTENT_TYPE, Problem, retry_later, revoked
+from .request_log import LoggedRequest, RequestLog
+from .responses import EMPTY, Answer
+from .routing import Target, instance_uri, resolve
 
 _JSON: Final = "application/json; charset=utf-8"  # as ASP.NET sends it
 _REQUEST_ID: Final = "x-request-id"

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
-from connector_async.sandbox.examples import request_examples
-from connector_async.sandbox.faults import StatusFault
-from connector_async.sandbox.problems import CONTENT_TYPE
-from connector_async.sandbox.replies import EMPTY_STATUS
-from connector_async.sandbox.schemas import (
+from .examples import request_examples
+from .faults import StatusFault
+from .problems import CONTENT_TYPE
+from .responses import EMPTY_STATUS
+from .schemas import (
     component_schemas,
     page_schema,
     paging_schemas,
@@ -20,7 +20,7 @@ from connector_async.sandbox.schemas import (
     query_schemas,
     ref,
 )
-from connector_async.sandbox.settings import BodyFormat, PreviewPaging, Settings, UnknownId, WriteReply
+from .settings import BodyFormat, PreviewPaging, Settings, UnknownId, WriteReply
 
 _Json = dict[str, Any]
 

@@ -9,19 +9,19 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from connector_async.sandbox.appointments import Appointment
-from connector_async.sandbox.formats import Format, choose_format
-from connector_async.sandbox.incoming import read_object, read_origin, read_query, require_access
-from connector_async.sandbox.openapi import build_document
-from connector_async.sandbox.paging import PageRequest, Pages
-from connector_async.sandbox.problems import Problem, invalid, unauthorized
-from connector_async.sandbox.replies import EMPTY, Answer, json_answer, write_answer
-from connector_async.sandbox.request_log import Operation
-from connector_async.sandbox.routing import Target, instance_uri
-from connector_async.sandbox.settings import Settings, UnknownId, WriteReply
-from connector_async.sandbox.storage import EndBeforeStartError, Storage
-from connector_async.sandbox.tokens import Tokens, secret_matches, token_body
-from connector_async.sandbox.validation import END_BEFORE_START, Fields, read_credentials
+from .appointments import Appointment
+from .formats import Format, choose_format
+from .openapi import build_document
+from .paging import PageRequest, Pages
+from .problems import Problem, invalid, unauthorized
+from .request_log import Operation
+from .requests import read_object, read_origin, read_query, require_access
+from .responses import EMPTY, Answer, json_answer, write_answer
+from .routing import Target, instance_uri
+from .settings import Settings, UnknownId, WriteReply
+from .storage import EndBeforeStartError, Storage
+from .tokens import Tokens, secret_matches, token_body
+from .validation import END_BEFORE_START, Fields, read_credentials
 
 _Perform = Callable[[web.BaseRequest, str], Awaitable[Answer]]
 

@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 
 from attrs import frozen
 
-from connector_async.sandbox.appointments import FoundPart, Part, Position
-from connector_async.sandbox.settings import PreviewPaging
-from connector_async.sandbox.validation import Fields
+from .appointments import FoundPart, Part, Position
+from .settings import PreviewPaging
+from .validation import Fields
 
 CURSOR_PATTERN: Final = "^[A-Za-z0-9_-]{20}$"
 """What every cursor matches; and whatever matches is one."""

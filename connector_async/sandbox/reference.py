@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from attrs import frozen
 
-from connector_async.sandbox.appointments import (
+from .appointments import (
     BUSY,
     TEXT,
     UTC_NAME,
@@ -21,9 +21,9 @@ from connector_async.sandbox.appointments import (
     PreviewRange,
     User,
 )
-from connector_async.sandbox.instants import to_local_wire, to_wire
-from connector_async.sandbox.validation import Fields
-from connector_async.sandbox.zones import find_zone
+from .timestamps import to_local_wire, to_wire
+from .validation import Fields
+from .zones import find_zone
 
 CONTENT_TYPES: Final = (TEXT, "Html")
 SHOW_AS: Final = ("Free", "Tentative", BUSY, "OutOfOffice", "WorkingElsewhere")

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from attrs import frozen
 
-from connector_async.sandbox.request_log import Operation
+from .request_log import Operation
 
 DOCUMENT_PATH: Final = "/openapi.json"
 

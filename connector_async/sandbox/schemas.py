@@ -6,12 +6,12 @@ It knows neither paths nor statuses.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from connector_async.sandbox.paging import CURSOR_PATTERN
-from connector_async.sandbox.reference import CONTENT_TYPES, SHOW_AS
-from connector_async.sandbox.settings import BodyFormat, PreviewPaging, PutSemantics, Settings
-from connector_async.sandbox.tokens import TokenReply
-from connector_async.sandbox.validation import INTEGER_DIGITS
-from connector_async.sandbox.zones import zone_names
+from .paging import CURSOR_PATTERN
+from .reference import CONTENT_TYPES, SHOW_AS
+from .settings import BodyFormat, PreviewPaging, PutSemantics, Settings
+from .tokens import TokenReply
+from .validation import INTEGER_DIGITS
+from .zones import zone_names
 
 Schema = dict[str, Any]
 

@@ -9,10 +9,10 @@ from typing import Final
 
 from attrs import Attribute, field, frozen, validators
 
-from connector_async.sandbox.appointments import BUSY, NO_USER, TEXT, UTC_NAME, Appointment, User
-from connector_async.sandbox.reference import CONTENT_TYPES, SHOW_AS
-from connector_async.sandbox.settings import BodyFormat
-from connector_async.sandbox.zones import find_zone
+from .appointments import BUSY, NO_USER, TEXT, UTC_NAME, Appointment, User
+from .reference import CONTENT_TYPES, SHOW_AS
+from .settings import BodyFormat
+from .zones import find_zone
 
 SEED_DOMAIN_ID: Final = "sandbox-domain"
 SEED_AD_ID: Final = "sandbox-user"

@@ -16,17 +16,17 @@ from typing import Final, Self
 from aiohttp import web
 from attrs import frozen
 
-from connector_async.sandbox.delivery import Sleep
-from connector_async.sandbox.faults import FaultRates, Faults
-from connector_async.sandbox.handler import Handler, RateGate
-from connector_async.sandbox.limits import Limiter, SandboxLimit
-from connector_async.sandbox.operations import Operations
-from connector_async.sandbox.request_log import RequestLog
-from connector_async.sandbox.seeding import SeedAppointment, to_appointment
-from connector_async.sandbox.settings import BodyFormat, PreviewPaging, PutSemantics, Settings, UnknownId, WriteReply
-from connector_async.sandbox.storage import Storage, open_storage
-from connector_async.sandbox.token_store import open_token_store
-from connector_async.sandbox.tokens import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, TokenReply, Tokens
+from .delivery import Sleep
+from .faults import FaultRates, Faults
+from .handler import Handler, RateGate
+from .limits import Limiter, SandboxLimit
+from .operations import Operations
+from .request_log import RequestLog
+from .seeding import SeedAppointment, to_appointment
+from .settings import BodyFormat, PreviewPaging, PutSemantics, Settings, UnknownId, WriteReply
+from .storage import Storage, open_storage
+from .token_store import open_token_store
+from .tokens import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, TokenReply, Tokens
 
 _DEFAULT_CLIENTS: Final = MappingProxyType({DEFAULT_CLIENT_ID: DEFAULT_CLIENT_SECRET})
 # Seconds a request in flight may still take when the server stops; a client that never ends its body is cut off.

@@ -9,9 +9,9 @@ from typing import Final
 
 from attrs import field, frozen, validators
 
-from connector_async.sandbox.faults import FaultRates
-from connector_async.sandbox.limits import SandboxLimit
-from connector_async.sandbox.tokens import TokenReply
+from .faults import FaultRates
+from .limits import SandboxLimit
+from .tokens import TokenReply
 
 _LARGEST_PAGE: Final = 2**31 - 1  # of .NET's int; the JSON of a number beyond 64 bits could not be written
 

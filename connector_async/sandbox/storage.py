@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import aiosqlite
 
-from connector_async.sandbox.appointments import (
+from .appointments import (
     Appointment,
     AppointmentChanges,
     AppointmentKey,
@@ -22,7 +22,7 @@ from connector_async.sandbox.appointments import (
     PreviewRange,
     User,
 )
-from connector_async.sandbox.instants import from_stored, to_stored
+from .timestamps import from_stored, to_stored
 
 # synchronous=NORMAL under WAL: a crash of the machine may lose the last writes but never breaks the file.
 _SCHEMA: Final = """

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import jwt
 
-from connector_async.sandbox.token_store import TokenStore
+from .token_store import TokenStore
 
 DEFAULT_CLIENT_ID: Final = "sandbox"
 DEFAULT_CLIENT_SECRET: Final = "sandbox-secret"  # noqa: S105 - published on purpose: it opens nothing but a sandbox

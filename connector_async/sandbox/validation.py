@@ -10,8 +10,8 @@ from typing import Final, cast
 
 from attrs import field, frozen
 
-from connector_async.sandbox.instants import parse_instant
-from connector_async.sandbox.problems import invalid
+from .problems import invalid
+from .timestamps import parse_instant
 
 INTEGER_DIGITS: Final = 18
 """Of the longest integer read: all of them fit 64 bits."""

@@ -4,7 +4,7 @@ It knows no fields of appointments and does not decide when to try again.
 """
 
 from .connector_session import ConnectorSession
-from .exchange import correlation_id
+from .request_sender import correlation_id
 from .tenant import Traffic
 from .token import token_of
 

@@ -12,9 +12,9 @@ import attrs
 from yarl import URL
 
 from connector_async._checks import check_plain_methods
+from connector_async._clock import Clock, Deadline, checked_clock
 from connector_async._tracebacks import hiding_arguments, without_frames
 from connector_async.auth import Secret, TokenProvider
-from connector_async.deadline import Clock, Deadline, checked_clock
 from connector_async.exceptions import ConnectorError
 from connector_async.protocol import Response, check_method, check_proxy, check_tenant_id, user_agent
 from connector_async.rate_limit import MemoryRateLimitStore, RateLimit, RateLimitStore
@@ -22,8 +22,8 @@ from connector_async.retry import RetryQuota
 from connector_async.wire import WireFormat
 
 from .environment import from_environment
-from .exchange import Exchange
-from .shared import Shared, base_url_as_sent
+from .request_sender import RequestSender
+from .session_state import SessionState, base_url_as_sent
 from .tenant import Traffic, success
 from .transport import Transport
 from .transport_options import TransportOptions
@@ -105,7 +105,7 @@ class ConnectorSession:
             proxy=None if proxy is None else Secret(check_proxy(proxy)),
         )
         clock = checked_clock(clock)
-        shared = Shared(
+        shared = SessionState(
             base_url=base_url_as_sent(base_url, allow_http=allow_http),
             user_agent=user_agent(user_agent_suffix),
             wire_format=wire_format,
@@ -134,11 +134,11 @@ class ConnectorSession:
         """
         return cls(**from_environment(os.environ, options.keys()) | options)
 
-    def _serve(self, tenant_id: str, auth: TokenProvider, shared: "Shared", *, owns: bool) -> None:
+    def _serve(self, tenant_id: str, auth: TokenProvider, shared: "SessionState", *, owns: bool) -> None:
         self._shared = shared
         self._owns_shared = owns
         self._tenant = shared.tenant(check_tenant_id(tenant_id))
-        self._exchange = Exchange(self._tenant, shared.deduplicate(auth))
+        self._exchange = RequestSender(self._tenant, shared.deduplicate(auth))
 
     def __repr__(self) -> str:
         return f"ConnectorSession({self.base_url!r}, tenant_id={self.tenant_id!r}, wire_format={self.wire_format})"

@@ -1,7 +1,7 @@
 """The connection pool of one event loop: idle connections are checked before reuse, and failures to connect are marked.
 
-It knows neither tenants nor responses. It relies on names of aiohttp that are not public; `tests/test_pool.py` fails
-when a release of aiohttp changes what they mean.
+It knows neither tenants nor responses. It relies on names of aiohttp that are not public; `tests/client/test_pool.py`
+fails when a release of aiohttp changes what they mean.
 """
 
 import asyncio

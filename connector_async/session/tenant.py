@@ -11,9 +11,9 @@ import attrs
 from multidict import CIMultiDict
 from yarl import URL
 
+from connector_async._clock import Clock, Deadline
 from connector_async._tracebacks import without_frames
 from connector_async.auth import Token
-from connector_async.deadline import Clock, Deadline
 from connector_async.exceptions import DecodingError
 from connector_async.protocol import (
     TOKEN_PATH,
@@ -103,11 +103,11 @@ class Tenant:
         headers["Content-Type"] = "application/json"
         try:
             # Ahead of those who wait for their turns: without a token they could do nothing with them.
-            await self.wait_for_turn(None, ahead=True)
+            await self.wait_for_slot(None, ahead=True)
             self.traffic.requests += 1
             response = await self.transport.send("POST", url, headers, body)
             if response.status in THROTTLED_STATUSES:
-                await self.heed(response)
+                await self.apply_retry_after(response)
             return success("POST", url, response, self._clock, token=True)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised below
             failed = error
@@ -116,7 +116,7 @@ class Tenant:
         finally:
             del failed, body  # the client secret, and a cycle
 
-    async def wait_for_turn(self, deadline: Deadline | None, *, ahead: bool = False) -> None:
+    async def wait_for_slot(self, deadline: Deadline | None, *, ahead: bool = False) -> None:
         """Wait for a rate-limit slot, with `ahead` before all calls that wait.
 
         Raises:
@@ -126,7 +126,7 @@ class Tenant:
         await self.limiter.acquire(deadline, ahead=ahead)
         self.traffic.waited += self._clock.monotonic() - started_at
 
-    async def heed(self, response: Response) -> None:
+    async def apply_retry_after(self, response: Response) -> None:
         """Hold everything of the tenant back for as long as a response of 429 or 503 says in `Retry-After`."""
         seconds = retry_after(response.headers, self._clock.time())
         if seconds is not None:

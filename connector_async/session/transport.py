@@ -18,7 +18,7 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from multidict import CIMultiDict
 from yarl import URL
 
-from connector_async.deadline import Deadline
+from connector_async._clock import Deadline
 from connector_async.exceptions import (
     ConnectFailedError,
     ConnectorError,

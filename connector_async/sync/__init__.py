@@ -7,9 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from .applying.scheduler import Job, LocalRunner, Runner
     from .budget import Budget, StopReason
+    from .bulk_sync import BulkSync, SyncSettings
     from .change import Change, ChangeKind
-    from .decision import Conflict, ConflictCallback, Mode, Policy
     from .exceptions import (
         FencedError,
         GuardError,
@@ -21,22 +22,21 @@ if TYPE_CHECKING:
     )
     from .formats import IterableSource, Mirror, RecordWriter, Source, file_mirror, file_source
     from .guard import MaxDelete
-    from .inspection import read_dead_letters, status, why
-    from .job import BulkSync, Settings
-    from .operations import Kind, Operation, Rules
-    from .plan import Plan, Services
-    from .pull import Pull, PullPlan
+    from .planning.operations import ConflictRules, Kind, Operation
+    from .planning.options import Services, SyncOptions
+    from .planning.saved_plan import SavedPlan, save_plan
+    from .planning.three_way import Conflict, ConflictCallback, Mode, Policy
+    from .pull import Pull, PullOptions
     from .records import Calendar, SourceProblem, SourceRecord, content_hash
     from .report import Fate, RunReport, Stopped, TenantReport
-    from .runner import Job, LocalRunner, Runner
-    from .saved_plan import SavedPlan, save_plan
-    from .selection import Scope
+    from .scope import Scope
     from .state import State, backup, export_state, import_state
+    from .state.inspection import read_dead_letters, status, why
 
 _HOMES: Final = {
     "budget": ("Budget", "StopReason"),
     "change": ("Change", "ChangeKind"),
-    "decision": ("Conflict", "ConflictCallback", "Mode", "Policy"),
+    "planning.three_way": ("Conflict", "ConflictCallback", "Mode", "Policy"),
     "exceptions": (
         "FencedError",
         "GuardError",
@@ -48,16 +48,16 @@ _HOMES: Final = {
     ),
     "formats": ("IterableSource", "Mirror", "RecordWriter", "Source", "file_mirror", "file_source"),
     "guard": ("MaxDelete",),
-    "inspection": ("read_dead_letters", "status", "why"),
-    "job": ("BulkSync", "Settings"),
-    "operations": ("Kind", "Operation", "Rules"),
-    "plan": ("Plan", "Services"),
-    "pull": ("Pull", "PullPlan"),
+    "state.inspection": ("read_dead_letters", "status", "why"),
+    "bulk_sync": ("BulkSync", "SyncSettings"),
+    "planning.operations": ("Kind", "Operation", "ConflictRules"),
+    "planning.options": ("SyncOptions", "Services"),
+    "pull": ("Pull", "PullOptions"),
     "records": ("Calendar", "SourceProblem", "SourceRecord", "content_hash"),
     "report": ("Fate", "RunReport", "Stopped", "TenantReport"),
-    "runner": ("Job", "LocalRunner", "Runner"),
-    "saved_plan": ("SavedPlan", "save_plan"),
-    "selection": ("Scope",),
+    "applying.scheduler": ("Job", "LocalRunner", "Runner"),
+    "planning.saved_plan": ("SavedPlan", "save_plan"),
+    "scope": ("Scope",),
     "state": ("State", "backup", "export_state", "import_state"),
 }
 
@@ -69,6 +69,7 @@ __all__ = [
     "ChangeKind",
     "Conflict",
     "ConflictCallback",
+    "ConflictRules",
     "Fate",
     "FencedError",
     "GuardError",
@@ -80,18 +81,15 @@ __all__ = [
     "Mirror",
     "Mode",
     "Operation",
-    "Plan",
     "Policy",
     "Pull",
-    "PullPlan",
+    "PullOptions",
     "RecordWriter",
-    "Rules",
     "RunReport",
     "Runner",
     "SavedPlan",
     "Scope",
     "Services",
-    "Settings",
     "Source",
     "SourceError",
     "SourceProblem",
@@ -103,6 +101,8 @@ __all__ = [
     "StateVersionError",
     "StopReason",
     "Stopped",
+    "SyncOptions",
+    "SyncSettings",
     "TenantReport",
     "backup",
     "content_hash",

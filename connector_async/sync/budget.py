@@ -3,8 +3,8 @@
 import asyncio
 import enum
 
-from connector_async.bulk import check_count
-from connector_async.deadline import Clock, Deadline, check_seconds
+from connector_async._clock import Clock, Deadline, check_seconds
+from connector_async.bulk_calls import check_count
 
 
 class StopReason(enum.Enum):

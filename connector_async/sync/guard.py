@@ -136,7 +136,7 @@ def _sum(one: DeleteCount, other: DeleteCount) -> DeleteCount:
     )
 
 
-class GoneGuard:
+class MissingGuard:
     """Guards what follows the server: adds up what has gone from it, as one calendar after the other is looked at.
 
     Args:

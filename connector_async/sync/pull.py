@@ -8,28 +8,28 @@ from typing import Final
 
 import attrs
 
+from connector_async._clock import Clock, checked_clock
 from connector_async.appointments import AppointmentService
 from connector_async.appointments.arguments import check_kind
-from connector_async.bulk import bulk
-from connector_async.deadline import Clock, checked_clock
+from connector_async.bulk_calls import bulk
 from connector_async.exceptions import AuthenticationError, ConnectorError, NotFoundError, SyncError
 from connector_async.models import Appointment
 from connector_async.session import Traffic
+from connector_async.sync.planning.operations import key_of_server
+from connector_async.sync.planning.options import MAX_DELETE, Services, check_time, check_window
+from connector_async.sync.planning.snapshot import pages_of
+from connector_async.sync.state.journal import DeadLetter, Journal, SyncedPair
+from connector_async.sync.state.reader import LastSeen, StateReader
 from connector_async.wire import WireFormat
 
 from .budget import Budget
 from .change import Change, ChangeKind
 from .exceptions import GuardError
 from .formats import Mirror, RecordWriter
-from .guard import GoneGuard, MaxDelete
-from .known import Had, Known
-from .ledger import DeadLetter, InStep, Ledger
-from .operations import key_of_server
-from .plan import MAX_DELETE, Services, check_time, check_window
+from .guard import MaxDelete, MissingGuard
 from .records import Calendar, UnusableIdError, content_hash, record_of, sortable, usable_id, why_unsayable
-from .remote import pages_of
 from .report import Fate, RunReport, Stopped, TenantReport
-from .selection import Scope
+from .scope import Scope
 from .state import State
 from .validators import instance_of, sequence_of
 
@@ -37,7 +37,7 @@ _AT_A_TIME: Final = 128
 
 
 @attrs.frozen(kw_only=True)
-class PullPlan:
+class PullOptions:
     """What a pull mirrors.
 
     Raises:
@@ -77,7 +77,7 @@ class _Looked:
     """What the server has of one calendar."""
 
     appointments: Sequence[Appointment]
-    known: Mapping[str, Had]
+    known: Mapping[str, LastSeen]
     """By id, what it had."""
     gone: Sequence[str]
     """The ids of what it has not any more."""
@@ -105,23 +105,23 @@ class Pull:
         self,
         state: State,
         services: Services,
-        plan: PullPlan,
+        plan: PullOptions,
         *,
         mirror: Mirror | None = None,
         clock: Clock | None = None,
         budget: Budget | None = None,
     ) -> None:
         check_kind("state", state, State)
-        check_kind("plan", plan, PullPlan)
+        check_kind("plan", plan, PullOptions)
         self._clock = checked_clock(clock)
         self._services = services
         self._plan = plan
         self._mirror = mirror
         self._budget = budget or Budget(self._clock)
         self._before: dict[str, Traffic] = {}
-        self._known = Known(state)
-        self._guard = GoneGuard(plan.max_delete, allow_empty=plan.allow_empty)
-        self._ledger = Ledger.of_new_run(state, self._clock)
+        self._known = StateReader(state)
+        self._guard = MissingGuard(plan.max_delete, allow_empty=plan.allow_empty)
+        self._ledger = Journal.of_new_run(state, self._clock)
         self.report = RunReport(run_id=self._ledger.run_id)
         """What became of it."""
         for calendar in plan.calendars:
@@ -289,9 +289,9 @@ def _unsayable(key: str, appointment: Appointment) -> DeadLetter:
     )
 
 
-def _in_step(key: str, appointment: Appointment) -> InStep:
+def _in_step(key: str, appointment: Appointment) -> SyncedPair:
     content = content_hash(appointment)
-    return InStep(
+    return SyncedPair(
         key=key,
         appointment_id=appointment.appointment_id,
         local_hash=content,

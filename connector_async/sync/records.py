@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 import orjson
 
-from connector_async.instants import InstantError, format_instant, parse_instant
+from connector_async._timestamps import InstantError, format_instant, parse_instant
 from connector_async.models import UNSET, Appointment, DirectoryUser, NewAppointment, Unset
 from connector_async.protocol import check_appointment_id, check_tenant_id, check_text
 from connector_async.wire import WireFormat

@@ -15,7 +15,7 @@ class Fate(enum.Enum):
     CREATED = "created"
     UPDATED = "updated"
     DELETED = "deleted"
-    AGREED = "agreed"
+    UNCHANGED = "agreed"
     """Nothing was sent: both sides had the same, or what the server has was taken note of."""
     PULLED = "pulled"
     """The source takes over what the server has."""
@@ -23,11 +23,11 @@ class Fate(enum.Enum):
     """Both sides had changed it, or in one direction the server alone, and nobody wins: a dead letter."""
     REFUSED = "refused"
     """The server refuses it as it is: a dead letter."""
-    TEMPORARY = "temporary"
+    RETRYABLE = "temporary"
     """The server or the way to it failed; a later run tries again."""
     UNKNOWN = "unknown"
     """A create whose outcome is still open; a later run settles it."""
-    GIVEN_UP = "given_up"
+    SKIPPED = "given_up"
     """It was given up before, and the source has not changed it since: it was not tried."""
     NOT_STARTED = "not_started"
     """It was not begun: the run or its tenant had been stopped before, or it is not among what is to be tried again."""
@@ -110,7 +110,7 @@ class RunReport:
     def dead_letters(self) -> int:
         """How many keys were given up, by this run or before."""
         counts = self.counts
-        return counts[Fate.CONFLICT] + counts[Fate.REFUSED] + counts[Fate.UNREADABLE] + counts[Fate.GIVEN_UP]
+        return counts[Fate.CONFLICT] + counts[Fate.REFUSED] + counts[Fate.UNREADABLE] + counts[Fate.SKIPPED]
 
     def stopped(self, reason: Stopped) -> list[str]:
         """Return the tenants that were stopped for that reason."""

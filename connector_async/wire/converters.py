@@ -12,7 +12,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from cattrs.preconf.orjson import OrjsonConverter, make_converter
 
 from connector_async._json import JsonError, may_be_rounded
-from connector_async.instants import SEPARATORS, SEPARATORS_IN_UTC, has_offset, parse_instant, zone_named
+from connector_async._timestamps import SEPARATORS, SEPARATORS_IN_UTC, has_offset, parse_instant, zone_named
 from connector_async.models import Appointment, AppointmentUpdate, NewAppointment, Unset
 
 from .body_format import GUIDE, BodyFormat

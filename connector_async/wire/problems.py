@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from cattrs import ClassValidationError, IterableValidationError
 
-from connector_async.instants import InstantError
+from connector_async._timestamps import InstantError
 
 from .hooks import MismatchError
 

@@ -12,8 +12,8 @@ import orjson
 from cattrs import BaseValidationError
 
 from connector_async._json import MAX_DEPTH, JsonError, may_be_rounded, parse
+from connector_async._timestamps import InstantError, format_instant, has_offset, zone_named
 from connector_async.exceptions import DecodingError
-from connector_async.instants import InstantError, format_instant, has_offset, zone_named
 from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
 
 from .body_format import GUIDE, REFERENCE, BodyFormat

@@ -3,8 +3,8 @@
 It knows no state and no API.
 """
 
-from .choice import FileFormat, file_mirror, file_source
-from .comma_separated import CsvMirror, CsvSource
+from .csv_file import CsvMirror, CsvSource
+from .detection import FileFormat, file_mirror, file_source
 from .icalendar_file import ICalendarMirror, ICalendarSource
 from .json_lines import JsonLinesMirror, JsonLinesSource
 from .mirror import Mirror, RecordWriter

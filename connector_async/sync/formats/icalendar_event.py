@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
-from connector_async.instants import InstantError, format_instant, zone_named
+from connector_async._timestamps import InstantError, format_instant, zone_named
 from connector_async.sync.records import SourceRecord
 
 if TYPE_CHECKING:

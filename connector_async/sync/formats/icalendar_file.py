@@ -11,7 +11,7 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import Any, Final
 
-from connector_async.instants import check_zone, zone_named
+from connector_async._timestamps import check_zone, zone_named
 from connector_async.protocol import check_tenant_id
 from connector_async.sync.records import SourceProblem, SourceRecord, row_of
 

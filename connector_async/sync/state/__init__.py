@@ -4,6 +4,6 @@ Importing it takes SQLAlchemy's 300 ms; Alembic is imported when a state is crea
 """
 
 from .archive import backup, export_state, import_state
-from .engine import State, Transaction
+from .db.engine import State, Transaction
 
 __all__ = ["State", "Transaction", "backup", "export_state", "import_state"]

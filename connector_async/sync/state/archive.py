@@ -11,16 +11,16 @@ from sqlalchemy import Table, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from connector_async.replacement import replacing
+from connector_async._files import replacing
 from connector_async.sync.exceptions import StateError
+from connector_async.sync.state.db.engine import State
+from connector_async.sync.state.db.errors import file_errors
+from connector_async.sync.state.db.location import Location
+from connector_async.sync.state.db.permissions import in_thread
+from connector_async.sync.state.db.sqlite import copy_database, revision_of
 
-from .engine import State
-from .failures import file_errors
-from .files import in_thread
-from .lines import TABLES, Line, header_line, read_header, read_line, row_line
-from .location import Location
+from .export_format import TABLES, Line, header_line, read_header, read_line, row_line
 from .schema import desired, pulled, serial
-from .sqlite import copy_database, revision_of
 
 _BATCH: Final = 1_000  # rows
 _CHUNK: Final = 2**20  # bytes

@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, exc
 
 from connector_async.sync.exceptions import StateError
-from connector_async.sync.state.failures import database_errors
+from connector_async.sync.state.db.errors import database_errors
 from connector_async.sync.state.schema import REVISIONS
 
 ENVIRONMENT: Final = Path(__file__).parent

@@ -1,0 +1,1 @@
+"""The database that holds a state: connections, transactions, leases and upgrades."""

@@ -1,0 +1,110 @@
+"""What a program may hold on to can be pickled and copied, and is the same after that."""
+
+import copy
+import pickle
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from connector_async import (
+    UNSET,
+    Appointment,
+    AppointmentUpdate,
+    AutoDetectPaging,
+    BulkReport,
+    CallRecord,
+    CursorPaging,
+    DirectoryUser,
+    LinkHeader,
+    NewAppointment,
+    NextLink,
+    OffsetLimit,
+    OnePage,
+    Outcome,
+    Page,
+    PageNumbers,
+    PageRequest,
+    PageResponse,
+    RateLimit,
+    RetryPolicy,
+    Status,
+    Traffic,
+    WireFormat,
+)
+from connector_async.protocol import Response
+from connector_async.sync import Calendar, PullOptions, SyncOptions
+from connector_async.sync.change import Change, ChangeKind
+from connector_async.sync.records import SourceRecord
+from connector_async.sync.report import RunReport, TenantReport
+from tests.support.hostile import HostileServer
+from tests.support.services import PREVIEW, open_service
+
+TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
+HEADERS = CIMultiDictProxy(CIMultiDict([("Link", "<a>"), ("link", "<b>"), ("X-Request-Id", "r-1")]))
+FOUND = Appointment("1", "Visit", TEN, TEN, None)
+DRAFT = NewAppointment(title="Visit", start_time=TEN, end_time=TEN)
+ACME = Calendar("acme")
+
+VALUES: list[Any] = [
+    Page(items=[FOUND]),
+    Page(items=[FOUND], continuation_token="c", raw=HEADERS, fingerprint=5),
+    PageRequest(),
+    PageRequest(parameters={"page": "2"}),
+    PageResponse(body=[1], headers=HEADERS, url="http://h/p", status=206),
+    Response(status=200, headers=HEADERS, body=b"x"),
+    FOUND,
+    DRAFT,
+    AppointmentUpdate(appointment_id="1", title="x"),
+    DirectoryUser("a", "d"),
+    UNSET,
+    WireFormat.REFERENCE,
+    RateLimit(limit=100),
+    RateLimit.unlimited(),
+    RetryPolicy(),
+    *(CursorPaging(), PageNumbers(), OffsetLimit(), OnePage(), NextLink(), LinkHeader(), AutoDetectPaging()),
+    Outcome(index=0, input=DRAFT, status=Status.DONE, result=FOUND),
+    BulkReport(),
+    CallRecord(operation="get", attempts=2, elapsed=0.5, request_id="r-1"),
+    Traffic(requests=1, waited=0.5),
+    ACME,
+    SourceRecord(key="k", calendar=ACME, appointment=DRAFT),
+    Change.of(ChangeKind.CREATED, ACME, "k", FOUND),
+    RunReport(run_id="r", tenants={"acme": TenantReport()}),
+    SyncOptions(),
+    PullOptions(calendars=[ACME]),
+]
+WAYS: dict[str, Callable[[Any], Any]] = {
+    "pickle": lambda value: pickle.loads(pickle.dumps(value)),
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_a_value_is_equal_after_a_pickle_or_a_copy(value: Any, way: str) -> None:
+    twin = WAYS[way](value)
+    assert twin == value
+    assert repr(twin) == repr(value)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_headers_of_a_page_are_matched_without_regard_to_case_after_that(way: str) -> None:
+    async with HostileServer(PREVIEW.replace(b"Content-Type", b"X-Kind: a\r\nx-kind: b\r\nContent-Type")) as server:
+        pages = [page async for page in open_service(server).preview().pages()]
+    twin = WAYS[way](pages[0])
+    assert twin == pages[0]
+    assert twin.raw["X-KIND"] == "a"
+    assert [value for name, value in twin.raw.items() if name.lower() == "x-kind"] == ["a", "b"]
+    with pytest.raises(TypeError):
+        twin.raw["X-Kind"] = "c"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_values_that_stand_for_nothing_stay_themselves(way: str) -> None:
+    assert WAYS[way](UNSET) is UNSET
+    assert WAYS[way](DRAFT).extra is DRAFT.extra
+    assert WAYS[way](FOUND).extra is FOUND.extra

@@ -1,0 +1,227 @@
+"""What is kept for each tenant is bounded, however many tenant ids come from outside."""
+
+import asyncio
+import gc
+import threading
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+import orjson
+import pytest
+
+from connector_async import (
+    AppointmentService,
+    AuthenticationError,
+    ClientCredentials,
+    ConnectorSession,
+    StaticToken,
+    Token,
+)
+from connector_async._recent import RecentlyUsed
+from connector_async.auth import client_credentials
+from connector_async.protocol import Response
+from connector_async.session import session_state
+from tests.conftest import ManualClock
+from tests.support.hostile import HostileServer
+from tests.support.services import FOUND, resident_megabytes
+
+pytestmark = pytest.mark.row("H13")
+
+
+def open_session(**options: Any) -> ConnectorSession:
+    return ConnectorSession("https://api.example", tenant_id="acme", auth=StaticToken("t"), **options)
+
+
+class Endpoint:
+    """Gives each tenant a token, or rejects the credentials."""
+
+    base_url = "https://api.example"
+
+    def __init__(self) -> None:
+        self.rejects = False
+        self.bodies: list[bytes] = []
+
+    async def __call__(self, body: bytes) -> Response:
+        self.bodies.append(body)
+        if self.rejects:
+            raise AuthenticationError("rejected", status=401)
+        return Response(status=200, headers={}, body=b'{"accessToken":"t%d","expiresIn":3600}' % len(self.bodies))
+
+    def create_task(self, fetch: Coroutine[Any, Any, Token]) -> asyncio.Task[Token]:
+        return asyncio.create_task(fetch)
+
+
+def test_the_entries_that_were_used_last_are_kept() -> None:
+    table: RecentlyUsed[int, str] = RecentlyUsed(10)
+    table.put(-1, "used again and again")
+    for number in range(100):
+        table.put(number, str(number))
+        assert table.get(-1) == "used again and again"
+        assert len(table) <= 20
+        used_last = range(max(0, number - 8), number + 1)
+        assert [table.get(recent) for recent in used_last] == [str(recent) for recent in used_last]
+    assert table.get(50) is None
+    assert table.setdefault(50, "new") == "new"
+    assert table.setdefault(50, "other") == "new"
+    table.remove(50, "other")
+    assert table.get(50) == "new"
+    table.remove(50, "new")
+    assert table.get(50) is None
+
+
+def test_expired_entries_are_dropped_before_others() -> None:
+    table: RecentlyUsed[int, str] = RecentlyUsed(10, is_expired=lambda value: value == "expired")
+    table.put(-1, "alive")
+    for number in range(100):
+        table.put(number, "expired")
+    assert table.get(-1) == "alive"
+    assert len(table) <= 20
+
+
+def test_a_tenant_is_one_object_while_a_session_of_it_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_state, "_RECENT", 10)
+    session = open_session()
+    held = session.for_tenant("held")
+    for number in range(100):
+        session.for_tenant(str(number))
+    again = session.for_tenant("held")
+    assert again.retry_quota is held.retry_quota
+    assert again._tenant is held._tenant
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    """What is freed is not part of a reference cycle."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("without_collector")
+def test_a_tenant_that_was_used_recently_keeps_its_state_without_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_state, "_RECENT", 10)
+    session = open_session()
+    session.for_tenant("globex").retry_quota.spend(14)
+    for number in range(100):
+        session.for_tenant(str(number))
+        assert session.for_tenant("globex").retry_quota.available == 486
+    for number in range(100):
+        session.for_tenant(str(number))
+    assert session.for_tenant("globex").retry_quota.available == 500
+
+
+def test_tenants_without_a_session_are_forgotten() -> None:
+    session = open_session()
+    for number in range(40_000):
+        session.for_tenant(str(number))
+    assert 10_000 <= len(session._shared._tenants) <= 20_001
+
+
+def test_credentials_that_are_not_used_are_forgotten() -> None:
+    session = open_session()
+    for number in range(40_000):
+        session.for_tenant("globex", ClientCredentials(str(number), "secret"))
+    assert 10_000 <= len(session._shared._credentials) <= 20_000
+
+
+def test_threads_that_ask_for_one_tenant_at_once_get_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_state, "_RECENT", 10)
+    session = open_session()
+    found: list[list[ConnectorSession]] = [[] for _ in range(8)]
+    start = threading.Barrier(8)
+
+    def ask(sessions: list[ConnectorSession]) -> None:
+        start.wait()
+        sessions += [session.for_tenant(str(number)) for number in range(500)]
+
+    threads = [threading.Thread(target=ask, args=(sessions,)) for sessions in found]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for sessions in zip(*found, strict=True):
+        assert len({id(each._tenant) for each in sessions}) == 1
+
+
+async def test_ten_thousand_tenants_in_turn_fetch_one_token_each(clock: ManualClock) -> None:
+    endpoint, credentials = Endpoint(), ClientCredentials("id", "secret", clock=clock)
+    tenants = [str(number) for number in range(10_000)]
+    for _ in range(2):
+        for tenant in tenants:
+            await credentials.token(tenant, endpoint)
+    assert len(endpoint.bodies) == 10_000
+
+
+async def test_tokens_of_tenants_that_do_not_come_back_are_forgotten(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_credentials, "_RECENT", 100)
+    endpoint, credentials = Endpoint(), ClientCredentials("id", "secret", clock=clock)
+    for number in range(1_000):
+        await credentials.token(str(number), endpoint)
+    assert 100 <= len(credentials._kept) <= 200
+
+
+async def test_rejections_are_dropped_after_five_seconds_and_are_bounded(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_credentials, "_RECENT", 100)
+    endpoint, credentials = Endpoint(), ClientCredentials("id", "secret", clock=clock)
+    endpoint.rejects = True
+    for number in range(300):
+        clock.now += 0.01
+        with pytest.raises(AuthenticationError):
+            await credentials.token(str(number), endpoint)
+    assert len(credentials._rejections) == 100
+    clock.now += 5
+    with pytest.raises(AuthenticationError):
+        await credentials.token("another", endpoint)
+    assert len(credentials._rejections) == 1
+
+
+async def test_closing_ends_the_token_fetch_of_a_tenant_that_was_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_state, "_RECENT", 10)
+    endpoint = asyncio.Event()
+
+    async def wait(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        endpoint.set()
+        await asyncio.sleep(5)
+
+    async with HostileServer(wait) as server:
+        session = ConnectorSession(server.base_url, tenant_id="acme", auth=ClientCredentials("id", "secret"))
+        call = asyncio.create_task(session.for_tenant("globex").request("GET", ("x",)))
+        await endpoint.wait()
+        for number in range(100):
+            session.for_tenant(str(number))
+        await session.aclose()
+        with pytest.raises(RuntimeError, match="closed"):
+            await call
+
+
+@pytest.mark.slow
+async def test_a_hundred_thousand_tenant_ids_half_of_them_rejected_take_bounded_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    token = orjson.dumps({"accessToken": "x" * 700, "expiresIn": 3600})
+
+    async def send(method: str, url: Any, *_: object) -> Response:
+        if method == "GET":
+            return Response(status=200, headers={}, body=FOUND.partition(b"\r\n\r\n")[2])
+        rejected = "bad" in url.raw_path
+        return Response(status=401 if rejected else 200, headers={}, body=b"{}" if rejected else token)
+
+    session = ConnectorSession("https://api.example", tenant_id="acme", auth=ClientCredentials("id", "secret"))
+    monkeypatch.setattr(session._shared.transport, "send", send)
+    gc.collect()
+    before = resident_megabytes()
+    rejections = 0
+    for number in range(100_000):
+        service = AppointmentService(session.for_tenant(f"{'bad' if number % 2 else 'good'}-{number}"))
+        try:
+            await service.get("123")
+        except AuthenticationError:
+            rejections += 1
+    assert rejections == 50_000
+    gc.collect()
+    assert resident_megabytes() - before < 150

@@ -1,0 +1,221 @@
+import contextlib
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector_async import DecodingError, WireFormat
+from connector_async._timestamps import (
+    SEPARATORS,
+    SEPARATORS_IN_UTC,
+    InstantError,
+    _parse,
+    format_instant,
+    parse_instant,
+)
+from connector_async.sandbox.timestamps import parse_instant as parse_in_sandbox
+
+TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        ("2024-01-15T10:00:00Z", TEN),
+        ("2024-01-15t10:00:00z", TEN),
+        ("2024-01-15T10:00:00+00:00", TEN),
+        ("2024-01-15T10:00:00-00:00", TEN),  # RFC 3339, section 4.3: UTC, with an unknown local offset
+        ("2024-01-15T12:30:00+02:30", TEN),
+        ("2024-01-14T20:00:00-14:00", TEN),
+        ("2024-01-15T10:00:00.5Z", TEN.replace(microsecond=500_000)),
+        ("2024-01-15T10:00:00.1234567Z", TEN.replace(microsecond=123_456)),  # as .NET writes it: cut, not rounded
+        ("2024-01-15T10:00:00.9999999Z", TEN.replace(microsecond=999_999)),
+        ("2024-01-15T10:00:00." + "1" * 50 + "Z", TEN.replace(microsecond=111_111)),
+        ("2024-02-29T00:00:00Z", datetime(2024, 2, 29, tzinfo=UTC)),
+        ("0001-01-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC)),
+        ("9999-12-31T23:59:59Z", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+    ],
+)
+def test_a_date_time_of_the_profile_is_its_instant_in_utc(text: str, instant: datetime) -> None:
+    parsed = parse_instant(text)
+    assert parsed == instant
+    assert parsed.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        ("2016-12-31T23:59:60Z", datetime(2017, 1, 1, tzinfo=UTC)),
+        ("1990-12-31T15:59:60-08:00", datetime(1991, 1, 1, tzinfo=UTC)),  # RFC 3339, section 5.8
+        ("2015-06-30T23:59:60.25Z", datetime(2015, 7, 1, 0, 0, 0, 250_000, tzinfo=UTC)),
+    ],
+)
+def test_a_leap_second_at_the_end_of_a_utc_month_is_the_second_after_it(text: str, instant: datetime) -> None:
+    assert parse_instant(text) == instant
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "2024-01-15",  # a bare date
+        "2024-01-15T10:00:00",  # naive
+        "2024-01-15T10:00:00.1234567",
+        "2024-W03-1T10:00:00Z",  # a week date
+        "2024-W03T10:00:00Z",
+        "2024-015T10:00:00Z",  # an ordinal date
+        "20240115T100000Z",  # the basic format
+        "20240115T100000.123Z",  # the same, as long as the common form
+        "2024-01-15T100000.0Z",
+        "2024-01-15 10:00:00Z",
+        "2024-01-15_10:00:00Z",
+        "2024-01-15T10:00Z",
+        "2024-01-15T10Z",
+        "2024-01-15T10:00:00,5Z",
+        "2024-01-15T10:00:00.Z",
+        "2024-01-15T24:00:00Z",
+        "2024-01-15T10:60:00Z",
+        "2024-01-15T10:00:61Z",
+        "2024-01-15T10:00:60Z",  # a leap second amid the day
+        "2016-12-30T23:59:60Z",  # one at the end of a day amid the month
+        "2016-12-31T23:59:60+01:00",  # one that is none in UTC
+        "9999-12-31T23:59:60Z",
+        "2024-02-30T10:00:00Z",
+        "2023-02-29T10:00:00Z",
+        "2024-13-01T10:00:00Z",
+        "2024-00-01T10:00:00Z",
+        "0000-01-01T00:00:00Z",
+        "2024-01-15T10:00:00+24:00",
+        "2024-01-15T10:00:00+01:60",
+        "2024-01-15T10:00:00+0100",
+        "2024-01-15T10:00:00+01",
+        "2024-01-15T10:00:00+01:00:00",
+        "2024-01-15T10:00:00ZZ",
+        "2024-01-15T10:00:00Z ",
+        " 2024-01-15T10:00:00Z",
+        "2024-01-15T10:00:00Z\n",
+        "+2024-01-15T10:00:00Z",
+        "12024-01-15T10:00:00Z",
+        "２０２４-01-15T10:00:00Z",
+        "2024-01-1٥T10:00:00Z",
+        "2024-01-15T10:00:00Europe/Berlin",
+        "0001-01-01T00:00:00+00:01",
+        "9999-12-31T23:59:59-00:01",
+    ],
+)
+def test_what_is_not_of_the_profile_is_refused(text: str) -> None:
+    with pytest.raises(InstantError) as caught:
+        parse_instant(text)
+    assert not text or text not in str(caught.value)
+
+
+def test_a_value_without_offset_is_read_in_the_zone_the_caller_names() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    assert parse_instant("2024-01-15T11:00:00", assume_zone=berlin) == TEN
+    assert parse_instant("2024-07-15T12:00:00.5", assume_zone=berlin).hour == 10
+    assert parse_instant("2024-01-15T10:00:00Z", assume_zone=berlin) == TEN
+    with pytest.raises(InstantError):
+        parse_instant("0001-01-01T00:00:00", assume_zone=berlin)  # .NET's default DateTime
+
+
+@pytest.mark.parametrize(
+    ("instant", "text"),
+    [
+        (TEN, "2024-01-15T10:00:00Z"),
+        (TEN.replace(microsecond=1), "2024-01-15T10:00:00.000001Z"),
+        (TEN.astimezone(ZoneInfo("America/New_York")), "2024-01-15T10:00:00Z"),
+        (TEN.astimezone(timezone(timedelta(hours=2))), "2024-01-15T10:00:00Z"),
+        (datetime(1, 1, 1, tzinfo=UTC), "0001-01-01T00:00:00Z"),
+    ],
+)
+def test_an_instant_is_written_in_utc(instant: datetime, text: str) -> None:
+    assert format_instant(instant) == text
+
+
+def test_what_is_no_instant_is_not_written() -> None:
+    with pytest.raises(ValueError, match="naive"):
+        format_instant(TEN.replace(tzinfo=None))
+    with pytest.raises(ValueError, match="years 1 to 9999"):
+        format_instant(datetime.max.replace(tzinfo=timezone(-timedelta(hours=1))))
+
+
+zones = st.timezones() | st.timedeltas(timedelta(hours=-23), timedelta(hours=23)).map(timezone)
+
+
+@given(st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=zones))
+def test_every_instant_survives_a_round_trip(instant: datetime) -> None:
+    parsed = parse_instant(format_instant(instant))
+    assert parsed == instant.astimezone(UTC)
+    assert parsed.tzinfo is UTC
+
+
+@pytest.mark.parametrize("tail", ["\0", "\0!", "0", "Z", " ", "\n", "+1", "\0\0\0"])
+def test_nothing_may_follow_the_common_form(tail: str) -> None:
+    text = "2024-01-15T10:00:00Z" + tail
+    assert text[SEPARATORS] != SEPARATORS_IN_UTC
+    with pytest.raises(InstantError):
+        parse_instant(text)
+
+
+@given(st.from_regex(r"[0-9W+:.,Tt-]{4}-[0-9W]{2}-[0-9W+.,-]{2}T[0-9+.,-]{2}:[0-9+.]{2}:[0-9+.,-]{2}Z", fullmatch=True))
+def test_among_texts_with_the_common_separators_fromisoformat_takes_only_the_profile(text: str) -> None:
+    assert text[SEPARATORS] == SEPARATORS_IN_UTC
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", text, re.ASCII)
+
+
+@given(st.text())
+def test_a_text_is_an_aware_instant_or_an_instant_error(text: str) -> None:
+    with contextlib.suppress(InstantError):
+        assert parse_instant(text).tzinfo is UTC
+
+
+MUTATED = st.lists(
+    st.tuples(st.integers(0, 23), st.sampled_from(["replace", "insert", "delete"]), st.characters(codec="utf-8")),
+    max_size=4,
+)
+"""Changes of a string: a place, what is done there, and with which character."""
+
+
+@pytest.mark.parametrize("text", ["2024-01-15T10:00:Z\0Z", "2024-01-15T10:Z\0:00Z"])
+def test_a_nul_does_not_end_a_date_time(text: str) -> None:
+    with pytest.raises(InstantError):
+        parse_instant(text)
+    appointment = {"appointmentId": "1", "title": "x", "startTime": text, "endTime": "2024-01-15T10:00:00Z"}
+    for changes in ({}, {"startTime": "2024-01-15T10:00:00Z", "endTime": text}):
+        with pytest.raises(DecodingError):
+            WireFormat.GUIDE.structure_items([appointment | changes])
+
+
+@given(
+    st.sampled_from(["2024-01-15T10:00:00Z", "2016-12-31T23:59:60Z", "2024-01-15T10:00:Z\0Z", "2024-W03-1T10:00:00Z"]),
+    MUTATED | st.lists(st.tuples(st.integers(0, 23), st.just("replace"), st.sampled_from("\0Z:-T+.0 ")), max_size=3),
+)
+def test_the_fast_path_accepts_nothing_that_the_profile_does_not(
+    text: str, changes: list[tuple[int, str, str]]
+) -> None:
+    characters = list(text)
+    for place, change, character in changes:
+        end = place if change == "insert" else place + 1
+        characters[place:end] = [] if change == "delete" else [character]
+    mutated = "".join(characters)
+    try:
+        read = parse_instant(mutated)
+    except InstantError:
+        read = None
+    try:
+        strictly = _parse(mutated.upper(), None)
+    except InstantError:
+        strictly = None
+    assert read == strictly
+    try:
+        of_sandbox = parse_in_sandbox(mutated)
+    except ValueError:
+        return
+    assert of_sandbox == read

@@ -1,0 +1,384 @@
+"""One attempt against servers that misbehave, on sessions of our own and on borrowed ones."""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import attrs
+import pytest
+from yarl import URL
+
+from connector_async import ConnectFailedError, DeadlineExceededError, RequestTimeoutError, TransportError
+from connector_async._clock import Deadline
+from connector_async.session.transport import Transport
+from connector_async.session.transport_options import TransportOptions
+from tests.conftest import ManualClock
+from tests.support.hostile import HostileServer, drop, hang, http
+
+OPTIONS = TransportOptions(
+    connect_timeout=5, attempt_timeout=5, keepalive_timeout=4, pool_size=10, max_body_size=10 * 1024
+)
+
+
+@pytest.fixture(params=["own", "borrowed"])
+async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
+    if request.param == "own":
+        made = Transport(OPTIONS)
+        yield made
+        await made.aclose()
+    else:
+        # The setting whose error shows the bearer token in its repr.
+        async with aiohttp.ClientSession(raise_for_status=True) as session:
+            yield Transport(OPTIONS, session)
+
+
+async def get(transport: Transport, server: HostileServer, method: str = "GET", body: bytes | None = None) -> bytes:
+    return (await transport.send(method, URL(server.base_url), {"Authorization": "Bearer hunter2"}, body)).body
+
+
+async def test_a_whole_answer_is_returned_whatever_its_status(transport: Transport) -> None:
+    async with HostileServer(http(404, b'{"title":"x"}', X_Request_Id="r")) as server:
+        response = await transport.send("GET", URL(server.base_url), {}, None)
+        assert (response.status, response.body, response.headers["x-request-id"]) == (404, b'{"title":"x"}', "r")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])
+async def test_r2_a_dropped_connection_is_one_request(transport: Transport, method: str) -> None:
+    async with HostileServer(http(200, b"1"), drop) as server:
+        assert await get(transport, server, method, b"{}") == b"1"  # a connection to reuse: only then aiohttp repeats
+        with pytest.raises(TransportError) as caught:
+            await get(transport, server, method, b"{}")
+        assert caught.value.sent is True
+        assert len(server.requests) == 2
+
+
+async def test_a_refused_connection_never_left(transport: Transport) -> None:
+    async with HostileServer(drop) as server:
+        url = URL(server.base_url)
+    with pytest.raises(ConnectFailedError, match=r"Cannot connect to host 127\.0\.0\.1") as caught:
+        await transport.send("POST", url, {}, b"{}")
+    assert caught.value.sent is False
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (http(200, b"half", length=100), "cut short"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal", "cut short"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", r"valid HTTP|cut short|dropped"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n", "valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", "valid HTTP"),
+        (b"220 smtp.example ESMTP\r\n\r\n", "valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: " + b"y" * 100_000 + b"\r\n\r\n", "valid HTTP"),
+        (http(200, b"no gzip", Content_Encoding="gzip"), "cut short"),
+        (b"HTTP/1.1 200 O", "dropped"),
+    ],
+    ids=["length", "chunk", "chunk size", "negative", "two lengths", "smtp", "header", "gzip", "head"],
+)
+async def test_r16_an_answer_that_is_not_whole_is_a_transport_error_without_its_bytes(
+    transport: Transport, answer: bytes, message: str
+) -> None:
+    async def answer_and_close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        writer.close()
+
+    async with HostileServer(answer_and_close) as server:
+        with pytest.raises(TransportError, match=message) as caught:
+            await get(transport, server)
+    assert caught.value.sent is True
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    assert "hunter2" not in repr(caught.value)
+
+
+@pytest.mark.parametrize("size", [10_241, 100_000_000])
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+async def test_an_answer_over_the_cap_is_not_kept(transport: Transport, size: int, encoding: str) -> None:
+    body = gzip.compress(b"x" * size) if encoding == "gzip" else b"x" * min(size, 1_000_000)
+    async with HostileServer(http(200, body, Content_Encoding=encoding)) as server:
+        response = await transport.send("GET", URL(server.base_url), {}, None)
+        assert (response.status, response.body, response.oversized) == (200, b"", True)
+
+
+async def test_an_endless_answer_is_cut_off_by_closing_its_connection(transport: Transport) -> None:
+    async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            writer.write(b"x" * 65_536)
+            await writer.drain()
+
+    async with HostileServer(endless) as server:
+        response = await transport.send("GET", URL(server.base_url), {}, None)
+        assert response.oversized
+        async with asyncio.timeout(2):
+            await server.closed_by_client.wait()
+
+
+@pytest.mark.parametrize("size", [0, 1, 10_240])
+async def test_an_answer_up_to_the_cap_is_whole_and_its_connection_reused(transport: Transport, size: int) -> None:
+    async with HostileServer(http(200, b"x" * size)) as server:
+        for _ in range(2):
+            assert await get(transport, server) == b"x" * size
+        assert server.connections == 1
+
+
+async def test_an_answer_in_pieces_is_put_together(transport: Transport) -> None:
+    async def in_pieces(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(200, b"", length=3))
+        for piece in (b"a", b"b", b"c"):
+            await writer.drain()
+            await asyncio.sleep(0.005)
+            writer.write(piece)
+
+    async with HostileServer(in_pieces) as server:
+        assert await get(transport, server) == b"abc"
+
+
+async def test_an_attempt_ends_in_time_and_may_have_been_sent() -> None:
+    transport = Transport(
+        TransportOptions(connect_timeout=5, attempt_timeout=0.05, keepalive_timeout=4, pool_size=1, max_body_size=10)
+    )
+    async with HostileServer(hang) as server:
+        with pytest.raises(RequestTimeoutError) as caught:
+            await get(transport, server)
+    assert caught.value.sent is True
+    await transport.aclose()
+
+
+async def test_a_deadline_that_has_come_is_no_timeout_of_nothing(transport: Transport, clock: ManualClock) -> None:
+    deadline = Deadline(1, clock)
+    clock.now += 1
+    async with HostileServer(http(200, b"1")) as server:
+        with pytest.raises(DeadlineExceededError) as caught:
+            await transport.send("GET", URL(server.base_url), {}, None, deadline)
+        assert caught.value.sent is False
+        assert server.requests == []
+
+
+async def test_r17_a_byte_now_and_then_does_not_prolong_an_attempt() -> None:
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(200, length=1_000))
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.005)
+
+    transport = Transport(
+        TransportOptions(connect_timeout=5, attempt_timeout=0.05, keepalive_timeout=4, pool_size=1, max_body_size=9999)
+    )
+    async with HostileServer(drip) as server:
+        with pytest.raises(RequestTimeoutError) as caught:
+            await get(transport, server)
+    assert caught.value.sent is True
+    await transport.aclose()
+
+
+async def test_a_wait_for_a_connection_of_the_pool_that_is_too_long_never_left() -> None:
+    transport = Transport(
+        TransportOptions(connect_timeout=5, attempt_timeout=0.05, keepalive_timeout=4, pool_size=1, max_body_size=10)
+    )
+    async with HostileServer(hang) as server:
+        errors = await asyncio.gather(get(transport, server), get(transport, server), return_exceptions=True)
+        assert len(server.requests) == 1
+    sent = [error.sent for error in errors if isinstance(error, RequestTimeoutError)]
+    assert sorted(sent) == [False, True]
+    await transport.aclose()
+
+
+@pytest.mark.parametrize("answer", [hang, http(200, b"half", length=100)])
+async def test_r14_a_call_cancelled_while_it_sends_or_reads_holds_no_connection(
+    transport: Transport, answer: bytes
+) -> None:
+    async with HostileServer(answer, http(200, b"1")) as server:
+        call = asyncio.create_task(get(transport, server))
+        while not server.requests:
+            await asyncio.sleep(0.001)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        async with asyncio.timeout(2):
+            await server.closed_by_client.wait()
+        assert await get(transport, server) == b"1"
+
+
+async def test_cookies_are_not_kept() -> None:
+    transport = Transport(OPTIONS)
+    async with HostileServer(http(200, b"1", Set_Cookie="id=5; Path=/")) as server:
+        url = URL(server.base_url).with_host("localhost")  # of a bare address aiohttp's own jar keeps none either
+        for _ in range(2):
+            await transport.send("GET", url, {}, None)
+        assert [request.headers.get("cookie") for request in server.requests] == [None, None]
+    await transport.aclose()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_returned_and_not_followed(transport: Transport, status: int) -> None:
+    async with (
+        HostileServer(http(200, b"1")) as elsewhere,
+        HostileServer(http(status, Location=elsewhere.base_url)) as server,
+    ):
+        response = await transport.send("POST", URL(server.base_url), {}, b"{}")
+        assert response.status == status
+        assert elsewhere.requests == []
+
+
+async def test_c2_a_session_of_our_own_is_closed_and_refuses_further_use() -> None:
+    transport = Transport(OPTIONS)
+    async with HostileServer(http(200, b"1")) as server:
+        await get(transport, server)
+        await transport.aclose()
+        await transport.aclose()
+        async with asyncio.timeout(2):
+            await server.closed_by_client.wait()
+        with pytest.raises(RuntimeError, match="the session is closed"):
+            await get(transport, server)
+
+
+async def test_c2_a_borrowed_session_is_never_closed() -> None:
+    async with aiohttp.ClientSession() as session, HostileServer(http(200, b"1")) as server:
+        transport = Transport(OPTIONS, session)
+        await get(transport, server)
+        await transport.aclose()
+        assert not session.closed
+        with pytest.raises(RuntimeError, match="the session is closed"):
+            await get(transport, server)
+
+
+def test_a_borrowed_session_serves_in_one_event_loop_only() -> None:
+    sessions: list[aiohttp.ClientSession] = []
+
+    async def use(transport: Transport | None = None) -> Transport:
+        async with HostileServer(http(200, b"1")) as server:
+            if transport is None:
+                sessions.append(aiohttp.ClientSession())
+                transport = Transport(OPTIONS, sessions[0])
+            await get(transport, server)
+            await sessions[0].close()
+            return transport
+
+    transport = asyncio.run(use())
+    with pytest.raises(RuntimeError, match="belongs to another event loop"):
+        asyncio.run(use(transport))
+
+
+async def test_a_borrowed_session_that_is_closed_is_a_clear_error() -> None:
+    session = aiohttp.ClientSession()
+    await session.close()
+    async with HostileServer(http(200, b"1")) as server:
+        with pytest.raises(RuntimeError, match="closed"):
+            await get(Transport(OPTIONS, session), server)
+
+
+@pytest.mark.parametrize(
+    "name", ["connect_timeout", "attempt_timeout", "keepalive_timeout", "pool_size", "max_body_size"]
+)
+@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), 10**400, "5", None])
+def test_an_option_is_a_finite_number_above_zero(name: str, value: object) -> None:
+    options: dict[str, object] = {
+        "connect_timeout": 5,
+        "attempt_timeout": 5,
+        "keepalive_timeout": 4,
+        "pool_size": 10,
+        "max_body_size": 10,
+    }
+    with pytest.raises((ValueError, TypeError), match=name):
+        TransportOptions(**options | {name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("borrowed", [False, True])
+async def test_those_who_wait_for_a_connection_when_the_session_closes_are_told_and_not_cancelled(
+    *, borrowed: bool
+) -> None:
+    options = attrs.evolve(OPTIONS, pool_size=1)
+    own = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) if borrowed else None
+    transport = Transport(options, own)
+    async with HostileServer(hang) as server:
+        calls = [asyncio.create_task(get(transport, server)) for _ in range(3)]
+        while not server.requests:
+            await asyncio.sleep(0.001)
+        cancelled = asyncio.create_task(get(transport, server))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        await (own.close() if own else transport.aclose())
+        errors = await asyncio.gather(*calls, cancelled, return_exceptions=True)
+    assert [type(error) for error in errors] == [TransportError] * 3 + [asyncio.CancelledError]
+    assert sorted(error.sent for error in errors if isinstance(error, TransportError)) == [False, False, True]
+
+
+@asynccontextmanager
+async def taking_nothing() -> AsyncIterator[URL]:
+    """Serve connections of which nothing is read, so that what is sent to them stays where it is."""
+    connections: list[asyncio.StreamWriter] = []
+
+    async def take(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # it reads, too
+        connections.append(writer)
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0, limit=1024)
+    try:
+        yield URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    finally:
+        for writer in connections:
+            writer.transport.abort()
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.mark.virtual_time
+async def test_the_session_closes_soon_although_a_server_does_not_take_what_is_sent() -> None:
+    transport = Transport(OPTIONS)
+    loop = asyncio.get_running_loop()
+    async with taking_nothing() as url:
+        call = asyncio.create_task(transport.send("POST", url, {}, b"x" * 20_000_000))
+        await asyncio.sleep(2)
+        await transport.aclose()
+        assert loop.time() == 3  # the attempt would end at 5
+        with pytest.raises(TransportError, match="the session was closed before a whole response") as caught:
+            await call
+        assert loop.time() == 3
+        assert (type(caught.value), caught.value.sent, call.cancelling()) == (TransportError, True, 0)
+        await asyncio.sleep(0.1)
+        assert [task.get_name() for task in asyncio.all_tasks() if "closing" in task.get_name()] == []
+
+
+@pytest.mark.virtual_time
+async def test_a_closing_that_is_cancelled_ends_what_is_under_way() -> None:
+    transport = Transport(OPTIONS)
+    async with taking_nothing() as url:
+        call = asyncio.create_task(transport.send("POST", url, {}, b"x" * 20_000_000))
+        await asyncio.sleep(2)
+        closing = asyncio.create_task(transport.aclose())
+        await asyncio.sleep(0.5)
+        closing.cancel()
+        await asyncio.wait([closing, call])
+        assert asyncio.get_running_loop().time() == 2.5
+        assert (closing.cancelled(), type(call.exception())) == (True, TransportError)
+
+
+async def test_a_large_body_is_sent_without_a_warning(transport: Transport) -> None:
+    async with HostileServer(http(200, b"1")) as server:
+        assert await get(transport, server, "POST", b"x" * 2_000_000) == b"1"
+        assert len(server.requests[0].body) == 2_000_000
+
+
+async def test_a_borrowed_session_that_does_not_decompress_is_made_to() -> None:
+    async with (
+        aiohttp.ClientSession(auto_decompress=False) as session,
+        HostileServer(http(200, gzip.compress(b"1"), Content_Encoding="gzip")) as server,
+    ):
+        assert await get(Transport(OPTIONS, session), server) == b"1"
+
+
+async def test_a_borrowed_session_with_credentials_of_its_own_is_refused() -> None:
+    async with aiohttp.ClientSession(headers={"authorization": "Basic hunter2"}) as session:
+        with pytest.raises(ValueError, match="session must have no credentials of its own") as caught:
+            Transport(OPTIONS, session)
+        assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["attempt_timeout", "pool_size"])
+def test_an_option_is_no_boolean(name: str) -> None:
+    with pytest.raises(TypeError, match=f"{name} must be an? (int|number), not bool"):
+        attrs.evolve(OPTIONS, **{name: True})  # type: ignore[arg-type]

@@ -1,0 +1,231 @@
+"""Every block of README.md and docs/ is true: programs and sessions print what is shown, tables and links are right."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import connector_async
+from connector_async import ConnectorError
+from tests.support.command_line import in_development_mode, serving
+
+ROOT = Path(__file__).parents[2]
+REPOSITORY = "https://github.com/connector-async/connector-async/"
+PAGES = {page.stem: page.read_text() for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
+RUN = ("python", "text", "console")
+"""The languages of blocks that the tests run; README.md also has two of `sh`."""
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGES[page], re.MULTILINE | re.DOTALL)
+
+
+PROGRAMS = [
+    pytest.param(program, output, id=page)
+    for page in PAGES
+    for program, output in zip(blocks(page, "python"), blocks(page, "text"), strict=True)
+]
+
+
+@pytest.mark.parametrize(("program", "output"), PROGRAMS)
+def test_a_program_prints_what_its_page_shows(program: str, output: str, tmp_path: Path) -> None:
+    command = in_development_mode(program)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.stderr == ""
+    assert done.stdout == output
+
+
+# What the programs use without an annotation, by the type that a checker has to infer.
+INFERRED = """
+from typing import Any, assert_type
+
+from connector_async import Appointment, AppointmentService, BulkReport, CallRecord, NewAppointment, last_call
+
+
+async def infer(service: AppointmentService, drafts: list[NewAppointment]) -> None:
+    report = await BulkReport().collect(service.create_many(drafts))
+    assert_type(report, BulkReport[NewAppointment, Appointment])
+    assert_type(report.inputs(), list[NewAppointment])
+    assert_type(last_call.get(), CallRecord)
+    kept = BulkReport()  # whatever ends the walk, it has what was taken
+    await kept.collect(service.create_many(drafts))
+    assert_type(kept, BulkReport[Any, Any])
+"""
+
+
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_the_programs_pass_strict_type_checks(checker: str, tmp_path: Path) -> None:
+    programs = [program for page in PAGES for program in blocks(page, "python")]
+    for number, program in enumerate([*programs, INFERRED]):
+        (tmp_path / f"program_{number}.py").write_text(program)
+    configuration = {"typeCheckingMode": "strict", "include": ["."], "extraPaths": [str(ROOT)]}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(configuration))
+    arguments = {
+        "mypy": ["--strict", *map(str, tmp_path.glob("*.py"))],
+        "pyright": ["--project", str(tmp_path), "--pythonpath", sys.executable],
+    }
+    command = [sys.executable, "-m", checker, *arguments[checker]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_readme_starts_with_two_commands_of_one_line_each() -> None:
+    commands = blocks("README", "sh")
+    assert len(commands) == 2
+    for command in commands:
+        assert command.count("\n") == 1
+        assert command.startswith("python3 -m venv .venv && .venv/bin/pip install ")
+    assert commands[0].endswith(" --editable '.[cli]' && .venv/bin/connector-async demo\n")
+    assert "pip install --quiet --upgrade 'pip>=25.1' && " in commands[1]  # the first that has --group
+    assert commands[1].endswith(" --editable '.[cli]' --group test && .venv/bin/python -m pytest\n")
+
+
+def test_ci_takes_the_second_command_apart() -> None:
+    # What `.ci/run` gets by ${block% && *} and ${block##* && }.
+    install, _, tests = blocks("README", "sh")[1].rpartition(" && ")
+    assert install.startswith("python3 -m venv .venv && ")  # it replaces `python3` and `.venv` for other versions
+    assert install.endswith(" --group test")
+    assert tests.strip() == ".venv/bin/python -m pytest"
+
+
+def test_the_readme_is_short() -> None:
+    assert len(PAGES["README"].splitlines()) <= 150
+
+
+def command_on_path(folder: Path) -> Path:
+    """Return a folder with the command `connector-async` of this interpreter."""
+    command = folder / "bin" / "connector-async"
+    command.parent.mkdir()
+    command.write_text(f"#!{sys.executable}\nfrom connector_async.cli import main\nmain()\n")
+    command.chmod(0o755)
+    return command.parent
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "console")])
+def test_the_command_line_prints_what_a_page_shows(page: str, tmp_path: Path) -> None:
+    session = "".join(blocks(page, "console"))
+    typed = [line.removeprefix("$ ") for line in session.splitlines() if line.startswith("$ ")]
+    shown = [line for line in session.splitlines() if not line.startswith("$ ")]
+    for name, content in re.findall(r"^\$ cat (\S+)\n((?:[^$].*\n)+)", session, re.MULTILINE):
+        (tmp_path / name).write_text(content)
+    environment = {
+        "PATH": f"{command_on_path(tmp_path)}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "CONNECTOR_RATE_LIMIT": "unlimited",
+    }
+    with serving() as sandbox:
+        script = "\n".join(typed).replace("http://127.0.0.1:8080", sandbox.base_url)
+        done = subprocess.run(
+            ["bash", "-euc", script], capture_output=True, text=True, check=True, env=environment, cwd=tmp_path
+        )
+    assert done.stderr == ""
+    assert [generic(line) for line in done.stdout.splitlines()] == [generic(line) for line in shown]
+
+
+def generic(line: str) -> str:
+    """Leave out the ids, which are random, the seconds, and what fills a column."""
+    line = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", line)
+    return re.sub(r"\d{8}T\d{6}Z-[0-9a-f]{6}|\d+\.\d s", "…", line).rstrip()
+
+
+def test_no_page_has_a_block_that_is_not_run() -> None:
+    for page, text in PAGES.items():
+        run = sum(len(blocks(page, language)) for language in RUN) + (
+            len(blocks(page, "sh")) if page == "README" else 0
+        )
+        assert text.count("```") == 2 * run, page
+
+
+def test_the_pages_have_programs_and_sessions() -> None:
+    assert {page for page in PAGES if blocks(page, "python")} == {"README", "appointments", "bulk", "retries", "sync"}
+    assert {page for page in PAGES if blocks(page, "console")} == {"command-line", "sync"}
+
+
+def test_the_table_of_errors_is_the_tree() -> None:
+    listed = re.findall(r"^\| [├└]? ?`(\w+)`", PAGES["errors"], re.MULTILINE)
+    errors = {
+        name
+        for name in connector_async.__all__
+        if isinstance(value := getattr(connector_async, name), type) and issubclass(value, ConnectorError)
+    }
+    assert sorted(listed) == sorted(errors - {"ConnectorError"})
+
+
+def links(text: str) -> list[str]:
+    inline = re.findall(r"\]\(([^)\s]+)\)", text)
+    return inline + re.findall(r"^\[[\w.-]+\]: (\S+)$", text, re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_links_of_the_readme_are_absolute_and_lead_to_files() -> None:
+    found = links(PAGES["README"])  # the package index resolves no relative ones
+    assert found
+    for link in found:
+        assert link.startswith(f"{REPOSITORY}blob/main/")
+        assert (ROOT / link.removeprefix(f"{REPOSITORY}blob/main/")).is_file(), link
+
+
+def test_every_reference_of_the_readme_is_defined_and_every_page_is_reached() -> None:
+    text = PAGES["README"]
+    defined = set(re.findall(r"^\[([\w.-]+)\]: ", text, re.MULTILINE))
+    assert set(re.findall(r"\]\[([\w.-]+)\]", text)) == defined
+    assert set(PAGES) - {"README"} <= defined
+
+
+@pytest.mark.parametrize("page", sorted({*PAGES} - {"README"}))
+def test_the_links_of_a_page_lead_to_files_and_headings(page: str) -> None:
+    for link in links(PAGES[page]):
+        if link.startswith("https://"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = ROOT / "docs" / (name or f"{page}.md")
+        assert target.is_file(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_contract_numbers_the_open_points_that_the_source_names() -> None:
+    numbered = re.findall(r"^\| (\d+) \|", PAGES["api-contract"], re.MULTILINE)
+    assert numbered == [str(number) for number in range(1, 10)]
+    for path in (ROOT / "connector_async").rglob("*.py"):
+        assert set(re.findall(r"contract,\s+open\s+point\s+(\d+)", path.read_text())) <= set(numbered)
+        sections = re.findall(r'contract,\s+"([^"]+)"', path.read_text())
+        assert all(f"\n## {section}\n" in PAGES["api-contract"] for section in sections), path
+
+
+def test_the_paths_that_the_guide_for_contributors_names_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    paths = re.findall(r"`((?:connector_async|tests|docs)/[^`\s]*|\w+\.(?:md|toml))`", text)
+    assert len(paths) > 15
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    tasks = re.findall(r"^\| `\.ci/run (\w+)`", text, re.MULTILINE)
+    defined = re.findall(r"^task_(\w+)\(\)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    recipes = re.findall(r"^    \.ci/run (\w+)$", (ROOT / "Justfile").read_text(), re.MULTILINE)
+    assert tasks == defined == recipes
+
+
+def test_the_tests_that_ci_names_exist() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    patterns = re.findall(r"tests/[\w/]+(?:\.py|\*)", script)
+    assert patterns
+    assert [pattern for pattern in patterns if not list(ROOT.glob(pattern))] == []
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
+def test_the_links_of_the_other_documents_lead_to_files(page: str) -> None:
+    for link in links((ROOT / page).read_text()):
+        assert link.startswith("https://") or (ROOT / link).is_file(), link
+
+
+def test_the_change_log_has_this_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert f"\n## [{connector_async.__version__}] - " in text
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}  # of Keep a Changelog
+    assert set(re.findall(r"^### (.+)$", text, re.MULTILINE)) <= kinds

@@ -1,0 +1,114 @@
+"""Who works when, and when nothing more is begun."""
+
+import asyncio
+
+import pytest
+
+from connector_async.sync.applying.scheduler import Job, LocalRunner
+from connector_async.sync.budget import Budget, StopReason
+from tests.conftest import ManualClock
+
+
+async def test_tenants_take_turns_by_the_quantum() -> None:
+    left = {"big": 5, "small": 1, "tiny": 0}
+    turns: list[str] = []
+
+    async def work(job: Job) -> bool:
+        assert job.quantum == 7
+        turns.append(job.tenant_id)
+        left[job.tenant_id] -= 1
+        return left[job.tenant_id] > 0
+
+    await LocalRunner(tenants_at_a_time=1, quantum=7).run(left, work)
+    assert turns == ["big", "small", "tiny", "big", "big", "big", "big"]
+
+
+async def test_no_more_tenants_are_worked_on_than_may_be_and_no_two_shares_of_one_overlap() -> None:
+    under_way: list[str] = []
+    most = 0
+    left = dict.fromkeys("abcdef", 4)
+
+    async def work(job: Job) -> bool:
+        nonlocal most
+        assert job.tenant_id not in under_way
+        under_way.append(job.tenant_id)
+        most = max(most, len(under_way))
+        await asyncio.sleep(0)
+        under_way.remove(job.tenant_id)
+        left[job.tenant_id] -= 1
+        return left[job.tenant_id] > 0
+
+    await LocalRunner(tenants_at_a_time=3).run(left, work)
+    assert most == 3
+    assert set(left.values()) == {0}
+
+
+async def test_what_the_work_raises_ends_the_run() -> None:
+    cancelled = asyncio.Event()
+
+    async def work(job: Job) -> bool:
+        if job.tenant_id == "bad":
+            raise ZeroDivisionError
+        try:
+            return bool(await asyncio.Event().wait())
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    with pytest.raises(ZeroDivisionError):
+        await LocalRunner().run(["good", "bad"], work)
+    assert cancelled.is_set()
+
+
+@pytest.mark.parametrize("arguments", [{"tenants_at_a_time": 0}, {"quantum": 0}])
+def test_a_runner_that_cannot_work_is_refused(arguments: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="must be 1 or more"):
+        LocalRunner(**arguments)
+
+
+def test_no_operation_is_begun_when_so_many_requests_were_sent_or_are_about_to_be() -> None:
+    budget = Budget(ManualClock(), max_requests=3)
+    assert budget.begin()
+    assert budget.begin()
+    budget.spend(1)
+    budget.end()
+    assert budget.begin()
+    assert budget.reason is None
+    assert not budget.begin()
+    assert budget.reason is StopReason.REQUESTS
+
+
+def test_no_operation_is_begun_after_so_many_seconds() -> None:
+    clock = ManualClock()
+    budget = Budget(clock, max_duration=10)
+    clock.now += 9.9
+    assert budget.begin()
+    clock.now += 0.2
+    assert not budget.begin()
+    assert budget.reason is StopReason.DURATION
+
+
+async def test_a_wait_ends_with_the_stop_and_with_the_duration() -> None:
+    clock = ManualClock()
+    assert await Budget(clock).sleep(5)
+    short = Budget(clock, max_duration=2)
+    assert not await short.sleep(5)
+    assert short.reason is StopReason.DURATION
+
+    class Never(ManualClock):
+        async def sleep(self, seconds: float) -> None:  # noqa: ARG002 - the clock's
+            await asyncio.Event().wait()
+
+    stopped = Budget(Never())
+    wait = asyncio.create_task(stopped.sleep(5))
+    await asyncio.sleep(0)
+    stopped.stop()
+    stopped.stop(StopReason.DURATION)
+    assert not await wait
+    assert stopped.reason is StopReason.SIGNAL
+
+
+@pytest.mark.parametrize("arguments", [{"max_requests": 0}, {"max_duration": 0}])
+def test_a_limit_that_lets_nothing_begin_is_refused(arguments: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Budget(ManualClock(), **arguments)

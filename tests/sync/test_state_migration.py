@@ -1,0 +1,310 @@
+# ruff: noqa: ASYNC220, ASYNC221, ASYNC240 - a test may block
+"""Bringing the state of a sync from revision to revision: as a whole, once, and never back."""
+
+import asyncio
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import insert, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from connector_async.sync.exceptions import StateError, StateVersionError
+from connector_async.sync.state import State
+from connector_async.sync.state.db import upgrade
+from connector_async.sync.state.db.sqlite import migration_engine, revision_of
+from connector_async.sync.state.migrations import migrate
+from connector_async.sync.state.schema import REVISIONS, VERSION_TABLE, dead_letters, metadata
+
+LETTER: dict[str, Any] = {
+    "run_id": "r-1",
+    "tenant_id": "acme",
+    "domain_id": "",
+    "ad_id": "",
+    "key": "k-1",
+    "operation": "create",
+}
+LETTER |= {"error": "InvalidRequestError", "reason": "title: too long", "at": 1_700_000_000.0, "content_hash": "0"}
+
+FAILING = """
+import os
+import signal
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade():
+    op.create_table("halfway", sa.Column("number", sa.Integer))
+    op.drop_table("items")
+    {end}
+"""
+
+OPEN_WITH = """
+import asyncio, pathlib, sys
+from connector_async.sync.state import State
+from connector_async.sync.state.db import upgrade
+from connector_async.sync.state.migrations import migrate
+
+if len(sys.argv) > 2:
+    migrate.VERSION_LOCATIONS.append(pathlib.Path(sys.argv[2]))
+    upgrade.REVISIONS = migrate.REVISIONS = (*upgrade.REVISIONS, "0003")
+
+async def main():
+    async with await State.open(sys.argv[1], owner="a process", wait=20):
+        pass
+
+asyncio.run(main())
+"""
+
+
+def dump(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return list(connection.iterdump())
+
+
+def make_older(path: Path) -> None:
+    """Make a state of the first revision, with a dead letter in it."""
+    path.touch()
+    engine = migration_engine(path)
+    with engine.begin() as connection:
+        config = Config()
+        config.attributes["connection"] = connection
+        scripts = migrate.script_directory()
+        steps = scripts._upgrade_revs("0001", None)  # type: ignore[arg-type]
+        with EnvironmentContext(config, scripts, fn=lambda *_: steps):
+            scripts.run_env()
+        columns = ", ".join(LETTER)
+        values = ", ".join(f":{name}" for name in LETTER)
+        connection.exec_driver_sql(f"INSERT INTO dead_letters ({columns}) VALUES ({values})", LETTER)
+    engine.dispose()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "100 % state.db"
+
+
+@pytest.fixture
+def older(path: Path) -> Path:
+    make_older(path)
+    return path
+
+
+def inject(tmp_path: Path, end: str) -> Path:
+    """Write a third revision that ends so, in a folder of its own."""
+    folder = tmp_path / "injected"
+    folder.mkdir()
+    (folder / "0003_injected.py").write_text(FAILING.format(end=end))
+    return folder
+
+
+def use_injected(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrate, "VERSION_LOCATIONS", [*migrate.VERSION_LOCATIONS, folder])
+    for module in (upgrade, migrate):
+        monkeypatch.setattr(module, "REVISIONS", (*REVISIONS, "0003"))
+
+
+async def letters(path: Path) -> list[dict[str, Any]]:
+    async with await State.open(path, owner="reader", read_only=True) as state, state.reading() as connection:
+        return [dict(row) for row in (await connection.execute(select(dead_letters))).mappings()]
+
+
+def test_the_revisions_that_are_named_are_those_there_are() -> None:
+    scripts = migrate.script_directory()
+    assert [script.revision for script in scripts.walk_revisions()][::-1] == list(REVISIONS)
+
+
+@pytest.mark.parametrize("upgraded", [False, True])
+async def test_the_revisions_make_the_tables_that_are_declared(path: Path, upgraded: bool) -> None:  # noqa: FBT001
+    if upgraded:
+        make_older(path)
+    await (await State.open(path, owner="first")).aclose()
+    engine = migration_engine(path)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
+        assert compare_metadata(context, metadata) == []
+        sql = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = 'dead_letters'").scalar_one()
+        assert "AUTOINCREMENT" in sql
+    engine.dispose()
+
+
+async def test_an_older_state_is_upgraded_and_a_copy_of_it_kept(older: Path, tmp_path: Path) -> None:
+    before = dump(older)
+    await (await State.open(older, owner="first")).aclose()
+    assert revision_of(older) == REVISIONS[-1]
+    assert await letters(older) == [
+        LETTER | {"dead_letter_id": 1, "status": None, "request_id": None, "resolved_at": None}
+    ]
+    copy = tmp_path / f"{older.name}.backup-0001"
+    assert dump(copy) == before
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert older.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_state_of_now_is_not_copied(path: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        await (await State.open(path, owner="first")).aclose()
+    assert sorted(file.name for file in tmp_path.iterdir()) == [path.name, f"{path.name}.lock"]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "raise LookupError('of a revision')",
+        "op.drop_table('absent')",
+        "op.execute('INSERT INTO serial VALUES (NULL)')",
+    ],
+)
+async def test_an_upgrade_that_fails_leaves_everything_as_it_was(
+    older: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    before = dump(older)
+    with monkeypatch.context() as patch:
+        use_injected(inject(tmp_path, end), patch)
+        with pytest.raises(StateError, match=r"it could not be upgraded.*as it was") as caught:
+            await State.open(older, owner="first")
+        assert not isinstance(caught.value.__cause__, SQLAlchemyError)
+        assert dump(older) == before
+    await (await State.open(older, owner="first")).aclose()
+    assert revision_of(older) == "0002"
+
+
+async def test_a_new_state_that_cannot_be_made_is_made_the_next_time(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        use_injected(inject(tmp_path, "raise LookupError"), patch)
+        with pytest.raises(StateError):
+            await State.open(path, owner="first")
+    assert revision_of(path) is None
+    async with await State.open(path, owner="first") as state:
+        assert await state.serial() == 0
+
+
+async def test_a_process_that_is_killed_in_an_upgrade_leaves_everything_as_it_was(older: Path, tmp_path: Path) -> None:
+    before = dump(older)
+    folder = inject(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
+    command = [sys.executable, "-c", OPEN_WITH, str(older), str(folder)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert dump(older) == before
+    await (await State.open(older, owner="second")).aclose()
+    assert revision_of(older) == REVISIONS[-1]
+    assert len(await letters(older)) == 1
+
+
+async def test_of_two_that_start_at_once_one_upgrades_and_the_other_finds_it_done(older: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OPEN_WITH, str(older)]
+    processes = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert len(await letters(older)) == 1
+    with closing(sqlite3.connect(older)) as connection:
+        assert connection.execute("SELECT epoch FROM leases").fetchall() == [(2,)]
+    assert [file.name for file in tmp_path.glob("*backup*")] == [f"{older.name}.backup-0001"]
+
+
+async def test_two_states_are_upgraded_at_once_in_one_process(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.db" for number in range(4)]
+    for path in paths[::2]:
+        make_older(path)
+    for state in await asyncio.gather(*(State.open(path, owner="first") for path in paths)):
+        await state.aclose()
+    assert {revision_of(path) for path in paths} == {REVISIONS[-1]}
+
+
+async def test_one_who_is_cancelled_in_an_upgrade_keeps_the_lock_until_it_is_done(older: Path) -> None:
+    task = asyncio.create_task(State.open(older, owner="first"))
+    while not older.with_name(older.name + ".lock").exists():
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    if task.cancelled():
+        await (await State.open(older, owner="second")).aclose()
+    else:
+        await task.result().aclose()
+    assert revision_of(older) == REVISIONS[-1]
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_a_state_of_a_newer_version_is_left_alone(path: Path, read_only: bool) -> None:  # noqa: FBT001
+    await (await State.open(path, owner="first")).aclose()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    path.chmod(0o644)
+    before = path.read_bytes()
+    with pytest.raises(StateVersionError, match="a newer version has written it"):
+        await State.open(path, owner="first", read_only=read_only)
+    assert path.read_bytes() == before
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+async def test_to_look_at_an_older_state_upgrades_nothing(older: Path) -> None:
+    before = dump(older)
+    with pytest.raises(StateVersionError, match="has to be upgraded"):
+        await State.open(older, owner="first", read_only=True)
+    assert dump(older) == before
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("CREATE TABLE alembic_version (version_num TEXT)", "no state of a sync"),
+        (f"CREATE TABLE {VERSION_TABLE} (version_num TEXT)", "revision of its tables is not known"),
+    ],
+)
+async def test_a_database_of_something_else_is_left_alone(path: Path, script: str, reason: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(script)
+    before = path.read_bytes()
+    for read_only in (False, True):
+        with pytest.raises(StateError, match=reason):
+            await State.open(path, owner="first", read_only=read_only)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("target", ["0001", "base"])
+async def test_a_state_is_never_taken_back(path: Path, target: str) -> None:
+    await (await State.open(path, owner="first")).aclose()
+    before = dump(path)
+    scripts, config, engine = migrate.script_directory(), Config(), migration_engine(path)
+
+    def downgrade() -> None:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            with EnvironmentContext(
+                config, scripts, fn=lambda revision, _: scripts._downgrade_revs(target, str(revision[0]))
+            ):
+                scripts.run_env()
+
+    with pytest.raises(NotImplementedError, match="not taken back"):
+        downgrade()
+    engine.dispose()
+    assert dump(path) == before
+
+
+async def test_a_copy_that_cannot_be_made_stops_the_upgrade(older: Path, tmp_path: Path) -> None:
+    before = dump(older)
+    (tmp_path / f"{older.name}.backup-0001").mkdir()
+    with pytest.raises(StateError, match="backup-0001"):
+        await State.open(older, owner="first")
+    assert dump(older) == before
+    assert sorted(tmp_path.glob(".*")) == []  # nor half a copy
+
+
+async def test_a_dead_letter_has_the_name_of_its_exchange(path: Path) -> None:
+    async with await State.open(path, owner="first") as state, state.writing() as transaction:
+        await transaction.connection.execute(insert(dead_letters), [LETTER | {"status": 400, "request_id": "q-1"}])
+    assert [letter["request_id"] for letter in await letters(path)] == ["q-1"]

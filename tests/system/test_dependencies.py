@@ -1,0 +1,55 @@
+"""The bounds of what is installed with the package, and who asks for it."""
+
+import re
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+FILE = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+PROJECT = FILE["project"]
+GROUPS: dict[str, list[Any]] = FILE["dependency-groups"]
+REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?(?P<bounds>.*)")
+
+
+def requirements_of_groups() -> Iterator[str]:
+    for requirement in chain(*GROUPS.values()):
+        if isinstance(requirement, str):
+            yield requirement
+
+
+def bounds() -> dict[str, set[str]]:
+    """Return the bounds of each dependency, wherever it is asked for."""
+    found = defaultdict(set)
+    extras = chain(*PROJECT["optional-dependencies"].values())
+    for requirement in chain(PROJECT["dependencies"], extras, requirements_of_groups()):
+        match = REQUIREMENT.fullmatch(requirement)
+        assert match is not None
+        if match["name"] != PROJECT["name"]:
+            found[match["name"]].add(match["bounds"])
+    return found
+
+
+def test_each_dependency_has_a_lower_bound() -> None:
+    assert [name for name, found in bounds().items() if not all(">=" in one for one in found)] == []
+
+
+def test_a_dependency_has_the_same_bounds_wherever_it_is_asked_for() -> None:
+    assert {name: found for name, found in bounds().items() if len(found) > 1} == {}
+
+
+def test_extras_are_for_users_and_groups_for_developers() -> None:
+    assert set(PROJECT["optional-dependencies"]) == {"sandbox", "sync", "cli"}
+    assert set(GROUPS) == {"lint", "test", "peers", "bench"}
+
+
+def test_no_group_names_the_package_itself() -> None:
+    # pip would look for it in an index, where an editable install beside the group is meant.
+    assert [one for one in requirements_of_groups() if one.startswith(PROJECT["name"])] == []
+
+
+def test_included_groups_exist() -> None:
+    included = {one["include-group"] for one in chain(*GROUPS.values()) if not isinstance(one, str)}
+    assert included == {"lint", "peers"} <= set(GROUPS)

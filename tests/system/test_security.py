@@ -1,0 +1,204 @@
+"""No secret and no payload value shows anywhere: every error and every public object is searched for them."""
+
+import asyncio
+import copy
+import logging
+import pickle
+import traceback
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import attrs
+import orjson
+import pytest
+
+import connector_async
+from connector_async import (
+    Appointment,
+    AppointmentService,
+    AppointmentUpdate,
+    ClientCredentials,
+    ConnectorError,
+    ConnectorSession,
+    DirectoryUser,
+    NewAppointment,
+    Secret,
+    StaticToken,
+    Token,
+    TokenProvider,
+    WireFormat,
+)
+from tests.conftest import ManualClock
+from tests.support.hostile import Answer, HostileServer, drop, http
+
+TOKEN, CLIENT_SECRET, PROXY_PASSWORD = "hunter2-token", "hunter3-secret", "hunter4-proxy"
+TITLE, DESCRIPTION, NOTE = "Jane Doe, oncology", "Diagnosis: confidential", "Joe's room"
+SECRETS = (TOKEN, CLIENT_SECRET, PROXY_PASSWORD)
+PERSONAL = (TITLE, DESCRIPTION, NOTE)
+TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
+
+DRAFT = NewAppointment(title=TITLE, start_time=TEN, end_time=TEN, description=DESCRIPTION, extra={"note": NOTE})
+ECHO = {"title": TITLE, "description": DESCRIPTION, "token": TOKEN, "note": NOTE}
+TOKEN_ANSWER = http(200, orjson.dumps({"accessToken": TOKEN}))
+
+# What a server may say back that holds what it was sent, for each way in which a call can fail.
+ANSWERS: dict[str, Answer] = {
+    "problem": http(400, orjson.dumps({"title": "no", "detail": f"{TITLE} {TOKEN}", "errors": {"title": [TITLE]}})),
+    "problem+json": http(500, orjson.dumps(ECHO), Content_Type="application/problem+json"),
+    "html": http(502, f"<html>{TITLE} {TOKEN}".encode(), Content_Type="text/html"),
+    "redirect": http(302, Location=f"https://other.example/?t={TOKEN}"),
+    "missing": http(404, orjson.dumps(ECHO)),
+    "conflict": http(409, orjson.dumps(ECHO)),
+    "throttled": http(429, orjson.dumps(ECHO), Retry_After=TITLE.split(",", maxsplit=1)[0]),
+    "unauthorized": http(401, orjson.dumps(ECHO), WWW_Authenticate=f"Bearer {TOKEN}"),
+    "forbidden": http(403, orjson.dumps(ECHO)),
+    "not json": http(200, f"{TITLE} {TOKEN}".encode()),
+    "cut json": http(200, orjson.dumps(ECHO)[:-1]),
+    "wrong types": http(200, orjson.dumps({"appointmentId": [TITLE], "title": {TITLE: 1}, "startTime": TITLE})),
+    "no id": http(200, orjson.dumps({"id": 5} | ECHO)),
+    "bad header": f"HTTP/1.1 200 OK\r\n{TITLE}\x00{TOKEN}\r\n\r\n".encode(),
+    "drop": drop,
+    "oversized": http(200, f"{TITLE} {TOKEN}".encode() * 1_000),
+}
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+async def cut(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(http(200, orjson.dumps(ECHO), length=10_000))
+    writer.close()
+
+
+async def no_http(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(f"{TITLE} {TOKEN}\r\n\r\n".encode())
+    writer.close()
+
+
+ANSWERS |= {"cut": cut, "no http": no_http}
+
+
+async def failures(answer: Answer, auth: TokenProvider) -> list[ConnectorError]:
+    answers = [TOKEN_ANSWER, answer] if isinstance(auth, ClientCredentials) else [answer]
+    found: list[ConnectorError] = []
+    for operation in ("get", "create", "update", "delete", "preview"):
+        async with (
+            HostileServer(*answers) as server,
+            ConnectorSession(
+                server.base_url,
+                tenant_id=operation,
+                auth=auth,
+                max_body_size=10_000,
+                attempt_timeout=1,
+                clock=ManualClock(),
+            ) as session,
+        ):
+            try:
+                await call(AppointmentService(session), operation)
+            except ConnectorError as error:
+                found.append(error)
+    return found
+
+
+async def call(service: AppointmentService, operation: str) -> None:
+    if operation == "get":
+        await service.get("123")
+    elif operation == "create":
+        await service.create(DRAFT)
+    elif operation == "update":
+        await service.update("123", title=TITLE, description=DESCRIPTION)
+    elif operation == "delete":
+        await service.delete("123")
+    else:
+        [appointment async for appointment in service.preview()]
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+@pytest.mark.parametrize("auth", [StaticToken(TOKEN), ClientCredentials("id", CLIENT_SECRET)], ids=repr)
+async def test_no_error_shows_a_secret_or_a_payload_value(
+    answer: Answer, auth: TokenProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    found = await failures(answer, auth)
+    assert found
+    for error in found:
+        texts = [text for link in chain(error) for text in (repr(link), str(link))]
+        texts += traceback.format_exception(error)
+        texts += [repr(getattr(error, "problems", ())), str(getattr(error, "path", ""))]
+        for text in texts:
+            assert not [hidden for hidden in (*SECRETS, *PERSONAL) if hidden in text], text
+    assert not [hidden for hidden in (*SECRETS, *PERSONAL) if hidden in caplog.text]
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+async def test_what_an_error_hides_stays_hidden_in_its_copies(answer: Answer) -> None:
+    for error in await failures(answer, StaticToken(TOKEN)):
+        for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+            assert repr(twin) == repr(error)
+            assert not [hidden for hidden in (*SECRETS, *PERSONAL) if hidden in repr(twin)]
+
+
+def public_objects() -> list[object]:
+    credentials = ClientCredentials("id", CLIENT_SECRET)
+    session = ConnectorSession(
+        "https://api.example", tenant_id="acme", auth=credentials, proxy=f"http://me:{PROXY_PASSWORD}@127.0.0.1:1"
+    )
+    appointment = Appointment("1", TITLE, TEN, TEN, DESCRIPTION, extra={"note": NOTE})
+    return [
+        DRAFT,
+        AppointmentUpdate(appointment_id="1", title=TITLE, description=DESCRIPTION, extra={"note": NOTE}),
+        appointment,
+        DirectoryUser("user", "directory"),
+        connector_async.Page(items=[appointment]),
+        AppointmentService(session).preview(),
+        AppointmentService(session),
+        session,
+        session.for_tenant("globex", StaticToken(TOKEN)),
+        session._shared,
+        session._shared.transport,
+        session._shared.transport._options,
+        session._tenant,
+        credentials,
+        StaticToken(TOKEN),
+        Secret(TOKEN),
+        Token(Secret(TOKEN)),
+        WireFormat.GUIDE,
+        connector_async.Clock(),
+        connector_async.RateLimit(),
+        connector_async.MemoryRateLimitStore(),
+        connector_async.RetryPolicy(),
+        connector_async.RetryQuota(),
+        connector_async.CallRecord(operation="get"),
+        connector_async.RetryDetails(
+            operation="create", attempt=1, wait=1, waited_so_far=0, error=ConnectorError("failed")
+        ),
+        connector_async.found_by_preview(),
+        session._exchange,
+        session._tenant.limiter,
+        session._shared.naps,
+        AppointmentService(session)._caller,
+        AppointmentService(session)._attempts,
+        connector_async.UNSET,
+    ]
+
+
+@pytest.mark.parametrize("value", public_objects(), ids=lambda value: type(value).__name__)
+def test_no_public_object_shows_a_secret_or_a_payload_value(value: object) -> None:
+    for text in (repr(value), str(value)):
+        assert not [hidden for hidden in (*SECRETS, *PERSONAL) if hidden in text], text
+    # What is personal is there to be used; what is secret is not shown even so.
+    if attrs.has(type(value)):
+        text = repr(attrs.asdict(value))  # type: ignore[arg-type]
+        assert not [secret for secret in SECRETS if secret in text], text
+
+
+@pytest.mark.parametrize("value", public_objects(), ids=lambda value: type(value).__name__)
+def test_no_pickle_holds_a_secret(value: object) -> None:
+    try:
+        pickled = pickle.dumps(value)
+    except (TypeError, AttributeError, pickle.PicklingError):
+        return
+    assert not [secret for secret in SECRETS if secret.encode() in pickled]
