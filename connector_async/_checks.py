@@ -1,27 +1,368 @@
-"""The rules for arguments that several rooms share. It imports nothing of the package."""
+"""The checks of arguments, made before any I/O. A message names the argument and the rule, never the value.
+
+A check takes the name of the argument and its value. `validator` makes an attrs validator of one.
+"""
 
 import inspect
+import ipaddress
+import math
+import re
+import sys
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime, tzinfo
+from typing import Any, Final
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import attrs
+
+from ._timestamps import InstantError, in_utc
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_LARGEST: Final = sys.float_info.max
+
+
+def validator(check: Callable[..., object], *args: Any, optional: bool = False, **options: Any) -> Any:
+    """Return the attrs validator that checks a field with `check`.
+
+    Args:
+        check: Called as `check(name, value, *args, **options)`.
+        args: Passed to `check`.
+        optional: Whether `None` is accepted.
+        options: Passed to `check`.
+    """
+
+    def check_field(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
+        if not (optional and value is None):
+            check(field.name, value, *args, **options)
+
+    return check_field
+
+
+def check_type(name: str, value: object, expected: type, *, optional: bool = False) -> None:
+    """Reject an instance of another type.
+
+    Raises:
+        TypeError: If `value` is not an instance of `expected`, or is a class where an instance is expected.
+    """
+    if (value is None and optional) or (isinstance(value, expected) and not isinstance(value, type)):
+        return
+    article = "an" if expected.__name__[0] in "AEIOaeio" else "a"
+    none = " or None" if optional else ""
+    got = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+    raise TypeError(f"{name} must be {article} {expected.__name__}{none}, not {got}")
+
+
+def check_sequence(name: str, value: object, expected: type) -> None:
+    """Reject anything but a sequence of one type.
+
+    Raises:
+        TypeError: If `value` is not a sequence, is a str, or has an item that is not an instance of `expected`.
+    """
+    if (
+        isinstance(value, str)
+        or not isinstance(value, Sequence)
+        or not all(isinstance(each, expected) for each in value)
+    ):
+        raise TypeError(f"{name} must be a sequence of {expected.__name__}")
+
+
+def check_iterable(name: str, value: object) -> None:
+    """Reject anything but an iterable or an async iterable of inputs.
+
+    Raises:
+        TypeError: If `value` is neither, or is a str or bytes, whose characters are hardly meant.
+    """
+    if isinstance(value, str | bytes | bytearray | memoryview) or not isinstance(value, Iterable | AsyncIterable):
+        raise TypeError(f"{name} must be an iterable or an async iterable, not {type(value).__name__}")
+
+
+def check_callable(name: str, value: object) -> None:
+    """Reject what cannot be called.
+
+    Raises:
+        TypeError: If `value` is not callable.
+    """
+    if not callable(value):
+        raise TypeError(f"{name} must be callable or None, not {type(value).__name__}")
 
 
 def check_plain_callable(name: str, value: object) -> None:
-    """Raise if what `value` returns would have to be awaited: it is called as a plain function.
+    """Reject a function whose result would have to be awaited: it is called as a plain function.
 
     Raises:
-        TypeError: `value` is a coroutine function or an async generator function, or an object that is called as one.
+        TypeError: If `value` is a coroutine function or an async generator function, or an object that is called as
+            one.
     """
     if _is_async(value) or _is_async(getattr(value, "__call__", None)):  # noqa: B004
         raise TypeError(f"{name} must be a plain function, not a coroutine function")
 
 
 def check_plain_methods(name: str, value: object, *methods: str) -> None:
-    """Raise when one of the methods of `value` would have to be awaited; a method that it lacks is none.
+    """Reject an object with a method whose result would have to be awaited. Methods that are missing are accepted.
 
     Raises:
-        TypeError: One is a coroutine function or an async generator function; the message names it.
+        TypeError: If a method is a coroutine function or an async generator function; the message names it.
     """
     for method in methods:
         check_plain_callable(f"{name}.{method}", getattr(value, method, None))
 
 
+def check_int(name: str, value: int, *, minimum: int = 1) -> int:
+    """Return `value`, which must be an int of at least `minimum`.
+
+    Raises:
+        ValueError: If `value` is less than `minimum`.
+        TypeError: If `value` is not an int, or is a bool.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if value < minimum:
+        raise ValueError(f"{name} must be {'zero' if minimum == 0 else minimum} or more")
+    return value
+
+
+def check_seconds(name: str, value: float, *, above_zero: bool = False, finite: bool = True) -> float:
+    """Return `value`, which must be a duration in seconds.
+
+    Raises:
+        ValueError: If `value` is NaN, negative, zero although `above_zero`, or infinite although `finite`.
+        TypeError: If `value` is neither an int nor a float.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    if value != value or value < 0 or (above_zero and value == 0):
+        raise ValueError(f"{name} must be {'above zero' if above_zero else 'zero or more'}")
+    if value > _LARGEST and (finite or value != math.inf):  # an int can be larger, too
+        raise ValueError(f"{name} must be finite")
+    return value
+
+
+def check_time_zone(name: str, value: tzinfo) -> None:
+    """Reject what cannot be the time zone of date-times without a UTC offset.
+
+    Raises:
+        ValueError: If `value` has no offset, is not hashable, or is from pytz.
+        TypeError: If `value` is not a `tzinfo`.
+    """
+    if not isinstance(value, tzinfo):
+        raise TypeError(f"{name} must be a tzinfo or None, not {type(value).__name__}")
+    if hasattr(value, "localize") or type(value).__hash__ is None:
+        raise ValueError(f"{name} must be hashable and not from pytz, as those of zoneinfo are")
+    try:
+        offset = value.utcoffset(datetime(2024, 1, 1))  # noqa: DTZ001 - time zones are asked with naive date-times
+    except NotImplementedError:
+        offset = None
+    if offset is None:
+        raise ValueError(f"{name} must have an offset")
+
+
+def check_time_range(start: datetime | None, end: datetime | None) -> tuple[datetime | None, datetime | None]:
+    """Return both ends of a time range in UTC; `None` stands for an open end.
+
+    Raises:
+        ValueError: If an end is naive or outside the years 1 to 9999 in UTC, or `end` is before `start`.
+        TypeError: If an end is not a datetime.
+    """
+    start, end = _checked_end("start", start), _checked_end("end", end)
+    if start is not None and end is not None and end < start:
+        raise ValueError("end must not be before start")
+    return start, end
+
+
+def check_text(name: str, value: str) -> str:
+    """Return `value`, which must be a string of printable characters, and not empty.
+
+    Raises:
+        ValueError: If `value` is empty, or has a character that is not printable.
+        TypeError: If `value` is not a str.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if not value:
+        raise ValueError(f"{name} must not be empty")
+    if not value.isprintable():
+        raise ValueError(f"{name} must be printable")
+    return value
+
+
+def check_header_text(name: str, value: str) -> str:
+    """Return `value`, which must be one that a header can carry (RFC 9110, section 5.5).
+
+    Raises:
+        ValueError: If `value` is empty or not printable ASCII, or starts or ends with a space.
+        TypeError: If `value` is not a str.
+    """
+    if isinstance(value, str) and not (value.isascii() and value.isprintable()):
+        raise ValueError(f"{name} must be printable ASCII: a header carries it")
+    if check_text(name, value) != value.strip():
+        raise ValueError(f"{name} must not begin or end with a space: a header would lose it")
+    return value
+
+
+def check_tenant_id(tenant_id: str) -> str:
+    """Return `tenant_id`, which is carried both as a path segment and as a header.
+
+    Raises:
+        ValueError: If it is empty, `.` or `..`, starts or ends with a space, or is not printable ASCII (RFC 9110,
+            section 5.5).
+        TypeError: If it is not a str.
+    """
+    _check_segment("tenant_id", tenant_id)
+    check_header_text("tenant_id", tenant_id)
+    return tenant_id
+
+
+def check_appointment_id(appointment_id: str) -> str:
+    """Return `appointment_id`, which is carried in a path or a query.
+
+    Raises:
+        ValueError: If it is empty, `.` or `..`, or has a character that is not printable.
+        TypeError: If it is not a str.
+    """
+    return _check_segment("appointment_id", appointment_id)
+
+
+def check_base_url(base_url: str, *, allow_http: bool = False) -> str:
+    """Return `base_url` without a trailing slash.
+
+    Raises:
+        ValueError: If it is not absolute, has user information, a query or a fragment, or is plain `http` to a host
+            other than the loopback although `allow_http` is off. The message never repeats it.
+        TypeError: If it is not a str, or `allow_http` is not a bool.
+    """
+    if not isinstance(base_url, str):
+        raise TypeError(f"base_url must be a str, not {type(base_url).__name__}")
+    if not isinstance(allow_http, bool):  # the string "no" would permit it
+        raise TypeError(f"allow_http must be a bool, not {type(allow_http).__name__}")
+    parts = _split_http_url("base_url", base_url)
+    if "@" in parts.netloc:
+        raise ValueError("base_url must not hold user information")
+    if "?" in base_url or "#" in base_url:
+        raise ValueError("base_url must have neither a query nor a fragment")
+    if not base_url.isprintable() or " " in base_url:
+        raise ValueError("base_url must not hold spaces or control characters")
+    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname or ""):
+        raise ValueError("base_url must be https: over http anybody on the way reads the token (allow_http permits it)")
+    return base_url.rstrip("/")
+
+
+def check_proxy(proxy: str) -> str:
+    """Return `proxy`, which must be the URL of a forward proxy.
+
+    Raises:
+        ValueError: If it is not an absolute http or https URL. The message never repeats it.
+        TypeError: If it is not a str.
+    """
+    if not isinstance(proxy, str):
+        raise TypeError(f"proxy must be a str or None, not {type(proxy).__name__}")
+    parts = _split_http_url("proxy", proxy)
+    if not proxy.isprintable():
+        raise ValueError("proxy must be an absolute http or https URL")
+    if not proxy.isascii() or not unquote(parts.username or "").isascii() or ":" in unquote(parts.username or ""):
+        raise ValueError("proxy must be ASCII, and its user must have no colon: a header carries it (RFC 7617)")
+    if not unquote(parts.password or "").isascii():
+        raise ValueError("proxy must have a password of ASCII: a header carries it (RFC 7617)")
+    return proxy
+
+
+def check_method(method: str) -> str:
+    """Return `method`, which must be an HTTP method.
+
+    Raises:
+        ValueError: If it is not a token (RFC 9110, section 5.6.2).
+        TypeError: If it is not a str.
+    """
+    if not isinstance(method, str):
+        raise TypeError(f"method must be a str, not {type(method).__name__}")
+    if not _TOKEN.fullmatch(method):
+        raise ValueError("method must be a token of HTTP, such as GET")
+    return method
+
+
+def check_path(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `path`, a tuple of segments that are not quoted yet.
+
+    Raises:
+        ValueError: If a segment is empty, `.` or `..`, or has a character that is not printable.
+        TypeError: If it is not a tuple, or has a segment that is not a str.
+    """
+    if not isinstance(path, tuple):
+        raise TypeError(f"path must be a tuple of segments, not {type(path).__name__}")
+    for segment in path:
+        _check_segment("each segment of path", segment)
+    return path
+
+
+def check_parameters(query: Mapping[str, str]) -> Mapping[str, str]:
+    """Return `query`, whose names and values must be strings that can be quoted.
+
+    Raises:
+        ValueError: If one has a lone surrogate, which quoting would leave out.
+        TypeError: If it is not a mapping, or has a name or a value that is not a str.
+    """
+    if type(query) is not dict and not isinstance(query, Mapping):  # the first at a tenth of the cost
+        raise TypeError(f"query must be a mapping, a str or None, not {type(query).__name__}")
+    for name_and_value in query.items():
+        for text in name_and_value:
+            if not isinstance(text, str):
+                raise TypeError(f"query must have names and values of type str, not {type(text).__name__}")
+            if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+                raise ValueError("query must be encodable as UTF-8: it has a lone surrogate")
+    return query
+
+
+def check_query(name: str, query: str) -> str:
+    """Return `query`, a quoted query without its question mark (RFC 3986, section 3.4).
+
+    Raises:
+        ValueError: If it is not printable ASCII, or has a space or a `#`.
+        TypeError: If it is not a str.
+    """
+    if query:
+        check_text(name, query)
+    if not query.isascii() or " " in query or "#" in query:
+        raise ValueError(f"{name} must be a query, quoted")
+    return query
+
+
 def _is_async(value: object) -> bool:
     return inspect.iscoroutinefunction(value) or inspect.isasyncgenfunction(value)
+
+
+def _checked_end(name: str, value: datetime | None) -> datetime | None:
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        raise TypeError(f"{name} must be a datetime, not {type(value).__name__}")
+    if value.utcoffset() is None:
+        raise ValueError(f"{name} must be aware: it has no time zone")
+    try:
+        return in_utc(value)
+    except InstantError as error:
+        problem = str(error)
+    raise ValueError(f"{name}: {problem}")
+
+
+def _split_http_url(name: str, url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(f"{name} is not a valid URL") from None
+    if parts.scheme not in {"http", "https"} or not host:
+        raise ValueError(f"{name} must be an absolute http or https URL")
+    return parts
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_segment(name: str, value: str) -> str:
+    check_text(name, value)
+    if value in {".", ".."}:
+        raise ValueError(f"{name} must not be '.' or '..': a path would lose it")
+    return value

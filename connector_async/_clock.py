@@ -4,13 +4,12 @@ It knows nothing of requests.
 """
 
 import asyncio
-import math
 import random
 import sys
 import time
 from typing import Final
 
-from ._checks import check_plain_methods
+from ._checks import check_plain_methods, check_seconds
 
 _LARGEST: Final = sys.float_info.max
 
@@ -84,19 +83,3 @@ def is_cancelled() -> bool:
     """Return whether the running task has been cancelled. If not, a `CancelledError` was raised from within."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
-
-
-def check_seconds(name: str, value: float, *, above_zero: bool = False, finite: bool = True) -> float:
-    """Return `value` when it is a duration.
-
-    Raises:
-        ValueError: It is negative, no number, zero although it must be above, or infinite although it must be finite.
-        TypeError: It is neither an int nor a float.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
-    if value != value or value < 0 or (above_zero and value == 0):
-        raise ValueError(f"{name} must be {'above zero' if above_zero else 'zero or more'}")
-    if value > _LARGEST and (finite or value != math.inf):  # as an int may be, too
-        raise ValueError(f"{name} must be finite")
-    return value

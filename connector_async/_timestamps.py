@@ -77,27 +77,6 @@ def has_offset(text: str) -> bool:
     return text[-1:] in {"Z", "z"} or text[-6:-5] in {"+", "-"}
 
 
-def check_zone(name: str, zone: tzinfo | None) -> None:
-    """Refuse what cannot be the zone of date-times without an offset.
-
-    Raises:
-        ValueError: `zone` has no offset, is not hashable, or is one of pytz, whose offset is wrong unless localized.
-        TypeError: It is no `tzinfo`.
-    """
-    if zone is None:
-        return
-    if not isinstance(zone, tzinfo):
-        raise TypeError(f"{name} must be a tzinfo or None, not {type(zone).__name__}")
-    if hasattr(zone, "localize") or type(zone).__hash__ is None:
-        raise ValueError(f"{name} must be hashable and none of pytz, as those of zoneinfo are")
-    try:
-        offset = zone.utcoffset(datetime(2024, 1, 1))  # noqa: DTZ001 - what a zone is asked with
-    except NotImplementedError:
-        offset = None
-    if offset is None:
-        raise ValueError(f"{name} must have an offset")
-
-
 def format_instant(instant: datetime) -> str:
     """Return `instant` in UTC as RFC 3339 writes it, with `Z` and with a fraction only when there is one.
 

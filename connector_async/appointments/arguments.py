@@ -1,12 +1,8 @@
 """The rules for arguments that several operations share."""
 
-from datetime import datetime
 from typing import Literal, get_args
 
-from connector_async._checks import check_plain_methods
-from connector_async._clock import check_seconds
-from connector_async._timestamps import InstantError, in_utc
-from connector_async.bulk_calls import check_count
+from connector_async._checks import check_int, check_plain_methods, check_seconds, check_type
 from connector_async.pagination import PagingStyle
 from connector_async.retry import RetryPolicy
 
@@ -24,30 +20,6 @@ def check_on_invalid(on_invalid: OnInvalid) -> None:
         raise ValueError("on_invalid must be 'raise' or 'skip'")
 
 
-def checked_range(start: datetime | None, end: datetime | None) -> tuple[datetime | None, datetime | None]:
-    """Return the ends of a range of time in UTC; `None` is no end.
-
-    Raises:
-        ValueError: One has no time zone, or lies outside the years 1 to 9999 in UTC, or `end` is before `start`.
-        TypeError: One is of another type.
-    """
-    start, end = _checked_instant("start", start), _checked_instant("end", end)
-    if start is not None and end is not None and end < start:
-        raise ValueError("end must not be before start")
-    return start, end
-
-
-def check_kind(name: str, value: object, kind: type) -> None:
-    """Raise when `value` is of another kind.
-
-    Raises:
-        TypeError: It is.
-    """
-    if not isinstance(value, kind):
-        article = "an" if kind.__name__[0] in "AEIOaeio" else "a"
-        raise TypeError(f"{name} must be {article} {kind.__name__}, not {type(value).__name__}")
-
-
 def check_paging(paging: PagingStyle) -> None:
     """Raise when `paging` is no style; the class of one has all of its methods, too.
 
@@ -56,7 +28,7 @@ def check_paging(paging: PagingStyle) -> None:
     """
     if isinstance(paging, type):
         raise TypeError("paging must be an instance, such as PageNumbers(), not a class")
-    check_kind("paging", paging, PagingStyle)
+    check_type("paging", paging, PagingStyle)
     check_plain_methods("paging", paging, "request", "read")
 
 
@@ -67,7 +39,7 @@ def check_alone(concurrency: int) -> None:
         ValueError: `concurrency` is not 1.
         TypeError: It is no int.
     """
-    check_count("concurrency", concurrency)
+    check_int("concurrency", concurrency)
     if concurrency != 1:
         raise ValueError("concurrency must be 1: only windows are fetched several at a time")
 
@@ -104,17 +76,3 @@ def check_options(retry: RetryPolicy | None, deadline: float | None) -> None:
         checked_policy(retry)
     if deadline is not None:
         checked_deadline(deadline)
-
-
-def _checked_instant(name: str, value: datetime | None) -> datetime | None:
-    if value is None:
-        return None
-    if not isinstance(value, datetime):
-        raise TypeError(f"{name} must be a datetime, not {type(value).__name__}")
-    if value.utcoffset() is None:
-        raise ValueError(f"{name} must be aware: it has no time zone")
-    try:
-        return in_utc(value)
-    except InstantError as error:
-        problem = str(error)
-    raise ValueError(f"{name}: {problem}")

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
 
 from connector_async import _log
+from connector_async._checks import check_appointment_id, check_type
 from connector_async._clock import Deadline, is_cancelled
 from connector_async.exceptions import (
     ConnectorError,
@@ -29,12 +30,12 @@ from connector_async.pagination import (
     fingerprint_of,
     next_link,
 )
-from connector_async.protocol import Response, check_appointment_id, request_id
+from connector_async.protocol import Response, request_id
 from connector_async.retry import Attempt, CallRecord, may_have_happened
 from connector_async.session import ConnectorSession
 from connector_async.wire import exactly_if_needed
 
-from .arguments import OnInvalid, check_kind
+from .arguments import OnInvalid
 
 T = TypeVar("T")
 
@@ -98,7 +99,7 @@ class Attempts:
             ValueError: The wire format does not carry a field that is set.
             TypeError: `read_first` is no bool.
         """
-        check_kind("read_first", read_first, bool)
+        check_type("read_first", read_first, bool)
         changes = self._wire_format.unstructure(update, self._user)
         query = {"appointmentId": update.appointment_id, **self._user_fields}
 

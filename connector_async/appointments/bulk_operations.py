@@ -3,12 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Iterable
 
-from connector_async.bulk_calls import Bulk, bulk, check_inputs
+from connector_async._checks import check_iterable, check_type
+from connector_async.bulk_calls import Bulk, bulk
 from connector_async.exceptions import AuthenticationError
 from connector_async.models import Appointment, AppointmentUpdate, NewAppointment
 from connector_async.retry import RetryPolicy
 
-from .arguments import check_kind, check_options
+from .arguments import check_options
 from .verification import Verify, check_verify
 
 DEFAULT_CONCURRENCY = 16
@@ -80,7 +81,7 @@ class ManyAppointments(ABC):
             ValueError: `concurrency`, `max_errors` or `deadline` is not above zero.
             TypeError: An argument is of another type; `appointment_ids` is a text.
         """
-        check_inputs("appointment_ids", appointment_ids)
+        check_iterable("appointment_ids", appointment_ids)
         check_options(retry, deadline)
 
         async def get(appointment_id: str) -> Appointment:
@@ -126,7 +127,7 @@ class ManyAppointments(ABC):
             ValueError: `concurrency`, `max_errors` or `deadline` is not above zero.
             TypeError: An argument is of another type; `verify` is a class and no instance.
         """
-        check_inputs("drafts", drafts)
+        check_iterable("drafts", drafts)
         if verify is not None:
             check_verify(verify)
         check_options(retry, deadline)
@@ -173,8 +174,8 @@ class ManyAppointments(ABC):
             ValueError: `concurrency`, `max_errors` or `deadline` is not above zero.
             TypeError: An argument is of another type.
         """
-        check_inputs("updates", updates)
-        check_kind("read_first", read_first, bool)
+        check_iterable("updates", updates)
+        check_type("read_first", read_first, bool)
         check_options(retry, deadline)
 
         async def apply(update: AppointmentUpdate) -> Appointment | None:
@@ -216,7 +217,7 @@ class ManyAppointments(ABC):
             ValueError: `concurrency`, `max_errors` or `deadline` is not above zero.
             TypeError: An argument is of another type; `appointment_ids` is a text.
         """
-        check_inputs("appointment_ids", appointment_ids)
+        check_iterable("appointment_ids", appointment_ids)
         check_options(retry, deadline)
 
         async def delete(appointment_id: str) -> None:

@@ -9,24 +9,15 @@ from collections.abc import Awaitable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
+from connector_async._checks import check_appointment_id, check_time_range, check_type
 from connector_async._clock import SINGLE_CALL_DEADLINE
 from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
 from connector_async.pagination import AsyncPager, AutoDetectPaging, Page, PagingStyle
-from connector_async.protocol import check_appointment_id
 from connector_async.rate_limit import Priority, priority
 from connector_async.retry import Attempt, Operation, RetryingCaller, RetryPolicy
 from connector_async.session import ConnectorSession
 
-from .arguments import (
-    OnInvalid,
-    check_alone,
-    check_kind,
-    check_on_invalid,
-    check_paging,
-    checked_deadline,
-    checked_policy,
-    checked_range,
-)
+from .arguments import OnInvalid, check_alone, check_on_invalid, check_paging, checked_deadline, checked_policy
 from .attempts import Attempts
 from .bulk_operations import ManyAppointments
 from .verification import Verify, look_with
@@ -76,7 +67,7 @@ class AppointmentService(ManyAppointments):
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
     ) -> None:
-        check_kind("session", session, ConnectorSession)
+        check_type("session", session, ConnectorSession)
         check_paging(paging)
         if user is not None and not isinstance(user, DirectoryUser):
             raise TypeError(f"user must be a DirectoryUser or None, not {type(user).__name__}")
@@ -179,7 +170,7 @@ class AppointmentService(ManyAppointments):
         """
         policy = self.retry if retry is None else checked_policy(retry)
         try:
-            check_kind("new", new, NewAppointment)
+            check_type("new", new, NewAppointment)
             attempt = self._attempts.create(
                 new, look_with(self, verify, new), unavailable_means_refused=policy.unavailable_means_refused
             )
@@ -292,7 +283,7 @@ class AppointmentService(ManyAppointments):
                 `on_invalid` is neither of the two.
             TypeError: An argument is of another type.
         """
-        start, end = checked_range(start, end)
+        start, end = check_time_range(start, end)
         check_on_invalid(on_invalid)
         service = self.with_options(retry=retry, deadline=deadline)
         self.session.wire_format.preview_query(self.user, start, end)  # refuses what the first page would
@@ -318,7 +309,7 @@ class AppointmentService(ManyAppointments):
         self, update: AppointmentUpdate, *, read_first: bool, retry: RetryPolicy | None, deadline: float | None
     ) -> Appointment | None:
         try:
-            check_kind("update", update, AppointmentUpdate)
+            check_type("update", update, AppointmentUpdate)
             attempt = self._attempts.update(update, read_first=read_first)
         except (TypeError, ValueError) as error:
             error.__traceback__ = None  # its frames hold the fields

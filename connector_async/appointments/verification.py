@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
-from connector_async._clock import check_seconds
+from connector_async._checks import check_seconds
 from connector_async.exceptions import DeadlineExceededError
 from connector_async.models import Appointment, NewAppointment
 from connector_async.pagination import AsyncPager

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 
+from connector_async._checks import check_int
 from connector_async._timestamps import format_instant, parse_instant
-from connector_async.bulk_calls import bulk, check_count
+from connector_async.bulk_calls import bulk
 from connector_async.exceptions import ConnectorError, TransportError
 from connector_async.models import Appointment
 from connector_async.pagination import AsyncPager, Page
@@ -44,7 +45,7 @@ class WindowedPager(AsyncPager[Appointment]):
             raise TypeError(f"window must be a timedelta, not {type(window).__name__}")
         if window <= timedelta(0):
             raise ValueError("window must be above zero")
-        check_count("concurrency", concurrency)
+        check_int("concurrency", concurrency)
         self._pages_of = pages_of
         self._start = start.astimezone(UTC)
         self._end = end.astimezone(UTC)

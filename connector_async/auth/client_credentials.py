@@ -13,11 +13,11 @@ import attrs
 import orjson
 
 from connector_async import _log
+from connector_async._checks import check_text
 from connector_async._clock import Clock, checked_clock
 from connector_async._recent import RecentlyUsed
 from connector_async._tracebacks import hiding_arguments, without_frames
 from connector_async.exceptions import AuthenticationError, ConnectorError
-from connector_async.protocol import check_text
 
 from .token_response import read_token
 from .tokens import Secret, Token, TokenSend

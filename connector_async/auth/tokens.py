@@ -6,8 +6,9 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import attrs
 
+from connector_async._checks import check_header_text
 from connector_async._tracebacks import hiding_arguments
-from connector_async.protocol import Response, check_header_text
+from connector_async.protocol import Response
 
 
 class Secret:

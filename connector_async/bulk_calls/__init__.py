@@ -3,12 +3,11 @@
 It knows neither requests nor appointments; the function that makes a call is handed in.
 """
 
-from .inputs import check_inputs
 from .outcome import Outcome, Status
 from .outcome_file import read_inputs
 from .progress import ProgressListener, check_progress
 from .report import BulkReport
-from .run import Bulk, bulk, check_count
+from .run import Bulk, bulk
 
 __all__ = [
     "Bulk",
@@ -17,8 +16,6 @@ __all__ = [
     "ProgressListener",
     "Status",
     "bulk",
-    "check_count",
-    "check_inputs",
     "check_progress",
     "read_inputs",
 ]

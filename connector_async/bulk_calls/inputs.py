@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Final, Generic, TypeVar
 
+from connector_async._checks import check_iterable
 from connector_async._clock import is_cancelled
 
 InputT = TypeVar("InputT")
@@ -17,25 +18,15 @@ _NONE: Final = _End()
 _CUT_OFF: Final = "the inputs ended when the loop was left while the next one was awaited: nobody knows what was left"
 
 
-def check_inputs(name: str, inputs: object) -> None:
-    """Raise when `inputs` is no iterable of inputs.
-
-    Raises:
-        TypeError: It is neither kind of iterable; or a text or bytes, whose characters are hardly meant.
-    """
-    if isinstance(inputs, str | bytes | bytearray | memoryview) or not isinstance(inputs, Iterable | AsyncIterable):
-        raise TypeError(f"{name} must be an iterable or an async iterable, not {type(inputs).__name__}")
-
-
 class Inputs(Generic[InputT]):
     """Hands out each input once, with its number.
 
     Raises:
-        TypeError: See `check_inputs`.
+        TypeError: If `inputs` is neither kind of iterable, or is a str or bytes.
     """
 
     def __init__(self, inputs: Iterable[InputT] | AsyncIterable[InputT]) -> None:
-        check_inputs("inputs", inputs)
+        check_iterable("inputs", inputs)
         self._iterator: Iterator[InputT] | AsyncIterator[InputT]
         self._iterator = aiter(inputs) if isinstance(inputs, AsyncIterable) else iter(inputs)
         self._turn = asyncio.Lock()

@@ -5,6 +5,7 @@ import contextvars
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
+from connector_async._checks import check_int
 from connector_async._clock import is_cancelled
 from connector_async._tracebacks import drop_frames
 from connector_async.exceptions import ConnectorError
@@ -68,9 +69,9 @@ def bulk(
     for kind in ends_on if isinstance(ends_on, tuple) else (ends_on,):
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
             raise TypeError("ends_on must be a class of exceptions, or a tuple of them")
-    check_count("concurrency", concurrency)
+    check_int("concurrency", concurrency)
     if max_errors is not None:
-        check_count("max_errors", max_errors)
+        check_int("max_errors", max_errors)
     if not isinstance(ordered, bool):
         raise TypeError(f"ordered must be a bool, not {type(ordered).__name__}")
     return Bulk(
@@ -255,16 +256,3 @@ class Bulk(Generic[InputT, ResultT]):
             worker.cancel()
         if workers:
             await asyncio.wait(workers)
-
-
-def check_count(name: str, value: int) -> None:
-    """Raise when there cannot be so many.
-
-    Raises:
-        ValueError: `value` is not above zero.
-        TypeError: It is no int.
-    """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{name} must be 1 or more")

@@ -13,8 +13,8 @@ from typing import Final, Literal
 
 from attrs import frozen
 
+from connector_async._checks import check_text
 from connector_async.auth import Secret
-from connector_async.protocol import check_text
 
 from .settings import SettingsError
 

@@ -11,9 +11,8 @@ from typing import Any, Final
 
 from attrs import Factory, evolve, field, frozen
 
-from connector_async._clock import check_seconds
+from connector_async._checks import check_base_url, check_seconds, check_tenant_id, check_text
 from connector_async._timestamps import zone_named
-from connector_async.protocol import check_base_url, check_tenant_id, check_text
 from connector_async.rate_limit import RateLimit
 
 DEFAULT: Final = "default"

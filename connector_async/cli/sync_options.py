@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 import attrs
 from cyclopts import Group, Parameter
 
-from connector_async._clock import Clock, check_seconds
+from connector_async._checks import check_seconds
+from connector_async._clock import Clock
 from connector_async._files import check_replaceable
 from connector_async.sync.budget import Budget
 from connector_async.sync.bulk_sync import GRACE, SyncSettings

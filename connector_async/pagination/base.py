@@ -9,8 +9,9 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 import attrs
 
+from connector_async._checks import check_text
 from connector_async.exceptions import DecodingError
-from connector_async.protocol import check_text, reduced
+from connector_async.protocol import reduced
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 

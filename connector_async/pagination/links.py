@@ -11,8 +11,8 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 import attrs
 
+from connector_async._checks import check_query
 from connector_async.exceptions import PaginationError
-from connector_async.protocol import check_query
 
 from .base import PageRequest, PageResponse, check_key, check_key_or_none, foreign_token, items_of, malformed
 from .completeness import check_last

@@ -10,8 +10,9 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 import orjson
 
+from connector_async._checks import check_text
 from connector_async.exceptions import ConnectorError, PaginationError
-from connector_async.protocol import check_text, reduced
+from connector_async.protocol import reduced
 
 T = TypeVar("T")
 

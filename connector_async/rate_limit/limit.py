@@ -6,7 +6,7 @@ from typing import Any, Final, Self
 
 import attrs
 
-from connector_async._clock import check_seconds
+from connector_async._checks import check_seconds
 
 _BURST: Final = 10
 

@@ -7,7 +7,8 @@ from typing import Final, Protocol
 import attrs
 
 from connector_async import _log
-from connector_async._clock import Deadline, check_seconds
+from connector_async._checks import check_seconds
+from connector_async._clock import Deadline
 from connector_async.exceptions import ThrottledError
 
 from .bulk_line import BulkLine

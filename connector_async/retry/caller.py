@@ -17,7 +17,8 @@ from tenacity.retry import retry_if_exception_type
 from tenacity.wait import WaitBaseT
 
 from connector_async import _log
-from connector_async._clock import Clock, Deadline, check_seconds
+from connector_async._checks import check_seconds
+from connector_async._clock import Clock, Deadline
 from connector_async._tracebacks import without_frames
 from connector_async.exceptions import (
     ConnectorError,

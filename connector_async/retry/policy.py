@@ -9,8 +9,7 @@ from tenacity.retry import RetryBaseT
 from tenacity.stop import StopBaseT
 from tenacity.wait import WaitBaseT
 
-from connector_async._checks import check_plain_callable
-from connector_async._clock import check_seconds
+from connector_async._checks import check_plain_callable, check_seconds
 from connector_async.exceptions import ConnectorError
 
 from .strategies import check_exp_base, check_strategy

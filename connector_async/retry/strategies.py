@@ -11,7 +11,8 @@ from tenacity.retry import retry_base
 from tenacity.stop import stop_base
 from tenacity.wait import WaitBaseT, wait_base
 
-from connector_async._clock import Clock, Deadline, check_seconds, checked_clock
+from connector_async._checks import check_seconds
+from connector_async._clock import Clock, Deadline, checked_clock
 
 from .classification import is_throttled, is_transient, may_have_happened
 

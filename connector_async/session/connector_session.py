@@ -11,12 +11,12 @@ import aiohttp
 import attrs
 from yarl import URL
 
-from connector_async._checks import check_plain_methods
+from connector_async._checks import check_method, check_plain_methods, check_proxy, check_tenant_id
 from connector_async._clock import Clock, Deadline, checked_clock
 from connector_async._tracebacks import hiding_arguments, without_frames
 from connector_async.auth import Secret, TokenProvider
 from connector_async.exceptions import ConnectorError
-from connector_async.protocol import Response, check_method, check_proxy, check_tenant_id, user_agent
+from connector_async.protocol import Response, user_agent
 from connector_async.rate_limit import MemoryRateLimitStore, RateLimit, RateLimitStore
 from connector_async.retry import RetryQuota
 from connector_async.wire import WireFormat

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from connector_async._clock import Clock, check_seconds
+from connector_async._checks import check_seconds
+from connector_async._clock import Clock
 from connector_async.rate_limit import resolve, wake
 
 

@@ -11,10 +11,11 @@ from typing import Final
 from multidict import CIMultiDict, istr
 from yarl import URL
 
+from connector_async._checks import check_header_text
 from connector_async._clock import Deadline, is_cancelled
 from connector_async.auth import CachingTokenProvider, Token, TokenProvider, TokenSend
 from connector_async.exceptions import ConnectorError, DeadlineExceededError
-from connector_async.protocol import Response, check_header_text
+from connector_async.protocol import Response
 from connector_async.retry import THROTTLED_STATUSES
 
 from .tenant import Tenant

@@ -5,16 +5,16 @@ import contextlib
 import threading
 import weakref
 from datetime import tzinfo
-from typing import Any, Final
+from typing import Final
 
 import attrs
 from yarl import URL
 
-from connector_async._clock import Clock, check_seconds
+from connector_async._checks import check_base_url, check_seconds, check_time_zone, check_type, validator
+from connector_async._clock import Clock
 from connector_async._recent import RecentlyUsed
-from connector_async._timestamps import check_zone
 from connector_async.auth import ClientCredentials, Token, TokenProvider
-from connector_async.protocol import check_base_url, quote_path
+from connector_async.protocol import quote_path
 from connector_async.rate_limit import Limiter, RateLimit, RateLimitStore
 from connector_async.wire import WireFormat
 
@@ -23,21 +23,6 @@ from .tenant import Tenant
 from .transport import Transport
 
 _RECENT: Final = 10_000
-
-
-def _check_type(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
-    kind = field.metadata["kind"]
-    if isinstance(value, type) or not isinstance(value, kind):  # the class of a store has its methods, too
-        raise TypeError(f"{field.name} must be a {kind.__name__}, not {type(value).__name__}")
-
-
-def _check_zone(_: object, field: "attrs.Attribute[Any]", value: Any) -> None:
-    check_zone(field.name, value)
-
-
-def _check_deadline(_: object, field: "attrs.Attribute[Any]", value: Any) -> None:
-    if value is not None:
-        check_seconds(field.name, value, above_zero=True, finite=False)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -54,14 +39,16 @@ class SessionState:
 
     base_url: str
     user_agent: str
-    wire_format: WireFormat = attrs.field(validator=_check_type, metadata={"kind": WireFormat})
-    assume_zone: tzinfo | None = attrs.field(validator=_check_zone)
+    wire_format: WireFormat = attrs.field(validator=validator(check_type, WireFormat))
+    assume_zone: tzinfo | None = attrs.field(validator=validator(check_time_zone, optional=True))
     clock: Clock
     transport: Transport
-    deadline: float | None = attrs.field(validator=_check_deadline)
+    deadline: float | None = attrs.field(
+        validator=validator(check_seconds, optional=True, above_zero=True, finite=False)
+    )
     """Seconds for each call; `None`: 60 for a single call, none for a bulk call; `math.inf`: none."""
-    rate_limit: RateLimit = attrs.field(validator=_check_type, metadata={"kind": RateLimit})
-    rate_limit_store: RateLimitStore = attrs.field(validator=_check_type, metadata={"kind": RateLimitStore})
+    rate_limit: RateLimit = attrs.field(validator=validator(check_type, RateLimit))
+    rate_limit_store: RateLimitStore = attrs.field(validator=validator(check_type, RateLimitStore))
     naps: InterruptibleSleep = attrs.field(
         init=False, default=attrs.Factory(lambda self: InterruptibleSleep(self.clock), takes_self=True)
     )

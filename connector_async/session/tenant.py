@@ -11,21 +11,12 @@ import attrs
 from multidict import CIMultiDict
 from yarl import URL
 
+from connector_async._checks import check_parameters, check_path, check_query
 from connector_async._clock import Clock, Deadline
 from connector_async._tracebacks import without_frames
 from connector_async.auth import Token
 from connector_async.exceptions import DecodingError
-from connector_async.protocol import (
-    TOKEN_PATH,
-    Response,
-    check_parameters,
-    check_path,
-    check_query,
-    error_for,
-    quote_path,
-    request_id,
-    retry_after,
-)
+from connector_async.protocol import TOKEN_PATH, Response, error_for, quote_path, request_id, retry_after
 from connector_async.rate_limit import Limiter
 from connector_async.retry import THROTTLED_STATUSES, RetryQuota, with_jitter
 

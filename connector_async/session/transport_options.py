@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from connector_async._checks import check_type, validator
 from connector_async.auth import Secret
 
 
@@ -15,11 +16,6 @@ def _check_above_zero(_: object, field: "attrs.Attribute[Any]", value: object) -
         raise TypeError(f"{field.name} must be {'an int' if whole else 'a number'}, not {type(value).__name__}")
     if not 0 < value <= sys.float_info.max:  # an int may be beyond it, too
         raise ValueError(f"{field.name} must be above zero and finite")
-
-
-def _check_ssl_context(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
-    if not isinstance(value, ssl.SSLContext | None):
-        raise TypeError(f"{field.name} must be an SSLContext or None, not {type(value).__name__}")
 
 
 def _above_zero() -> Any:
@@ -45,7 +41,9 @@ class TransportOptions:
     """Connections at a time, in each event loop."""
     max_body_size: int = _above_zero()
     """Bytes of an answer that are read at most, after decompression."""
-    ssl_context: ssl.SSLContext | None = attrs.field(default=None, validator=_check_ssl_context)
+    ssl_context: ssl.SSLContext | None = attrs.field(
+        default=None, validator=validator(check_type, ssl.SSLContext, optional=True)
+    )
     """Whom to trust, and with which certificate to answer; `None`: what the machine trusts."""
     proxy: Secret | None = None
     """The URL of a forward proxy, which may hold user information; `None`: none, whatever the environment says."""

@@ -3,8 +3,8 @@
 import asyncio
 import enum
 
-from connector_async._clock import Clock, Deadline, check_seconds
-from connector_async.bulk_calls import check_count
+from connector_async._checks import check_int, check_seconds
+from connector_async._clock import Clock, Deadline
 
 
 class StopReason(enum.Enum):
@@ -34,7 +34,7 @@ class Budget:
 
     def __init__(self, clock: Clock, *, max_requests: int | None = None, max_duration: float | None = None) -> None:
         if max_requests is not None:
-            check_count("max_requests", max_requests)
+            check_int("max_requests", max_requests)
         if not isinstance(clock, Clock):
             raise TypeError(f"clock must be a Clock, not {type(clock).__name__}")
         self._clock = clock

@@ -6,10 +6,10 @@ from typing import Final
 
 import attrs
 
-from connector_async._clock import Clock, check_seconds, checked_clock
+from connector_async._checks import check_int, check_seconds, check_type
+from connector_async._clock import Clock, checked_clock
 from connector_async.appointments import AppointmentService
-from connector_async.appointments.arguments import check_kind
-from connector_async.bulk_calls import ProgressListener, check_count, check_progress
+from connector_async.bulk_calls import ProgressListener, check_progress
 from connector_async.rate_limit import bulk_priority
 from connector_async.sync.applying.executor import OperationExecutor
 from connector_async.sync.applying.recovery import PendingCreateResolver
@@ -69,10 +69,10 @@ class SyncSettings:
     """Whether an update reads the appointment first, for servers whose PUT replaces the whole."""
 
     def __attrs_post_init__(self) -> None:
-        check_kind("wire_format", self.wire_format, WireFormat)
-        check_kind("read_first", self.read_first, bool)
-        check_count("concurrency", self.concurrency)
-        check_count("passes", self.passes)
+        check_type("wire_format", self.wire_format, WireFormat)
+        check_type("read_first", self.read_first, bool)
+        check_int("concurrency", self.concurrency)
+        check_int("passes", self.passes)
         check_seconds("grace", self.grace)
         check_seconds("pause", self.pause)
 
@@ -103,9 +103,9 @@ class BulkSync:
         runner: Runner | None = None,
         progress: ProgressListener | None = None,
     ) -> None:
-        check_kind("state", state, State)
-        check_kind("services", services, Callable)  # type: ignore[arg-type]  # it is a class to isinstance
-        check_kind("settings", settings, SyncSettings)
+        check_type("state", state, State)
+        check_type("services", services, Callable)  # type: ignore[arg-type]  # it is a class to isinstance
+        check_type("settings", settings, SyncSettings)
         check_progress(progress, None)
         self._state = state
         self._services_of_caller = services
@@ -133,7 +133,7 @@ class BulkSync:
             GuardError: More would be deleted than may be; nothing was sent.
             StateError: The state cannot be used. What was sent so far is settled by the next run.
         """
-        check_kind("plan", plan, SyncOptions)
+        check_type("plan", plan, SyncOptions)
         if (plan.mode is Mode.TWO_WAY) is (mirror is None):
             raise ValueError("mirror must be given with Mode.TWO_WAY, and only then")
         plan.check(self._settings.wire_format)

@@ -8,9 +8,9 @@ from typing import Final
 
 import attrs
 
+from connector_async._checks import check_sequence, check_type, validator
 from connector_async._clock import Clock, checked_clock
 from connector_async.appointments import AppointmentService
-from connector_async.appointments.arguments import check_kind
 from connector_async.bulk_calls import bulk
 from connector_async.exceptions import AuthenticationError, ConnectorError, NotFoundError, SyncError
 from connector_async.models import Appointment
@@ -31,7 +31,6 @@ from .records import Calendar, UnusableIdError, content_hash, record_of, sortabl
 from .report import Fate, RunReport, Stopped, TenantReport
 from .scope import Scope
 from .state import State
-from .validators import instance_of, sequence_of
 
 _AT_A_TIME: Final = 128
 
@@ -45,15 +44,15 @@ class PullOptions:
         TypeError: A field is of another type.
     """
 
-    calendars: Sequence[Calendar] = attrs.field(validator=sequence_of(Calendar))
+    calendars: Sequence[Calendar] = attrs.field(validator=validator(check_sequence, Calendar))
     """Whose appointments."""
-    scope: Scope = attrs.field(factory=Scope, validator=instance_of(Scope))
+    scope: Scope = attrs.field(factory=Scope, validator=validator(check_type, Scope))
     """Of which time."""
     window: timedelta | None = attrs.field(default=None, validator=check_window)
     """How long a time is previewed at once; `None`: the whole scope."""
-    max_delete: MaxDelete = attrs.field(default=MAX_DELETE, validator=instance_of(MaxDelete))
+    max_delete: MaxDelete = attrs.field(default=MAX_DELETE, validator=validator(check_type, MaxDelete))
     """How much may have gone from the server at once, of a calendar, a tenant and all; more is not believed."""
-    allow_empty: bool = attrs.field(default=False, validator=instance_of(bool))
+    allow_empty: bool = attrs.field(default=False, validator=validator(check_type, bool))
     """Whether a preview that shows nothing at all is believed."""
 
     def __attrs_post_init__(self) -> None:
@@ -111,8 +110,8 @@ class Pull:
         clock: Clock | None = None,
         budget: Budget | None = None,
     ) -> None:
-        check_kind("state", state, State)
-        check_kind("plan", plan, PullOptions)
+        check_type("state", state, State)
+        check_type("plan", plan, PullOptions)
         self._clock = checked_clock(clock)
         self._services = services
         self._plan = plan

@@ -11,12 +11,10 @@ from typing import Any, Final
 import attrs
 import orjson
 
+from connector_async._checks import check_appointment_id, check_tenant_id, check_text, check_type, validator
 from connector_async._timestamps import InstantError, format_instant, parse_instant
 from connector_async.models import UNSET, Appointment, DirectoryUser, NewAppointment, Unset
-from connector_async.protocol import check_appointment_id, check_tenant_id, check_text
 from connector_async.wire import WireFormat
-
-from .validators import instance_of, tenant_id, text, text_or_none
 
 FIELDS: Final = (
     "key",
@@ -47,7 +45,7 @@ class Calendar:
         TypeError: A field is no text.
     """
 
-    tenant_id: str = attrs.field(validator=tenant_id)
+    tenant_id: str = attrs.field(validator=lambda _, __, value: check_tenant_id(value))
     domain_id: str = ""
     """Empty where the wire format carries no user."""
     ad_id: str = ""
@@ -89,13 +87,13 @@ class SourceRecord:
         TypeError: A field is of another type.
     """
 
-    key: str = attrs.field(validator=text)
+    key: str = attrs.field(validator=validator(check_text))
     """Stable and unique among its calendar's."""
-    calendar: Calendar = attrs.field(validator=instance_of(Calendar))
+    calendar: Calendar = attrs.field(validator=validator(check_type, Calendar))
     """Whose it is."""
-    appointment: NewAppointment = attrs.field(validator=instance_of(NewAppointment))
+    appointment: NewAppointment = attrs.field(validator=validator(check_type, NewAppointment))
     """What there should be. A time zone is sent where the wire format carries one; a change of it alone is none."""
-    modified: datetime | None = attrs.field(default=None, validator=instance_of(datetime, or_none=True))
+    modified: datetime | None = attrs.field(default=None, validator=validator(check_type, datetime, optional=True))
     """When it was last changed; aware. `None`: the source does not say."""
 
     def __attrs_post_init__(self) -> None:
@@ -119,15 +117,15 @@ class SourceProblem:
         TypeError: A field is of another type.
     """
 
-    source: str = attrs.field(validator=instance_of(str))
+    source: str = attrs.field(validator=validator(check_type, str))
     """The file, as it was named, or what else the records come from."""
-    line: int | None = attrs.field(validator=instance_of(int, or_none=True))
+    line: int | None = attrs.field(validator=validator(check_type, int, optional=True))
     """Where it begins, from 1; `None` where there are no lines."""
-    reason: str = attrs.field(validator=instance_of(str))
+    reason: str = attrs.field(validator=validator(check_type, str))
     """The field and the rule it breaks, never a value."""
-    key: str | None = attrs.field(default=None, validator=text_or_none)
+    key: str | None = attrs.field(default=None, validator=validator(check_text, optional=True))
     """Its key, if that much could be read."""
-    calendar: Calendar | None = attrs.field(default=None, validator=instance_of(Calendar, or_none=True))
+    calendar: Calendar | None = attrs.field(default=None, validator=validator(check_type, Calendar, optional=True))
     """Whose it is, if that much could be read."""
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import attrs
 
-from connector_async.appointments.arguments import checked_range
+from connector_async._checks import check_time_range
 from connector_async.models import Appointment
 
 from .records import sortable
@@ -26,7 +26,7 @@ class Scope:
     """Aware; kept in UTC. `None`: to its end."""
 
     def __attrs_post_init__(self) -> None:
-        for name, instant in zip(("start", "end"), checked_range(self.start, self.end), strict=True):
+        for name, instant in zip(("start", "end"), check_time_range(self.start, self.end), strict=True):
             object.__setattr__(self, name, instant)  # frozen for others
 
     def has(self, appointment: Appointment) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from connector_async import Clock
-from connector_async._clock import Deadline, check_seconds
+from connector_async._checks import check_seconds
+from connector_async._clock import Deadline
 from tests.conftest import ManualClock
 
 

@@ -42,9 +42,13 @@ async def test_the_base_url_may_have_a_path(prefix: str) -> None:
         ({"clock": object()}, TypeError, "clock must be a Clock or None, not object"),
         ({"clock": Clock}, TypeError, "clock must be a Clock or None, not type"),
         ({"clock": 0}, TypeError, "clock must be a Clock or None, not int"),
-        ({"rate_limit": RateLimit}, TypeError, "rate_limit must be a RateLimit, not type"),
+        ({"rate_limit": RateLimit}, TypeError, "rate_limit must be a RateLimit, not the class RateLimit"),
         ({"rate_limit_store": 0}, TypeError, "rate_limit_store must be a RateLimitStore, not int"),
-        ({"rate_limit_store": MemoryRateLimitStore}, TypeError, "rate_limit_store must be a RateLimitStore, not type"),
+        (
+            {"rate_limit_store": MemoryRateLimitStore},
+            TypeError,
+            "rate_limit_store must be a RateLimitStore, not the class",
+        ),
         ({"auth": ClientCredentials}, TypeError, "auth must be a TokenProvider, not type"),
         ({"auth": "token"}, TypeError, "auth must be a TokenProvider, not str"),
         ({"auth": None}, TypeError, "auth must be a TokenProvider, not NoneType"),
@@ -112,8 +116,8 @@ class _NeedsLocalizing(_NoOffset):
     [
         (_NoOffset(), "assume_zone must have an offset"),
         (_Abstract(), "assume_zone must have an offset"),
-        (_Unhashable(), "assume_zone must be hashable and none of pytz"),
-        (_NeedsLocalizing(), "assume_zone must be hashable and none of pytz"),
+        (_Unhashable(), "assume_zone must be hashable and not from pytz"),
+        (_NeedsLocalizing(), "assume_zone must be hashable and not from pytz"),
     ],
 )
 def test_a_zone_that_would_fail_later_or_be_wrong_is_refused(zone: tzinfo, rule: str) -> None:

@@ -11,12 +11,12 @@ import connector_async
 PACKAGE = Path(connector_async.__file__).parent
 
 LEVELS = {
-    "_checks": -1,  # imports nothing of the package
+    "_timestamps": -2,
+    "_checks": -1,
     "_json": 0,
     "exceptions": 0,
     "_clock": 0,
     "models": 0,
-    "_timestamps": 0,
     "_files": 0,
     "_recent": 0,
     "_tracebacks": 1,

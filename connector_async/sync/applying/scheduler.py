@@ -7,7 +7,7 @@ from typing import Protocol
 
 import attrs
 
-from connector_async.bulk_calls import check_count
+from connector_async._checks import check_int
 
 
 @attrs.frozen(kw_only=True)
@@ -51,8 +51,8 @@ class LocalRunner:
     """
 
     def __init__(self, *, tenants_at_a_time: int = 128, quantum: int = 100) -> None:
-        check_count("tenants_at_a_time", tenants_at_a_time)
-        check_count("quantum", quantum)
+        check_int("tenants_at_a_time", tenants_at_a_time)
+        check_int("quantum", quantum)
         self._tenants_at_a_time = tenants_at_a_time
         self._quantum = quantum
 

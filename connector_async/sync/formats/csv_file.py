@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 from typing import Final
 
-from connector_async.protocol import check_tenant_id
+from connector_async._checks import check_tenant_id
 from connector_async.sync.exceptions import SourceError
 from connector_async.sync.records import FIELDS, SourceProblem, SourceRecord, row_of
 

@@ -11,8 +11,8 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import Any, Final
 
-from connector_async._timestamps import check_zone, zone_named
-from connector_async.protocol import check_tenant_id
+from connector_async._checks import check_tenant_id, check_time_zone
+from connector_async._timestamps import zone_named
 from connector_async.sync.records import SourceProblem, SourceRecord, row_of
 
 from .icalendar_components import ZONE, Component, components
@@ -43,7 +43,8 @@ class ICalendarSource:
     """
 
     def __init__(self, path: Path | str, *, tenant_id: str | None = None, assume_zone: tzinfo | None = None) -> None:
-        check_zone("assume_zone", assume_zone)
+        if assume_zone is not None:
+            check_time_zone("assume_zone", assume_zone)
         self._path = path
         self._tenant_id = None if tenant_id is None else check_tenant_id(tenant_id)
         self._assume_zone = assume_zone

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from connector_async.protocol import check_tenant_id
+from connector_async._checks import check_tenant_id
 from connector_async.sync.records import FIELDS, SourceProblem, SourceRecord, row_of
 
 from .mirror import RecordWriter, replacing

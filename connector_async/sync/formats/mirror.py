@@ -9,8 +9,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+from connector_async._checks import check_tenant_id, check_text
 from connector_async._files import check_replaceable, open_beside
-from connector_async.protocol import check_tenant_id, check_text
 from connector_async.sync.exceptions import SourceError
 from connector_async.sync.records import SourceRecord
 

@@ -5,8 +5,7 @@ from typing import Any
 import attrs
 import orjson
 
-from connector_async.appointments.arguments import check_kind
-from connector_async.protocol import check_text
+from connector_async._checks import check_text, check_type
 from connector_async.sync.records import Calendar, content_hash, record_from_row
 
 from .operations import Kind, Operation
@@ -61,11 +60,11 @@ def checked_operation(line: bytes) -> Operation:
     """
     operation = operation_of(line)
     for name in ("local", "start_time", "end_time"):
-        check_kind(name, getattr(operation, name), str)
+        check_type(name, getattr(operation, name), str)
     check_text("key", operation.key)
     check_text("reason", operation.reason)
     if operation.kind in (Kind.UPDATE, Kind.DELETE):
-        check_kind("appointment_id", operation.appointment_id, str)
+        check_type("appointment_id", operation.appointment_id, str)
     if operation.body is None:
         if operation.kind in (Kind.CREATE, Kind.UPDATE) or operation.local != ABSENT:
             raise LookupError("record")

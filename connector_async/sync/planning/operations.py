@@ -7,11 +7,11 @@ from typing import Final
 
 import attrs
 
+from connector_async._checks import check_callable, check_type, validator
 from connector_async._timestamps import parse_instant
 from connector_async.models import Appointment
 from connector_async.sync.records import Calendar, UnusableIdError, content_hash, sortable, usable_id
 from connector_async.sync.state.diff import Entry
-from connector_async.sync.validators import callable_or_none, instance_of
 
 from .snapshot import ServerSnapshot
 from .three_way import ABSENT, Action, Conflict, ConflictCallback, LastSynced, Policy, decide, settle
@@ -68,11 +68,11 @@ class ConflictRules:
         TypeError: A field is of another type; the message names it.
     """
 
-    policy: Policy = attrs.field(default=Policy.LOCAL, validator=instance_of(Policy))
+    policy: Policy = attrs.field(default=Policy.LOCAL, validator=validator(check_type, Policy))
     """Who wins a conflict."""
-    on_conflict: ConflictCallback | None = attrs.field(default=None, validator=callable_or_none)
+    on_conflict: ConflictCallback | None = attrs.field(default=None, validator=validator(check_callable, optional=True))
     """Decides each conflict instead of the policy."""
-    modified_field: str = attrs.field(default="lastModified", validator=instance_of(str))
+    modified_field: str = attrs.field(default="lastModified", validator=validator(check_type, str))
     """The field, on the wire, in which the server says when an appointment was changed, for `Policy.NEWER`."""
 
 

@@ -6,12 +6,11 @@ from typing import Any, Final
 
 import attrs
 
+from connector_async._checks import check_text, check_type, validator
 from connector_async.appointments import AppointmentService
-from connector_async.appointments.arguments import check_kind
 from connector_async.sync.guard import MaxDelete
 from connector_async.sync.records import Calendar
 from connector_async.sync.scope import Scope, Selection
-from connector_async.sync.validators import instance_of, text_or_none
 from connector_async.wire import WireFormat
 
 from .operations import ConflictRules
@@ -31,7 +30,7 @@ def check_window(_: object, field: "attrs.Attribute[Any]", value: object) -> Non
         TypeError: It is of another type.
     """
     if value is not None:
-        check_kind(field.name, value, timedelta)
+        check_type(field.name, value, timedelta)
     if isinstance(value, timedelta) and value <= timedelta(0):
         raise ValueError(f"{field.name} must be above zero")
 
@@ -58,19 +57,19 @@ class SyncOptions:
         TypeError: A field is of another type.
     """
 
-    mode: Mode = attrs.field(default=Mode.TRUST, validator=instance_of(Mode))
+    mode: Mode = attrs.field(default=Mode.TRUST, validator=validator(check_type, Mode))
     """What of the server is looked at."""
-    rules: ConflictRules = attrs.field(factory=ConflictRules, validator=instance_of(ConflictRules))
+    rules: ConflictRules = attrs.field(factory=ConflictRules, validator=validator(check_type, ConflictRules))
     """Who wins."""
-    scope: Scope = attrs.field(factory=Scope, validator=instance_of(Scope))
+    scope: Scope = attrs.field(factory=Scope, validator=validator(check_type, Scope))
     """Which time the source speaks of, and is looked at."""
     window: timedelta | None = attrs.field(default=None, validator=check_window)
     """How long a time is previewed at once; `None`: the whole scope."""
-    max_delete: MaxDelete = attrs.field(default=MAX_DELETE, validator=instance_of(MaxDelete))
+    max_delete: MaxDelete = attrs.field(default=MAX_DELETE, validator=validator(check_type, MaxDelete))
     """How much may be deleted at once."""
-    allow_empty: bool = attrs.field(default=False, validator=instance_of(bool))
+    allow_empty: bool = attrs.field(default=False, validator=validator(check_type, bool))
     """Whether a tenant of which the source has no record may lose what is known of it."""
-    retry_run: str | None = attrs.field(default=None, validator=text_or_none)
+    retry_run: str | None = attrs.field(default=None, validator=validator(check_text, optional=True))
     """The run whose dead letters are tried again, and nothing else; `None`: everything but dead letters."""
 
     def selection(self, withheld: Iterable[str]) -> Selection:

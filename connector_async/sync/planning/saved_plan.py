@@ -11,9 +11,9 @@ from typing import Final, Self
 import attrs
 import orjson
 
+from connector_async._checks import check_type
 from connector_async._files import replacing
 from connector_async.appointments import AppointmentService
-from connector_async.appointments.arguments import check_kind
 from connector_async.sync.exceptions import SourceError, StalePlanError
 from connector_async.sync.records import Calendar
 from connector_async.sync.state.diff import TenantProgress
@@ -62,7 +62,7 @@ class SavedPlan:
                 head = orjson.loads(lines.readline())
                 if head["connector_async_plan"] != _FORMAT:
                     raise ValueError("of another version")
-                check_kind("serial", head["serial"], int)
+                check_type("serial", head["serial"], int)
                 plan = SyncOptions(mode=Mode(head["mode"]), rules=ConflictRules(policy=Policy(head["policy"])))
                 if plan.mode is Mode.TWO_WAY:
                     raise ValueError("not one that can be saved")

@@ -11,8 +11,8 @@ import attrs
 from sqlalchemy import Table, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from connector_async._clock import Clock, check_seconds, checked_clock
-from connector_async.protocol import check_text
+from connector_async._checks import check_seconds, check_text
+from connector_async._clock import Clock, checked_clock
 from connector_async.sync.exceptions import StateError
 from connector_async.sync.state.schema import serial
 
