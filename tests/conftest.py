@@ -17,19 +17,36 @@ from connector_async import (
     RateLimit,
 )
 from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Sandbox
+from tests.support.acceptance import tests_of_rows
 from tests.support.virtual_time import VirtualTimeLoop
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--event-loop", choices=["asyncio", "uvloop"], default="asyncio", help="whose event loop the tests run on"
+        "--event-loop", choices=["asyncio", "uvloop"], default="asyncio", help="the event loop that the tests run on"
+    )
+    parser.addoption(
+        "--rows", action="store_true", help="print the tests that hold each row of the acceptance table, and run none"
     )
 
 
-def pytest_configure() -> None:
-    # What a script has in the background is started with SIGINT ignored, and would start all programs under test so.
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--rows"):
+        config.option.dist = "no"  # with pytest-xdist, only its workers collect tests
+    # A shell starts its background jobs with SIGINT ignored, and the programs under test would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    if not session.config.getoption("--rows"):
+        return None
+    for row, tests in tests_of_rows(session.items).items():
+        for test in tests:
+            print(f"{row:<4}{test}")
+    return True
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
@@ -41,7 +58,10 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> d
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Where everything is installed, a test that is skipped has failed."""
+    """Fail a run in CI that skipped a test, because everything is installed there.
+
+    The workers of pytest-xdist have no terminal reporter: the controller decides for all of them.
+    """
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
