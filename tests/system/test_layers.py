@@ -1,6 +1,7 @@
-"""The level of each module, and that it imports only from lower ones."""
+"""The levels of the package, which `docs/design.md` lists: a module imports only from lower ones."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,96 +10,94 @@ import pytest
 import connector_async
 
 PACKAGE = Path(connector_async.__file__).parent
+DESIGN = (PACKAGE.parent / "docs" / "design.md").read_text()
 
-LEVELS = {
-    "_timestamps": -2,
-    "_checks": -1,
-    "_json": 0,
-    "exceptions": 0,
-    "_clock": 0,
-    "models": 0,
-    "_files": 0,
-    "_recent": 0,
-    "_tracebacks": 1,
-    "_log": 1,
-    "sandbox": 0,
-    "wire": 1,
-    "protocol": 1,
-    "rate_limit": 2,
-    "retry": 2,
-    "bulk_calls": 3,
-    "pagination": 2,
-    "auth": 2,
-    "session": 3,
-    "appointments": 4,
-    "sync": 5,
-    "cli": 7,
-    "": 8,  # the root, which imports from all, and from which nobody imports
-}
+Levels = dict[str, int]
+"""The level of each module or folder, by its path within the folder of the table; `__init__` is that folder's own."""
 
 
-def unit_of(path: Path) -> str:
-    first = path.relative_to(PACKAGE).parts[0]
-    return "" if first == "__init__.py" else first.removesuffix(".py")
+def levels_of(folder: str) -> Levels:
+    """Read the table of levels that is headed by the folder's name."""
+    table = re.search(rf"^\| level \| `{folder}` \|\n\|---\|---\|\n((?:\|.*\n)+)", DESIGN, re.MULTILINE)
+    assert table is not None, f"docs/design.md has no table of the levels of {folder}"
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", table[1], re.MULTILINE)
+    return {name: int(level) for level, names in rows for name in re.findall(r"`([^`]+)`", names)}
 
 
-def imported_modules(path: Path, source: str) -> Iterator[str]:
-    """Yield the full name of everything imported anywhere in the source."""
-    package = ["connector_async", *path.relative_to(PACKAGE).parent.parts]
+def place_of(module: str, levels: Levels) -> str | None:
+    """Return what the table calls a module: the longest name that it is or is in."""
+    parts = module.split("/")
+    names = ("/".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return next((name for name in names if name in levels), None)
+
+
+def imported_names(source: str, package: list[str]) -> Iterator[list[str]]:
+    """Yield the parts of each name that a module of the package imports, in a function or for type checkers too."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from (alias.name.split(".") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             start = package[: len(package) - node.level + 1] if node.level else []
-            module = ".".join([*start, *([node.module] if node.module else [])])
-            # What is imported may itself be a module.
-            yield from (f"{module}.{alias.name}" for alias in node.names)
+            module = node.module.split(".") if node.module else []
+            yield from ([*start, *module, alias.name] for alias in node.names)  # the name may be a module
 
 
-def imported_units(path: Path, source: str) -> set[str]:
-    units = set()
-    for name in imported_modules(path, source):
-        package, _, rest = name.partition(".")
-        if package == "connector_async":
-            unit = rest.partition(".")[0]
-            units.add(unit if unit in LEVELS else "")
-    return units - {unit_of(path)}
+def breaches(path: Path, source: str, folder: Path, levels: Levels) -> list[str]:
+    """Return what a module imports from its own level or a higher one."""
+    prefix = [PACKAGE.name, *folder.relative_to(PACKAGE).parts]
+    package = [PACKAGE.name, *path.relative_to(PACKAGE).parent.parts]
+    module = path.relative_to(folder).with_suffix("").as_posix()
+    place = place_of(module, levels)
+    if place is None:
+        return [f"{module} is in no level"]
+    imported = {
+        place_of("/".join(name[len(prefix) :]), levels) or "__init__"
+        for name in imported_names(source, package)
+        if name[: len(prefix)] == prefix
+    }
+    return [
+        f"{module} ({levels[place]}) imports {other} ({levels[other]})"
+        for other in sorted(imported - {place})
+        if levels[other] >= levels[place]
+    ]
 
 
-def breaches(path: Path, source: str) -> list[str]:
-    level = LEVELS[unit_of(path)]
-    return [unit for unit in imported_units(path, source) if LEVELS[unit] >= level]
-
-
-MODULES = sorted(PACKAGE.rglob("*.py"))
-
-
-def test_every_module_on_disk_has_a_level_and_every_level_a_module() -> None:
-    assert {unit_of(path) for path in MODULES} == set(LEVELS)
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_imports_only_from_lower_levels(path: Path) -> None:
-    assert breaches(path, path.read_text()) == []
+@pytest.mark.parametrize("name", ["connector_async", "connector_async/sync"])
+def test_modules_import_only_from_lower_levels(name: str) -> None:
+    folder, levels = PACKAGE.parent / name, levels_of(name)
+    modules = sorted(folder.rglob("*.py"))
+    found = [breach for path in modules for breach in breaches(path, path.read_text(), folder, levels)]
+    places = {place_of(path.relative_to(folder).with_suffix("").as_posix(), levels) for path in modules}
+    found += [f"{place} does not exist" for place in levels if place not in places]
+    assert not found, "\n".join([f"{name}:", *found])
 
 
 @pytest.mark.parametrize(
-    "source",
+    ("source", "imported"),
     [
-        "from .session import ConnectorSession",
-        "from . import session",
-        "from connector_async.session import ConnectorSession",
-        "import connector_async.session.transport",
-        "from connector_async import ConnectorSession",
-        "def function():\n    from .session import ConnectorSession",
-        "if TYPE_CHECKING:\n    from .session import ConnectorSession",
-        "from .wire import WireFormat",  # the same level
+        ("from .session import ConnectorSession", "session (2)"),
+        ("from . import session", "session (2)"),
+        ("import connector_async.session.transport", "session (2)"),
+        ("from connector_async import ConnectorSession", "__init__ (3)"),
+        ("def function():\n    from connector_async.session import ConnectorSession", "session (2)"),
+        ("if TYPE_CHECKING:\n    from .session.pool import Pool", "session/pool (1)"),
+        ("from .wire import WireFormat", "wire (1)"),
     ],
 )
-def test_an_import_from_above_is_found(source: str) -> None:
-    assert breaches(PACKAGE / "protocol.py", source)
+def test_an_import_from_the_same_or_a_higher_level_is_a_breach(source: str, imported: str) -> None:
+    levels = {"models": 0, "wire": 1, "protocol": 1, "session/pool": 1, "session": 2, "__init__": 3}
+    allowed = "from .models import Appointment\nfrom . import models\nimport aiohttp\n"
+    path = PACKAGE / "protocol.py"
+    assert breaches(path, allowed + source, PACKAGE, levels) == [f"protocol (1) imports {imported}"]
+
+
+def test_a_module_without_a_level_is_a_breach() -> None:
+    assert breaches(PACKAGE / "new.py", "", PACKAGE, {"models": 0}) == ["new is in no level"]
 
 
 def test_the_sandbox_imports_nothing_of_the_client() -> None:
+    inside = [PACKAGE.name, "sandbox"]
     for path in (PACKAGE / "sandbox").rglob("*.py"):
-        assert imported_units(path, path.read_text()) == set()
+        package = [PACKAGE.name, *path.relative_to(PACKAGE).parent.parts]
+        names = imported_names(path.read_text(), package)
+        assert [name for name in names if name[0] == PACKAGE.name and name[:2] != inside] == []
