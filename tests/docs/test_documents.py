@@ -1,4 +1,4 @@
-"""Every block of README.md and docs/ is true: programs and sessions print what is shown, tables and links are right."""
+"""The documents are right: their programs and sessions print what is shown, their tables and links are complete."""
 
 import json
 import os
@@ -16,8 +16,9 @@ from tests.support.command_line import in_development_mode, serving
 ROOT = Path(__file__).parents[2]
 REPOSITORY = "https://github.com/connector-async/connector-async/"
 PAGES = {page.stem: page.read_text() for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
+TESTS = ".venv/bin/python -m pytest -n auto --dist worksteal"
 RUN = ("python", "text", "console")
-"""The languages of blocks that the tests run; README.md also has two of `sh`."""
+"""The languages of the blocks that the tests run; README.md also has two blocks of `sh`."""
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -32,14 +33,14 @@ PROGRAMS = [
 
 
 @pytest.mark.parametrize(("program", "output"), PROGRAMS)
-def test_a_program_prints_what_its_page_shows(program: str, output: str, tmp_path: Path) -> None:
+def test_programs_print_what_their_page_shows(program: str, output: str, tmp_path: Path) -> None:
     command = in_development_mode(program)
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.stderr == ""
     assert done.stdout == output
 
 
-# What the programs use without an annotation, by the type that a checker has to infer.
+# The types that a checker has to infer where the programs have no annotation.
 INFERRED = """
 from typing import Any, assert_type
 
@@ -51,14 +52,14 @@ async def infer(service: AppointmentService, drafts: list[NewAppointment]) -> No
     assert_type(report, BulkReport[NewAppointment, Appointment])
     assert_type(report.inputs(), list[NewAppointment])
     assert_type(last_call.get(), CallRecord)
-    kept = BulkReport()  # whatever ends the walk, it has what was taken
+    kept = BulkReport()  # keeps the outcomes that it has, however the loop ends
     await kept.collect(service.create_many(drafts))
     assert_type(kept, BulkReport[Any, Any])
 """
 
 
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
-def test_the_programs_pass_strict_type_checks(checker: str, tmp_path: Path) -> None:
+def test_programs_pass_strict_type_checks(checker: str, tmp_path: Path) -> None:
     programs = [program for page in PAGES for program in blocks(page, "python")]
     for number, program in enumerate([*programs, INFERRED]):
         (tmp_path / f"program_{number}.py").write_text(program)
@@ -73,31 +74,31 @@ def test_the_programs_pass_strict_type_checks(checker: str, tmp_path: Path) -> N
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_readme_starts_with_two_commands_of_one_line_each() -> None:
+def test_readme_has_two_commands_of_one_line_each() -> None:
     commands = blocks("README", "sh")
     assert len(commands) == 2
     for command in commands:
         assert command.count("\n") == 1
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install ")
     assert commands[0].endswith(" --editable '.[cli]' && .venv/bin/connector-async demo\n")
-    assert "pip install --quiet --upgrade 'pip>=25.1' && " in commands[1]  # the first that has --group
-    assert commands[1].endswith(" --editable '.[cli]' --group test && .venv/bin/python -m pytest\n")
+    assert "pip install --quiet --upgrade 'pip>=25.1' && " in commands[1]  # the first pip that has --group
+    assert commands[1].endswith(f" --editable '.[cli]' --group test && {TESTS}\n")
 
 
-def test_ci_takes_the_second_command_apart() -> None:
-    # What `.ci/run` gets by ${block% && *} and ${block##* && }.
+def test_ci_can_split_the_second_command_of_the_readme() -> None:
+    # As `.ci/run` does by ${block% && *} and ${block##* && }.
     install, _, tests = blocks("README", "sh")[1].rpartition(" && ")
-    assert install.startswith("python3 -m venv .venv && ")  # it replaces `python3` and `.venv` for other versions
+    assert install.startswith("python3 -m venv .venv && ")  # `python3` and `.venv` are replaced for other versions
     assert install.endswith(" --group test")
-    assert tests.strip() == ".venv/bin/python -m pytest"
+    assert tests.strip() == TESTS
 
 
-def test_the_readme_is_short() -> None:
+def test_readme_is_short() -> None:
     assert len(PAGES["README"].splitlines()) <= 150
 
 
 def command_on_path(folder: Path) -> Path:
-    """Return a folder with the command `connector-async` of this interpreter."""
+    """Return a folder that has this interpreter's command `connector-async`."""
     command = folder / "bin" / "connector-async"
     command.parent.mkdir()
     command.write_text(f"#!{sys.executable}\nfrom connector_async.cli import main\nmain()\n")
@@ -106,7 +107,7 @@ def command_on_path(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "console")])
-def test_the_command_line_prints_what_a_page_shows(page: str, tmp_path: Path) -> None:
+def test_sessions_print_what_their_page_shows(page: str, tmp_path: Path) -> None:
     session = "".join(blocks(page, "console"))
     typed = [line.removeprefix("$ ") for line in session.splitlines() if line.startswith("$ ")]
     shown = [line for line in session.splitlines() if not line.startswith("$ ")]
@@ -127,12 +128,12 @@ def test_the_command_line_prints_what_a_page_shows(page: str, tmp_path: Path) ->
 
 
 def generic(line: str) -> str:
-    """Leave out the ids, which are random, the seconds, and what fills a column."""
+    """Replace random ids and measured seconds, and strip the padding of a column."""
     line = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", line)
     return re.sub(r"\d{8}T\d{6}Z-[0-9a-f]{6}|\d+\.\d s", "…", line).rstrip()
 
 
-def test_no_page_has_a_block_that_is_not_run() -> None:
+def test_every_block_is_run() -> None:
     for page, text in PAGES.items():
         run = sum(len(blocks(page, language)) for language in RUN) + (
             len(blocks(page, "sh")) if page == "README" else 0
@@ -140,12 +141,12 @@ def test_no_page_has_a_block_that_is_not_run() -> None:
         assert text.count("```") == 2 * run, page
 
 
-def test_the_pages_have_programs_and_sessions() -> None:
+def test_pages_have_programs_and_sessions() -> None:
     assert {page for page in PAGES if blocks(page, "python")} == {"README", "appointments", "bulk", "retries", "sync"}
     assert {page for page in PAGES if blocks(page, "console")} == {"command-line", "sync"}
 
 
-def test_the_table_of_errors_is_the_tree() -> None:
+def test_table_of_errors_lists_the_whole_tree() -> None:
     listed = re.findall(r"^\| [├└]? ?`(\w+)`", PAGES["errors"], re.MULTILINE)
     errors = {
         name
@@ -165,15 +166,15 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_the_links_of_the_readme_are_absolute_and_lead_to_files() -> None:
-    found = links(PAGES["README"])  # the package index resolves no relative ones
+def test_links_of_the_readme_are_absolute_and_lead_to_files() -> None:
+    found = links(PAGES["README"])  # the package index does not resolve relative links
     assert found
     for link in found:
         assert link.startswith(f"{REPOSITORY}blob/main/")
         assert (ROOT / link.removeprefix(f"{REPOSITORY}blob/main/")).is_file(), link
 
 
-def test_every_reference_of_the_readme_is_defined_and_every_page_is_reached() -> None:
+def test_references_of_the_readme_are_defined_and_reach_every_page() -> None:
     text = PAGES["README"]
     defined = set(re.findall(r"^\[([\w.-]+)\]: ", text, re.MULTILINE))
     assert set(re.findall(r"\]\[([\w.-]+)\]", text)) == defined
@@ -181,7 +182,7 @@ def test_every_reference_of_the_readme_is_defined_and_every_page_is_reached() ->
 
 
 @pytest.mark.parametrize("page", sorted({*PAGES} - {"README"}))
-def test_the_links_of_a_page_lead_to_files_and_headings(page: str) -> None:
+def test_links_of_a_page_lead_to_files_and_headings(page: str) -> None:
     for link in links(PAGES[page]):
         if link.startswith("https://"):
             continue
@@ -191,7 +192,7 @@ def test_the_links_of_a_page_lead_to_files_and_headings(page: str) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-def test_the_contract_numbers_the_open_points_that_the_source_names() -> None:
+def test_contract_has_the_open_points_and_sections_that_the_source_names() -> None:
     numbered = re.findall(r"^\| (\d+) \|", PAGES["api-contract"], re.MULTILINE)
     assert numbered == [str(number) for number in range(1, 10)]
     for path in (ROOT / "connector_async").rglob("*.py"):
@@ -200,7 +201,7 @@ def test_the_contract_numbers_the_open_points_that_the_source_names() -> None:
         assert all(f"\n## {section}\n" in PAGES["api-contract"] for section in sections), path
 
 
-def test_the_paths_that_the_guide_for_contributors_names_exist() -> None:
+def test_paths_and_tasks_in_contributing_exist() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     paths = re.findall(r"`((?:connector_async|tests|docs)/[^`\s]*|\w+\.(?:md|toml))`", text)
     assert len(paths) > 15
@@ -211,7 +212,7 @@ def test_the_paths_that_the_guide_for_contributors_names_exist() -> None:
     assert tasks == defined == recipes
 
 
-def test_the_tests_that_ci_names_exist() -> None:
+def test_paths_in_the_ci_script_exist() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     patterns = re.findall(r"tests/[\w/]+(?:\.py|\*)", script)
     assert patterns
@@ -219,12 +220,12 @@ def test_the_tests_that_ci_names_exist() -> None:
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
-def test_the_links_of_the_other_documents_lead_to_files(page: str) -> None:
+def test_links_of_the_other_documents_lead_to_files(page: str) -> None:
     for link in links((ROOT / page).read_text()):
         assert link.startswith("https://") or (ROOT / link).is_file(), link
 
 
-def test_the_change_log_has_this_version() -> None:
+def test_change_log_has_this_version() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
     assert f"\n## [{connector_async.__version__}] - " in text
     kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}  # of Keep a Changelog
