@@ -1,4 +1,4 @@
-"""The bounds of what is installed with the package, and who asks for it."""
+"""The dependencies of the package: their bounds, extras and groups."""
 
 import re
 import tomllib
@@ -21,7 +21,7 @@ def requirements_of_groups() -> Iterator[str]:
 
 
 def bounds() -> dict[str, set[str]]:
-    """Return the bounds of each dependency, wherever it is asked for."""
+    """Return the bounds of each dependency, from every list that has it."""
     found = defaultdict(set)
     extras = chain(*PROJECT["optional-dependencies"].values())
     for requirement in chain(PROJECT["dependencies"], extras, requirements_of_groups()):
@@ -36,7 +36,7 @@ def test_each_dependency_has_a_lower_bound() -> None:
     assert [name for name, found in bounds().items() if not all(">=" in one for one in found)] == []
 
 
-def test_a_dependency_has_the_same_bounds_wherever_it_is_asked_for() -> None:
+def test_a_dependency_has_the_same_bounds_in_every_list() -> None:
     assert {name: found for name, found in bounds().items() if len(found) > 1} == {}
 
 
