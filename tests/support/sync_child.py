@@ -1,12 +1,12 @@
-"""A sync as a process of its own: `python -m tests.support.sync_child BASE_URL STATE SOURCE POINT TIMES`.
+"""A sync in a process of its own, which can kill itself at a point.
 
-It kills itself when it comes to the point for that time; without a point it works to its end and prints its report.
+The processes are forked from one that has imported this module: to import it takes ten times as long as such a sync.
 """
 
 import asyncio
+import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,20 @@ POINTS: dict[str, Callable[[], None]] = {
 }
 
 
-async def main(base_url: str, state_path: str, source_path: str) -> None:
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([__name__])
+
+
+def run(base_url: str, state: Path, source: Path, report: Path, point: str, times: int) -> None:
+    """Sync, and write the report; or kill this process when it comes to a point for that time."""
+    global _left  # noqa: PLW0603 - one process, one death
+    if point:
+        _left = times
+        POINTS[point]()
+    report.write_bytes(asyncio.run(_sync(base_url, state, source)))
+
+
+async def _sync(base_url: str, state_path: Path, source_path: Path) -> bytes:
     async with ConnectorSession(
         base_url,
         tenant_id="acme",
@@ -106,14 +119,6 @@ async def main(base_url: str, state_path: str, source_path: str) -> None:
 
         async with await State.open(state_path, owner="child") as state:
             sync = BulkSync(state, service, SyncSettings(grace=GRACE, pause=0.0))
-            source = JsonLinesSource(Path(source_path), tenant_id="acme")
+            source = JsonLinesSource(source_path, tenant_id="acme")
             report = await sync.run(source, SyncOptions(max_delete=MaxDelete(share=1.0)))
-    print(orjson.dumps(report.as_json()).decode())
-
-
-if __name__ == "__main__":
-    _, base_url, state_path, source_path, point, times = sys.argv
-    if point:
-        _left = int(times)
-        POINTS[point]()
-    asyncio.run(main(base_url, state_path, source_path))
+    return orjson.dumps(report.as_json())

@@ -3,10 +3,10 @@
 import asyncio
 import random
 import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from connector_async.sync.planning.options import SyncOptions
 from connector_async.sync.records import Calendar, SourceRecord
 from connector_async.sync.report import Fate
 from connector_async.sync.state import State, Transaction
-from tests.support.sync_child import GRACE, POINTS
+from tests.support.sync_child import FORKS, GRACE, POINTS, run
 from tests.support.syncing import ACME, Listed, record, syncing
 
 KILLS = dict.fromkeys(POINTS, 5) | dict.fromkeys(
@@ -49,37 +49,42 @@ GLOBEX = Calendar("globex")
 
 
 class Process:
-    """Syncs as a process of its own."""
+    """Syncs in a process of its own."""
 
     def __init__(self, sandbox: Sandbox, folder: Path) -> None:
         self.sandbox = sandbox
         self.state = folder / "state.db"
         self.source = folder / "source.jsonl"
+        self.report = folder / "report.json"
 
     async def wants(self, records: Sequence[SourceRecord]) -> None:
         async with JsonLinesMirror(self.source).writing() as writer:
             for each in records:
                 await writer.write(each)
 
-    async def start(self, point: str = "", times: int = 1) -> asyncio.subprocess.Process:
-        arguments = [self.sandbox.base_url, str(self.state), str(self.source), point, str(times)]
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.support.sync_child", *arguments, stdout=asyncio.subprocess.PIPE
-        )
+    async def start(self, point: str = "", times: int = 1) -> ForkServerProcess:
+        arguments = (self.sandbox.base_url, self.state, self.source, self.report, point, times)
+        process = FORKS.Process(target=run, args=arguments)
+        await asyncio.to_thread(process.start)  # the first one waits for the imports
+        return process
 
     async def killed(self, point: str, times: int) -> bool:
-        """Run until it kills itself at the times-th occurrence of the point; tell whether there was one."""
+        """Run until it kills itself at the times-th occurrence of the point; return whether there was one."""
         process = await self.start(point, times)
-        await process.communicate()
-        assert process.returncode in (0, -signal.SIGKILL)
-        return process.returncode != 0
+        await ended(process)
+        assert process.exitcode in (0, -signal.SIGKILL)
+        return process.exitcode != 0
 
     async def finished(self) -> dict[str, Any]:
         process = await self.start()
-        output, _ = await process.communicate()
-        assert process.returncode == 0
-        report: dict[str, Any] = orjson.loads(output)
+        await ended(process)
+        assert process.exitcode == 0
+        report: dict[str, Any] = orjson.loads(self.report.read_bytes())
         return report
+
+
+async def ended(process: ForkServerProcess) -> None:
+    await asyncio.to_thread(process.join)
 
 
 def content(records: Sequence[SourceRecord]) -> Counter[tuple[str, str]]:
@@ -149,13 +154,13 @@ async def test_a_sync_that_is_killed_at_random_and_loses_answers_is_finished_by_
             await process.wants(wanted(generation // 2))
             running = await process.start()
             before = sandbox.log.count()
-            while sandbox.log.count() < before + draw.randrange(1, 15) and running.returncode is None:
+            while sandbox.log.count() < before + draw.randrange(1, 15) and running.exitcode is None:
                 await asyncio.sleep(0.005)
             await asyncio.sleep(draw.random() * 0.02)
-            if running.returncode is None:
+            if running.exitcode is None:
                 running.kill()
                 kills += 1
-            await running.communicate()
+            await ended(running)
         for _ in range(5):  # what fails for now, or whose answer is lost again and again, is left for the next
             report = await process.finished()
         assert report["counts"] == {}
@@ -173,8 +178,8 @@ async def test_two_runs_at_once_do_not_get_in_each_others_way(tmp_path: Path) ->
             await asyncio.sleep(0.005)
         with pytest.raises(StateBusyError, match="child"):
             await State.open(process.state, owner="second")
-        await running.communicate()
-        assert running.returncode == 0
+        await ended(running)
+        assert running.exitcode == 0
         assert await there(sandbox) == content(wanted(0))
 
 
