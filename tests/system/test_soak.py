@@ -39,7 +39,7 @@ from connector_async.sandbox import (
 from connector_async.sandbox.appointments import Part
 from tests.support.services import resident_megabytes
 
-CALLS = 20_000
+CALLS = 10_000
 TASKS = 50
 TENANTS = 10
 SEED = 20_240_115
@@ -209,7 +209,7 @@ async def test_nothing_is_lost_and_nothing_doubled_whatever_goes_wrong() -> None
     print(f"memory: {memory:+.1f} MB; connections in use: {in_use}")
 
     assert outcomes.total() == CALLS
-    assert min(faults.values()) >= 100
+    assert min(faults.values()) >= 50
     assert happened
     assert unknown - happened
     assert_told_the_truth(tasks, stored)
