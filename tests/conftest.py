@@ -68,7 +68,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 class ManualClock(Clock):
-    """Moves when a test says so, and when somebody sleeps on it. What it draws is `draw`."""
+    """Stands still, but for the sleeps on it, which take no time. Its random number is `draw`."""
 
     def __init__(self, draw: float = 1.0) -> None:
         self.now = 1_000.0

@@ -101,3 +101,14 @@ def test_the_sandbox_imports_nothing_of_the_client() -> None:
         package = [PACKAGE.name, *path.relative_to(PACKAGE).parent.parts]
         names = imported_names(path.read_text(), package)
         assert [name for name in names if name[0] == PACKAGE.name and name[:2] != inside] == []
+
+
+def test_no_test_module_imports_another() -> None:
+    tests = PACKAGE.parent / "tests"
+    found = [
+        f"{path.relative_to(tests)} imports {'.'.join(name)}"
+        for path in sorted(tests.rglob("*.py"))
+        for name in imported_names(path.read_text(), ["tests", *path.relative_to(tests).parent.parts])
+        if name[0] == "tests" and any(part.startswith("test_") for part in name)
+    ]
+    assert not found, "\n".join(found)
