@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, readable by their owner alone."""
+"""Files that are replaced atomically and can be read only by their owner."""
 
 import errno
 import os
@@ -9,63 +9,64 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(to: Path) -> Iterator[Path]:
-    """Give the path of an empty file in the folder of `to`, which takes its place when the block ends without an error.
+def atomic_replace(target: Path) -> Iterator[Path]:
+    """Yield the path of an empty temporary file that replaces `target` when the block ends without an error.
 
-    It has the mode 0600, and is on the disk before it takes the place. Where `to` is a link, that is the place of the
-    file it leads to.
+    The temporary file is in the folder of `target`, has the mode 0600, and is on the disk before it replaces
+    `target`. If the block raises, `target` stays as it was. If `target` is a symbolic link, the file that the link
+    points to is replaced.
 
     Raises:
-        OSError: A file cannot be written in that folder, or something else has its place.
+        OSError: If the folder cannot be written to, or `target` is a folder or a device.
     """
-    check_replaceable(to)
-    to = to.resolve()
-    descriptor, name = open_beside(to)
+    check_replaceable(target)
+    target = target.resolve()
+    descriptor, name = create_temporary_file(target)
     os.close(descriptor)
     temporary = Path(name)
     try:
         yield temporary
-        sync_to_disk(temporary)
-        temporary.replace(to)
+        fsync_path(temporary)
+        temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_to_disk(to.parent)
+    fsync_path(target.parent)
 
 
-def check_replaceable(to: Path) -> None:
-    """Raise when a file cannot take this place, as far as that can be told without writing one.
+def check_replaceable(target: Path) -> None:
+    """Reject a path where a file cannot be written, as far as that is known before writing one.
 
     Raises:
-        OSError: It is that of something else, such as a device, or the folder is not there or not to be written in.
+        OSError: If `target` is a folder or a device, or its folder does not exist or cannot be written to.
     """
-    resolved = to.resolve()
+    resolved = target.resolve()
     if resolved.exists() and not resolved.is_file():
-        raise OSError(errno.EINVAL, "not a regular file", os.fspath(to))
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(target))
     if not resolved.parent.is_dir():
-        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(to))
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(target))
     if not os.access(resolved.parent, os.W_OK | os.X_OK):
-        raise OSError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(to))
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(target))
 
 
-def open_beside(to: Path) -> tuple[int, str]:
-    """Create an empty file in the folder of `to`, with the mode 0600, and return its descriptor and its name.
+def create_temporary_file(target: Path) -> tuple[int, str]:
+    """Create an empty file with the mode 0600 in the folder of `target`, and return its descriptor and its path.
 
-    The name is short, whatever the length of the name beside it.
-
-    Raises:
-        OSError: A file cannot be written in that folder.
-    """
-    return tempfile.mkstemp(".tmp", ".replacement-", to.parent)
-
-
-def sync_to_disk(path: Path) -> None:
-    """Wait until what was written to a file, or the names in a folder, would outlast a power cut.
+    Its name is short, even if the name of `target` is as long as the file system allows.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: If the folder cannot be written to.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    return tempfile.mkstemp(".tmp", ".replacement-", target.parent)
+
+
+def fsync_path(path: Path) -> None:
+    """Wait until the content of a file, or the list of files in a folder, would survive a power loss.
+
+    Raises:
+        OSError: If the disk cannot be written to.
+    """
+    descriptor = os.open(path, os.O_RDONLY)  # not inherited by child processes (PEP 446)
     try:
         os.fsync(descriptor)
     finally:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from connector_async._checks import check_tenant_id, check_text
-from connector_async._files import check_replaceable, open_beside
+from connector_async._files import check_replaceable, create_temporary_file
 from connector_async.sync.exceptions import SourceError
 from connector_async.sync.records import SourceRecord
 
@@ -90,7 +90,7 @@ class _Replacement:
                 return
             check_replaceable(Path(self._path))
             self._target = os.path.realpath(self._path)
-            self._descriptor, self._temporary = open_beside(Path(self._target))
+            self._descriptor, self._temporary = create_temporary_file(Path(self._target))
 
     def write(self, data: bytes) -> None:
         with self._turn:

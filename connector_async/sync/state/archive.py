@@ -11,7 +11,7 @@ from sqlalchemy import Table, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from connector_async._files import replacing
+from connector_async._files import atomic_replace
 from connector_async.sync.exceptions import StateError
 from connector_async.sync.state.db.engine import State
 from connector_async.sync.state.db.errors import file_errors
@@ -68,7 +68,7 @@ async def export_state(state: State, to_path: str | os.PathLike[str]) -> int:
     to = _absolute(to_path)
     if to == state.location.path:
         raise ValueError("a state cannot be exported to itself")
-    with file_errors(to), replacing(to) as temporary, temporary.open("wb") as file:
+    with file_errors(to), atomic_replace(to) as temporary, temporary.open("wb") as file:
         async with state.reading() as connection:
             if await _count(connection, pulled):
                 raise StateError(f"{state.location}: the source's file has to be written first, by a run in both ways")

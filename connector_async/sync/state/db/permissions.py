@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
-from connector_async._files import sync_to_disk
+from connector_async._files import fsync_path
 
 PRIVATE: Final = 0o600
 """The mode of all that holds a state: keys and hashes tell about people."""
@@ -47,7 +47,7 @@ def create_private(path: Path) -> None:
         OSError: It cannot be created.
     """
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, PRIVATE))
-    sync_to_disk(path.parent)
+    fsync_path(path.parent)
 
 
 def make_private(path: Path) -> None:
