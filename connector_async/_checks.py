@@ -1,6 +1,6 @@
-"""The checks of arguments, made before any I/O. A message names the argument and the rule, never the value.
+"""Argument checks, made before any I/O. A message names the argument and the rule, never the value.
 
-A check takes the name of the argument and its value. `validator` makes an attrs validator of one.
+Each check takes the name of the argument and its value. `validator` turns a check into an attrs validator.
 """
 
 import inspect
@@ -18,16 +18,17 @@ import attrs
 from ._timestamps import InstantError, in_utc
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _LARGEST: Final = sys.float_info.max
 
 
 def validator(check: Callable[..., object], *args: Any, optional: bool = False, **options: Any) -> Any:
-    """Return the attrs validator that checks a field with `check`.
+    """Return an attrs validator that runs `check` on a field.
 
     Args:
         check: Called as `check(name, value, *args, **options)`.
         args: Passed to `check`.
-        optional: Whether `None` is accepted.
+        optional: Whether `None` is accepted without a call of `check`.
         options: Passed to `check`.
     """
 
@@ -39,10 +40,10 @@ def validator(check: Callable[..., object], *args: Any, optional: bool = False, 
 
 
 def check_type(name: str, value: object, expected: type, *, optional: bool = False) -> None:
-    """Reject an instance of another type.
+    """Reject a value that is not an instance of `expected`.
 
     Raises:
-        TypeError: If `value` is not an instance of `expected`, or is a class where an instance is expected.
+        TypeError: If `value` is an instance of another type, or a class.
     """
     if (value is None and optional) or (isinstance(value, expected) and not isinstance(value, type)):
         return
@@ -53,52 +54,52 @@ def check_type(name: str, value: object, expected: type, *, optional: bool = Fal
 
 
 def check_sequence(name: str, value: object, expected: type) -> None:
-    """Reject anything but a sequence of one type.
+    """Reject a value that is not a sequence of instances of `expected`.
 
     Raises:
-        TypeError: If `value` is not a sequence, is a str, or has an item that is not an instance of `expected`.
+        TypeError: If `value` is not a sequence, is a str, or has an item of another type.
     """
-    if (
-        isinstance(value, str)
-        or not isinstance(value, Sequence)
-        or not all(isinstance(each, expected) for each in value)
-    ):
-        raise TypeError(f"{name} must be a sequence of {expected.__name__}")
+    rule = f"{name} must be a sequence of {expected.__name__}"
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise TypeError(f"{rule}, not {type(value).__name__}")
+    for item in value:
+        if not isinstance(item, expected):
+            raise TypeError(f"{rule}, without {type(item).__name__}")
 
 
 def check_iterable(name: str, value: object) -> None:
-    """Reject anything but an iterable or an async iterable of inputs.
+    """Reject a value that is neither an iterable nor an async iterable.
 
     Raises:
-        TypeError: If `value` is neither, or is a str or bytes, whose characters are hardly meant.
+        TypeError: If `value` is neither, or is a str or bytes: an iteration over its characters is never meant.
     """
     if isinstance(value, str | bytes | bytearray | memoryview) or not isinstance(value, Iterable | AsyncIterable):
         raise TypeError(f"{name} must be an iterable or an async iterable, not {type(value).__name__}")
 
 
 def check_callable(name: str, value: object) -> None:
-    """Reject what cannot be called.
+    """Reject a value that cannot be called.
 
     Raises:
         TypeError: If `value` is not callable.
     """
     if not callable(value):
-        raise TypeError(f"{name} must be callable or None, not {type(value).__name__}")
+        raise TypeError(f"{name} must be callable, not {type(value).__name__}")
 
 
 def check_plain_callable(name: str, value: object) -> None:
-    """Reject a function whose result would have to be awaited: it is called as a plain function.
+    """Reject a function whose result would have to be awaited. Nothing awaits it: it is called as a plain function.
 
     Raises:
-        TypeError: If `value` is a coroutine function or an async generator function, or an object that is called as
-            one.
+        TypeError: If `value` is a coroutine function or an async generator function, or an object with such a
+            `__call__`.
     """
     if _is_async(value) or _is_async(getattr(value, "__call__", None)):  # noqa: B004
         raise TypeError(f"{name} must be a plain function, not a coroutine function")
 
 
 def check_plain_methods(name: str, value: object, *methods: str) -> None:
-    """Reject an object with a method whose result would have to be awaited. Methods that are missing are accepted.
+    """Reject an object with a method whose result would have to be awaited. Missing methods are accepted.
 
     Raises:
         TypeError: If a method is a coroutine function or an async generator function; the message names it.
@@ -121,43 +122,57 @@ def check_int(name: str, value: int, *, minimum: int = 1) -> int:
     return value
 
 
+def check_number(name: str, value: float) -> float:
+    """Return `value`, which must be a number.
+
+    Raises:
+        ValueError: If `value` is NaN.
+        TypeError: If `value` is neither an int nor a float, or is a bool.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    if value != value:
+        raise ValueError(f"{name} must not be NaN")
+    return value
+
+
 def check_seconds(name: str, value: float, *, above_zero: bool = False, finite: bool = True) -> float:
     """Return `value`, which must be a duration in seconds.
 
     Raises:
-        ValueError: If `value` is NaN, negative, zero although `above_zero`, or infinite although `finite`.
-        TypeError: If `value` is neither an int nor a float.
+        ValueError: If `value` is NaN or negative, zero while `above_zero` is set, or infinite while `finite` is set.
+        TypeError: If `value` is neither an int nor a float, or is a bool.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     if value != value or value < 0 or (above_zero and value == 0):
         raise ValueError(f"{name} must be {'above zero' if above_zero else 'zero or more'}")
-    if value > _LARGEST and (finite or value != math.inf):  # an int can be larger, too
+    if value > _LARGEST and (finite or value != math.inf):  # an int can exceed it, too
         raise ValueError(f"{name} must be finite")
     return value
 
 
 def check_time_zone(name: str, value: tzinfo) -> None:
-    """Reject what cannot be the time zone of date-times without a UTC offset.
+    """Reject a value that cannot be used as the time zone of naive date-times.
 
     Raises:
-        ValueError: If `value` has no offset, is not hashable, or is from pytz.
+        ValueError: If `value` has no UTC offset, is not hashable, or is from pytz.
         TypeError: If `value` is not a `tzinfo`.
     """
     if not isinstance(value, tzinfo):
         raise TypeError(f"{name} must be a tzinfo or None, not {type(value).__name__}")
     if hasattr(value, "localize") or type(value).__hash__ is None:
-        raise ValueError(f"{name} must be hashable and not from pytz, as those of zoneinfo are")
+        raise ValueError(f"{name} must be hashable and not from pytz; use zoneinfo")
     try:
-        offset = value.utcoffset(datetime(2024, 1, 1))  # noqa: DTZ001 - time zones are asked with naive date-times
+        offset = value.utcoffset(datetime(2024, 1, 1))  # noqa: DTZ001 - tzinfo's methods take naive date-times
     except NotImplementedError:
         offset = None
     if offset is None:
-        raise ValueError(f"{name} must have an offset")
+        raise ValueError(f"{name} must have a UTC offset")
 
 
 def check_time_range(start: datetime | None, end: datetime | None) -> tuple[datetime | None, datetime | None]:
-    """Return both ends of a time range in UTC; `None` stands for an open end.
+    """Return both ends of a time range in UTC. `None` is an open end.
 
     Raises:
         ValueError: If an end is naive or outside the years 1 to 9999 in UTC, or `end` is before `start`.
@@ -170,7 +185,7 @@ def check_time_range(start: datetime | None, end: datetime | None) -> tuple[date
 
 
 def check_text(name: str, value: str) -> str:
-    """Return `value`, which must be a string of printable characters, and not empty.
+    """Return `value`, which must be a printable, non-empty string.
 
     Raises:
         ValueError: If `value` is empty, or has a character that is not printable.
@@ -185,8 +200,22 @@ def check_text(name: str, value: str) -> str:
     return value
 
 
+def check_utf8(name: str, value: str) -> str:
+    """Return `value`, which must be a string that can be encoded as UTF-8.
+
+    Raises:
+        ValueError: If `value` has a lone surrogate.
+        TypeError: If `value` is not a str.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if not value.isascii() and _SURROGATE.search(value):
+        raise ValueError(f"{name} must be encodable as UTF-8: it has a lone surrogate")
+    return value
+
+
 def check_header_text(name: str, value: str) -> str:
-    """Return `value`, which must be one that a header can carry (RFC 9110, section 5.5).
+    """Return `value`, which must be a string that an HTTP header can carry (RFC 9110, section 5.5).
 
     Raises:
         ValueError: If `value` is empty or not printable ASCII, or starts or ends with a space.
@@ -195,17 +224,17 @@ def check_header_text(name: str, value: str) -> str:
     if isinstance(value, str) and not (value.isascii() and value.isprintable()):
         raise ValueError(f"{name} must be printable ASCII: a header carries it")
     if check_text(name, value) != value.strip():
-        raise ValueError(f"{name} must not begin or end with a space: a header would lose it")
+        raise ValueError(f"{name} must not start or end with a space: a header would lose it")
     return value
 
 
 def check_tenant_id(tenant_id: str) -> str:
-    """Return `tenant_id`, which is carried both as a path segment and as a header.
+    """Return `tenant_id`, which must be a string that both a path segment and a header can carry.
 
     Raises:
-        ValueError: If it is empty, `.` or `..`, starts or ends with a space, or is not printable ASCII (RFC 9110,
-            section 5.5).
-        TypeError: If it is not a str.
+        ValueError: If `tenant_id` is empty, `.` or `..`, starts or ends with a space, or is not printable ASCII
+            (RFC 9110, section 5.5).
+        TypeError: If `tenant_id` is not a str.
     """
     _check_segment("tenant_id", tenant_id)
     check_header_text("tenant_id", tenant_id)
@@ -213,11 +242,11 @@ def check_tenant_id(tenant_id: str) -> str:
 
 
 def check_appointment_id(appointment_id: str) -> str:
-    """Return `appointment_id`, which is carried in a path or a query.
+    """Return `appointment_id`, which must be a string that a path or a query can carry.
 
     Raises:
-        ValueError: If it is empty, `.` or `..`, or has a character that is not printable.
-        TypeError: If it is not a str.
+        ValueError: If `appointment_id` is empty, `.` or `..`, or has a character that is not printable.
+        TypeError: If `appointment_id` is not a str.
     """
     return _check_segment("appointment_id", appointment_id)
 
@@ -226,9 +255,9 @@ def check_base_url(base_url: str, *, allow_http: bool = False) -> str:
     """Return `base_url` without a trailing slash.
 
     Raises:
-        ValueError: If it is not absolute, has user information, a query or a fragment, or is plain `http` to a host
-            other than the loopback although `allow_http` is off. The message never repeats it.
-        TypeError: If it is not a str, or `allow_http` is not a bool.
+        ValueError: If `base_url` is not absolute, has user information, a query or a fragment, or is plain `http` to a
+            host other than the loopback while `allow_http` is off. The message never repeats the URL.
+        TypeError: If `base_url` is not a str, or `allow_http` is not a bool.
     """
     if not isinstance(base_url, str):
         raise TypeError(f"base_url must be a str, not {type(base_url).__name__}")
@@ -242,7 +271,7 @@ def check_base_url(base_url: str, *, allow_http: bool = False) -> str:
     if not base_url.isprintable() or " " in base_url:
         raise ValueError("base_url must not hold spaces or control characters")
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname or ""):
-        raise ValueError("base_url must be https: over http anybody on the way reads the token (allow_http permits it)")
+        raise ValueError("base_url must be https: http shows the token to the whole network (allow_http permits it)")
     return base_url.rstrip("/")
 
 
@@ -250,8 +279,9 @@ def check_proxy(proxy: str) -> str:
     """Return `proxy`, which must be the URL of a forward proxy.
 
     Raises:
-        ValueError: If it is not an absolute http or https URL. The message never repeats it.
-        TypeError: If it is not a str.
+        ValueError: If `proxy` is not an absolute http or https URL, or its user information cannot be carried by a
+            header (RFC 7617). The message never repeats the URL.
+        TypeError: If `proxy` is not a str.
     """
     if not isinstance(proxy, str):
         raise TypeError(f"proxy must be a str or None, not {type(proxy).__name__}")
@@ -269,8 +299,8 @@ def check_method(method: str) -> str:
     """Return `method`, which must be an HTTP method.
 
     Raises:
-        ValueError: If it is not a token (RFC 9110, section 5.6.2).
-        TypeError: If it is not a str.
+        ValueError: If `method` is not a token (RFC 9110, section 5.6.2).
+        TypeError: If `method` is not a str.
     """
     if not isinstance(method, str):
         raise TypeError(f"method must be a str, not {type(method).__name__}")
@@ -280,11 +310,11 @@ def check_method(method: str) -> str:
 
 
 def check_path(path: tuple[str, ...]) -> tuple[str, ...]:
-    """Return `path`, a tuple of segments that are not quoted yet.
+    """Return `path`, which must be a tuple of unquoted path segments.
 
     Raises:
         ValueError: If a segment is empty, `.` or `..`, or has a character that is not printable.
-        TypeError: If it is not a tuple, or has a segment that is not a str.
+        TypeError: If `path` is not a tuple, or a segment is not a str.
     """
     if not isinstance(path, tuple):
         raise TypeError(f"path must be a tuple of segments, not {type(path).__name__}")
@@ -294,34 +324,33 @@ def check_path(path: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def check_parameters(query: Mapping[str, str]) -> Mapping[str, str]:
-    """Return `query`, whose names and values must be strings that can be quoted.
+    """Return `query`, which must be a mapping of strings that can be quoted.
 
     Raises:
-        ValueError: If one has a lone surrogate, which quoting would leave out.
-        TypeError: If it is not a mapping, or has a name or a value that is not a str.
+        ValueError: If a name or a value has a lone surrogate, which quoting would drop.
+        TypeError: If `query` is not a mapping, or a name or a value is not a str.
     """
-    if type(query) is not dict and not isinstance(query, Mapping):  # the first at a tenth of the cost
+    if type(query) is not dict and not isinstance(query, Mapping):  # `type` takes a tenth of the time
         raise TypeError(f"query must be a mapping, a str or None, not {type(query).__name__}")
     for name_and_value in query.items():
-        for text in name_and_value:
-            if not isinstance(text, str):
-                raise TypeError(f"query must have names and values of type str, not {type(text).__name__}")
-            if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-                raise ValueError("query must be encodable as UTF-8: it has a lone surrogate")
+        for part in name_and_value:
+            if not isinstance(part, str):
+                raise TypeError(f"query must have names and values of type str, not {type(part).__name__}")
+            check_utf8("query", part)
     return query
 
 
 def check_query(name: str, query: str) -> str:
-    """Return `query`, a quoted query without its question mark (RFC 3986, section 3.4).
+    """Return `query`, which must be a quoted query without its question mark (RFC 3986, section 3.4).
 
     Raises:
-        ValueError: If it is not printable ASCII, or has a space or a `#`.
-        TypeError: If it is not a str.
+        ValueError: If `query` is not printable ASCII, or has a space or a `#`.
+        TypeError: If `query` is not a str.
     """
     if query:
         check_text(name, query)
     if not query.isascii() or " " in query or "#" in query:
-        raise ValueError(f"{name} must be a query, quoted")
+        raise ValueError(f"{name} must be a quoted query")
     return query
 
 

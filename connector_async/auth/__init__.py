@@ -1,6 +1,6 @@
-"""Where bearer tokens come from.
+"""Bearer tokens and the providers that get them.
 
-A provider sends through the callable that the session hands in; it knows no HTTP library and no appointments.
+A provider sends its requests through a callable of the session. It knows no HTTP library and no appointments.
 """
 
 from .client_credentials import ClientCredentials

@@ -1,4 +1,4 @@
-"""What the token endpoint answers (contract, "Authentication"). It knows nothing of who asked."""
+"""The response of the token endpoint (contract, "Authentication")."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -15,19 +15,19 @@ _MAX_LIFETIME: Final = 24 * 3600.0
 
 
 def read_token(response: Response) -> tuple[Secret, float]:
-    """Return the token that an answer of the token endpoint holds, and the seconds that it lives.
+    """Return the token in a response of the token endpoint, and its lifetime in seconds.
 
     Raises:
-        DecodingError: It holds none that a header can carry.
+        DecodingError: If the response has no token that a header can carry.
     """
-    answer = _parse(response)
-    # The two documented answers (contract, "Authentication").
-    value = answer.get("accessToken") or answer.get("token")
+    body = _parse(response)
+    # The API reference documents `accessToken`, the authentication guide `token`.
+    value = body.get("accessToken") or body.get("token")
     if not isinstance(value, str):
         raise _malformed(response, "$: neither accessToken nor token is a string")
     if not is_token(value):
         raise _malformed(response, "$: the token is not printable ASCII without spaces")
-    return Secret(value), _lifetime(answer.get("expiresIn"))
+    return Secret(value), _lifetime(body.get("expiresIn"))
 
 
 def _parse(response: Response) -> Mapping[str, Any]:
@@ -42,7 +42,7 @@ def _parse(response: Response) -> Mapping[str, Any]:
 
 def _malformed(response: Response, problem: str) -> DecodingError:
     return DecodingError(
-        "the token endpoint's answer is not what the contract says",
+        "the response of the token endpoint does not match the contract",
         problems=[problem],
         request_id=request_id(response.headers),
     )
@@ -51,6 +51,6 @@ def _malformed(response: Response, problem: str) -> DecodingError:
 def _lifetime(expires_in: object) -> float:
     if isinstance(expires_in, int | float) and not isinstance(expires_in, bool) and expires_in > 0:
         return min(max(float(expires_in), _MIN_LIFETIME), _MAX_LIFETIME)
-    # What is missing or makes no sense is read as the documented hour: an early 401 is repaired by a replay, while a
-    # token that is born expired would be fetched again for every call.
+    # A missing or unusable lifetime is read as the documented hour. If that is too long, an early 401 is repaired by a
+    # replay. A token that expires at once would be fetched again for every call.
     return _DOCUMENTED_LIFETIME

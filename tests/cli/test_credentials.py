@@ -127,7 +127,10 @@ def test_a_command_is_run_by_no_shell_and_reads_no_input(place: ListenOptions) -
         (python("print()"), "its first line must not be empty"),
         (python("print('hunter2\\x00')"), "its first line must be printable"),
         (python(r"import sys; sys.stdout.buffer.write(b'hunter2\xff')"), "its first line must be UTF-8"),
-        (python("print('hun ter2')"), "token must not have spaces"),
+        (
+            python("print('hun ter2')"),
+            "token must be printable ASCII without spaces, and not empty: a header carries it",
+        ),
     ],
 )
 def test_a_command_that_gives_none_is_an_error_without_what_it_said(

@@ -122,7 +122,7 @@ def test_a_file_writes_numbers_and_booleans_as_toml_does(folder: Path) -> None:
         ("token_command = '\"hunter2'", "token_command must be a program and its arguments"),
         ("tenants = 5", "tenants must be a table of tables"),
         ("[tenants]\nacme = 5", "tenants.acme must be a table"),
-        ("[tenants.' acme']", "[tenants]: tenant_id must not begin or end with a space"),
+        ("[tenants.' acme']", "[tenants]: tenant_id must not start or end with a space"),
         ("[tenants.acme]\nbase_url = 'hunter2'", "[tenants.acme] base_url is not known; known are client_id"),
         ("[tenants.acme]\nclient_id = 5", "[tenants.acme] client_id must be a text"),
         ("[tenants.acme]\nclient_secret = 'hunter2'", "[tenants.acme] client_secret must not stand in a file"),

@@ -1,3 +1,5 @@
+"""Token providers: caching, renewal, rejected credentials, and secrets that never show."""
+
 import asyncio
 import gc
 import math
@@ -25,15 +27,15 @@ from connector_async import (
 from connector_async.protocol import Response
 from tests.conftest import ManualClock
 
-NO_TEXT: Any = 5
+NOT_A_STR: Any = 5
 
 
 class Endpoint:
-    """Stands for a session: a `TokenSend` that counts, and answers when it may."""
+    """A `TokenSend` that records requests, and sends the next response while `open` is set."""
 
-    def __init__(self, *answers: object, base_url: str = "https://api.example") -> None:
+    def __init__(self, *responses: object, base_url: str = "https://api.example") -> None:
         self.base_url = base_url
-        self.answers = list(answers)
+        self.responses = list(responses)
         self.bodies: list[object] = []
         self.open = asyncio.Event()
         self.open.set()
@@ -42,11 +44,11 @@ class Endpoint:
     async def __call__(self, body: bytes) -> Response:
         self.bodies.append(orjson.loads(body))
         await self.open.wait()
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        content = answer if isinstance(answer, bytes) else orjson.dumps(answer)
-        return Response(status=200, headers={"X-Request-Id": "r-1"}, body=content)
+        response = self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
+        if isinstance(response, Exception):
+            raise response
+        body = response if isinstance(response, bytes) else orjson.dumps(response)
+        return Response(status=200, headers={"X-Request-Id": "r-1"}, body=body)
 
     def create_task(self, fetch: Coroutine[Any, Any, Token]) -> asyncio.Task[Token]:
         task = asyncio.create_task(fetch)
@@ -54,7 +56,7 @@ class Endpoint:
         return task
 
 
-def answers(*values: str, expires_in: object = 3600) -> list[dict[str, object]]:
+def token_responses(*values: str, expires_in: object = 3600) -> list[dict[str, object]]:
     return [{"accessToken": value, "refreshToken": "r", "expiresIn": expires_in} for value in values]
 
 
@@ -64,21 +66,21 @@ def credentials(clock: ManualClock) -> ClientCredentials:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         {"accessToken": "t", "refreshToken": "r", "expiresIn": 3600},  # the API reference
         {"token": "t", "expiresIn": 3600, "tokenType": "Bearer"},  # the authentication guide
     ],
 )
-async def test_both_documented_answers_hold_a_token(credentials: ClientCredentials, answer: object) -> None:
-    endpoint = Endpoint(answer)
+async def test_token_is_read_from_both_documented_responses(credentials: ClientCredentials, response: object) -> None:
+    endpoint = Endpoint(response)
     token = await credentials.token("acme", endpoint)
     assert token.value.reveal() == "t"
     assert endpoint.bodies == [{"clientId": "id", "clientSecret": "secret"}]
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         {},
         {"accessToken": None},
@@ -93,19 +95,19 @@ async def test_both_documented_answers_hold_a_token(credentials: ClientCredentia
         b"<",
     ],
 )
-async def test_an_answer_without_a_usable_token_is_a_decoding_error(
-    credentials: ClientCredentials, answer: object
+async def test_response_without_usable_token_raises_decoding_error(
+    credentials: ClientCredentials, response: object
 ) -> None:
     with pytest.raises(DecodingError, match="token endpoint") as caught:
-        await credentials.token("acme", Endpoint(answer))
+        await credentials.token("acme", Endpoint(response))
     assert caught.value.problems[0].startswith("$: ")
     assert caught.value.request_id == "r-1"
 
 
-async def test_a_token_is_renewed_in_the_background_when_a_tenth_of_its_life_is_left(
+async def test_token_is_renewed_in_the_background_when_a_tenth_of_its_lifetime_is_left(
     credentials: ClientCredentials, clock: ManualClock
 ) -> None:
-    endpoint = Endpoint(*answers("first", "second"))
+    endpoint = Endpoint(*token_responses("first", "second"))
     first = await credentials.token("acme", endpoint)
     clock.now += 3239
     assert await credentials.token("acme", endpoint) is first
@@ -114,15 +116,17 @@ async def test_a_token_is_renewed_in_the_background_when_a_tenth_of_its_life_is_
     clock.now += 1
     endpoint.open.clear()
     for _ in range(3):
-        assert await credentials.token("acme", endpoint) is first  # nobody waits
+        assert await credentials.token("acme", endpoint) is first  # no caller waits
     endpoint.open.set()
     await asyncio.wait(endpoint.tasks)
     assert (await credentials.token("acme", endpoint)).value.reveal() == "second"
     assert len(endpoint.bodies) == 2
 
 
-async def test_a_token_that_is_nearly_over_is_waited_for(credentials: ClientCredentials, clock: ManualClock) -> None:
-    endpoint = Endpoint(*answers("first", "second"))
+async def test_callers_wait_for_the_new_token_in_the_mandatory_window(
+    credentials: ClientCredentials, clock: ManualClock
+) -> None:
+    endpoint = Endpoint(*token_responses("first", "second"))
     first = await credentials.token("acme", endpoint)
     clock.now += 3527
     endpoint.open.clear()
@@ -137,25 +141,27 @@ async def test_a_token_that_is_nearly_over_is_waited_for(credentials: ClientCred
     assert len(endpoint.bodies) == 2
 
 
-async def test_a6_a_renewal_that_fails_leaves_the_old_token_in_use_and_is_tried_again_after_a_minute(
+@pytest.mark.row("A6")
+async def test_failed_renewal_keeps_the_old_token_and_is_retried_after_a_minute(
     credentials: ClientCredentials, clock: ManualClock
 ) -> None:
-    endpoint = Endpoint(*answers("first"), ServerError("down", status=503))
+    endpoint = Endpoint(*token_responses("first"), ServerError("down", status=503))
     first = await credentials.token("acme", endpoint)
-    asked = []
+    requests = []
     for moment in (3240, 3299.9, 3300, 3528, 3587.9, 3588, 3599.9):
         clock.now = 1_000 + moment
         assert await credentials.token("acme", endpoint) is first
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        asked.append(len(endpoint.bodies))
-    assert asked == [2, 2, 3, 4, 4, 5, 5]
+        requests.append(len(endpoint.bodies))
+    assert requests == [2, 2, 3, 4, 4, 5, 5]
 
 
-async def test_a6_when_the_old_token_is_over_its_renewals_failure_is_told(
+@pytest.mark.row("A6")
+async def test_failed_renewal_is_raised_once_the_old_token_has_expired(
     credentials: ClientCredentials, clock: ManualClock
 ) -> None:
-    endpoint = Endpoint(*answers("first"), ServerError("down", status=503), *answers("second"))
+    endpoint = Endpoint(*token_responses("first"), ServerError("down", status=503), *token_responses("second"))
     await credentials.token("acme", endpoint)
     clock.now += 3600
     with pytest.raises(ServerError):
@@ -163,10 +169,11 @@ async def test_a6_when_the_old_token_is_over_its_renewals_failure_is_told(
     assert (await credentials.token("acme", endpoint)).value.reveal() == "second"
 
 
-async def test_a6_a_token_that_is_over_is_not_used_even_when_its_renewal_has_just_failed(
+@pytest.mark.row("A6")
+async def test_expired_token_is_not_used_even_if_its_renewal_has_just_failed(
     credentials: ClientCredentials, clock: ManualClock
 ) -> None:
-    endpoint = Endpoint(*answers("first"), ServerError("down", status=503), *answers("second"))
+    endpoint = Endpoint(*token_responses("first"), ServerError("down", status=503), *token_responses("second"))
     first = await credentials.token("acme", endpoint)
     clock.now += 3590
     assert await credentials.token("acme", endpoint) is first
@@ -176,21 +183,21 @@ async def test_a6_a_token_that_is_over_is_not_used_even_when_its_renewal_has_jus
     assert (await credentials.token("acme", endpoint)).value.reveal() == "second"
 
 
-async def test_a_renewal_that_failed_does_not_put_off_that_of_the_next_token(
+async def test_failed_renewal_does_not_delay_the_renewal_of_the_next_token(
     credentials: ClientCredentials, clock: ManualClock
 ) -> None:
     down = ServerError("down", status=503)
-    endpoint = Endpoint(*answers("first", expires_in=30), down, *answers("second", "third", expires_in=30))
+    endpoint = Endpoint(
+        *token_responses("first", expires_in=30), down, *token_responses("second", "third", expires_in=30)
+    )
     await credentials.token("acme", endpoint)
     for seconds, value in ((29.5, "first"), (0.5, "second"), (29.5, "third")):
         clock.now += seconds
         assert (await credentials.token("acme", endpoint)).value.reveal() == value
 
 
-async def test_credentials_that_are_rejected_ahead_of_a_tokens_end_leave_it_in_use(
-    credentials: ClientCredentials, clock: ManualClock
-) -> None:
-    endpoint = Endpoint(*answers("first"), AuthenticationError("refused", status=401))
+async def test_rejected_renewal_keeps_the_old_token(credentials: ClientCredentials, clock: ManualClock) -> None:
+    endpoint = Endpoint(*token_responses("first"), AuthenticationError("rejected", status=401))
     first = await credentials.token("acme", endpoint)
     clock.now += 3528
     assert await credentials.token("acme", endpoint) is first
@@ -200,10 +207,11 @@ async def test_credentials_that_are_rejected_ahead_of_a_tokens_end_leave_it_in_u
     assert len(endpoint.bodies) == 2
 
 
-async def test_a7_rejected_credentials_are_not_tried_again_for_a_short_while(
+@pytest.mark.row("A7")
+async def test_rejected_credentials_fail_fast_for_five_seconds(
     credentials: ClientCredentials, clock: ManualClock
 ) -> None:
-    endpoint = Endpoint(AuthenticationError("refused", status=401), *answers("t"))
+    endpoint = Endpoint(AuthenticationError("rejected", status=401), *token_responses("t"))
     errors = []
     for _ in range(3):
         with pytest.raises(AuthenticationError) as caught:
@@ -215,27 +223,29 @@ async def test_a7_rejected_credentials_are_not_tried_again_for_a_short_while(
     with pytest.raises(AuthenticationError):
         await credentials.token("acme", endpoint)
     with pytest.raises(AuthenticationError):
-        await credentials.token("acme", Endpoint(AuthenticationError("refused"), base_url="https://other.example"))
+        await credentials.token("acme", Endpoint(AuthenticationError("rejected"), base_url="https://other.example"))
     clock.now += 0.1
     assert (await credentials.token("acme", endpoint)).value.reveal() == "t"
     assert len(endpoint.bodies) == 2
 
 
-async def test_a8_a_token_is_over_by_the_monotonic_clock_whatever_the_wall_clock_says(
+@pytest.mark.row("A8")
+async def test_token_expires_by_the_monotonic_clock(
     credentials: ClientCredentials, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    endpoint = Endpoint(*answers("t"))
+    endpoint = Endpoint(*token_responses("t"))
     await credentials.token("acme", endpoint)
     monkeypatch.setattr(ManualClock, "time", lambda _: 1_700_003_600.0)
     await credentials.token("acme", endpoint)
     assert len(endpoint.bodies) == 1
 
 
+@pytest.mark.row("A8")
 @pytest.mark.parametrize("expires_in", [None, 0, -1, "3600", "soon", True, [3600]])
-async def test_a8_a_lifetime_that_makes_no_sense_is_read_as_the_documented_hour(
+async def test_unusable_lifetime_is_read_as_the_documented_hour(
     credentials: ClientCredentials, clock: ManualClock, expires_in: object
 ) -> None:
-    endpoint = Endpoint(*answers("t", expires_in=expires_in))
+    endpoint = Endpoint(*token_responses("t", expires_in=expires_in))
     for _ in range(3):
         await credentials.token("acme", endpoint)
     clock.now += 3239
@@ -244,8 +254,9 @@ async def test_a8_a_lifetime_that_makes_no_sense_is_read_as_the_documented_hour(
     assert len(endpoint.bodies) == 1
 
 
-async def test_a8_a_tiny_lifetime_is_a_second(credentials: ClientCredentials, clock: ManualClock) -> None:
-    endpoint = Endpoint(*answers("t", expires_in=1e-300))
+@pytest.mark.row("A8")
+async def test_tiny_lifetime_is_raised_to_one_second(credentials: ClientCredentials, clock: ManualClock) -> None:
+    endpoint = Endpoint(*token_responses("t", expires_in=1e-300))
     await credentials.token("acme", endpoint)
     clock.now += 0.89
     await credentials.token("acme", endpoint)
@@ -253,16 +264,17 @@ async def test_a8_a_tiny_lifetime_is_a_second(credentials: ClientCredentials, cl
     assert len(endpoint.bodies) == 1
 
 
-async def test_a8_a_huge_lifetime_is_a_day(credentials: ClientCredentials, clock: ManualClock) -> None:
-    endpoint = Endpoint(*answers("t", expires_in=1e300))
+@pytest.mark.row("A8")
+async def test_huge_lifetime_is_capped_at_one_day(credentials: ClientCredentials, clock: ManualClock) -> None:
+    endpoint = Endpoint(*token_responses("t", expires_in=1e300))
     await credentials.token("acme", endpoint)
     clock.now += 24 * 3600
     await credentials.token("acme", endpoint)
     assert len(endpoint.bodies) == 2
 
 
-async def test_tokens_are_kept_apart_by_tenant_and_by_api(credentials: ClientCredentials) -> None:
-    one, other = Endpoint(*answers("a", "b")), Endpoint(*answers("c"), base_url="https://other.example")
+async def test_tokens_are_cached_by_tenant_and_base_url(credentials: ClientCredentials) -> None:
+    one, other = Endpoint(*token_responses("a", "b")), Endpoint(*token_responses("c"), base_url="https://other.example")
     tokens = [
         await credentials.token("acme", one),
         await credentials.token("globex", one),
@@ -271,8 +283,9 @@ async def test_tokens_are_kept_apart_by_tenant_and_by_api(credentials: ClientCre
     assert [token.value.reveal() for token in tokens] == ["a", "b", "c"]
 
 
-async def test_a1_twenty_callers_share_one_request(credentials: ClientCredentials) -> None:
-    endpoint = Endpoint(*answers("t"))
+@pytest.mark.row("A1")
+async def test_twenty_callers_share_one_token_request(credentials: ClientCredentials) -> None:
+    endpoint = Endpoint(*token_responses("t"))
     endpoint.open.clear()
     callers = [asyncio.create_task(credentials.token("acme", endpoint)) for _ in range(20)]
     await asyncio.sleep(0)
@@ -283,10 +296,11 @@ async def test_a1_twenty_callers_share_one_request(credentials: ClientCredential
     assert len(endpoint.bodies) == 1
 
 
-async def test_a4_an_old_token_that_comes_back_late_does_not_revoke_its_successor(
+@pytest.mark.row("A4")
+async def test_late_401_of_an_old_token_does_not_revoke_the_new_one(
     credentials: ClientCredentials,
 ) -> None:
-    endpoint = Endpoint(*answers("old", "new"))
+    endpoint = Endpoint(*token_responses("old", "new"))
     old = await credentials.token("acme", endpoint)
     credentials.invalidate("acme", old)
     new = await credentials.token("acme", endpoint)
@@ -296,10 +310,11 @@ async def test_a4_an_old_token_that_comes_back_late_does_not_revoke_its_successo
     assert await credentials.token("acme", endpoint) is new
 
 
-async def test_a5_a_first_caller_that_is_cancelled_takes_nothing_from_the_others(
+@pytest.mark.row("A5")
+async def test_cancelled_first_caller_does_not_affect_the_others(
     credentials: ClientCredentials,
 ) -> None:
-    endpoint = Endpoint(*answers("t"))
+    endpoint = Endpoint(*token_responses("t"))
     endpoint.open.clear()
     callers = [asyncio.create_task(credentials.token("acme", endpoint)) for _ in range(3)]
     await asyncio.sleep(0)
@@ -311,8 +326,10 @@ async def test_a5_a_first_caller_that_is_cancelled_takes_nothing_from_the_others
     assert len(endpoint.bodies) == 1
 
 
-async def test_each_caller_gets_an_error_of_its_own_and_the_next_one_asks_again(credentials: ClientCredentials) -> None:
-    endpoint = Endpoint(ServerError("down", status=503), *answers("t"))
+async def test_each_caller_gets_its_own_error_and_the_next_caller_sends_a_new_request(
+    credentials: ClientCredentials,
+) -> None:
+    endpoint = Endpoint(ServerError("down", status=503), *token_responses("t"))
     endpoint.open.clear()
     callers = [asyncio.create_task(credentials.token("acme", endpoint)) for _ in range(2)]
     await asyncio.sleep(0)
@@ -323,13 +340,13 @@ async def test_each_caller_gets_an_error_of_its_own_and_the_next_one_asks_again(
     assert (await credentials.token("acme", endpoint)).value.reveal() == "t"
 
 
-async def test_an_error_that_is_none_of_the_tree_reaches_the_caller(credentials: ClientCredentials) -> None:
+async def test_error_outside_the_error_tree_reaches_the_caller(credentials: ClientCredentials) -> None:
     with pytest.raises(RuntimeError, match="closed"):
         await credentials.token("acme", Endpoint(RuntimeError("the session is closed")))
 
 
-async def test_a_failure_that_nobody_waits_for_is_silent(credentials: ClientCredentials) -> None:
-    endpoint = Endpoint(AuthenticationError("refused"))
+async def test_failed_fetch_without_callers_is_not_reported_by_asyncio(credentials: ClientCredentials) -> None:
+    endpoint = Endpoint(AuthenticationError("rejected"))
     endpoint.open.clear()
     reported: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
@@ -339,7 +356,7 @@ async def test_a_failure_that_nobody_waits_for_is_silent(credentials: ClientCred
     await asyncio.wait([caller])
     endpoint.open.set()
     await asyncio.wait(endpoint.tasks)
-    # What the task is reported by is its end as an object.
+    # asyncio reports a task when the task object is deleted.
     endpoint.tasks.clear()
     credentials._fetches.clear()
     del caller
@@ -347,8 +364,10 @@ async def test_a_failure_that_nobody_waits_for_is_silent(credentials: ClientCred
     assert reported == []
 
 
-async def test_a_fetch_that_the_session_ended_is_no_cancellation_of_the_caller(credentials: ClientCredentials) -> None:
-    endpoint = Endpoint(*answers("t"))
+async def test_fetch_cancelled_by_the_session_raises_runtime_error_in_the_caller(
+    credentials: ClientCredentials,
+) -> None:
+    endpoint = Endpoint(*token_responses("t"))
     endpoint.open.clear()
     caller = asyncio.create_task(credentials.token("acme", endpoint))
     await asyncio.sleep(0)
@@ -357,12 +376,12 @@ async def test_a_fetch_that_the_session_ended_is_no_cancellation_of_the_caller(c
         await caller
 
 
-def test_a_fetch_left_by_an_event_loop_that_ended_is_not_waited_for(credentials: ClientCredentials) -> None:
+def test_fetch_of_a_stopped_event_loop_is_not_waited_for(credentials: ClientCredentials) -> None:
     async def ask(endpoint: Endpoint) -> Token:
         return await asyncio.wait_for(credentials.token("acme", endpoint), 0.05)
 
     async def leave() -> None:
-        endpoint = Endpoint(*answers("lost"))
+        endpoint = Endpoint(*token_responses("lost"))
         endpoint.open.clear()
         asyncio.get_running_loop().call_later(0.01, asyncio.get_running_loop().stop)
         await ask(endpoint)
@@ -372,7 +391,7 @@ def test_a_fetch_left_by_an_event_loop_that_ended_is_not_waited_for(credentials:
     loop.run_forever()
 
     async def ask_again() -> str:
-        return (await ask(Endpoint(*answers("t")))).value.reveal()
+        return (await ask(Endpoint(*token_responses("t")))).value.reveal()
 
     assert asyncio.run(ask_again()) == "t"
     left.cancel()
@@ -383,7 +402,7 @@ def test_a_fetch_left_by_an_event_loop_that_ended_is_not_waited_for(credentials:
     loop.close()
 
 
-def test_equal_credentials_are_equal() -> None:
+def test_credentials_are_compared_by_value() -> None:
     assert ClientCredentials("id", "secret") == ClientCredentials("id", "secret")
     assert hash(ClientCredentials("id", "secret")) == hash(ClientCredentials("id", "secret"))
     assert ClientCredentials("id", "secret") != ClientCredentials("id", "other")
@@ -398,34 +417,34 @@ def test_equal_credentials_are_equal() -> None:
         (lambda: ClientCredentials("i", ""), ValueError, "client_secret must not be empty"),
         (lambda: ClientCredentials("i", "s\n"), ValueError, "client_secret must be printable"),
         (lambda: ClientCredentials("i", "\ud800"), ValueError, "client_secret must be printable"),
-        (lambda: ClientCredentials("i", NO_TEXT), TypeError, "client_secret must be a str"),
-        (lambda: StaticToken(""), ValueError, "token must not be empty"),
-        (lambda: StaticToken("a\r\nX: y"), ValueError, "token must be printable"),
-        (lambda: StaticToken("a b"), ValueError, "token must not have spaces"),
-        (lambda: Secret(NO_TEXT), TypeError, "value must be a str, not int"),
-        (lambda: Token(NO_TEXT), TypeError, "value must be a str, not int"),
+        (lambda: ClientCredentials("i", NOT_A_STR), TypeError, "client_secret must be a str"),
+        (lambda: StaticToken(""), ValueError, "token must be printable ASCII without spaces, and not empty"),
+        (lambda: StaticToken("hunter2\r\nX: y"), ValueError, "token must be printable ASCII without spaces"),
+        (lambda: StaticToken("hunter2 3"), ValueError, "token must be printable ASCII without spaces"),
+        (lambda: Secret(NOT_A_STR), TypeError, "value must be a str, not int"),
+        (lambda: Token(NOT_A_STR), TypeError, "value must be a str, not int"),
         (lambda: Token(""), ValueError, "value must be printable ASCII without spaces, and not empty"),
         (lambda: Token("hunter2\r\nX: y"), ValueError, "value must be printable ASCII without spaces"),
         (lambda: Token(Secret("hunter2 3")), ValueError, "value must be printable ASCII without spaces"),
         (lambda: Token("hunter2\ud800"), ValueError, "value must be printable ASCII without spaces"),
-        (lambda: Token("t", cast("Any", "soon")), TypeError, "expires_at must be a number or None, not str"),
-        (lambda: Token("t", cast("Any", datetime.now)), TypeError, "expires_at must be a number or None, not builtin"),
-        (lambda: Token("t", expires_at=True), TypeError, "expires_at must be a number or None, not bool"),
-        (lambda: Token("t", math.nan), ValueError, "expires_at must be a number of seconds, and is none"),
+        (lambda: Token("t", cast("Any", "soon")), TypeError, "expires_at must be a number, not str"),
+        (lambda: Token("t", cast("Any", datetime.now)), TypeError, "expires_at must be a number, not builtin"),
+        (lambda: Token("t", expires_at=True), TypeError, "expires_at must be a number, not bool"),
+        (lambda: Token("t", math.nan), ValueError, "expires_at must not be NaN"),
         (lambda: ClientCredentials("i", "s", clock=cast("Any", time)), TypeError, "clock must be a Clock or None"),
         (lambda: ClientCredentials("i", "s", clock=cast("Any", Clock)), TypeError, "clock must be a Clock or None"),
         (lambda: ClientCredentials("i", "s", clock=cast("Any", 0)), TypeError, "clock must be a Clock or None"),
         (lambda: StaticToken("é"), ValueError, "token must be printable ASCII"),
-        (lambda: StaticToken(NO_TEXT), TypeError, "token must be a str"),
+        (lambda: StaticToken(NOT_A_STR), TypeError, "token must be a str"),
     ],
 )
-def test_bad_credentials_are_refused_by_name(build: Any, error: type[Exception], rule: str) -> None:
+def test_invalid_credentials_are_rejected_by_name(build: Any, error: type[Exception], rule: str) -> None:
     with pytest.raises(error, match=rule) as caught:
         build()
     assert "hunter2" not in str(caught.value)
 
 
-async def test_a_static_token_is_always_the_same() -> None:
+async def test_static_token_is_the_same_for_every_tenant() -> None:
     provider = StaticToken("t")
     endpoint = Endpoint(b"")
     token = await provider.token("acme", endpoint)
@@ -436,12 +455,12 @@ async def test_a_static_token_is_always_the_same() -> None:
     assert endpoint.bodies == []
 
 
-def test_the_providers_are_token_providers() -> None:
+def test_both_providers_implement_the_protocol() -> None:
     assert isinstance(StaticToken("t"), TokenProvider)
     assert isinstance(ClientCredentials("id", "secret"), TokenProvider)
 
 
-def test_a_secret_shows_itself_nowhere() -> None:
+def test_secret_never_shows_and_is_not_pickled() -> None:
     token = Token(Secret("hunter2"))
     shown = [
         repr(Secret("hunter2")),
@@ -452,17 +471,17 @@ def test_a_secret_shows_itself_nowhere() -> None:
         repr(StaticToken("hunter2")),
         repr(ClientCredentials("id", "hunter2")),
     ]
-    assert not [text for text in shown if "hunter2" in text]
+    assert not [string for string in shown if "hunter2" in string]
     for holder in (Secret("hunter2"), token, StaticToken("hunter2"), ClientCredentials("id", "hunter2")):
         with pytest.raises(TypeError, match="not pickled"):
             pickle.dumps(holder)
 
 
-def test_the_text_of_a_token_becomes_a_secret() -> None:
+def test_token_turns_a_str_into_a_secret() -> None:
     assert Token("hunter2").value == Secret("hunter2")
 
 
-def test_secrets_are_compared_by_their_text() -> None:
+def test_secrets_are_compared_by_value() -> None:
     assert Secret("a") == Secret("a")
     assert Secret("a") != Secret("b")
     assert Secret("a") != "a"

@@ -160,7 +160,7 @@ async def test_tokens_of_tenants_that_do_not_come_back_are_forgotten(
     endpoint, credentials = Endpoint(), ClientCredentials("id", "secret", clock=clock)
     for number in range(1_000):
         await credentials.token(str(number), endpoint)
-    assert 100 <= len(credentials._kept) <= 200
+    assert 100 <= len(credentials._cache) <= 200
 
 
 async def test_rejections_are_dropped_after_five_seconds_and_are_bounded(
