@@ -1,4 +1,4 @@
-"""Time as this package reads it, in one object that tests replace, and the caller's deadline on it.
+"""The clock that the package reads and waits by, which tests replace, and deadlines on it.
 
 It knows nothing of requests.
 """
@@ -7,53 +7,59 @@ import asyncio
 import random
 import sys
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
-from ._checks import check_plain_methods, check_seconds
+from ._checks import check_plain_methods, check_seconds, check_type
 
 _LARGEST: Final = sys.float_info.max
 
 SINGLE_CALL_DEADLINE: Final = 60.0
-"""Seconds for a single call when neither the call, its service nor its session names a deadline."""
+"""Seconds for a single call when neither the call, its service nor its session sets a deadline."""
 
 
 class Clock:
-    """What a client reads and waits by. Subclass it to run on a time, and on draws, of your own."""
+    """The clock, the sleep and the random source of a client. Subclass it to control time and jitter."""
 
-    # It is read six times in each call: without a frame of its own, that is a third of the cost.
+    # Each call reads it six times. Without a frame of its own it costs a third.
     monotonic = staticmethod(time.monotonic)
-    """Return the seconds on a clock that never jumps; for everything that lasts or expires."""
+    """Return the seconds of a clock that never jumps. Durations and expiries are measured by it."""
 
     def time(self) -> float:
-        """Seconds since 1970 in UTC; only for dates that a server wrote."""
+        """Return the seconds since 1970 in UTC. Only dates that a server wrote are compared with it."""
         return time.time()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait. Raises `asyncio.CancelledError` when the task is cancelled meanwhile."""
+        """Wait for a number of seconds.
+
+        Raises:
+            asyncio.CancelledError: If the task is cancelled meanwhile.
+        """
         await asyncio.sleep(seconds)
 
     def random(self) -> float:
-        """Draw from 0 (included) to 1 (excluded), evenly; for the jitter of waits."""
-        return random.random()  # noqa: S311 - nothing secret is drawn
+        """Return a random number from 0 (included) to 1 (excluded), for the jitter of waits."""
+        return random.random()  # noqa: S311 - not used for secrets
 
 
 class Deadline:
-    """The moment at which a call must have ended.
+    """The time by which a call must have ended.
 
     Args:
-        seconds: From now.
-        clock: By whose `monotonic` it is reckoned.
+        seconds: Seconds from now.
+        clock: The clock whose `monotonic` is read.
 
     Raises:
-        ValueError: `seconds` is negative, or no number.
-        TypeError: `seconds` is neither an int nor a float, or `clock` no `Clock`.
+        ValueError: If `seconds` is negative or NaN.
+        TypeError: If `seconds` is neither an int nor a float, or `clock` is not a `Clock`.
     """
 
     __slots__ = ("_at", "_clock")
 
     def __init__(self, seconds: float, clock: Clock) -> None:
         kind = type(seconds)
-        if (kind is not float and kind is not int) or not 0 <= seconds <= _LARGEST:  # nearly all are, in each call
+        if (kind is not float and kind is not int) or not 0 <= seconds <= _LARGEST:  # cheap: every call comes here
             check_seconds("seconds", seconds, finite=False)
         if not isinstance(clock, Clock):
             raise TypeError(f"clock must be a Clock, not {type(clock).__name__}")
@@ -61,25 +67,38 @@ class Deadline:
         self._at = clock.monotonic() + seconds
 
     def remaining(self) -> float:
-        """Return the seconds that are left; zero or less when it has come."""
+        """Return the seconds that are left. Zero or less means that the deadline has expired."""
         return self._at - self._clock.monotonic()
 
 
 def checked_clock(clock: Clock | None) -> Clock:
-    """Return `clock`, or the machine's when it is `None`.
+    """Return `clock`, or the machine's clock if it is `None`.
 
     Raises:
-        TypeError: It is of another type, or the class, or a method but `sleep` is a coroutine function.
+        TypeError: If `clock` is not a `Clock`, is a class, or has a method other than `sleep` that is a coroutine
+            function.
     """
     if clock is None:
         return Clock()
-    if not isinstance(clock, Clock):
-        raise TypeError(f"clock must be a Clock or None, not {type(clock).__name__}")
+    check_type("clock", clock, Clock, optional=True)
     check_plain_methods("clock", clock, "monotonic", "time", "random")
     return clock
 
 
 def is_cancelled() -> bool:
-    """Return whether the running task has been cancelled. If not, a `CancelledError` was raised from within."""
+    """Return whether the running task was cancelled. If not, a `CancelledError` came from what the task awaited."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
+
+
+def wake(sleepers: Iterable[asyncio.Future[None]]) -> None:
+    """Resolve futures from any thread, each in its own event loop. Futures of a closed loop are skipped."""
+    for sleeper in list(sleepers):
+        with suppress(RuntimeError):  # the loop is closed
+            sleeper.get_loop().call_soon_threadsafe(resolve, sleeper)
+
+
+def resolve(sleeper: asyncio.Future[None]) -> None:
+    """Resolve a future of the running event loop, unless it is done."""
+    if not sleeper.done():
+        sleeper.set_result(None)

@@ -1,7 +1,7 @@
-"""The pace at which a tenant's requests are sent, the penalty that holds all of them back, and who goes first.
+"""The rate limit of a tenant: slots for its requests, penalties that delay all of them, and which calls go first.
 
-GCRA by reservation (the generic cell rate algorithm of ATM Forum TM 4.0): a call takes the next slot and waits for it,
-first come, first served. It knows neither requests nor models.
+It is GCRA by reservation (the generic cell rate algorithm of ATM Forum TM 4.0): a call reserves the next slot and waits
+for it, first come, first served. It knows neither requests nor models.
 """
 
 from .limit import RateLimit
@@ -9,7 +9,6 @@ from .limiter import MAX_PENALTY, Limiter
 from .memory_store import MemoryRateLimitStore
 from .priorities import Priority, bulk_priority, priority
 from .store import RateLimitStore, Reservation
-from .waking import resolve, wake
 
 __all__ = [
     "MAX_PENALTY",
@@ -21,6 +20,4 @@ __all__ = [
     "Reservation",
     "bulk_priority",
     "priority",
-    "resolve",
-    "wake",
 ]

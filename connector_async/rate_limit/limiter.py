@@ -1,4 +1,4 @@
-"""`Limiter`: lets the requests of one tenant go at their pace, interactive calls before bulk calls."""
+"""`Limiter`: delays the requests of one tenant to the pace of its rate limit, interactive calls before bulk calls."""
 
 import asyncio
 import math
@@ -11,71 +11,71 @@ from connector_async._checks import check_seconds
 from connector_async._clock import Deadline
 from connector_async.exceptions import ThrottledError
 
-from .bulk_line import BulkLine
 from .limit import RateLimit
 from .memory_store import MemoryRateLimitStore
-from .priorities import Priority, priority
+from .priorities import BulkQueue, Priority, priority
 from .store import RateLimitStore, Reservation
 
 MAX_PENALTY: Final = 24 * 3600.0
-"""Seconds: an absurd `Retry-After` does not silence a tenant for longer."""
+"""Seconds. An absurd `Retry-After` does not stop a tenant for longer."""
 
 _SOON: Final = 0.1
-"""Seconds. A bulk call whose slot comes within them lets the next one reserve: otherwise a slot would be lost when an
-event loop is late by more than the interval of a fast pace. An interactive call hardly notices."""
+"""Seconds. While a bulk call waits for a slot that comes so soon, the next bulk call may reserve one. Otherwise a slot
+would be lost whenever the event loop is late by more than the interval of a fast pace. An interactive call hardly
+notices."""
 
 _LONGEST_SLEEP: Final = 30.0
-"""Seconds after which a store beyond this process is asked whether a penalty was lifted."""
+"""Seconds after which a call asks a store outside the process whether a penalty was lifted."""
 
 
 class Sleep(Protocol):
     """How a limiter waits."""
 
     async def __call__(self, seconds: float, others: set[asyncio.Future[None]] | None = None) -> None:
-        """Wait for so many seconds; `others` holds the sleeper meanwhile, for `wake`."""
+        """Wait for a number of seconds. Meanwhile `others` holds the sleeper, which `wake` can resolve."""
         ...
 
 
 @attrs.define(eq=False)
 class Limiter:
-    """Lets the requests of one key go at their pace.
+    """Delays the requests of one key to the pace of a rate limit.
 
-    Interactive calls reserve a slot at once. Of the bulk calls that wait in one event loop only the first holds a
-    reservation, beside those whose slots come within 0.1 seconds. So an interactive call waits behind one bulk slot for
-    each event loop with bulk calls, and bulk calls are not starved: beside n interactive calls that wait all the time,
+    An interactive call reserves a slot at once. Of the bulk calls that wait in one event loop, only the first holds a
+    reservation, and so do those whose slots come within 0.1 seconds. So an interactive call waits behind one bulk slot
+    for each event loop with bulk calls. Bulk calls are not starved: beside n interactive calls that wait all the time,
     they get one slot of n + 1.
     """
 
     key: str
-    """What is counted together: the tenant's URL."""
+    """The URL of the tenant. Requests with the same key are counted together."""
     limit: RateLimit
     _store: RateLimitStore
     _sleep: Sleep
-    _line: BulkLine = attrs.field(init=False, factory=BulkLine)
+    _bulk_queue: BulkQueue = attrs.field(init=False, factory=BulkQueue)
 
     def take(self) -> bool:
-        """Take a slot if it has come and the store can tell at once; return whether it was taken."""
-        if self._line.waiting and priority.get() is Priority.BULK:
+        """Take a slot without waiting, and return whether that was possible. It never is with an external store."""
+        if self._bulk_queue.waiting and priority.get() is Priority.BULK:
             return False
         store = self._store
         return isinstance(store, MemoryRateLimitStore) and store.take(self.key, self.limit)
 
     async def acquire(self, deadline: Deadline | None, *, ahead: bool = False) -> None:
-        """Wait for a slot; with `ahead` only for the end of a penalty, before all calls that wait.
+        """Wait for a slot. With `ahead`, go before all waiting calls, and wait for the end of a penalty only.
 
         Raises:
-            ThrottledError: If the slot would come after the deadline. It is raised as soon as that is known.
+            ThrottledError: If the slot comes after the deadline. It is raised as soon as that is known.
         """
         if not ahead and priority.get() is Priority.BULK:
-            await self._acquire_in_line(deadline)
+            await self._acquire_in_bulk_queue(deadline)
         else:
             await self._wait(await self._reserve(deadline, ahead=ahead), deadline)
 
     async def penalize(self, seconds: float) -> None:
-        """Send nothing for so many seconds, a day at most, because the server throttles; 0 lifts a penalty.
+        """Send nothing for a number of seconds, a day at most, because the server throttles. 0 lifts a penalty.
 
         Raises:
-            ValueError: If `seconds` is negative or not a number.
+            ValueError: If `seconds` is negative or NaN.
             TypeError: If `seconds` is neither an int nor a float.
         """
         seconds = min(check_seconds("seconds", seconds, finite=False), MAX_PENALTY)
@@ -86,25 +86,25 @@ class Limiter:
         else:
             _log.lifted_penalty(key=self.key)
 
-    async def _acquire_in_line(self, deadline: Deadline | None) -> None:
-        await self._come_to_head(deadline)
+    async def _acquire_in_bulk_queue(self, deadline: Deadline | None) -> None:
+        await self._enter_bulk_queue(deadline)
         try:
             reservation = await self._reserve(deadline)
             if reservation.wait > _SOON:
                 await self._wait(reservation, deadline)
                 return
         finally:
-            self._line.leave(asyncio.get_running_loop())
+            self._bulk_queue.leave(asyncio.get_running_loop())
         await self._wait(reservation, deadline)
 
-    async def _come_to_head(self, deadline: Deadline | None) -> None:
-        # Each call ahead takes a slot, and the first of them may have it already.
-        at_least = max(0, self._line.ahead() - 1) * self.limit.interval
+    async def _enter_bulk_queue(self, deadline: Deadline | None) -> None:
+        # Each call in the queue takes a slot, and the head may have reserved its slot already.
+        at_least = max(0, self._bulk_queue.length() - 1) * self.limit.interval
         max_wait = None if deadline is None else deadline.remaining()
         if max_wait is not None and at_least > max_wait:
             raise _throttled(at_least)
         try:
-            await self._line.enter(max_wait)
+            await self._bulk_queue.enter(max_wait)
         except TimeoutError:
             raise _throttled(None) from None
 
@@ -120,7 +120,7 @@ class Limiter:
         return reserved
 
     async def _reserve_in_time(self, max_wait: float, *, ahead: bool) -> Reservation | float | None:
-        """Ask a store that may be slow itself, as one beyond a network is; `None`: it did not respond in time."""
+        """Reserve a slot in a store that may itself be slow. Return `None` if it did not respond in time."""
         try:
             async with asyncio.timeout(max_wait):
                 return await self._store.reserve(self.key, self.limit, max_wait, ahead=ahead)
@@ -138,12 +138,12 @@ class Limiter:
         except BaseException:
             try:
                 await self._store.cancel(self.key, reservation)
-            except Exception as failure:  # noqa: BLE001 - a slot is lost, and no more
+            except Exception as failure:  # noqa: BLE001 - only a slot is lost
                 _log.hook_failure("cancel", failure)
             raise
 
     async def _sleep_for(self, seconds: float) -> None:
-        """Sleep, until a penalty is lifted at the longest: the slot comes earlier then."""
+        """Sleep, but not for long after a penalty is lifted: the slot comes earlier then."""
         if isinstance(self._store, MemoryRateLimitStore):
             await self._sleep(seconds, self._store.sleepers(self.key))
         else:
@@ -151,5 +151,5 @@ class Limiter:
 
 
 def _throttled(seconds: float | None) -> ThrottledError:
-    known = "" if seconds is None else f", but in {seconds:.3g} seconds"
+    known = "" if seconds is None else f"; the next one comes in {seconds:.3g} seconds"
     return ThrottledError(f"no rate-limit slot comes before the deadline{known}", retry_after=seconds, sent=False)

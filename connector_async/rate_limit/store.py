@@ -1,4 +1,4 @@
-"""`RateLimitStore`: what keeps the slots of a rate limit, in this process or beyond it."""
+"""`RateLimitStore`: the interface of a store that keeps the slots of rate limits."""
 
 import math
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -7,55 +7,56 @@ from .limit import RateLimit
 
 
 class Reservation(NamedTuple):
-    """A slot that was taken."""
+    """A reserved slot."""
 
     slot: float
-    """When it comes, on the key's own clock, which stands still during penalties."""
+    """When the slot comes, by the key's own clock, which stands still during penalties."""
     wait: float
-    """Seconds until it comes, as long as no penalty does."""
+    """Seconds until the slot comes, if no penalty is added."""
     before: float = -math.inf
-    """What the store knew of the key before; with `after` it finds out whether the slot can be given back."""
+    """What the store knew of the key before the reservation. With `after` it decides whether the slot can be given
+    back."""
     after: float = math.inf
+    """What the store knew of the key after the reservation."""
 
 
 @runtime_checkable
 class RateLimitStore(Protocol):
-    """Where the slots are kept. One that several processes share makes them keep one pace together.
+    """Keeps the slots of rate limits, by key. Processes that share a store keep one pace together.
 
-    Each method is one round trip, and each instance has one clock, its own. What a method raises reaches the caller.
-    No slot may start during a penalty, whatever is reserved, cancelled or penalized meanwhile.
+    Each method is one round trip. Each store has its own clock. Errors of a method reach the caller. No slot may start
+    during a penalty, whatever is reserved, cancelled or penalized meanwhile.
     """
 
     async def reserve(self, key: str, limit: RateLimit, max_wait: float, *, ahead: bool = False) -> Reservation | float:
-        """Take the next slot of `key`.
+        """Reserve the next slot of `key`.
 
-        With `ahead` the slot comes at once, or with the end of a penalty, and later reservations pay for it.
+        With `ahead` the slot comes at once, or at the end of a penalty, and later slots are delayed for it.
 
         Returns:
-            The reservation. When the slot comes in more than `max_wait` seconds, none is taken, and the result is the
-            number of seconds until it would have come.
+            The reservation. If the slot comes in more than `max_wait` seconds, no slot is reserved, and the result is
+            the number of seconds until it would have come.
         """
         ...
 
     async def delay(self, key: str, reservation: Reservation) -> float:
-        """Return in how many seconds the slot comes, zero or less when it has: a penalty moves it.
+        """Return the seconds until a reserved slot comes, zero or less if it has come. A penalty delays slots.
 
-        A waiting call asks when its time has passed; with a store other than `MemoryRateLimitStore` every 30 seconds as
-        well, so that it notices when a penalty is lifted.
+        A waiting call asks again when its time is over. If the store is not a `MemoryRateLimitStore`, it also asks
+        every 30 seconds, so that it notices when a penalty is lifted.
         """
         ...
 
     async def cancel(self, key: str, reservation: Reservation) -> None:
-        """Give back a slot that is not used. It can be taken anew when all that were taken after it are given back."""
+        """Give back an unused slot. It can be reserved again once all slots after it have been given back."""
         ...
 
     async def penalize(self, key: str, limit: RateLimit, seconds: float) -> bool:
-        """Let no slot of `key` come for so long, those taken included, which keep their order and their distances.
+        """Delay every slot of `key`, reserved ones included, until the penalty ends. Their order and distances stay.
 
-        What was saved up for a burst is lost. 0 seconds lift a penalty: the slots that were taken then come, at their
-        distances, as if it had ended now.
+        The saved-up burst is lost. 0 seconds lift a penalty: the reserved slots come as if it had ended now.
 
         Returns:
-            Whether that changes anything: it is longer than a penalty that is on already, or lifts one.
+            Whether anything has changed: the penalty ends later than the current one, or lifts it.
         """
         ...

@@ -3,8 +3,7 @@
 import asyncio
 
 from connector_async._checks import check_seconds
-from connector_async._clock import Clock
-from connector_async.rate_limit import resolve, wake
+from connector_async._clock import Clock, resolve, wake
 
 
 class InterruptibleSleep:

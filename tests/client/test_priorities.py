@@ -50,16 +50,16 @@ async def take_all(outcomes: Bulk[Any, Any]) -> list[Status]:
     return [outcome.status async for outcome in outcomes]
 
 
-def moments_of(server: HostileServer, moments: list[float], name: str) -> list[float]:
-    return [moment for moment, request in zip(moments, server.requests, strict=True) if f"={name}" in request.target]
+def times_of(server: HostileServer, times: list[float], name: str) -> list[float]:
+    return [time for time, request in zip(times, server.requests, strict=True) if f"={name}" in request.target]
 
 
-def noting(moments: list[float]) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]:
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        moments.append(now())
+def recording(times: list[float]) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]:
+    async def respond(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        times.append(now())
         writer.write(FOUND)
 
-    return answer
+    return respond
 
 
 @pytest.mark.virtual_time
@@ -67,11 +67,11 @@ def noting(moments: list[float]) -> Callable[[asyncio.StreamReader, asyncio.Stre
 @pytest.mark.parametrize(
     ("limit", "served"),
     [(RateLimit(), 7), (RateLimit(limit=150, per=60), 20)],
-    ids=["default", "20 in the time"],
+    ids=["default limit", "limit for all 20"],
 )
-async def test_web_calls_get_the_slots_before_a_bulk_beside_them(limit: RateLimit, served: int) -> None:
-    moments: list[float] = []
-    async with HostileServer(noting(moments)) as server:
+async def test_web_calls_get_slots_before_a_concurrent_bulk(limit: RateLimit, served: int) -> None:
+    times: list[float] = []
+    async with HostileServer(recording(times)) as server:
         appointments = open_service(server, clock=LoopClock(), rate_limit=limit)
         job = asyncio.create_task(take_all(appointments.get_many(["bulk"] * 200, concurrency=16)))
         await asyncio.sleep(5.1)
@@ -86,17 +86,17 @@ async def test_web_calls_get_the_slots_before_a_bulk_beside_them(limit: RateLimi
             assert (error.sent, error.attempts) == (False, 1)
             assert error.retry_after is not None
             assert 10 < error.retry_after < 20 * limit.interval + limit.interval
-        in_time = [moment for moment in moments if started_at <= moment < started_at + 10]
-        # One slot was the bulk's already when they came.
-        assert len(in_time[: served + 1]) - len(moments_of(server, moments, "web")) == 1
+        in_time = [sent_at for sent_at in times if started_at <= sent_at < started_at + 10]
+        # The bulk had already reserved one slot when they started.
+        assert len(in_time[: served + 1]) - len(times_of(server, times, "web")) == 1
         job.cancel()
         await asyncio.wait([job])
 
 
 @pytest.mark.virtual_time
-async def test_a_steady_stream_of_interactive_calls_does_not_starve_a_bulk() -> None:
-    moments: list[float] = []
-    async with HostileServer(noting(moments)) as server:
+async def test_constant_interactive_calls_do_not_starve_a_bulk() -> None:
+    times: list[float] = []
+    async with HostileServer(recording(times)) as server:
         appointments = open_service(server, clock=LoopClock(), rate_limit=SLOW, deadline=math.inf)
 
         async def stream() -> None:
@@ -114,19 +114,19 @@ async def test_a_steady_stream_of_interactive_calls_does_not_starve_a_bulk() -> 
 
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("limit", [SLOW, RateLimit(limit=3_001, per=60, burst=1)], ids=["1/s", "50/s"])
-async def test_a_bulk_alone_goes_at_the_whole_pace_in_the_order_of_its_inputs(limit: RateLimit) -> None:
-    moments: list[float] = []
-    async with HostileServer(noting(moments)) as server:
+async def test_bulk_alone_uses_the_whole_pace_in_the_order_of_its_inputs(limit: RateLimit) -> None:
+    times: list[float] = []
+    async with HostileServer(recording(times)) as server:
         appointments = open_service(server, clock=LoopClock(), rate_limit=limit)
         ids = [str(number) for number in range(100)]
         assert await take_all(appointments.get_many(ids, concurrency=16)) == [Status.DONE] * 100
         assert now() == pytest.approx(99 * limit.interval, rel=0.01)
         assert [int(request.target.rpartition("=")[2]) for request in server.requests] == list(range(100))
-        # What sixteen calls waited: nearly all of the time, each.
+        # Sixteen calls waited nearly all of the time.
         assert 14 * now() < appointments.session.traffic.waited < 16 * now()
 
 
-async def test_the_calls_of_a_bulk_are_bulk_calls_and_the_caller_stays_what_it_is() -> None:
+async def test_calls_of_a_bulk_have_bulk_priority_and_the_caller_keeps_its_own() -> None:
     async def look(_: int) -> Priority:
         return await asyncio.create_task(asyncio.sleep(0, priority.get()))
 
@@ -136,7 +136,7 @@ async def test_the_calls_of_a_bulk_are_bulk_calls_and_the_caller_stays_what_it_i
 
 
 @pytest.mark.virtual_time
-async def test_a_verify_in_a_bulk_is_a_bulk_call(draft: NewAppointment) -> None:
+async def test_verify_in_a_bulk_has_bulk_priority(draft: NewAppointment) -> None:
     seen = []
 
     async def verify(_: AppointmentService, __: NewAppointment) -> Appointment | None:
@@ -150,7 +150,7 @@ async def test_a_verify_in_a_bulk_is_a_bulk_call(draft: NewAppointment) -> None:
 
 
 @pytest.mark.virtual_time
-async def test_bulk_calls_that_are_cancelled_in_line_or_at_its_head_hold_up_nobody() -> None:
+async def test_bulk_calls_cancelled_in_the_queue_or_at_its_head_block_no_other() -> None:
     async with HostileServer(FOUND) as server:
         appointments = open_service(server, clock=LoopClock(), rate_limit=SLOW)
         priority.set(Priority.BULK)
@@ -162,34 +162,40 @@ async def test_bulk_calls_that_are_cancelled_in_line_or_at_its_head_hold_up_nobo
         await asyncio.wait(tasks)
         assert [request.target.rpartition("=")[2] for request in server.requests] == ["first", "1", "2", "5"]
         assert now() == pytest.approx(3, abs=0.1)  # the slot of the head was given back
-        assert not appointments.session._tenant.limiter._line.waiting
+        assert not appointments.session._tenant.limiter._bulk_queue.waiting
 
 
 @pytest.mark.virtual_time
-async def test_a_bulk_call_that_comes_to_the_head_and_is_cancelled_at_once_passes_it_on() -> None:
+async def test_bulk_call_cancelled_as_it_becomes_the_head_passes_the_head_on() -> None:
     clock = LoopClock()
-    line = open_service("http://127.0.0.1:1", clock=clock).session._tenant.limiter._line
-    await line.enter(None)
-    second, third = (asyncio.create_task(line.enter(None)) for _ in range(2))
+    queue = open_service("http://127.0.0.1:1", clock=clock).session._tenant.limiter._bulk_queue
+    await queue.enter(None)
+    second, third = (asyncio.create_task(queue.enter(None)) for _ in range(2))
     await asyncio.sleep(0)
-    line.leave(asyncio.get_running_loop())
+    queue.leave(asyncio.get_running_loop())
     second.cancel()
     await asyncio.wait([second, third])
     assert second.cancelled()
     assert third.exception() is None
-    line.leave(asyncio.get_running_loop())
-    assert not line.waiting
+    queue.leave(asyncio.get_running_loop())
+    assert not queue.waiting
 
 
 @pytest.mark.virtual_time
-async def test_a_bulk_call_with_a_deadline_is_throttled_in_line() -> None:
+async def test_bulk_call_with_a_deadline_is_throttled_in_the_queue() -> None:
     async with HostileServer(FOUND) as server:
         appointments = open_service(server, clock=LoopClock(), rate_limit=SLOW)
         priority.set(Priority.BULK)
         await appointments.get("0")
         calls = [asyncio.create_task(appointments.get("1", deadline=seconds)) for seconds in (10, 10, 10, 2.5, 1.5)]
         await asyncio.sleep(0.1)
-        assert [call.done() for call in calls] == [False, False, False, False, True]  # four slots go before the last
+        assert [call.done() for call in calls] == [
+            False,
+            False,
+            False,
+            False,
+            True,
+        ]  # four slots come before the slot of the last call
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert [isinstance(result, ThrottledError) for result in results] == [False, False, False, True, True]
         assert now() == pytest.approx(3, abs=0.1)
@@ -197,7 +203,7 @@ async def test_a_bulk_call_with_a_deadline_is_throttled_in_line() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_a_bulk_call_whose_deadline_comes_in_line_is_throttled_then() -> None:
+async def test_bulk_call_whose_deadline_expires_in_the_queue_is_throttled() -> None:
     async with HostileServer(FOUND) as server:
         appointments = open_service(server, clock=LoopClock(), rate_limit=SLOW)
         priority.set(Priority.BULK)
@@ -211,9 +217,9 @@ async def test_a_bulk_call_whose_deadline_comes_in_line_is_throttled_then() -> N
 
 
 @pytest.mark.virtual_time
-async def test_a_bulk_call_takes_no_slot_before_those_in_line_and_an_interactive_call_does() -> None:
+async def test_interactive_call_overtakes_the_bulk_queue_and_a_bulk_call_does_not() -> None:
     limiter = open_service("http://127.0.0.1:1", clock=LoopClock(), rate_limit=RateLimit()).session._tenant.limiter
-    await limiter._line.enter(None)
+    await limiter._bulk_queue.enter(None)
     priority.set(Priority.BULK)
     assert limiter.take() is False
     priority.set(Priority.INTERACTIVE)
@@ -221,7 +227,7 @@ async def test_a_bulk_call_takes_no_slot_before_those_in_line_and_an_interactive
 
 
 @pytest.mark.virtual_time
-async def test_at_a_fast_pace_the_bulk_slots_of_the_next_tenth_of_a_second_are_reserved() -> None:
+async def test_at_a_fast_pace_bulk_calls_reserve_the_slots_of_the_next_tenth_of_a_second() -> None:
     limit = RateLimit(limit=5_001, per=50, burst=1)  # 10 ms apart
     clock = LoopClock()
     limiter = Limiter("acme", limit, MemoryRateLimitStore(clock), InterruptibleSleep(clock).sleep)
@@ -242,62 +248,62 @@ def test_bulks_in_several_event_loops_over_one_session_all_end_and_no_loop_is_ke
             session = ConnectorSession(server.base_url, tenant_id="acme", auth=StaticToken("t"), rate_limit=limit)
             appointments = AppointmentService(session)
 
-            def in_a_loop_of_its_own() -> None:
+            def run_in_its_own_loop() -> None:
                 statuses.extend(asyncio.run(take_all(appointments.get_many(["1"] * 10, concurrency=4))))
 
-            threads = [threading.Thread(target=in_a_loop_of_its_own) for _ in range(3)]
+            threads = [threading.Thread(target=run_in_its_own_loop) for _ in range(3)]
             for thread in threads:
                 thread.start()
             while any(thread.is_alive() for thread in threads):
                 await asyncio.sleep(0.01)
             assert statuses == [Status.DONE] * 30
-            assert session._tenant.limiter._line.waiting == {}
+            assert session._tenant.limiter._bulk_queue.waiting == {}
             await session.aclose()
 
     statuses: list[Status] = []
     asyncio.run(main())
 
 
-def test_a_loop_that_was_closed_with_bulk_calls_in_line_holds_up_no_other_and_is_not_kept() -> None:
+def test_loop_closed_with_queued_bulk_calls_blocks_no_other_and_is_not_kept() -> None:
     session = ConnectorSession("http://127.0.0.1:1", tenant_id="acme", auth=StaticToken("t"), rate_limit=SLOW)
     limiter = session._tenant.limiter
 
     async def enter() -> None:
-        await limiter._line.enter(None)
+        await limiter._bulk_queue.enter(None)
 
-    left = asyncio.new_event_loop()
-    left.run_until_complete(enter())
-    left.close()
+    closed = asyncio.new_event_loop()
+    closed.run_until_complete(enter())
+    closed.close()
     asyncio.run(enter())
-    assert left not in limiter._line.waiting
+    assert closed not in limiter._bulk_queue.waiting
 
 
 @pytest.mark.row("H16")
 @pytest.mark.virtual_time
-async def test_bulk_calls_cancelled_together_leave_one_at_the_head_of_the_line() -> None:
+async def test_bulk_calls_cancelled_together_leave_one_head_of_the_queue() -> None:
     clock = LoopClock()
     limiter = Limiter("key", SLOW, MemoryRateLimitStore(clock), InterruptibleSleep(clock).sleep)
     assert limiter.take()
     priority.set(Priority.BULK)
     calls = [asyncio.create_task(limiter.acquire(None)) for _ in range(30)]
     await asyncio.sleep(0)
-    for cancelled in calls[:10]:  # the head and those behind it, in one tick
+    for cancelled in calls[:10]:  # the head and the calls behind it, in one iteration of the loop
         cancelled.cancel()
     await asyncio.wait(calls[:10])
     priority.set(Priority.INTERACTIVE)
     started_at = now()
     await limiter.acquire(None)
-    assert now() - started_at < 3.1  # behind one bulk call, and the slot that the cancelled head had
+    assert now() - started_at < 3.1  # behind one bulk slot, and the slot of the cancelled head
     for rest in calls[10:]:
         rest.cancel()
     await asyncio.wait(calls[10:])
 
 
-@pytest.mark.slow  # it is measured in seconds
+@pytest.mark.slow  # measures seconds
 @pytest.mark.row("H12")
 @pytest.mark.parametrize("order", ["first", "last", "any"])
 @pytest.mark.parametrize("kind", list(Priority), ids=str)
-async def test_ten_thousand_waiting_calls_are_cancelled_without_blocking_the_loop(order: str, kind: Priority) -> None:
+async def test_cancelling_ten_thousand_waiting_calls_does_not_block_the_loop(order: str, kind: Priority) -> None:
     async with HostileServer(FOUND) as server:
         limit = RateLimit(limit=2, per=3_600, burst=1)
         appointments = open_service(server, clock=Clock(), rate_limit=limit, deadline=math.inf)
@@ -310,7 +316,7 @@ async def test_ten_thousand_waiting_calls_are_cancelled_without_blocking_the_loo
             random.Random(1).shuffle(tasks)
         elif order == "last":
             tasks.reverse()
-        # A collection goes through whatever the process has: ten thousand tasks that sleep make it as long.
+        # A garbage collection visits every object of the process, and would be measured as well.
         gc.disable()
         try:
             started_at = time.thread_time()
@@ -322,17 +328,17 @@ async def test_ten_thousand_waiting_calls_are_cancelled_without_blocking_the_loo
             gc.enable()
         assert all(task.cancelled() for task in tasks)
         assert blocked < 0.3
-        assert not appointments.session._tenant.limiter._line.waiting
+        assert not appointments.session._tenant.limiter._bulk_queue.waiting
 
 
 @pytest.mark.virtual_time
-async def test_a_single_call_has_a_deadline_of_a_minute_and_a_bulk_call_has_none(draft: NewAppointment) -> None:
+async def test_default_deadline_is_a_minute_for_single_calls_and_none_for_bulk_calls(draft: NewAppointment) -> None:
     async with HostileServer(hang) as server:
         appointments = open_service(server, clock=LoopClock(), attempt_timeout=50, retry=RetryPolicy(attempts=None))
-        for chosen in (appointments, AppointmentService(appointments.session), appointments.with_options()):
+        for service in (appointments, AppointmentService(appointments.session), appointments.with_options()):
             started_at = now()
             with pytest.raises(DeadlineExceededError):
-                await chosen.get("1")
+                await service.get("1")
             assert now() - started_at == pytest.approx(60, abs=0.1)
         with pytest.raises(OutcomeUnknownError):
             await appointments.create(draft)
@@ -347,7 +353,7 @@ async def test_a_single_call_has_a_deadline_of_a_minute_and_a_bulk_call_has_none
 
 
 @pytest.mark.virtual_time
-async def test_a_call_without_a_slot_before_its_deadline_is_throttled_and_says_for_how_long(
+async def test_call_without_a_slot_before_its_deadline_is_throttled_with_retry_after(
     draft: NewAppointment,
 ) -> None:
     async with HostileServer(FOUND) as server:
@@ -364,7 +370,7 @@ async def test_a_call_without_a_slot_before_its_deadline_is_throttled_and_says_f
 
 
 @pytest.mark.virtual_time
-async def test_a_retry_that_gets_no_slot_before_the_deadline_is_throttled_with_what_was_sent_before() -> None:
+async def test_retry_without_a_slot_before_the_deadline_keeps_the_first_attempt() -> None:
     async with HostileServer(http(500)) as server:
         appointments = open_service(server, clock=LoopClock(), rate_limit=RateLimit(limit=2, per=100, burst=1))
         with pytest.raises(ThrottledError) as caught:
@@ -377,7 +383,7 @@ async def test_a_retry_that_gets_no_slot_before_the_deadline_is_throttled_with_w
 
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_server_that_throttles_until_after_the_deadline_makes_a_throttled_error(status: int) -> None:
+async def test_retry_after_beyond_the_deadline_raises_throttled_error(status: int) -> None:
     async with HostileServer(http(status, Retry_After="20")) as server:
         appointments = open_service(server, clock=LoopClock(1.0))
         for deadline in (10, 21):
@@ -388,7 +394,7 @@ async def test_a_server_that_throttles_until_after_the_deadline_makes_a_throttle
 
 
 @pytest.mark.virtual_time
-async def test_a_create_that_may_have_happened_stays_unknown_when_no_slot_comes_for_its_verify(
+async def test_lost_create_stays_unknown_when_its_verify_gets_no_slot(
     draft: NewAppointment,
 ) -> None:
     async def verify(service: AppointmentService, _: NewAppointment) -> Appointment | None:
@@ -402,26 +408,23 @@ async def test_a_create_that_may_have_happened_stays_unknown_when_no_slot_comes_
 
 
 @pytest.mark.virtual_time
-async def test_sessions_that_share_a_servers_limit_do_not_return_together() -> None:
-    moments: list[float] = []
-    answered = 0
+async def test_sessions_throttled_together_do_not_return_together() -> None:
+    times: list[float] = []
 
     async def throttle_four(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal answered
-        answered += 1
-        moments.append(now())
-        writer.write(http(429, Retry_After="20") if answered <= 4 else FOUND)
+        times.append(now())
+        writer.write(http(429, Retry_After="20") if len(times) <= 4 else FOUND)
 
     async with HostileServer(throttle_four) as server:
         clocks = [LoopClock(draw) for draw in (0.0, 0.3, 0.6, 0.9)]
         services = [open_service(server, clock=clock, rate_limit=SLOW) for clock in clocks]
         await asyncio.gather(*(service.get("1") for service in services for _ in range(3)))
-    returned = sorted(moments[4:])
+    returned = sorted(times[4:])
     assert returned[0] >= 20
     assert min(after - before for before, after in itertools.pairwise(returned)) > 0.1
 
 
-async def test_the_retry_after_of_an_error_is_what_the_server_said() -> None:
+async def test_error_carries_the_retry_after_of_the_server() -> None:
     async with HostileServer(http(429, Retry_After="20")) as server:
         with pytest.raises(ConnectorError) as caught:
             await open_service(server, retry=RetryPolicy.none()).get("1")
@@ -429,7 +432,7 @@ async def test_the_retry_after_of_an_error_is_what_the_server_said() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_a_penalty_of_a_session_can_be_lifted() -> None:
+async def test_penalty_of_a_session_can_be_lifted() -> None:
     async with HostileServer(FOUND) as server:
         store = MemoryRateLimitStore(LoopClock())
         options: dict[str, Any] = {"clock": LoopClock(), "rate_limit": SLOW, "rate_limit_store": store}
@@ -445,11 +448,11 @@ async def test_a_penalty_of_a_session_can_be_lifted() -> None:
 @pytest.mark.row("H6")
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("off", [3600, -3600], ids=["fast", "slow"])
-async def test_a_date_of_retry_after_is_right_by_a_clock_that_is_an_hour_off(off: int) -> None:
-    there = datetime.fromtimestamp(1_700_000_000 - off, UTC)
-    as_http = "%a, %d %b %Y %H:%M:%S GMT"
-    later = datetime.fromtimestamp(1_700_000_020 - off, UTC)
-    throttled = http(503, Retry_After=later.strftime(as_http), Date=there.strftime(as_http))
+async def test_retry_after_date_is_measured_against_the_date_of_the_response(off: int) -> None:
+    server_time = datetime.fromtimestamp(1_700_000_000 - off, UTC)
+    retry_at = datetime.fromtimestamp(1_700_000_020 - off, UTC)
+    http_date = "%a, %d %b %Y %H:%M:%S GMT"
+    throttled = http(503, Retry_After=retry_at.strftime(http_date), Date=server_time.strftime(http_date))
     async with HostileServer(throttled, FOUND) as server:
         await open_service(server, clock=LoopClock(0.0)).get("1")
     assert now() == pytest.approx(20, abs=0.1)

@@ -1,4 +1,4 @@
-"""The limiter and its store, without requests: slots, penalties, cancellations, on a clock that the tests move."""
+"""The limiter and the memory store, without requests: slots, penalties and cancellations on a manual clock."""
 
 import asyncio
 import itertools
@@ -21,7 +21,7 @@ from tests.conftest import ManualClock
 from tests.support.virtual_time import LoopClock
 
 PACED = RateLimit(limit=61, per=60, burst=1)  # a second apart
-BURSTING = RateLimit(limit=70, per=60, burst=10)  # a second apart, once ten are gone
+BURSTING = RateLimit(limit=70, per=60, burst=10)  # a second apart after a burst of ten
 
 
 def limiter_on(clock: ManualClock | LoopClock, limit: RateLimit = PACED, key: str = "acme") -> Limiter:
@@ -39,32 +39,34 @@ async def reserve(store: MemoryRateLimitStore, limit: RateLimit = PACED, max_wai
     [
         ({"limit": 1}, ValueError, "limit must be 2 or more"),
         ({"limit": 0, "burst": 1}, ValueError, "limit must be 2 or more"),
-        ({"limit": 10, "burst": 10}, ValueError, "burst must be 1 or more, and less than limit"),
-        ({"limit": 10.5}, TypeError, "limit must be an int, not float"),
-        ({"limit": True}, TypeError, "limit must be an int, not bool"),
-        ({"limit": math.nan}, TypeError, "limit must be an int, not float"),
+        ({"limit": 10, "burst": 10}, ValueError, "burst must be less than limit"),
+        ({"limit": 10.5}, TypeError, "limit must be an int or math.inf, not float"),
+        ({"limit": True}, TypeError, "limit must be an int or math.inf, not bool"),
+        ({"limit": math.nan}, TypeError, "limit must be an int or math.inf, not float"),
         ({"limit": 10**400}, ValueError, "limit must be less, or math.inf"),
         ({"per": 0}, ValueError, "per must be above zero"),
         ({"per": math.inf}, ValueError, "per must be finite"),
         ({"per": "60"}, TypeError, "per must be a number of seconds, not str"),
-        ({"burst": 0}, ValueError, "burst must be 1 or more, and less than limit"),
-        ({"burst": 60}, ValueError, "burst must be 1 or more, and less than limit"),
+        ({"burst": 0}, ValueError, "burst must be 1 or more"),
+        ({"burst": 60}, ValueError, "burst must be less than limit"),
         ({"burst": 1.0}, TypeError, "burst must be an int, not float"),
         ({"burst": True}, TypeError, "burst must be an int, not bool"),
     ],
 )
-def test_a_bad_limit_is_refused_by_name(options: Any, error: type[Exception], rule: str) -> None:
+def test_invalid_rate_limit_is_rejected_by_name(options: Any, error: type[Exception], rule: str) -> None:
     with pytest.raises(error, match=rule):
         RateLimit(**options)
 
 
-@pytest.mark.parametrize("clock", [Clock, 0, "clock", asyncio])
-def test_a_store_needs_a_clock(clock: Any) -> None:
-    with pytest.raises(TypeError, match=f"clock must be a Clock or None, not {type(clock).__name__}"):
+@pytest.mark.parametrize(
+    ("clock", "got"), [(Clock, "the class Clock"), (0, "int"), ("clock", "str"), (asyncio, "module")]
+)
+def test_invalid_clock_of_a_store_is_rejected(clock: Any, got: str) -> None:
+    with pytest.raises(TypeError, match=f"clock must be a Clock or None, not {got}"):
         MemoryRateLimitStore(clock)
 
 
-def test_the_limit_is_the_documented_one_and_burst_and_pace_together_stay_within_it() -> None:
+def test_default_limit_is_the_documented_one_and_includes_the_burst() -> None:
     limit = RateLimit()
     assert (limit.limit, limit.per, limit.burst) == (60, 60, 10)
     assert limit.interval == 60 / 50
@@ -73,11 +75,11 @@ def test_the_limit_is_the_documented_one_and_burst_and_pace_together_stay_within
 
 
 @pytest.mark.parametrize(("limit", "burst"), [(2, 1), (3, 2), (5, 4), (10, 9), (11, 10), (60, 10), (math.inf, 10)])
-def test_the_default_burst_is_less_than_a_small_limit(limit: float, burst: int) -> None:
+def test_default_burst_is_less_than_the_limit(limit: float, burst: int) -> None:
     assert RateLimit(limit=limit).burst == burst
 
 
-async def test_slots_come_one_interval_apart_in_the_order_in_which_they_were_asked_for(clock: ManualClock) -> None:
+async def test_slots_come_one_interval_apart(clock: ManualClock) -> None:
     store = MemoryRateLimitStore(clock)
     waits = [(await reserve(store)).wait for _ in range(4)]
     assert waits == [0, 1, 2, 3]
@@ -85,24 +87,24 @@ async def test_slots_come_one_interval_apart_in_the_order_in_which_they_were_ask
     assert (await reserve(store)).wait == 0
 
 
-async def test_a_burst_goes_at_once_and_is_saved_up_again_in_a_pause(clock: ManualClock) -> None:
+async def test_burst_comes_at_once_and_is_saved_up_again_during_a_pause(clock: ManualClock) -> None:
     store = MemoryRateLimitStore(clock)
 
     async def waits(count: int) -> list[float]:
         return [(await reserve(store, BURSTING)).wait for _ in range(count)]
 
     assert await waits(12) == [0] * 10 + [1, 2]
-    clock.now += 5  # 2 of them for the two that wait
+    clock.now += 5  # two of them for the two waiting slots
     assert await waits(4) == [0] * 3 + [1]
     clock.now += 1_000
     assert await waits(11) == [0] * 10 + [1]
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["turn", "pause", "penalty"]), st.integers(0, 30)), max_size=40),
+    st.lists(st.tuples(st.sampled_from(["slot", "pause", "penalty"]), st.integers(0, 30)), max_size=40),
     st.sampled_from([PACED, BURSTING]),
 )
-async def test_a_turn_that_is_taken_at_once_is_the_one_that_would_be_reserved(
+async def test_take_and_reserve_agree_on_whether_a_slot_has_come(
     steps: list[tuple[str, int]], limit: RateLimit
 ) -> None:
     clock = ManualClock()
@@ -116,13 +118,13 @@ async def test_a_turn_that_is_taken_at_once_is_the_one_that_would_be_reserved(
         else:
             is_reserved = isinstance(await reserving.reserve("acme", limit, 0), Reservation)
             taken = taking.take("acme", limit)
-            # In the last moment of a penalty the one is a little sooner than the other.
-            assert taken is is_reserved or abs(taking._paces["acme"].penalized_until - clock.now) < 1e-6
+            # At the very end of a penalty rounding may let one of them come a little earlier.
+            assert taken is is_reserved or abs(taking._slots["acme"].penalized_until - clock.now) < 1e-6
             if taken is not is_reserved:
                 return
 
 
-async def test_keys_are_counted_apart(clock: ManualClock) -> None:
+async def test_keys_are_independent(clock: ManualClock) -> None:
     store = MemoryRateLimitStore(clock)
     for key in ("acme", "globex"):
         assert isinstance(await store.reserve(key, PACED, 0), Reservation)
@@ -132,7 +134,7 @@ async def test_keys_are_counted_apart(clock: ManualClock) -> None:
     assert isinstance(await store.reserve("globex", PACED, 0), Reservation)
 
 
-async def test_a_slot_that_is_too_late_is_not_taken_and_its_wait_is_returned(clock: ManualClock) -> None:
+async def test_slot_after_max_wait_is_not_reserved_and_its_wait_is_returned(clock: ManualClock) -> None:
     store = MemoryRateLimitStore(clock)
     await reserve(store)
     for _ in range(5):
@@ -140,7 +142,7 @@ async def test_a_slot_that_is_too_late_is_not_taken_and_its_wait_is_returned(clo
     assert (await reserve(store, max_wait=1)).wait == 1
 
 
-async def test_no_limit_keeps_no_pace_and_heeds_a_penalty(clock: ManualClock) -> None:
+async def test_unlimited_rate_delays_only_during_a_penalty(clock: ManualClock) -> None:
     limiter = limiter_on(clock, RateLimit.unlimited())
     for _ in range(1_000):
         await limiter.acquire(None)
@@ -150,7 +152,8 @@ async def test_no_limit_keeps_no_pace_and_heeds_a_penalty(clock: ManualClock) ->
     assert clock.sleeps == [7]
 
 
-async def test_l3_the_last_one_that_waits_gives_its_slot_back_and_an_earlier_one_costs_an_interval(
+@pytest.mark.row("L3")
+async def test_last_slot_is_given_back_and_an_earlier_one_costs_an_interval(
     clock: ManualClock,
 ) -> None:
     store = MemoryRateLimitStore(clock)
@@ -158,31 +161,32 @@ async def test_l3_the_last_one_that_waits_gives_its_slot_back_and_an_earlier_one
     await store.cancel("acme", fourth)
     await store.cancel("acme", third)
     assert (await reserve(store)).wait == 2
-    await store.cancel("acme", second)  # 2 has been taken anew
+    await store.cancel("acme", second)  # the slot at 2 was reserved again
     assert (await reserve(store)).wait == 3
     assert await store.delay("acme", first) == 0
 
 
-async def test_l3_slots_that_are_given_back_from_the_first_to_the_last_are_all_taken_anew(clock: ManualClock) -> None:
+@pytest.mark.row("L3")
+async def test_slots_given_back_from_first_to_last_can_all_be_reserved_again(clock: ManualClock) -> None:
     store = MemoryRateLimitStore(clock)
     taken = [await reserve(store) for _ in range(101)]
     for reservation in taken[1:]:
         await store.cancel("acme", reservation)
     assert (await reserve(store)).wait == 1
-    assert store._paces["acme"].unused == {}
+    assert store._slots["acme"].unused == {}
 
 
-async def test_slots_that_were_given_back_are_forgotten_when_they_are_over(clock: ManualClock) -> None:
+async def test_past_unused_slots_are_dropped(clock: ManualClock) -> None:
     store = MemoryRateLimitStore(clock)
     for _ in range(3_000):
         first, _ = [await reserve(store) for _ in range(2)]
         await store.cancel("acme", first)
         clock.now += 2
-    assert len(store._paces["acme"].unused or ()) <= 1_001
+    assert len(store._slots["acme"].unused or ()) <= 1_001
 
 
 @pytest.mark.row("H11")
-async def test_slots_that_are_given_back_in_a_penalty_come_after_it_and_without_a_burst(clock: ManualClock) -> None:
+async def test_slots_given_back_during_a_penalty_come_after_it_without_a_burst(clock: ManualClock) -> None:
     store = MemoryRateLimitStore(clock)
     taken = [await reserve(store, BURSTING) for _ in range(30)][10:]
     for reservation in taken[:-1]:
@@ -194,20 +198,18 @@ async def test_slots_that_are_given_back_in_a_penalty_come_after_it_and_without_
 
 
 @pytest.mark.parametrize("is_reversed", [False, True])
-async def test_slots_that_are_given_back_out_of_order_cost_no_more_than_their_number(
-    clock: ManualClock, *, is_reversed: bool
-) -> None:
+async def test_memory_for_slots_given_back_out_of_order_is_bounded(clock: ManualClock, *, is_reversed: bool) -> None:
     store = MemoryRateLimitStore(clock)
     taken = [await reserve(store) for _ in range(20_000)]
     odd, even = taken[1::2], taken[0::2]
     for reservation in [*odd[:-1], *(reversed(even) if is_reversed else even)]:
         await store.cancel("acme", reservation)
-        assert store._paces["acme"].unused_limit <= 2 * 20_000
+        assert store._slots["acme"].unused_limit <= 2 * 20_000
     await store.cancel("acme", odd[-1])
     assert (await reserve(store)).wait == 0
 
 
-async def test_keys_that_equal_a_new_one_are_forgotten_and_no_others(clock: ManualClock) -> None:
+async def test_only_idle_keys_are_dropped(clock: ManualClock) -> None:
     store = MemoryRateLimitStore(clock)
     await store.penalize("penalized", PACED, 3_600)
     for _ in range(3_000):
@@ -220,25 +222,25 @@ async def test_keys_that_equal_a_new_one_are_forgotten_and_no_others(clock: Manu
         assert tracemalloc.get_traced_memory()[0] < 1_000_000
     finally:
         tracemalloc.stop()
-    assert len(store._paces) <= 1_001
+    assert len(store._slots) <= 1_001
     assert await store.reserve("penalized", PACED, 0) == pytest.approx(3_600 - 1_000)
     assert await store.reserve("busy", PACED, 0) == pytest.approx(3_000 - 1_000)
 
 
-async def test_a_slot_of_a_key_that_was_forgotten_has_come(clock: ManualClock) -> None:
+async def test_slot_of_a_dropped_key_has_come(clock: ManualClock) -> None:
     store = MemoryRateLimitStore(clock)
     await reserve(store)
     late = await reserve(store)
     clock.now += 100
     for number in range(2_000):
         store.take(f"tenant-{number}", PACED)
-    assert "acme" not in store._paces
+    assert "acme" not in store._slots
     assert await store.delay("acme", late) <= 0
     await store.cancel("acme", late)
-    assert "acme" not in store._paces
+    assert "acme" not in store._slots
 
 
-async def test_a_request_ahead_waits_for_a_penalty_alone_and_those_after_it_pay(clock: ManualClock) -> None:
+async def test_request_ahead_waits_only_for_a_penalty_and_delays_later_slots(clock: ManualClock) -> None:
     limiter = limiter_on(clock)
     for _ in range(2):
         await limiter.acquire(None)
@@ -257,7 +259,9 @@ async def test_a_request_ahead_waits_for_a_penalty_alone_and_those_after_it_pay(
 @pytest.mark.parametrize(
     ("seconds", "error"), [(-5, ValueError), (math.nan, ValueError), ("5", TypeError), (True, TypeError)]
 )
-async def test_a_penalty_is_a_duration(clock: ManualClock, seconds: Any, error: type[Exception]) -> None:
+async def test_invalid_penalty_is_rejected_and_an_infinite_one_is_capped(
+    clock: ManualClock, seconds: Any, error: type[Exception]
+) -> None:
     limiter = limiter_on(clock)
     with pytest.raises(error, match="seconds must be"):
         await limiter.penalize(seconds)
@@ -266,8 +270,8 @@ async def test_a_penalty_is_a_duration(clock: ManualClock, seconds: Any, error: 
     assert clock.sleeps == [MAX_PENALTY]
 
 
-class FarAway(MemoryRateLimitStore):
-    """A store beyond a network, which is slow, and fails when something is to be given back."""
+class SlowStore(MemoryRateLimitStore):
+    """Reserves as slowly as a store behind a network, and fails to give slots back."""
 
     async def reserve(self, key: str, limit: RateLimit, max_wait: float, *, ahead: bool = False) -> Reservation | float:
         await asyncio.sleep(2)
@@ -277,19 +281,19 @@ class FarAway(MemoryRateLimitStore):
         raise ConnectionError(key, reservation)
 
 
-class Wrapped:
-    """The same, as a class of its own."""
+class ExternalStore:
+    """Delegates to a store without being a `MemoryRateLimitStore`."""
 
-    def __init__(self, store: FarAway) -> None:
+    def __init__(self, store: SlowStore) -> None:
         self.reserve, self.delay, self.cancel, self.penalize = store.reserve, store.delay, store.cancel, store.penalize
 
 
 @pytest.mark.virtual_time
-async def test_a_store_that_is_slow_or_fails_keeps_the_deadline_and_the_cancellation(
+async def test_deadline_and_cancellation_hold_with_a_slow_and_failing_store(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = LoopClock()
-    limiter = Limiter("acme", PACED, Wrapped(FarAway(clock)), InterruptibleSleep(clock).sleep)
+    limiter = Limiter("acme", PACED, ExternalStore(SlowStore(clock)), InterruptibleSleep(clock).sleep)
     with pytest.raises(ThrottledError) as caught:
         await limiter.acquire(Deadline(1.5, clock))
     assert caught.value.retry_after is None
@@ -305,61 +309,62 @@ async def test_a_store_that_is_slow_or_fails_keeps_the_deadline_and_the_cancella
     assert [line.getMessage() for line in caplog.records if line.levelno == logging.ERROR] == ["cancel raised"]
 
 
+@pytest.mark.row("L3")
 @pytest.mark.virtual_time
-async def test_l3_those_who_wait_keep_their_order_when_one_is_cancelled() -> None:
+async def test_waiting_calls_keep_their_order_when_some_are_cancelled() -> None:
     clock = LoopClock()
     limiter = limiter_on(clock)
-    went: list[tuple[str, float]] = []
+    sent: list[tuple[str, float]] = []
 
-    async def go(name: str) -> None:
+    async def send(name: str) -> None:
         await limiter.acquire(None)
-        went.append((name, clock.monotonic()))
+        sent.append((name, clock.monotonic()))
 
-    tasks = {name: asyncio.create_task(go(name)) for name in "abcdef"}
+    tasks = {name: asyncio.create_task(send(name)) for name in "abcdef"}
     await asyncio.sleep(0.5)
     tasks["f"].cancel()
     tasks["c"].cancel()
     await asyncio.sleep(0)
-    tasks["g"] = asyncio.create_task(go("g"))
+    tasks["g"] = asyncio.create_task(send("g"))
     await asyncio.wait(tasks.values())
-    assert went == [("a", 0), ("b", 1), ("d", 3), ("e", 4), ("g", 5)]
+    assert sent == [("a", 0), ("b", 1), ("d", 3), ("e", 4), ("g", 5)]
 
 
 @pytest.mark.virtual_time
-async def test_a_penalty_moves_those_who_wait_and_keeps_their_order_and_their_distances() -> None:
+async def test_penalty_delays_waiting_calls_and_keeps_their_order_and_distances() -> None:
     clock = LoopClock()
     limiter = limiter_on(clock, BURSTING)
-    went: list[tuple[int, float]] = []
+    sent: list[tuple[int, float]] = []
 
-    async def go(number: int) -> None:
+    async def send(number: int) -> None:
         await limiter.acquire(None)
-        went.append((number, clock.monotonic()))
+        sent.append((number, clock.monotonic()))
 
-    tasks = [asyncio.create_task(go(number)) for number in range(13)]
+    tasks = [asyncio.create_task(send(number)) for number in range(13)]
     await asyncio.sleep(0.5)
     await limiter.penalize(5)
-    tasks += [asyncio.create_task(go(number)) for number in range(13, 15)]
+    tasks += [asyncio.create_task(send(number)) for number in range(13, 15)]
     await asyncio.wait(tasks)
-    assert went == [*((number, 0) for number in range(10)), (10, 6), (11, 7), (12, 8), (13, 9), (14, 10)]
+    assert sent == [*((number, 0) for number in range(10)), (10, 6), (11, 7), (12, 8), (13, 9), (14, 10)]
 
 
 @pytest.mark.virtual_time
-async def test_a_penalty_that_is_lifted_wakes_those_who_wait_at_their_slots(caplog: pytest.LogCaptureFixture) -> None:
+async def test_lifted_penalty_wakes_waiting_calls_at_their_slots(caplog: pytest.LogCaptureFixture) -> None:
     clock = LoopClock()
     store = MemoryRateLimitStore(clock)
     limiters = [Limiter("acme", PACED, store, InterruptibleSleep(clock).sleep) for _ in range(2)]
-    went: list[tuple[int, float]] = []
+    sent: list[tuple[int, float]] = []
 
-    async def go(number: int) -> None:
+    async def send(number: int) -> None:
         await limiters[number % 2].acquire(None)
-        went.append((number, clock.monotonic()))
+        sent.append((number, clock.monotonic()))
 
     await limiters[0].penalize(3_600)
-    tasks = [asyncio.create_task(go(number)) for number in range(4)]
+    tasks = [asyncio.create_task(send(number)) for number in range(4)]
     await asyncio.sleep(10)
     await limiters[0].penalize(0)
     await asyncio.wait(tasks)
-    assert went == [(0, 10), (1, 11), (2, 12), (3, 13)]
+    assert sent == [(0, 10), (1, 11), (2, 12), (3, 13)]
     await limiters[0].penalize(0)
     assert [line.getMessage() for line in caplog.records if line.levelno == logging.WARNING] == [
         "acme is throttled: nothing is sent for 3600.000 s",
@@ -368,10 +373,10 @@ async def test_a_penalty_that_is_lifted_wakes_those_who_wait_at_their_slots(capl
 
 
 @pytest.mark.virtual_time
-async def test_a_penalty_that_is_lifted_in_a_store_elsewhere_is_noticed_in_half_a_minute() -> None:
+async def test_lifted_penalty_in_an_external_store_is_noticed_within_30_seconds() -> None:
     clock = LoopClock()
-    store = FarAway(clock)
-    limiter = Limiter("acme", PACED, Wrapped(store), InterruptibleSleep(clock).sleep)
+    store = SlowStore(clock)
+    limiter = Limiter("acme", PACED, ExternalStore(store), InterruptibleSleep(clock).sleep)
     await limiter.penalize(3_600)
     waiting = asyncio.create_task(limiter.acquire(None))
     await asyncio.sleep(100)
@@ -380,7 +385,7 @@ async def test_a_penalty_that_is_lifted_in_a_store_elsewhere_is_noticed_in_half_
     assert 100 < clock.monotonic() <= 130
 
 
-async def test_after_a_penalty_the_pace_begins_without_a_burst(clock: ManualClock) -> None:
+async def test_no_burst_follows_a_penalty(clock: ManualClock) -> None:
     limiter = limiter_on(clock, BURSTING)
     await limiter.acquire(None)
     await limiter.penalize(5)
@@ -393,7 +398,7 @@ async def test_after_a_penalty_the_pace_begins_without_a_burst(clock: ManualCloc
     assert clock.sleeps == [5, 1, 1]
 
 
-async def test_penalties_at_once_are_the_longest_of_them_and_not_their_sum(
+async def test_concurrent_penalties_last_as_long_as_the_longest(
     clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     limiter = limiter_on(clock)
@@ -411,14 +416,14 @@ async def test_penalties_at_once_are_the_longest_of_them_and_not_their_sum(
     assert clock.sleeps == [8, 2]
 
 
-async def test_an_absurd_penalty_lasts_for_a_day(clock: ManualClock) -> None:
+async def test_penalty_is_capped_at_one_day(clock: ManualClock) -> None:
     limiter = limiter_on(clock)
     await limiter.penalize(1e18)
     await limiter.acquire(None)
     assert clock.sleeps == [MAX_PENALTY] == [24 * 3600]
 
 
-async def test_a_slot_after_the_deadline_is_refused_before_it_is_waited_for(clock: ManualClock) -> None:
+async def test_slot_after_the_deadline_is_rejected_without_waiting(clock: ManualClock) -> None:
     limiter = limiter_on(clock)
     await limiter.acquire(Deadline(1, clock))
     with pytest.raises(ThrottledError) as caught:
@@ -432,7 +437,7 @@ async def test_a_slot_after_the_deadline_is_refused_before_it_is_waited_for(cloc
 
 
 @pytest.mark.virtual_time
-async def test_a_penalty_that_moves_a_turn_beyond_the_deadline_ends_the_wait_and_gives_the_turn_back() -> None:
+async def test_penalty_beyond_the_deadline_ends_the_wait_and_gives_the_slot_back() -> None:
     clock = LoopClock()
     limiter = limiter_on(clock)
     await limiter.acquire(None)
@@ -447,44 +452,44 @@ async def test_a_penalty_that_moves_a_turn_beyond_the_deadline_ends_the_wait_and
     assert clock.monotonic() == pytest.approx(10.5, abs=1)
 
 
-class Walk:
-    """Steps over a store, and when each of those who kept their slots went."""
+class Simulation:
+    """Random steps on a store. `sent` holds when each slot that was not given back came."""
 
     def __init__(self, limit: RateLimit) -> None:
         self.limit = limit
         self.clock = ManualClock()
         self.store = MemoryRateLimitStore(self.clock)
         self.waiting: list[Reservation] = []
-        self.went: list[float] = []
+        self.sent: list[float] = []
         self.penalties: list[tuple[float, float]] = []
 
-    async def step(self, pause: float, what: str, which: int) -> None:
+    async def step(self, pause: float, action: str, which: int) -> None:
         self.clock.now += pause
         for reservation in list(self.waiting):
             if await self.store.delay("acme", reservation) <= 0:
                 self.waiting.remove(reservation)
-                self._go(reservation)
+                self._send(reservation)
         now = self.clock.now
-        if what == "penalize":
+        if action == "penalize":
             await self.store.penalize("acme", self.limit, pause + 0.1)
             self.penalties.append((now, now + pause + 0.1))
-        elif what == "lift":
+        elif action == "lift":
             await self.store.penalize("acme", self.limit, 0)
             self.penalties = [(starts_at, min(until, now)) for starts_at, until in self.penalties]
-        elif what == "cancel" and self.waiting:
+        elif action == "cancel" and self.waiting:
             await self.store.cancel("acme", self.waiting.pop(which % len(self.waiting)))
-        elif what in {"reserve", "impatient"}:
-            reserved = await self.store.reserve("acme", self.limit, 0 if what == "impatient" else math.inf)
+        elif action in {"reserve", "impatient"}:
+            reserved = await self.store.reserve("acme", self.limit, 0 if action == "impatient" else math.inf)
             self.waiting += [reserved] if isinstance(reserved, Reservation) else []
 
     def end(self) -> list[float]:
         for reservation in self.waiting:
-            self._go(reservation)
-        return sorted(self.went)
+            self._send(reservation)
+        return sorted(self.sent)
 
-    def _go(self, reservation: Reservation) -> None:
-        # When its slot came, which may be in the midst of a pause.
-        self.went.append(reservation.slot + self.store._paces["acme"].stood)
+    def _send(self, reservation: Reservation) -> None:
+        # Its slot may have come in the middle of a pause.
+        self.sent.append(reservation.slot + self.store._slots["acme"].stopped)
 
 
 _STEPS = ["reserve", "reserve", "reserve", "impatient", "cancel", "cancel", "penalize", "lift"]
@@ -493,27 +498,25 @@ _STEPS = ["reserve", "reserve", "reserve", "impatient", "cancel", "cancel", "pen
 @pytest.mark.row("L4")
 @pytest.mark.row("H11")
 @given(st.integers(0, 2**32), st.integers(1, 5), st.integers(5, 40))
-def test_no_slot_is_in_a_penalty_and_no_time_has_more_than_the_burst_and_its_share_of_the_rate(
-    seed: int, burst: int, pace: int
-) -> None:
-    # Lists that hypothesis draws are mostly too short for several cancellations around a penalty.
+def test_no_slot_comes_during_a_penalty_and_no_period_exceeds_burst_and_rate(seed: int, burst: int, pace: int) -> None:
+    # Lists drawn by hypothesis are mostly too short for several cancellations around a penalty.
     draw = random.Random(seed)
     limit = RateLimit(limit=burst + pace, per=10, burst=burst)
-    walk = Walk(limit)
+    simulation = Simulation(limit)
 
     async def take_all() -> None:
         for _ in range(120):
-            await walk.step(draw.choice((0, draw.uniform(0, 2))), draw.choice(_STEPS), draw.randrange(10))
+            await simulation.step(draw.choice((0, draw.uniform(0, 2))), draw.choice(_STEPS), draw.randrange(10))
 
     asyncio.run(take_all())
-    went = walk.end()
-    for first, last in itertools.combinations_with_replacement(range(len(went)), 2):
-        assert last - first + 1 <= burst + (went[last] - went[first]) / limit.interval + 1e-6
-    for starts_at, until in walk.penalties:
-        assert not [moment for moment in went if starts_at + 1e-6 < moment < until - 1e-6]
+    sent = simulation.end()
+    for first, last in itertools.combinations_with_replacement(range(len(sent)), 2):
+        assert last - first + 1 <= burst + (sent[last] - sent[first]) / limit.interval + 1e-6
+    for starts_at, until in simulation.penalties:
+        assert not [moment for moment in sent if starts_at + 1e-6 < moment < until - 1e-6]
 
 
-def test_the_memory_store_is_a_store() -> None:
+def test_memory_store_implements_the_protocol_and_rate_limit_is_frozen() -> None:
     assert isinstance(MemoryRateLimitStore(), RateLimitStore)
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         RateLimit().limit = 5  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Calls under a rate limit, against the sandbox that counts, on an event loop whose time jumps."""
+"""Calls under a rate limit against a server that counts them, in virtual time."""
 
 import asyncio
 import itertools
@@ -31,8 +31,8 @@ from tests.support.virtual_time import LoopClock
 
 pytestmark = pytest.mark.virtual_time
 
-# The sandbox's storage has a thread: when it is slow, time jumps although an answer is on its way.
-AGES = 100_000
+# The storage of the sandbox has a thread. While it works, virtual time jumps although a response is pending.
+NO_TIMEOUT = 100_000
 
 
 def now() -> float:
@@ -40,15 +40,15 @@ def now() -> float:
 
 
 class Arrivals:
-    """Answers each request with the next of its answers, and notes when it came."""
+    """Sends one response after another, the last one repeatedly, and records when the requests came."""
 
-    def __init__(self, *answers: bytes) -> None:
-        self.answers = list(answers)
-        self.moments: list[float] = []
+    def __init__(self, *responses: bytes) -> None:
+        self.responses = list(responses)
+        self.times: list[float] = []
 
     async def __call__(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.moments.append(now())
-        writer.write(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
+        self.times.append(now())
+        writer.write(self.responses.pop(0) if len(self.responses) > 1 else self.responses[0])
 
 
 def paced_session(sandbox: Sandbox, limit: RateLimit, clock: LoopClock | None = None) -> ConnectorSession:
@@ -56,7 +56,7 @@ def paced_session(sandbox: Sandbox, limit: RateLimit, clock: LoopClock | None = 
         sandbox.base_url,
         tenant_id="acme",
         auth=ClientCredentials("sandbox", "sandbox-secret", clock=LoopClock()),
-        attempt_timeout=AGES,
+        attempt_timeout=NO_TIMEOUT,
         rate_limit=limit,
         clock=clock or LoopClock(),
     )
@@ -66,8 +66,9 @@ def limited_sandbox(**limit: Any) -> Sandbox:
     return Sandbox(limit=SandboxLimit(**limit), monotonic=now)
 
 
+@pytest.mark.row("L1")
 @pytest.mark.parametrize("window", list(LimitWindow), ids=str)
-async def test_l1_the_pace_is_that_of_the_api_and_nothing_is_refused(
+async def test_steady_pace_reaches_the_limit_of_the_api_without_a_429(
     window: LimitWindow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jitter = random.Random(7)
@@ -75,11 +76,11 @@ async def test_l1_the_pace_is_that_of_the_api_and_nothing_is_refused(
         session = paced_session(sandbox, RateLimit(limit=60, per=60, burst=1))
         send = session._shared.transport.send
 
-        async def late(*args: Any) -> Any:
+        async def send_late(*args: Any) -> Any:
             await asyncio.sleep(jitter.random())
             return await send(*args)
 
-        monkeypatch.setattr(session._shared.transport, "send", late)
+        monkeypatch.setattr(session._shared.transport, "send", send_late)
         appointments = AppointmentService(session, retry=RetryPolicy.none())
         numbers = iter(range(299))
 
@@ -89,16 +90,17 @@ async def test_l1_the_pace_is_that_of_the_api_and_nothing_is_refused(
                     raise AssertionError
 
         await asyncio.gather(*(work() for _ in range(20)))
-        assert sandbox.log.count(status=200) == sandbox.log.count() == 300  # the token's request is one of them
+        assert sandbox.log.count(status=200) == sandbox.log.count() == 300  # including the token request
         assert now() == pytest.approx(300 / 59 * 60, rel=0.02)
         assert session.traffic.requests == 300
-        assert now() < session.traffic.waited < 20 * now()  # added up over twenty tasks
+        assert now() < session.traffic.waited < 20 * now()  # the sum over twenty tasks
         await session.aclose()
 
 
-async def test_l2_after_a_429_nobody_sends_for_as_long_as_it_says_and_another_tenant_goes_on() -> None:
-    answer = Arrivals(PREVIEW, PREVIEW, http(429, Retry_After="5"), PREVIEW)
-    async with HostileServer(answer) as server, HostileServer(Arrivals(PREVIEW)) as other:
+@pytest.mark.row("L2")
+async def test_429_stops_the_tenant_for_its_retry_after_and_no_other_tenant() -> None:
+    arrivals = Arrivals(PREVIEW, PREVIEW, http(429, Retry_After="5"), PREVIEW)
+    async with HostileServer(arrivals) as server:
         limit = RateLimit(limit=70, per=60, burst=10)
         appointments = open_service(server, clock=LoopClock(), rate_limit=limit)
 
@@ -108,36 +110,33 @@ async def test_l2_after_a_429_nobody_sends_for_as_long_as_it_says_and_another_te
 
         tasks = [asyncio.create_task(preview(appointments)) for _ in range(20)]
         await asyncio.sleep(1)
-        elsewhere = AppointmentService(appointments.session.for_tenant("globex"))
-        begun_at = now()
-        await preview(elsewhere)
-        assert now() - begun_at < 0.1
+        globex = AppointmentService(appointments.session.for_tenant("globex"))
+        started_at = now()
+        await preview(globex)
+        assert now() - started_at < 0.1
         await asyncio.gather(*tasks)
-        assert other.requests == []
-    moments = [
-        moment for moment, request in zip(answer.moments, server.requests, strict=True) if "acme" in request.target
-    ]
-    in_flight = [moment for moment in moments if moment < 0.5]
+    times = [time for time, request in zip(arrivals.times, server.requests, strict=True) if "acme" in request.target]
+    in_flight = [time for time in times if time < 0.5]
     assert len(in_flight) == 10
-    assert len(moments) == 21
-    assert min(set(moments) - set(in_flight)) >= 5
-    later = sorted(moments)[10:]
+    assert len(times) == 21
+    assert min(set(times) - set(in_flight)) >= 5
+    later = sorted(times)[10:]
     assert [round(after - before, 3) for before, after in itertools.pairwise(later)] == [1.0] * 10
 
 
-@pytest.mark.parametrize("answer", [http(503, Retry_After="5"), http(429, Retry_After="5")])
-async def test_a_refusal_of_a_tokens_request_holds_the_tenant_back(answer: bytes) -> None:
-    arrivals = Arrivals(answer, http(200, b'{"accessToken":"t","expiresIn":3600}'), FOUND)
+@pytest.mark.parametrize("response", [http(503, Retry_After="5"), http(429, Retry_After="5")])
+async def test_throttled_token_request_delays_the_tenant(response: bytes) -> None:
+    arrivals = Arrivals(response, http(200, b'{"accessToken":"t","expiresIn":3600}'), FOUND)
     async with HostileServer(arrivals) as server:
         auth = ClientCredentials("id", "secret", clock=LoopClock())
         appointments = open_service(server, auth=auth, clock=LoopClock(0.0), retry=RetryPolicy.none())
         with pytest.raises((RateLimitedError, ServerError)):
             await appointments.get("1")
         await appointments.get("2")
-    assert arrivals.moments == [0, pytest.approx(5, abs=0.1), pytest.approx(5, abs=0.1)]
+    assert arrivals.times == [0, pytest.approx(5, abs=0.1), pytest.approx(5, abs=0.1)]
 
 
-async def test_a_429_that_does_not_say_for_how_long_holds_the_tenant_back_for_the_computed_wait() -> None:
+async def test_429_without_retry_after_delays_the_tenant_by_the_backoff() -> None:
     arrivals = Arrivals(http(429), FOUND)
     async with HostileServer(arrivals) as server:
         appointments = open_service(server, clock=LoopClock(1.0), retry=RetryPolicy(wait_initial_throttled=3))
@@ -145,20 +144,20 @@ async def test_a_429_that_does_not_say_for_how_long_holds_the_tenant_back_for_th
         await asyncio.sleep(1)
         await appointments.get("2")
         await first
-        assert arrivals.moments == [0, pytest.approx(3, abs=0.1), pytest.approx(3, abs=0.1)]
+        assert arrivals.times == [0, pytest.approx(3, abs=0.1), pytest.approx(3, abs=0.1)]
 
 
-async def test_a_429_that_is_not_tried_again_holds_the_others_back_all_the_same() -> None:
+async def test_429_that_is_not_retried_still_delays_other_calls() -> None:
     arrivals = Arrivals(http(429), FOUND)
     async with HostileServer(arrivals) as server:
         appointments = open_service(server, clock=LoopClock(1.0), retry=RetryPolicy.none())
         with pytest.raises(RateLimitedError):
             await appointments.get("1")
         await appointments.get("2")
-        assert arrivals.moments == [0, pytest.approx(2, abs=0.1)]
+        assert arrivals.times == [0, pytest.approx(2, abs=0.1)]
 
 
-async def test_a_429_that_says_for_how_long_holds_the_others_back_no_longer_than_that() -> None:
+async def test_429_delays_other_calls_by_its_retry_after_only() -> None:
     arrivals = Arrivals(http(429, Retry_After="5"), FOUND)
     async with HostileServer(arrivals) as server:
         policy = RetryPolicy(wait=tenacity.wait_fixed(50))
@@ -167,10 +166,10 @@ async def test_a_429_that_says_for_how_long_holds_the_others_back_no_longer_than
         await asyncio.sleep(1)
         await appointments.get("2")
         await first
-        assert arrivals.moments == [0, pytest.approx(5, abs=0.1), pytest.approx(50, abs=0.1)]
+        assert arrivals.times == [0, pytest.approx(5, abs=0.1), pytest.approx(50, abs=0.1)]
 
 
-async def test_a_503_that_does_not_say_for_how_long_holds_back_its_own_call_alone() -> None:
+async def test_503_without_retry_after_delays_only_its_own_call() -> None:
     arrivals = Arrivals(http(503), FOUND)
     async with HostileServer(arrivals) as server:
         appointments = open_service(server, clock=LoopClock(1.0))
@@ -182,25 +181,25 @@ async def test_a_503_that_does_not_say_for_how_long_holds_back_its_own_call_alon
         assert now() == pytest.approx(2, abs=0.1)
 
 
-async def test_a_wait_above_the_cap_of_the_policy_still_holds_the_tenant_back() -> None:
+async def test_retry_after_above_the_cap_of_the_policy_still_delays_the_tenant() -> None:
     arrivals = Arrivals(http(503, Retry_After="600"), FOUND)
     async with HostileServer(arrivals) as server:
         appointments = open_service(server, clock=LoopClock(0.0), deadline=math.inf)
         with pytest.raises(ServerError):
             await appointments.get("1")
         await appointments.get("2")
-        assert arrivals.moments == [0, pytest.approx(600, abs=0.1)]
+        assert arrivals.times == [0, pytest.approx(600, abs=0.1)]
 
 
-class Rotating:
-    """A provider of the user's own that has a new token at hand each time."""
+class RotatingTokens:
+    """A custom provider that returns a new token each time."""
 
     def __init__(self) -> None:
-        self.given = 0
+        self.count = 0
 
     def cached_token(self, tenant: str, send: TokenSend) -> Token:  # noqa: ARG002 - the protocol's parameters
-        self.given += 1
-        return Token(f"t{self.given}")
+        self.count += 1
+        return Token(f"t{self.count}")
 
     async def token(self, tenant: str, send: TokenSend) -> Token:
         raise AssertionError(tenant, send)
@@ -208,16 +207,18 @@ class Rotating:
     def invalidate(self, tenant: str, token: Token) -> None: ...
 
 
-async def test_after_its_turn_a_call_takes_the_token_that_is_then_at_hand() -> None:
+async def test_call_that_waited_for_a_slot_uses_the_newest_token() -> None:
     async with HostileServer(FOUND) as server:
         limit = RateLimit(limit=2, per=60, burst=1)
-        appointments = open_service(server, auth=Rotating(), clock=LoopClock(), rate_limit=limit, deadline=math.inf)
+        appointments = open_service(
+            server, auth=RotatingTokens(), clock=LoopClock(), rate_limit=limit, deadline=math.inf
+        )
         for _ in range(2):
             await appointments.get("1")
         assert [request.headers["authorization"] for request in server.requests] == ["Bearer t1", "Bearer t3"]
 
 
-async def test_a_token_that_is_refused_while_others_wait_is_renewed_before_their_turns_come() -> None:
+async def test_token_revoked_while_calls_wait_is_renewed_before_their_slots_come() -> None:
     async with Sandbox() as sandbox:
         session = paced_session(sandbox, RateLimit(limit=61, per=60, burst=1))
         appointments = AppointmentService(session, deadline=60)
@@ -236,25 +237,25 @@ async def test_a_token_that_is_refused_while_others_wait_is_renewed_before_their
         await session.aclose()
 
 
-async def test_everything_that_is_sent_takes_a_turn() -> None:
+async def test_every_request_takes_a_slot() -> None:
     async with Sandbox() as sandbox:
         session = paced_session(sandbox, RateLimit(limit=61, per=60, burst=1), clock=LoopClock(0.0))
         sandbox.faults.script(StatusFault(500), RevokedToken(), operation="preview")
         async for _ in AppointmentService(session).preview():
             raise AssertionError
-        # A token, an attempt, its retry with a refused token, another token, the replay; the second token goes ahead.
+        # Token, attempt, retry with a revoked token, token (ahead of the slots), replay.
         assert sandbox.log.count() == 5
         assert now() == pytest.approx(4, abs=0.1)
         await session.aclose()
 
 
 async def elapsed(call: Callable[[], Coroutine[Any, Any, object]]) -> float:
-    begun_at = now()
+    started_at = now()
     await call()
-    return now() - begun_at
+    return now() - started_at
 
 
-async def test_sessions_keep_a_pace_each_or_one_together_when_they_share_a_store() -> None:
+async def test_sessions_keep_one_pace_together_only_when_they_share_a_store() -> None:
     clock = LoopClock()
     limit = RateLimit(limit=61, per=60, burst=1)
 
@@ -279,11 +280,11 @@ async def test_sessions_keep_a_pace_each_or_one_together_when_they_share_a_store
         assert await elapsed(get_in_turn) == pytest.approx(2, abs=0.1)
 
 
-async def test_the_documented_limit_is_kept_unless_another_one_is_told() -> None:
+async def test_documented_limit_is_the_default() -> None:
     async with limited_sandbox(requests=60, per=60.0, window=LimitWindow.SLIDING) as sandbox:
         auth = ClientCredentials("sandbox", "sandbox-secret", clock=LoopClock())
         async with ConnectorSession(
-            sandbox.base_url, tenant_id="acme", auth=auth, clock=LoopClock(), attempt_timeout=AGES
+            sandbox.base_url, tenant_id="acme", auth=auth, clock=LoopClock(), attempt_timeout=NO_TIMEOUT
         ) as session:
             appointments = AppointmentService(session)
             for _ in range(99):
@@ -301,6 +302,6 @@ async def test_the_documented_limit_is_kept_unless_another_one_is_told() -> None
         ({"rate_limit_store": Clock()}, "rate_limit_store must be a RateLimitStore, not Clock"),
     ],
 )
-async def test_a_bad_limit_or_store_is_refused_by_name(options: Any, rule: str) -> None:
+async def test_invalid_rate_limit_or_store_of_a_session_is_rejected_by_name(options: Any, rule: str) -> None:
     with pytest.raises(TypeError, match=rule):
         ConnectorSession("https://api.example", tenant_id="acme", auth=StaticToken("t"), **options)
