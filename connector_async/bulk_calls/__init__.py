@@ -1,12 +1,11 @@
-"""Many calls, a bounded number at a time: one outcome for each input, whatever becomes of its call.
+"""Many calls, a bounded number at a time, with one outcome for each input.
 
-It knows neither requests nor appointments; the function that makes a call is handed in.
+The caller passes the function that makes a call. The package knows neither requests nor appointments.
 """
 
 from .outcome import Outcome, Status
 from .outcome_file import read_inputs
-from .progress import ProgressListener, check_progress
-from .report import BulkReport
+from .report import BulkReport, ProgressListener, check_progress
 from .run import Bulk, bulk
 
 __all__ = [

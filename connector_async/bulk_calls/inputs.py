@@ -1,4 +1,4 @@
-"""Inputs one by one, from an iterable or an async iterable, for several takers at a time."""
+"""Inputs from an iterable or an async iterable, for several workers at a time."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
@@ -11,34 +11,34 @@ InputT = TypeVar("InputT")
 
 
 class _End:
-    """Stands for the input that there is not."""
+    """The type of `_END`."""
 
 
-_NONE: Final = _End()
-_CUT_OFF: Final = "the inputs ended when the loop was left while the next one was awaited: nobody knows what was left"
+_END: Final = _End()
+_CUT_OFF: Final = "the async generator of the inputs was cancelled while it awaited the next one: the rest is unknown"
 
 
 class Inputs(Generic[InputT]):
-    """Hands out each input once, with its number.
+    """Returns each input once, with its index.
 
     Raises:
-        TypeError: If `inputs` is neither kind of iterable, or is a str or bytes.
+        TypeError: If `inputs` is neither an iterable nor an async iterable, or is a str or bytes.
     """
 
     def __init__(self, inputs: Iterable[InputT] | AsyncIterable[InputT]) -> None:
         check_iterable("inputs", inputs)
         self._iterator: Iterator[InputT] | AsyncIterator[InputT]
         self._iterator = aiter(inputs) if isinstance(inputs, AsyncIterable) else iter(inputs)
-        self._turn = asyncio.Lock()
-        self._taken = 0
-        self._at_end = False
+        self._lock = asyncio.Lock()
+        self._count = 0
+        self._ended = False
         self._cut_off = False
         self.error: Exception | None = None
         """What the iterable raised, which ended it."""
 
     async def take(self) -> tuple[int, InputT] | None:
-        """Return the number of the next one, from 0, and the input itself; `None` when there is none any more."""
-        if self._at_end:
+        """Return the index of the next input, from 0, and the input. `None` after the last one."""
+        if self._ended:
             return None
         try:
             value = await self._next()
@@ -47,33 +47,33 @@ class Inputs(Generic[InputT]):
             return None
         except asyncio.CancelledError:
             if is_cancelled():
-                # It ends an async generator, which then looks as if it had come to its end; no other iterator.
+                # An async generator that is cancelled ends, and looks exhausted then. No other iterator does.
                 self._cut_off = isinstance(self._iterator, AsyncGenerator)
                 raise
-            self._end("the inputs were cancelled from within")
+            self._end("the iterable of the inputs raised a CancelledError")
             return None
-        except Exception as error:  # noqa: BLE001 - raised when every outcome has been taken
+        except Exception as error:  # noqa: BLE001 - raised after the last outcome
             self.error = error
             self._end(None)
             return None
         self._cut_off = False
-        number = self._taken
-        self._taken += 1
-        return number, value
+        index = self._count
+        self._count += 1
+        return index, value
 
     async def _next(self) -> InputT:
         iterator = self._iterator
         if not isinstance(iterator, AsyncIterator):
-            value = next(iterator, _NONE)
+            value = next(iterator, _END)
             if isinstance(value, _End):
-                raise StopAsyncIteration  # a coroutine cannot raise the other one
+                raise StopAsyncIteration  # a coroutine cannot raise StopIteration
             return value
-        async with self._turn:  # an async generator cannot be asked by two
-            if self._at_end:
+        async with self._lock:  # an async generator rejects a second `anext` while one is running
+            if self._ended:
                 raise StopAsyncIteration
             return await anext(iterator)
 
     def _end(self, problem: str | None) -> None:
-        self._at_end = True
+        self._ended = True
         if problem is not None and self.error is None:
             self.error = RuntimeError(problem)

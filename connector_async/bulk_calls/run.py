@@ -1,25 +1,24 @@
-"""`bulk`: N workers over one iterator, never a task for each item, and one outcome for each input."""
+"""`bulk`: a bounded number of workers over one iterator, and one outcome for each input."""
 
 import asyncio
 import contextvars
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
-from connector_async._checks import check_int
+from connector_async._checks import check_callable, check_int, check_type
 from connector_async._clock import is_cancelled
 from connector_async._tracebacks import drop_frames
 from connector_async.exceptions import ConnectorError
 from connector_async.rate_limit import Priority, priority
 from connector_async.retry import last_call
 
-from .failure import status_of
 from .inputs import Inputs
-from .outcome import Outcome, Status
+from .outcome import Outcome, Status, status_of
 
 InputT = TypeVar("InputT")
 ResultT = TypeVar("ResultT")
 
-_TURN = 256
+_SKIPS_AT_ONCE: Final = 256
 
 EndsOn = type[Exception] | tuple[type[Exception], ...]
 
@@ -33,66 +32,61 @@ def bulk(
     max_errors: int | None = None,
     ends_on: EndsOn = (),
 ) -> "Bulk[InputT, ResultT]":
-    """Call `function` for each of `inputs`, and tell what became of each.
+    """Call `function` with each of `inputs`, and return the outcomes, one for each input.
 
-    Whatever a call raises becomes the outcome of its input, a mistake in `function` included, without its traceback,
-    whose frames would keep data. It is `UNKNOWN` if something may have been done although the call raised: after an
-    `OutcomeUnknownError`, a `DecodingError` with `sent` of anything but a read, or a cancellation within, such as that
-    of an `asyncio.timeout`; also when they are in an exception group, or the cause of the error. A function that makes
-    several calls that must not be repeated has to account for those that succeeded by itself.
+    Whatever a call raises becomes the outcome of its input, bugs in `function` included. Tracebacks are dropped,
+    because their frames would keep data in memory. The status is `UNKNOWN` if something may have happened although the
+    call raised: after an `OutcomeUnknownError`, a `DecodingError` with `sent` of anything but a read, or a cancellation
+    within the call, such as that of an `asyncio.timeout`. The same holds if one of them is in an exception group or the
+    cause of the error. A function that makes several writes has to keep track of those that succeeded.
 
-    No more inputs are taken
-    than the calls that are under way and the outcomes that wait need, twice `concurrency` together: so memory is flat,
-    and whoever takes the outcomes slowly slows the calls.
+    Memory is flat: the calls in flight and the outcomes that were not taken yet are at most twice `concurrency`. So a
+    slow consumer slows the calls down.
 
-    The calls are of `Priority.BULK`: single calls of the same tenant go before them, and they have no deadline unless
-    told.
+    The calls have `Priority.BULK`: single calls of the same tenant go first. They have no deadline by default.
 
     Args:
         function: Makes one call.
-        inputs: What to call it with; taken one by one.
-        concurrency: How many calls are under way at a time, at most.
-        ordered: Outcomes come in the order of their inputs, rather than as they come about.
-        max_errors: After so many failed or unknown outcomes no call is begun any more. `None`: however many.
-        ends_on: After a call that raises one of these no call is started any more. Without any, the inputs are all
-            called with: where they are of many tenants, one's rejected credentials do not keep the others from theirs.
+        inputs: The inputs, taken one by one.
+        concurrency: The maximum number of calls in flight.
+        ordered: Return the outcomes in the order of the inputs instead of the order in which the calls end.
+        max_errors: Start no further call after so many failed or unknown outcomes. `None`: no limit.
+        ends_on: Start no further call after a call that raises one of these errors. By default every input is used,
+            because the calls may be of several tenants, and one's rejected credentials do not concern the others.
 
     Returns:
-        The outcomes, for `async for`; no call is begun before the first one is asked for.
+        The outcomes, for `async for`. No call starts before the first outcome is requested.
 
     Raises:
-        ValueError: `concurrency` or `max_errors` is not above zero.
-        TypeError: An argument is of another type; `inputs` is a text, or bytes.
+        ValueError: If `concurrency` or `max_errors` is not positive.
+        TypeError: If an argument has another type, or `inputs` is a str or bytes.
     """
-    if not callable(function):
-        raise TypeError(f"function must be callable, not {type(function).__name__}")
+    check_callable("function", function)
     for kind in ends_on if isinstance(ends_on, tuple) else (ends_on,):
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
-            raise TypeError("ends_on must be a class of exceptions, or a tuple of them")
+            raise TypeError("ends_on must be an exception class, or a tuple of exception classes")
     check_int("concurrency", concurrency)
     if max_errors is not None:
         check_int("max_errors", max_errors)
-    if not isinstance(ordered, bool):
-        raise TypeError(f"ordered must be a bool, not {type(ordered).__name__}")
+    check_type("ordered", ordered, bool)
     return Bulk(
         function, Inputs(inputs), concurrency=concurrency, ordered=ordered, max_errors=max_errors, ends_on=ends_on
     )
 
 
 class Bulk(Generic[InputT, ResultT]):
-    """The outcomes of many calls, for `async for`; the calls begin when the first outcome is asked for.
+    """The outcomes of many calls, for `async for`. The calls start when the first outcome is requested.
 
-    When the loop is left before its end, by `break`, an error or a cancellation, the calls that are under way are
-    cancelled, and no further one is begun. What is left can then be had by another `async for`: the outcomes that
-    were not taken, `UNKNOWN` for each call that was cut off, and `NOT_STARTED` for the rest of the inputs. A loop that
-    begins while another one goes on does the same, and gets what is left: the other one comes to its end, without an
-    error, once the calls that were under way have ended.
+    If the loop is left early, by `break`, an error or a cancellation, the calls in flight are cancelled, and no further
+    call starts. Another `async for` then yields the rest: the outcomes that were not taken, `UNKNOWN` for each call
+    that was cut off, and `NOT_STARTED` for the other inputs. A loop that starts while another one is running does the
+    same, and gets the rest. The other loop ends without an error once the calls in flight have ended.
 
-    What the iterable of the inputs raises is raised when every outcome has been taken. An async generator that is
-    awaiting something when the loop is left is ended by that, as every one that is cancelled: a `RuntimeError` then
-    says that nobody knows what it had left. An iterator of a class goes on where it was cancelled, and is taken at its
-    word when it ends; one that wraps an async generator should tell by itself. Inputs without end must be left by the
-    one who loops.
+    An error of the iterable of the inputs is raised after the last outcome. If the inputs come from an async generator
+    that is awaiting something when the loop is left, it is cancelled and ends, as every async generator does. The next
+    loop then raises a `RuntimeError`, because the rest of its inputs is unknown. An iterator of a class continues after
+    a cancellation, and its end is the end of the inputs. One that wraps an async generator has to raise an error
+    itself. If the inputs never end, leave the loop yourself.
     """
 
     def __init__(
@@ -111,29 +105,30 @@ class Bulk(Generic[InputT, ResultT]):
         self._max_errors = max_errors
         self._ends_on = ends_on
         self._finished: dict[int, Outcome[InputT, ResultT]] = {}
-        """By index, in the order in which they came about."""
+        """Outcomes that were not taken, by index, in the order in which the calls ended."""
         self._next = 0
         self._errors = 0
         self._workers: set[asyncio.Task[None]] = set()
-        self._workers_to_come = concurrency
+        self._workers_to_start = concurrency
         self._context = contextvars.Context()
-        """Of whoever began the first loop: what one call sets there is not there for the calls of other workers."""
+        """The context of the first loop. Each worker gets a copy, so that calls of other workers do not see what one
+        sets."""
         self._loops = 0
-        """How many have begun; the last one is the only one that takes outcomes."""
+        """The number of loops that have started. Only the last one takes outcomes."""
         self._ending = False
         self._failure: BaseException | None = None
-        self._news = asyncio.Event()
-        # Of calls that are under way, and outcomes that were not taken.
+        self._changed = asyncio.Event()
+        # Bounds the calls in flight and the outcomes that were not taken.
         self._room = asyncio.Semaphore(2 * concurrency)
 
     def __aiter__(self) -> AsyncIterator[Outcome[InputT, ResultT]]:
         return self.outcomes()
 
     async def outcomes(self) -> AsyncGenerator[Outcome[InputT, ResultT], None]:
-        """Yield the outcomes; with `contextlib.aclosing` around it, a loop that is left early is ended at once."""
+        """Yield the outcomes. In a `contextlib.aclosing` block, a loop that is left early ends at once."""
         self._loops += 1
         loop = self._loops
-        await self._end_workers()  # of a loop that was left, or is ended by this one
+        await self._end_workers()  # of the loop before this one
         if loop == 1:
             self._context = contextvars.copy_context()
             self._context.run(priority.set, Priority.BULK)
@@ -145,13 +140,13 @@ class Bulk(Generic[InputT, ResultT]):
             if self._loops == loop:
                 await self._end_workers()
             elif self._workers:
-                await asyncio.wait(self._workers)  # cancelled by the loop that came after
+                await asyncio.wait(self._workers)  # cancelled by the loop after this one
         failure = self._failure or self._inputs.error
         if failure is not None and self._loops == loop:
             raise failure
 
     async def _wait_for_next(self, loop: int) -> Outcome[InputT, ResultT] | None:
-        """Return the next outcome; `None` when there is none any more, or another loop has begun."""
+        """Return the next outcome. `None`: there is no other one, or another loop has started."""
         while self._loops == loop:
             index = self._next if self._ordered else next(iter(self._finished), self._next)
             outcome = self._finished.pop(index, None)
@@ -160,48 +155,48 @@ class Bulk(Generic[InputT, ResultT]):
                 self._room.release()
                 return outcome
             if self._workers:
-                self._news.clear()
-                await self._news.wait()
+                self._changed.clear()
+                await self._changed.wait()
             elif not await self._skip_input() and not self._finished:
                 return None
         return None
 
     async def _skip_input(self) -> bool:
-        """Take an input that nobody works on any more; return whether there was one."""
-        if self._next % _TURN == 0:
-            await asyncio.sleep(0)  # nothing else is waited for here
-        numbered = await self._inputs.take()
-        if numbered is None:
+        """Take an input after the workers have ended. Return whether there was one."""
+        if self._next % _SKIPS_AT_ONCE == 0:
+            await asyncio.sleep(0)  # nothing else here gives the event loop a chance to run
+        indexed = await self._inputs.take()
+        if indexed is None:
             return False
-        # Not returned: a loop that was ended meanwhile leaves it to the one after.
-        self._finish(Outcome(index=numbered[0], input=numbered[1], status=Status.NOT_STARTED))
+        # Not returned: if another loop has started meanwhile, the outcome belongs to that one.
+        self._finish(Outcome(index=indexed[0], input=indexed[1], status=Status.NOT_STARTED))
         return True
 
     def _start_worker(self) -> None:
-        self._workers_to_come -= 1
+        self._workers_to_start -= 1
         worker = asyncio.create_task(self._work(), name="connector_async bulk", context=self._context.copy())
         self._workers.add(worker)
-        worker.add_done_callback(self._leave)
+        worker.add_done_callback(self._remove_worker)
 
     async def _work(self) -> None:
-        await asyncio.sleep(0)  # an eager task factory would start each within the one before
+        await asyncio.sleep(0)  # an eager task factory would run each worker inside the one that starts it
         while not self._ending:
             await self._room.acquire()
-            numbered = None if self._ending else await self._inputs.take()
-            if numbered is None:
+            indexed = None if self._ending else await self._inputs.take()
+            if indexed is None:
                 return
             if self._has_ended():  # while the input was awaited
-                self._finish(Outcome(index=numbered[0], input=numbered[1], status=Status.NOT_STARTED))
+                self._finish(Outcome(index=indexed[0], input=indexed[1], status=Status.NOT_STARTED))
                 return
-            if self._workers_to_come:
+            if self._workers_to_start:
                 self._start_worker()
-            await self._call(*numbered)
+            await self._call(*indexed)
 
     def _has_ended(self) -> bool:
         return self._ending
 
     async def _call(self, index: int, value: InputT) -> None:
-        before = last_call.get(None)
+        record_before = last_call.get(None)
         outcome: Outcome[InputT, ResultT] | None = None
         try:
             result = await self._function(value)
@@ -210,10 +205,10 @@ class Bulk(Generic[InputT, ResultT]):
         except asyncio.CancelledError:
             if is_cancelled():
                 raise
-            self._count_error()  # nobody cancelled this worker: what the function awaits was
+            self._count_error()  # this worker was not cancelled, but something that the function awaits
         else:
             record = last_call.get(None)
-            if record is None or record is before:  # of another call
+            if record is None or record is record_before:  # the function made no call of a service
                 attempts = elapsed = None
             else:
                 attempts, elapsed = record.attempts, record.elapsed
@@ -221,12 +216,12 @@ class Bulk(Generic[InputT, ResultT]):
                 index=index, input=value, status=Status.DONE, result=result, attempts=attempts, elapsed=elapsed
             )
         finally:
-            # Without an outcome it was cut off.
+            # A call without an outcome was cut off.
             self._finish(outcome or Outcome(index=index, input=value, status=Status.UNKNOWN))
 
     def _finish(self, outcome: Outcome[InputT, ResultT]) -> None:
         self._finished[outcome.index] = outcome
-        self._news.set()
+        self._changed.set()
 
     def _count_error(self) -> None:
         self._errors += 1
@@ -238,16 +233,16 @@ class Bulk(Generic[InputT, ResultT]):
         if isinstance(error, self._ends_on):
             self._ending = True
         attempts, elapsed = (error.attempts, error.elapsed) if isinstance(error, ConnectorError) else (None, None)
-        drop_frames(error)  # they hold data, and a hundred times as much as the rest
+        drop_frames(error)  # they hold data, and take a hundred times as much memory as the rest
         return Outcome(
             index=index, input=value, status=status_of(error), error=error, attempts=attempts, elapsed=elapsed
         )
 
-    def _leave(self, worker: asyncio.Task[None]) -> None:
+    def _remove_worker(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
         if not worker.cancelled():
-            self._failure = self._failure or worker.exception()  # what is no Exception, such as SystemExit
-        self._news.set()
+            self._failure = self._failure or worker.exception()  # a BaseException, such as SystemExit
+        self._changed.set()
 
     async def _end_workers(self) -> None:
         workers = list(self._workers)

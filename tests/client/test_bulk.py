@@ -1,4 +1,4 @@
-"""One outcome for each input, whatever becomes of its call: bounded, in flat memory, and accounted for at every end."""
+"""`bulk` and `BulkReport`: one outcome for each input, bounded concurrency and memory, and early ends."""
 
 import asyncio
 import gc
@@ -50,48 +50,49 @@ async def numbers(count: int) -> AsyncIterator[int]:
 
 
 class Gauge:
-    """Counts the calls that are under way."""
+    """Counts the calls that were started and are in flight."""
 
     def __init__(self, *failures: tuple[int, Exception]) -> None:
         self.failures = dict(failures)
-        self.under_way = self.most = self.begun = 0
+        self.in_flight = self.max_in_flight = self.started = 0
 
     async def __call__(self, number: int) -> int:
-        self.begun += 1
-        self.under_way += 1
-        self.most = max(self.most, self.under_way)
+        self.started += 1
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
             await asyncio.sleep(0.001)
         finally:
-            self.under_way -= 1
+            self.in_flight -= 1
         if number in self.failures:
             raise self.failures[number]
         return 2 * number
 
 
-SEVEN: list[tuple[int, Exception]] = [
+SEVEN_FAILURES: list[tuple[int, Exception]] = [
     (3, ServerError("down", status=500, attempts=3, elapsed=1.5)),
-    (14, NotFoundError("gone", status=404)),
+    (14, NotFoundError("not found", status=404)),
     (15, TransportError("dropped")),
     (92, ForbiddenError("no", status=403)),
-    (65, OutcomeUnknownError("who knows")),
-    (35, ValueError("a mistake")),
+    (65, OutcomeUnknownError("lost")),
+    (35, ValueError("a bug")),
     (89, KeyError("another")),
 ]
 
 
+@pytest.mark.row("B1")
 @pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.parametrize("inputs", [range, numbers], ids=["iterable", "async iterable"])
-async def test_b1_a_hundred_inputs_of_which_seven_fail_are_a_hundred_outcomes(inputs: Any, *, ordered: bool) -> None:
-    gauge = Gauge(*SEVEN)
+async def test_every_input_has_one_outcome_and_concurrency_is_bounded(inputs: Any, *, ordered: bool) -> None:
+    gauge = Gauge(*SEVEN_FAILURES)
     outcomes = [outcome async for outcome in bulk(gauge, inputs(100), concurrency=8, ordered=ordered)]
-    assert gauge.most == 8
+    assert gauge.max_in_flight == 8
     assert sorted(outcome.index for outcome in outcomes) == list(range(100))
     if ordered:
         assert [outcome.index for outcome in outcomes] == list(range(100))
     statuses = Counter(outcome.status for outcome in outcomes)
     assert statuses == {Status.DONE: 93, Status.FAILED: 6, Status.UNKNOWN: 1}
-    failed = dict(SEVEN)
+    failed = dict(SEVEN_FAILURES)
     for outcome in outcomes:
         assert outcome.input == outcome.index
         assert outcome.error is failed.get(outcome.index)
@@ -101,27 +102,28 @@ async def test_b1_a_hundred_inputs_of_which_seven_fail_are_a_hundred_outcomes(in
     assert (by_index[65].status, by_index[35].attempts) == (Status.UNKNOWN, None)
 
 
+@pytest.mark.row("B2")
 @pytest.mark.parametrize("ordered", [False, True])
-async def test_b2_after_rejected_credentials_the_rest_is_not_started(*, ordered: bool) -> None:
-    gauge = Gauge((40, AuthenticationError("refused", status=401)))
+async def test_after_rejected_credentials_the_rest_is_not_started(*, ordered: bool) -> None:
+    gauge = Gauge((40, AuthenticationError("rejected", status=401)))
     run = bulk(gauge, numbers(100), concurrency=4, ordered=ordered, ends_on=AuthenticationError)
     outcomes = [outcome async for outcome in run]
     assert len(outcomes) == 100
     statuses = Counter(outcome.status for outcome in outcomes)
     assert statuses[Status.FAILED] == 1
-    assert statuses[Status.DONE] + 1 == gauge.begun <= 48
-    assert statuses[Status.NOT_STARTED] == 100 - gauge.begun
+    assert statuses[Status.DONE] + 1 == gauge.started <= 48
+    assert statuses[Status.NOT_STARTED] == 100 - gauge.started
 
 
-async def test_what_ends_a_bulk_is_the_callers_to_say() -> None:
-    for ends_on, begun in ((NotFoundError, 3), ((KeyError, NotFoundError), 3), ((), 10)):
-        gauge = Gauge((2, NotFoundError("gone")), (5, AuthenticationError("refused")))
+async def test_ends_on_decides_which_errors_end_a_bulk() -> None:
+    for ends_on, started in ((NotFoundError, 3), ((KeyError, NotFoundError), 3), ((), 10)):
+        gauge = Gauge((2, NotFoundError("not found")), (5, AuthenticationError("rejected")))
         outcomes = [outcome async for outcome in bulk(gauge, range(10), concurrency=1, ends_on=ends_on)]
         assert len(outcomes) == 10
-        assert gauge.begun == begun
+        assert gauge.started == started
 
 
-async def test_after_too_many_errors_the_rest_is_not_started() -> None:
+async def test_after_max_errors_the_rest_is_not_started() -> None:
     gauge = Gauge(*((number, ServerError("down")) for number in range(0, 100, 2)))
     outcomes = [outcome async for outcome in bulk(gauge, range(100), concurrency=1, max_errors=5)]
     assert Counter(outcome.status for outcome in outcomes) == {
@@ -131,8 +133,9 @@ async def test_after_too_many_errors_the_rest_is_not_started() -> None:
     }
 
 
+@pytest.mark.row("B2")
 @pytest.mark.parametrize("ordered", [False, True])
-async def test_b2_what_a_cancellation_leaves_can_be_had(*, ordered: bool) -> None:
+async def test_outcomes_left_by_a_cancellation_can_be_collected(*, ordered: bool) -> None:
     reached = asyncio.Event()
 
     async def stuck_from_10(number: int) -> int:
@@ -160,7 +163,7 @@ async def test_b2_what_a_cancellation_leaves_can_be_had(*, ordered: bool) -> Non
 
 
 @pytest.mark.parametrize("how", ["break", "error", "aclose"])
-async def test_a_loop_that_is_left_leaves_no_task_and_the_rest_can_be_had(how: str) -> None:
+async def test_loop_left_early_leaves_no_task_and_the_rest_can_be_taken(how: str) -> None:
     gauge = Gauge()
     run = bulk(gauge, range(50), concurrency=4)
     taken: list[Outcome[int, int]] = []
@@ -176,13 +179,13 @@ async def test_a_loop_that_is_left_leaves_no_task_and_the_rest_can_be_had(how: s
         pass
     await walk.aclose()  # type: ignore[attr-defined]
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    begun = gauge.begun
+    started = gauge.started
     taken += [outcome async for outcome in run]
-    assert gauge.begun == begun < 50
+    assert gauge.started == started < 50
     assert sorted(outcome.index for outcome in taken) == list(range(50))
 
 
-async def test_a_loop_that_is_left_by_break_alone_is_ended_by_the_event_loop() -> None:
+async def test_loop_left_by_break_alone_is_ended_by_the_event_loop() -> None:
     gauge = Gauge()
     async for _ in bulk(gauge, range(1_000), concurrency=4):
         break
@@ -190,24 +193,24 @@ async def test_a_loop_that_is_left_by_break_alone_is_ended_by_the_event_loop() -
     for _ in range(5):
         await asyncio.sleep(0.001)
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    assert gauge.begun < 20
+    assert gauge.started < 20
 
 
-async def test_a_loop_that_begins_ends_the_one_before_and_takes_what_is_left() -> None:
+async def test_second_loop_ends_the_first_and_takes_the_rest() -> None:
     gauge = Gauge()
     run = bulk(gauge, range(20), concurrency=2)
     taken = []
     async for outcome in run:
         taken.append(outcome.index)
         break
-    taken += [outcome.index async for outcome in run]  # at once: the loop that was left has not ended by itself yet
+    taken += [outcome.index async for outcome in run]  # at once: the loop left by `break` has not ended yet
     assert sorted(taken) == list(range(20))
-    assert gauge.begun < 20
+    assert gauge.started < 20
 
 
 @pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.parametrize("calls", ["quick", "slow to end"])
-async def test_a_loop_that_begins_gets_what_a_loop_that_goes_on_has_left(calls: str, *, ordered: bool) -> None:
+async def test_second_loop_takes_the_rest_of_a_loop_that_is_still_running(calls: str, *, ordered: bool) -> None:
     stuck = asyncio.Event()
     ended = []
 
@@ -247,22 +250,22 @@ async def test_a_loop_that_begins_gets_what_a_loop_that_goes_on_has_left(calls: 
     st.none() | st.integers(0, 30),
     st.lists(st.integers(0, 12), min_size=1, max_size=4),
 )
-def test_loops_that_go_on_at_once_share_the_outcomes_between_them(
+def test_concurrent_loops_share_the_outcomes(
     count: int,
     concurrency: int,
     ordered: bool,  # noqa: FBT001 - drawn by position
-    awaits: bool,  # noqa: FBT001 - drawn by position
+    is_async: bool,  # noqa: FBT001 - drawn by position
     rejected: int | None,
-    turns: list[int],
+    waits: list[int],
 ) -> None:
     async def play(number: int) -> int:
         await asyncio.sleep(0)
         if number == rejected:
-            raise AuthenticationError("refused")
+            raise AuthenticationError("rejected")
         return number
 
     async def walk() -> list[Outcome[int, int]]:
-        inputs: Any = numbers(count) if awaits else range(count)
+        inputs: Any = numbers(count) if is_async else range(count)
         run = bulk(play, inputs, concurrency=concurrency, ordered=ordered, ends_on=AuthenticationError)
         taken: list[Outcome[int, int]] = []
 
@@ -272,16 +275,16 @@ def test_loops_that_go_on_at_once_share_the_outcomes_between_them(
                 await asyncio.sleep(0)
 
         loops = []
-        for wait in turns:
+        for wait in waits:
             loops.append(asyncio.create_task(take()))
             for _ in range(wait):
                 await asyncio.sleep(0)
-        # An async generator that is cut off while it is awaited ends, and that is told of.
-        ends = await asyncio.gather(*loops, return_exceptions=True)
-        told = [end for end in ends if end is not None]
-        assert all(awaits and isinstance(end, RuntimeError) for end in told)
+        # An async generator that is cancelled while it awaits an input ends, and the loop raises an error.
+        results = await asyncio.gather(*loops, return_exceptions=True)
+        errors = [result for result in results if result is not None]
+        assert all(is_async and isinstance(error, RuntimeError) for error in errors)
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        assert told or len(taken) == count
+        assert errors or len(taken) == count
         return taken
 
     taken = asyncio.run(walk())
@@ -291,18 +294,18 @@ def test_loops_that_go_on_at_once_share_the_outcomes_between_them(
         assert indexes == sorted(indexes)
 
 
-async def test_a_loop_that_is_ended_leaves_the_input_that_it_awaited_to_the_next() -> None:
-    go_on = asyncio.Event()
+async def test_input_awaited_by_an_ended_loop_goes_to_the_next_loop() -> None:
+    available = asyncio.Event()
     awaited = asyncio.Event()
 
     async def waiting() -> AsyncIterator[int]:
         yield 0
         awaited.set()
-        await go_on.wait()
+        await available.wait()
         yield 1
         yield 2
 
-    gauge = Gauge((0, AuthenticationError("refused")))
+    gauge = Gauge((0, AuthenticationError("rejected")))
     run = bulk(gauge, waiting(), concurrency=1, ends_on=AuthenticationError)
     before, after = BulkReport[int, int](), BulkReport[int, int]()
     first = asyncio.create_task(before.collect(run))
@@ -310,13 +313,13 @@ async def test_a_loop_that_is_ended_leaves_the_input_that_it_awaited_to_the_next
         await awaited.wait()
         second = asyncio.create_task(after.collect(run))
         await asyncio.sleep(0)
-        go_on.set()
+        available.set()
         await asyncio.gather(first, second)
     assert [outcome.index for outcome in before.unfinished] == [0]
     assert [outcome.index for outcome in after.unfinished] == [1, 2]
 
 
-async def test_no_more_workers_are_begun_than_there_are_inputs() -> None:
+async def test_no_more_workers_are_started_than_there_are_inputs() -> None:
     before = len(asyncio.all_tasks())
     most = 0
 
@@ -331,7 +334,7 @@ async def test_no_more_workers_are_begun_than_there_are_inputs() -> None:
     assert most <= 4
 
 
-async def test_a_call_does_not_see_what_another_worker_has_set_in_its_context() -> None:
+async def test_context_variables_are_not_shared_between_workers() -> None:
     seen: list[int | None] = []
     variable: ContextVar[int | None] = ContextVar("variable", default=None)
 
@@ -347,13 +350,13 @@ async def test_a_call_does_not_see_what_another_worker_has_set_in_its_context() 
     for _ in range(20):
         await asyncio.sleep(0)
     await walk.aclose()  # type: ignore[attr-defined]
-    # The worker of the first call made the second one, too.
+    # The worker of the first call made the second call as well.
     assert seen == [None, 0, None, None, None, None]
 
 
-if sys.version_info >= (3, 12):  # before it there are no eager tasks
+if sys.version_info >= (3, 12):  # eager tasks are new in 3.12
 
-    async def test_with_eager_tasks_workers_are_not_begun_within_one_another() -> None:
+    async def test_workers_are_not_nested_with_an_eager_task_factory() -> None:
         loop = asyncio.get_running_loop()
         factory = loop.get_task_factory()
         loop.set_task_factory(asyncio.eager_task_factory)
@@ -365,8 +368,8 @@ if sys.version_info >= (3, 12):  # before it there are no eager tasks
 
 
 @pytest.mark.parametrize("options", [{"ends_on": AuthenticationError}, {"max_errors": 1}])
-async def test_no_call_is_begun_after_the_end_by_those_who_awaited_an_input(options: Any) -> None:
-    gauge = Gauge(*((number, AuthenticationError("refused")) for number in range(100)))
+async def test_workers_that_await_an_input_start_no_call_after_the_end(options: Any) -> None:
+    gauge = Gauge(*((number, AuthenticationError("rejected")) for number in range(100)))
 
     async def slow() -> AsyncIterator[int]:
         for number in range(100):
@@ -374,11 +377,11 @@ async def test_no_call_is_begun_after_the_end_by_those_who_awaited_an_input(opti
             yield number
 
     outcomes = [outcome async for outcome in bulk(gauge, slow(), concurrency=8, **options)]
-    assert gauge.begun == 1
+    assert gauge.started == 1
     assert Counter(outcome.status for outcome in outcomes) == {Status.FAILED: 1, Status.NOT_STARTED: 99}
 
 
-async def test_inputs_that_end_by_the_cancellation_are_told_of() -> None:
+async def test_async_generator_ended_by_a_cancellation_raises_an_error() -> None:
     async def endless() -> AsyncIterator[int]:
         for number in range(5):
             yield number
@@ -392,14 +395,14 @@ async def test_inputs_that_end_by_the_cancellation_are_told_of() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    with pytest.raises(RuntimeError, match="nobody knows what was left"):
+    with pytest.raises(RuntimeError, match="the async generator of the inputs was cancelled"):
         await report.collect(run)
     assert report.counts == {Status.DONE: 5}
 
 
-async def test_an_iterator_class_goes_on_after_a_cancellation_and_its_end_is_the_end() -> None:
+async def test_iterator_class_continues_after_a_cancellation_until_its_end() -> None:
     class Feed:
-        """Has five inputs, and awaits whether there are more."""
+        """Has five inputs, and then awaits once before it ends."""
 
         def __init__(self) -> None:
             self.number = -1
@@ -430,44 +433,44 @@ async def test_an_iterator_class_goes_on_after_a_cancellation_and_its_end_is_the
     assert report.counts == {Status.DONE: 5}
 
 
-async def test_inputs_that_are_cancelled_from_within_are_told_of() -> None:
+async def test_cancelled_error_of_the_inputs_raises_an_error() -> None:
     async def broken() -> AsyncIterator[int]:
         for number in range(10):
             yield number
         raise asyncio.CancelledError
 
     report: BulkReport[int, int] = BulkReport()
-    with pytest.raises(RuntimeError, match="the inputs were cancelled from within"):
+    with pytest.raises(RuntimeError, match="the iterable of the inputs raised a CancelledError"):
         await report.collect(bulk(double, broken(), concurrency=2))
     assert report.counts == {Status.DONE: 10}
 
 
-async def test_what_is_not_started_leaves_the_event_loop_its_turns() -> None:
-    gauge = Gauge((0, AuthenticationError("refused")))
-    turns = 0
+async def test_skipped_inputs_do_not_block_the_event_loop() -> None:
+    gauge = Gauge((0, AuthenticationError("rejected")))
+    iterations = 0
 
-    async def turn() -> None:
-        nonlocal turns
+    async def iterate() -> None:
+        nonlocal iterations
         while True:
-            turns += 1
+            iterations += 1
             await asyncio.sleep(0)
 
-    turning = asyncio.create_task(turn())
+    iterating = asyncio.create_task(iterate())
     count = 0
     async for outcome in bulk(gauge, range(10_000), concurrency=1, ends_on=AuthenticationError):
         count += 1
         if outcome.index == 10:
-            turns = 0
-    turning.cancel()
+            iterations = 0
+    iterating.cancel()
     assert count == 10_000
-    assert turns > 30
+    assert iterations > 30
 
 
-async def test_a_call_that_does_not_heed_its_cancellation_is_the_last_of_its_worker() -> None:
-    begun = []
+async def test_call_that_suppresses_its_cancellation_is_the_last_of_its_worker() -> None:
+    started = []
 
     async def stubborn(number: int) -> int:
-        begun.append(number)
+        started.append(number)
         try:
             await asyncio.sleep(0.01)
         except asyncio.CancelledError:
@@ -477,17 +480,17 @@ async def test_a_call_that_does_not_heed_its_cancellation_is_the_last_of_its_wor
     outcomes = bulk(stubborn, range(100), concurrency=2).outcomes()
     await anext(outcomes)
     await outcomes.aclose()
-    assert len(begun) <= 4
+    assert len(started) <= 4
 
 
-async def test_a_cancellation_among_what_is_not_started_loses_none_of_it() -> None:
-    gauge = Gauge((0, AuthenticationError("refused")))
+async def test_cancellation_while_skipping_inputs_loses_none() -> None:
+    gauge = Gauge((0, AuthenticationError("rejected")))
     run = bulk(gauge, range(5_000), concurrency=1, ends_on=AuthenticationError)
     report: BulkReport[int, int] = BulkReport()
-    for turns in range(1, 12):
+    for iterations in range(1, 12):
         task = asyncio.create_task(report.collect(run))
-        for _ in range(turns):
-            await asyncio.sleep(0.001 if turns == 1 else 0)
+        for _ in range(iterations):
+            await asyncio.sleep(0.001 if iterations == 1 else 0)
         task.cancel()
         await asyncio.wait([task])
     await report.collect(run)
@@ -495,7 +498,7 @@ async def test_a_cancellation_among_what_is_not_started_loses_none_of_it() -> No
     assert [outcome.index for outcome in report.unfinished] == sorted({outcome.index for outcome in report.unfinished})
 
 
-async def test_what_is_no_exception_ends_the_whole_and_is_raised() -> None:
+async def test_base_exception_of_a_call_is_raised_after_the_outcomes() -> None:
     class Stop(BaseException):
         pass
 
@@ -508,7 +511,7 @@ async def test_what_is_no_exception_ends_the_whole_and_is_raised() -> None:
 
     async def take() -> None:
         async for outcome in bulk(stop, range(6), concurrency=1):
-            taken.append(outcome.index)  # noqa: PERF401 - what came before the error counts
+            taken.append(outcome.index)  # noqa: PERF401 - items before the error count
 
     with pytest.raises(Stop):
         await take()
@@ -523,7 +526,7 @@ async def test_cancellations_within_calls_count_as_errors() -> None:
     assert Counter(outcome.status for outcome in outcomes) == {Status.UNKNOWN: 2, Status.NOT_STARTED: 8}
 
 
-async def test_the_record_of_a_call_is_not_that_of_the_one_before(appointments: AppointmentService) -> None:
+async def test_attempts_are_not_taken_from_the_call_before(appointments: AppointmentService) -> None:
     async def only_the_first(number: int) -> None:
         if number == 0:
             await appointments.preview().collect()
@@ -533,24 +536,24 @@ async def test_the_record_of_a_call_is_not_that_of_the_one_before(appointments: 
 
 
 @pytest.mark.parametrize("ordered", [False, True])
-async def test_a_slow_taker_slows_the_calls(*, ordered: bool) -> None:
+async def test_slow_consumer_slows_the_calls(*, ordered: bool) -> None:
     gauge = Gauge()
     ahead = 0
     taken = 0
     async for _ in bulk(gauge, range(100), concurrency=4, ordered=ordered):
         taken += 1
         await asyncio.sleep(0.003)
-        ahead = max(ahead, gauge.begun - taken)
+        ahead = max(ahead, gauge.started - taken)
     assert taken == 100
     assert ahead <= 8
 
 
-async def test_calls_behind_a_slow_one_wait_when_the_order_is_to_be_kept() -> None:
+async def test_with_ordered_outcomes_a_slow_call_delays_later_calls() -> None:
     slow = asyncio.Event()
-    begun = []
+    started = []
 
     async def first_is_slow(number: int) -> int:
-        begun.append(number)
+        started.append(number)
         if number == 0:
             await slow.wait()
         return number
@@ -559,30 +562,30 @@ async def test_calls_behind_a_slow_one_wait_when_the_order_is_to_be_kept() -> No
     first = asyncio.ensure_future(anext(walk))
     for _ in range(50):
         await asyncio.sleep(0)
-    assert begun == list(range(6))
+    assert started == list(range(6))
     slow.set()
     assert (await first).index == 0
     await walk.aclose()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("ordered", [False, True])
-async def test_what_the_inputs_raise_is_raised_after_every_outcome(*, ordered: bool) -> None:
+async def test_error_of_the_inputs_is_raised_after_the_last_outcome(*, ordered: bool) -> None:
     def broken() -> Iterator[int]:
         yield from range(10)
-        raise OSError("the file is gone")
+        raise OSError("the file was deleted")
 
-    async def broken_too() -> AsyncIterator[int]:
+    async def broken_async() -> AsyncIterator[int]:
         for number in broken():
             yield number
 
-    for inputs in (broken(), broken_too()):
+    for inputs in (broken(), broken_async()):
         report: BulkReport[int, int] = BulkReport()
-        with pytest.raises(OSError, match="the file is gone"):
+        with pytest.raises(OSError, match="the file was deleted"):
             await report.collect(bulk(double, inputs, concurrency=4, ordered=ordered))
         assert report.counts == {Status.DONE: 10}
 
 
-async def test_a_cancellation_within_a_call_is_its_own_and_ends_no_worker() -> None:
+async def test_cancellation_within_a_call_ends_no_worker() -> None:
     async def cancelled_within(number: int) -> int:
         if number % 2:
             raise asyncio.CancelledError
@@ -599,7 +602,7 @@ async def test_a_cancellation_within_a_call_is_its_own_and_ends_no_worker() -> N
     st.none() | st.integers(1, 5),
     st.integers(0, 45),
 )
-def test_no_input_is_lost_or_doubled(
+def test_no_input_is_lost_or_duplicated(
     script: list[str],
     concurrency: int,
     ordered: bool,  # noqa: FBT001 - drawn by position
@@ -608,13 +611,13 @@ def test_no_input_is_lost_or_doubled(
 ) -> None:
     errors = {
         "failed": ServerError("down"),
-        "unknown": OutcomeUnknownError("who knows"),
-        "rejected": AuthenticationError("refused"),
+        "unknown": OutcomeUnknownError("lost"),
+        "rejected": AuthenticationError("rejected"),
     }
-    begun = []
+    called = []
 
     async def play(number: int) -> int:
-        begun.append(number)
+        called.append(number)
         await asyncio.sleep(0)
         if script[number] in errors:
             raise errors[script[number]]
@@ -640,15 +643,16 @@ def test_no_input_is_lost_or_doubled(
 
     taken = asyncio.run(walk())
     assert sorted(outcome.index for outcome in taken) == list(range(len(script)))
-    assert len(begun) == len(set(begun))
+    assert len(called) == len(set(called))
     started = {outcome.index for outcome in taken if outcome.status is not Status.NOT_STARTED}
-    assert started == set(begun)
+    assert started == set(called)
     if ordered:
         assert [outcome.index for outcome in taken] == list(range(len(script)))
 
 
+@pytest.mark.row("B3")
 @pytest.mark.slow
-async def test_b3_memory_is_flat_over_a_million_inputs() -> None:
+async def test_memory_is_flat_over_a_million_inputs() -> None:
     async def nothing(_: int) -> None: ...
 
     async def many() -> AsyncIterator[int]:
@@ -661,7 +665,7 @@ async def test_b3_memory_is_flat_over_a_million_inputs() -> None:
         count += 1
         if count in {10_000, 1_000_000}:
             megabytes.append(resident_megabytes())
-    print(f"\nresident after 10,000 and 1,000,000 inputs: {megabytes} MB")
+    print(f"\nresident memory after 10,000 and 1,000,000 inputs: {megabytes} MB")
     assert count == 1_000_000
     assert megabytes[1] - megabytes[0] < 5
 
@@ -677,76 +681,76 @@ async def test_b3_memory_is_flat_over_a_million_inputs() -> None:
         ({"concurrency": 0}, ValueError, "concurrency must be 1 or more"),
         ({"concurrency": 1.5}, TypeError, "concurrency must be an int, not float"),
         ({"concurrency": True}, TypeError, "concurrency must be an int, not bool"),
-        ({"ends_on": "x"}, TypeError, "ends_on must be a class of exceptions, or a tuple of them"),
-        ({"ends_on": (KeyError, 3)}, TypeError, "ends_on must be a class of exceptions, or a tuple of them"),
+        ({"ends_on": "x"}, TypeError, "ends_on must be an exception class, or a tuple of exception classes"),
+        ({"ends_on": (KeyError, 3)}, TypeError, "ends_on must be an exception class, or a tuple of exception classes"),
         ({"max_errors": 0}, ValueError, "max_errors must be 1 or more"),
         ({"max_errors": "1"}, TypeError, "max_errors must be an int, not str"),
         ({"ordered": "no"}, TypeError, "ordered must be a bool, not str"),
         ({"ordered": 1}, TypeError, "ordered must be a bool, not int"),
     ],
 )
-def test_a_bad_argument_is_refused_by_name(options: Any, error: type[Exception], rule: str) -> None:
+def test_invalid_argument_is_rejected_by_name(options: Any, error: type[Exception], rule: str) -> None:
     with pytest.raises(error, match=rule):
         bulk(**{"function": double, "inputs": [1], "concurrency": 1} | options)
 
 
-class Told:
-    """A listener that keeps what it is told."""
+class RecordingListener:
+    """A listener that records its calls."""
 
     def __init__(self) -> None:
-        self.told: list[object] = []
+        self.calls: list[object] = []
 
     def begin(self, total: int | None) -> None:
-        self.told.append(("begin", total))
+        self.calls.append(("begin", total))
 
     def advance(self, outcome: Outcome[Any, Any]) -> None:
-        self.told.append(outcome.index)
+        self.calls.append(outcome.index)
 
     def end(self) -> None:
-        self.told.append("end")
+        self.calls.append("end")
 
 
-async def test_a_report_adds_up_and_tells_its_listener() -> None:
-    told = Told()
-    run = bulk(Gauge(*SEVEN), range(100), concurrency=8, ordered=True)
-    report: BulkReport[int, int] = await BulkReport[int, int]().collect(run, progress=told, total=100)
+async def test_report_counts_the_outcomes_and_informs_its_listener() -> None:
+    listener = RecordingListener()
+    run = bulk(Gauge(*SEVEN_FAILURES), range(100), concurrency=8, ordered=True)
+    report: BulkReport[int, int] = await BulkReport[int, int]().collect(run, progress=listener, total=100)
     assert report.counts == {Status.DONE: 93, Status.FAILED: 6, Status.UNKNOWN: 1}
-    assert told.told == [("begin", 100), *range(100), "end"]
+    assert listener.calls == [("begin", 100), *range(100), "end"]
     assert report.inputs() == [3, 14, 15, 35, 89, 92]
     assert report.inputs(Status.UNKNOWN) == [65]
     again = await BulkReport[int, int]().collect(bulk(double, report.inputs(), concurrency=2))
     assert again.counts == {Status.DONE: 6}
 
 
-async def test_a_listener_that_raises_ends_the_loop_and_is_told_of_the_end() -> None:
-    class Broken(Told):
+async def test_error_of_a_listener_ends_the_loop_and_end_is_called() -> None:
+    class Broken(RecordingListener):
         def advance(self, outcome: Outcome[Any, Any]) -> None:
             raise ZeroDivisionError(outcome)
 
-    told = Broken()
+    listener = Broken()
     with pytest.raises(ZeroDivisionError):
-        await BulkReport[int, int]().collect(bulk(double, range(9), concurrency=2), progress=told)
-    assert told.told == [("begin", None), "end"]
+        await BulkReport[int, int]().collect(bulk(double, range(9), concurrency=2), progress=listener)
+    assert listener.calls == [("begin", None), "end"]
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_a_listener_that_cannot_begin_is_not_told_of_an_end_and_nothing_is_taken() -> None:
-    class Broken(Told):
+async def test_if_begin_of_a_listener_raises_nothing_is_taken_and_end_is_not_called() -> None:
+    class Broken(RecordingListener):
         def begin(self, total: int | None) -> None:
             raise ZeroDivisionError(total)
 
-    told = Broken()
+    listener = Broken()
     gauge = Gauge()
     run = bulk(gauge, range(9), concurrency=2)
     report = BulkReport[int, int]()
     with pytest.raises(ZeroDivisionError):
-        await report.collect(run, progress=told)
-    assert (told.told, gauge.begun) == ([], 0)
+        await report.collect(run, progress=listener)
+    assert (listener.calls, gauge.started) == ([], 0)
     await report.collect(run)
     assert report.counts == {Status.DONE: 9}
 
 
-async def test_a_listener_is_told_of_the_end_when_the_loop_cannot_be_closed() -> None:
+async def test_end_of_a_listener_is_called_even_if_closing_the_outcomes_raises() -> None:
     async def outcomes() -> AsyncIterator[Outcome[int, int]]:
         try:
             yield Outcome(index=0, input=0, status=Status.DONE)
@@ -754,18 +758,18 @@ async def test_a_listener_is_told_of_the_end_when_the_loop_cannot_be_closed() ->
         finally:
             raise KeyError
 
-    class Leaving(Told):
+    class Broken(RecordingListener):
         def advance(self, outcome: Outcome[Any, Any]) -> None:
             raise ZeroDivisionError(outcome)
 
-    told = Leaving()
+    listener = Broken()
     with pytest.raises(KeyError):
-        await BulkReport[int, int]().collect(outcomes(), progress=told)
-    assert told.told == [("begin", None), "end"]
+        await BulkReport[int, int]().collect(outcomes(), progress=listener)
+    assert listener.calls == [("begin", None), "end"]
 
 
-async def test_what_is_not_done_is_written_as_json_lines_and_read_again(tmp_path: Path) -> None:
-    report = await BulkReport[int, int]().collect(bulk(Gauge(*SEVEN), range(100), concurrency=8, ordered=True))
+async def test_unfinished_outcomes_are_written_as_json_lines_and_read_again(tmp_path: Path) -> None:
+    report = await BulkReport[int, int]().collect(bulk(Gauge(*SEVEN_FAILURES), range(100), concurrency=8, ordered=True))
     path = tmp_path / "failures.jsonl"
     report.write_jsonl(path)
     lines = path.read_text().splitlines()
@@ -783,29 +787,32 @@ async def test_what_is_not_done_is_written_as_json_lines_and_read_again(tmp_path
 @pytest.mark.parametrize(
     "broken", ["{", "[]", '{"status":"failed"}', "3", '{"status":"weird","input":1}', '{"status":[],"input":1}']
 )
-def test_a_line_that_is_no_outcome_is_refused_by_its_number(broken: str, tmp_path: Path) -> None:
+def test_invalid_line_of_an_outcome_file_is_rejected_by_its_number(broken: str, tmp_path: Path) -> None:
     path = tmp_path / "failures.jsonl"
     path.write_text(f'{{"status":"done","input":1}}\n{broken}\n')
     with pytest.raises(ValueError, match=r"line 2 of .* is not an outcome"):
         list(read_inputs(path))
 
 
-WRONG: Any = 5
+INVALID: Any = 5
 
 
 @pytest.mark.parametrize(
     ("use", "rule"),
     [
-        (lambda _: BulkReport[int, int]().inputs(cast("Any", "failed")), "statuses must be of type Status, not str"),
-        (lambda path: read_inputs(path, cast("Any", "failed")), "statuses must be of type Status, not str"),
-        (lambda path: read_inputs(path, Status.FAILED, WRONG), "statuses must be of type Status, not int"),
-        (lambda path: read_inputs(path, decode=WRONG), "decode must be callable or None, not int"),
-        (lambda _: read_inputs(WRONG), "path must be a Path or a str, not int"),
-        (lambda _: BulkReport[int, int]().write_jsonl(WRONG), "path must be a Path or a str, not int"),
-        (lambda path: BulkReport[int, int]().write_jsonl(path, WRONG), "encode must be callable, not int"),
+        (
+            lambda _: BulkReport[int, int]().inputs(cast("Any", "failed")),
+            "statuses must be a sequence of Status, without str",
+        ),
+        (lambda path: read_inputs(path, cast("Any", "failed")), "statuses must be a sequence of Status, without str"),
+        (lambda path: read_inputs(path, Status.FAILED, INVALID), "statuses must be a sequence of Status, without int"),
+        (lambda path: read_inputs(path, decode=INVALID), "decode must be callable, not int"),
+        (lambda _: read_inputs(INVALID), "not '?int"),
+        (lambda _: BulkReport[int, int]().write_jsonl(INVALID), "not '?int"),
+        (lambda path: BulkReport[int, int]().write_jsonl(path, INVALID), "encode must be callable, not int"),
     ],
 )
-def test_a_report_and_its_file_refuse_bad_arguments_by_name(
+def test_invalid_arguments_of_a_report_and_its_file_are_rejected(
     use: Callable[[Path], object], rule: str, tmp_path: Path
 ) -> None:
     with pytest.raises(TypeError, match=rule):
@@ -814,15 +821,15 @@ def test_a_report_and_its_file_refuse_bad_arguments_by_name(
 
 
 @pytest.mark.parametrize("outcomes", [5, None, []])
-async def test_a_report_collects_what_can_be_looped_over(outcomes: Any) -> None:
-    told = Told()
-    with pytest.raises(TypeError, match="outcomes must be an async iterable, such as a Bulk, not"):
-        await BulkReport[int, int]().collect(outcomes, progress=told)
-    assert told.told == []
+async def test_report_rejects_outcomes_that_are_not_async_iterable(outcomes: Any) -> None:
+    listener = RecordingListener()
+    with pytest.raises(TypeError, match="object is not an async iterable"):
+        await BulkReport[int, int]().collect(outcomes, progress=listener)
+    assert listener.calls == []
 
 
-class NeverEnds:
-    """Lacks what is called last."""
+class ListenerWithoutEnd:
+    """Lacks the method that is called last."""
 
     def begin(self, _: int | None) -> None:
         raise AssertionError
@@ -835,23 +842,23 @@ class NeverEnds:
     ("options", "error", "rule"),
     [
         ({"progress": 5}, TypeError, "progress must be a ProgressListener or None, not int"),
-        ({"progress": Told}, TypeError, "progress must be a ProgressListener or None, not type"),
-        ({"progress": NeverEnds()}, TypeError, "progress must be a ProgressListener or None, not NeverEnds"),
+        ({"progress": RecordingListener}, TypeError, "progress must be a ProgressListener or None, not the class Rec"),
+        ({"progress": ListenerWithoutEnd()}, TypeError, "progress must be a ProgressListener or None, not Listener"),
         ({"total": -1}, ValueError, "total must be zero or more"),
-        ({"total": "3"}, TypeError, "total must be an int or None, not str"),
-        ({"total": True}, TypeError, "total must be an int or None, not bool"),
+        ({"total": "3"}, TypeError, "total must be an int, not str"),
+        ({"total": True}, TypeError, "total must be an int, not bool"),
     ],
 )
-async def test_a_report_that_cannot_tell_its_listener_takes_nothing(
+async def test_invalid_listener_or_total_is_rejected_and_nothing_is_taken(
     options: Any, error: type[Exception], rule: str
 ) -> None:
     gauge = Gauge()
     with pytest.raises(error, match=rule):
         await BulkReport[int, int]().collect(bulk(gauge, range(3), concurrency=1), **options)
-    assert gauge.begun == 0
+    assert gauge.started == 0
 
 
-async def test_drafts_are_written_with_the_fields_that_are_set(tmp_path: Path, draft: NewAppointment) -> None:
+async def test_drafts_are_written_with_their_set_fields(tmp_path: Path, draft: NewAppointment) -> None:
     async with HostileServer(http(400)) as server:
         report: BulkReport[NewAppointment, Appointment] = BulkReport()
         await report.collect(open_service(server).create_many([draft]))
@@ -867,7 +874,7 @@ async def test_drafts_are_written_with_the_fields_that_are_set(tmp_path: Path, d
     ]
 
 
-async def test_many_appointments_are_created_read_changed_and_deleted(
+async def test_many_appointments_are_created_read_updated_and_deleted(
     appointments: AppointmentService, sandbox: Sandbox, draft: NewAppointment
 ) -> None:
     sandbox.faults.script(DropAfter(), operation="create")
@@ -882,7 +889,7 @@ async def test_many_appointments_are_created_read_changed_and_deleted(
     assert [outcome.input for outcome in found] == created
     assert {outcome.attempts for outcome in found} == {1, 2}
     assert all(outcome.elapsed is not None for outcome in found)
-    updates = [AppointmentUpdate(appointment_id=known, title="Other") for known in created]
+    updates = [AppointmentUpdate(appointment_id=appointment_id, title="Other") for appointment_id in created]
     changed = [outcome.result async for outcome in appointments.update_many(updates)]
     assert {appointment.title for appointment in changed if appointment is not None} == {"Other"}
     deleted = [outcome.status async for outcome in appointments.delete_many([*created, "unknown"])]
@@ -890,7 +897,8 @@ async def test_many_appointments_are_created_read_changed_and_deleted(
     assert sandbox.log.count(operation="delete", status=200) == 49
 
 
-async def test_b2_rejected_credentials_end_a_bulk_of_appointments(draft: NewAppointment) -> None:
+@pytest.mark.row("B2")
+async def test_rejected_credentials_end_a_bulk_of_appointments(draft: NewAppointment) -> None:
     async with HostileServer(http(401)) as server:
         run = open_service(server).create_many([draft] * 100, concurrency=4)
         statuses = Counter([outcome.status async for outcome in run])
@@ -898,22 +906,22 @@ async def test_b2_rejected_credentials_end_a_bulk_of_appointments(draft: NewAppo
         assert len(server.requests) <= 4
 
 
-async def test_a_bad_input_is_the_outcome_of_that_input(session: ConnectorSession, draft: NewAppointment) -> None:
-    wrong: Any = [draft, "no draft", draft]
-    outcomes = [outcome async for outcome in AppointmentService(session).create_many(wrong, ordered=True)]
+async def test_invalid_input_fails_only_its_own_outcome(session: ConnectorSession, draft: NewAppointment) -> None:
+    drafts: Any = [draft, "not a draft", draft]
+    outcomes = [outcome async for outcome in AppointmentService(session).create_many(drafts, ordered=True)]
     assert [outcome.status for outcome in outcomes] == [Status.DONE, Status.FAILED, Status.DONE]
     assert isinstance(outcomes[1].error, TypeError)
-    no_update: Any = ["no update"]
-    (refused,) = [outcome async for outcome in AppointmentService(session).update_many(no_update)]
-    assert isinstance(refused.error, TypeError)
+    updates: Any = ["not an update"]
+    (outcome,) = [outcome async for outcome in AppointmentService(session).update_many(updates)]
+    assert isinstance(outcome.error, TypeError)
 
 
-def test_the_operations_over_many_need_the_single_ones() -> None:
+def test_bulk_operations_need_the_single_operations() -> None:
     with pytest.raises(TypeError, match="abstract"):
         ManyAppointments()  # type: ignore[abstract]
 
 
-def test_an_outcome_shows_neither_its_input_nor_its_result() -> None:
+def test_outcome_shows_neither_its_input_nor_its_result() -> None:
     shown = repr(Outcome(index=1, input="Jane Doe", status=Status.DONE, result="oncology"))
     assert "Jane" not in shown
     assert "oncology" not in shown

@@ -1,4 +1,4 @@
-"""Drafts and updates that were written as JSON Lines are read again and make their calls."""
+"""Drafts and updates written as JSON Lines, read again and sent again."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,12 +30,14 @@ DRAFT = {"title": "Visit", "start_time": "2024-01-15T10:00:00Z", "end_time": "20
 UPDATE = {"appointment_id": "1", "title": "Visit"}
 
 
-async def test_drafts_that_failed_are_written_read_and_created(
+async def test_failed_drafts_are_written_read_and_created(
     appointments: AppointmentService, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     drafts = [
-        NewAppointment(title=f"Visit {day}", start_time=TEN, end_time=TEN + timedelta(days=day), description=text)
-        for day, text in enumerate([UNSET, None, "", "Knee", UNSET])
+        NewAppointment(
+            title=f"Visit {day}", start_time=TEN, end_time=TEN + timedelta(days=day), description=description
+        )
+        for day, description in enumerate([UNSET, None, "", "Knee", UNSET])
     ]
     sandbox.faults.script(*[StatusFault(400)] * 5, operation="create")
     report = await BulkReport[NewAppointment, Appointment]().collect(appointments.create_many(drafts, ordered=True))
@@ -47,12 +49,15 @@ async def test_drafts_that_failed_are_written_read_and_created(
     assert done.counts == {Status.DONE: 5}
 
 
-async def test_updates_that_failed_are_written_read_and_made(
+async def test_failed_updates_are_written_read_and_sent(
     appointments: AppointmentService, sandbox: Sandbox, tmp_path: Path, draft: NewAppointment
 ) -> None:
-    known = [(await appointments.create(draft)).appointment_id for _ in range(3)]
+    ids = [(await appointments.create(draft)).appointment_id for _ in range(3)]
     changes: list[dict[str, Any]] = [{"title": "Other"}, {"description": None}, {"end_time": TEN + timedelta(days=1)}]
-    updates = [AppointmentUpdate(appointment_id=one, **change) for one, change in zip(known, changes, strict=True)]
+    updates = [
+        AppointmentUpdate(appointment_id=appointment_id, **change)
+        for appointment_id, change in zip(ids, changes, strict=True)
+    ]
     sandbox.faults.script(*[StatusFault(400)] * 3, operation="update")
     report = await BulkReport[AppointmentUpdate, Any]().collect(appointments.update_many(updates, ordered=True))
     assert report.counts == {Status.FAILED: 3}
@@ -61,31 +66,32 @@ async def test_updates_that_failed_are_written_read_and_made(
     assert again == updates
     done = await BulkReport[AppointmentUpdate, Any]().collect(appointments.update_many(again))
     assert done.counts == {Status.DONE: 3}
-    assert (await appointments.get(known[0])).title == "Other"
-    assert (await appointments.get(known[1])).description is None
+    assert (await appointments.get(ids[0])).title == "Other"
+    assert (await appointments.get(ids[1])).description is None
 
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
+STRINGS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
 INSTANTS = st.datetimes(timezones=st.just(UTC))
 DESCRIPTIONS: st.SearchStrategy[dict[str, Any]] = st.just({}) | st.fixed_dictionaries(
-    {"description": st.none() | TEXTS}, optional={"description_type": st.sampled_from(["Text", "Html"])}
+    {"description": st.none() | STRINGS}, optional={"description_type": st.sampled_from(["Text", "Html"])}
 )
-FURTHER: dict[str, st.SearchStrategy[Any]] = {
-    "time_zone": TEXTS,
-    "extra": st.dictionaries(TEXTS, st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | TEXTS, max_size=2),
+OPTIONAL: dict[str, st.SearchStrategy[Any]] = {
+    "time_zone": STRINGS,
+    "extra": st.dictionaries(
+        STRINGS, st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | STRINGS, max_size=2
+    ),
 }
 
 
 @given(
-    st.fixed_dictionaries({"title": TEXTS}, optional=FURTHER),
+    st.fixed_dictionaries({"title": STRINGS}, optional=OPTIONAL),
     DESCRIPTIONS,
     st.tuples(INSTANTS, INSTANTS).map(sorted),
 )
-def test_what_is_written_is_read_as_it_was(
-    tmp_path_factory: pytest.TempPathFactory, fields: dict[str, Any], text: dict[str, Any], times: list[datetime]
+def test_written_inputs_are_read_unchanged(
+    tmp_path_factory: pytest.TempPathFactory, fields: dict[str, Any], description: dict[str, Any], times: list[datetime]
 ) -> None:
-    fields |= text
-    fields |= {"start_time": times[0], "end_time": times[1]}
+    fields |= description | {"start_time": times[0], "end_time": times[1]}
     draft, update = NewAppointment(**fields), AppointmentUpdate(appointment_id="1", **fields)
     path = tmp_path_factory.getbasetemp() / "written.jsonl"
     report: BulkReport[Any, Any] = BulkReport()
@@ -120,7 +126,7 @@ def test_what_is_written_is_read_as_it_was(
         (appointment_update_from_json, {**UPDATE, "appointment_id": 1}, "appointment_id must be a str, not int"),
     ],
 )
-def test_a_bad_value_is_refused_by_the_name_of_its_field(decode: Any, value: Any, rule: str, tmp_path: Path) -> None:
+def test_invalid_value_is_rejected_by_the_name_of_its_field(decode: Any, value: Any, rule: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rule):
         decode(value)
     path = tmp_path / "inputs.jsonl"
@@ -130,6 +136,6 @@ def test_a_bad_value_is_refused_by_the_name_of_its_field(decode: Any, value: Any
 
 
 @pytest.mark.parametrize("decode", [new_appointment_from_json, appointment_update_from_json])
-def test_a_key_that_is_no_text_is_not_known(decode: Any) -> None:
+def test_key_that_is_not_a_str_is_unknown(decode: Any) -> None:
     with pytest.raises(ValueError, match="a field is not known"):
         decode({5: "x"})

@@ -1,4 +1,4 @@
-"""The file of what a bulk has not done: whole or as it was, for its owner only, and without a line that is lost."""
+"""The outcome file of a bulk: replaced atomically, readable only by its owner, with a line for each outcome."""
 
 import os
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ def parsed(path: Path) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
 
-def test_an_input_that_json_cannot_say_keeps_no_other_from_being_written(tmp_path: Path) -> None:
+def test_input_that_json_cannot_express_does_not_prevent_the_others_from_being_written(tmp_path: Path) -> None:
     drafts = [
         NewAppointment(title="Visit", start_time=TEN, end_time=TEN, extra=extra) for extra in ({}, {"n": 2**70}, {})
     ]
@@ -33,13 +33,13 @@ def test_an_input_that_json_cannot_say_keeps_no_other_from_being_written(tmp_pat
     report_of(*drafts, None).write_jsonl(path)
     lines = parsed(path)
     assert [line["index"] for line in lines] == [0, 1, 2, 3]
-    assert (lines[1]["input"], lines[1]["problem"]) == (None, "JSON cannot say the input")
+    assert (lines[1]["input"], lines[1]["problem"]) == (None, "JSON cannot express the input")
     assert all("problem" not in line for line in (lines[0], *lines[2:]))
-    # An input that is `None` by itself is not the one that could not be said.
+    # An input that is `None` is returned: only a line with a problem is skipped.
     assert [value and value["title"] for value in read_inputs(path)] == ["Visit", "Visit", None]
 
 
-def test_status_and_request_id_are_told_of_an_error_of_the_tree_alone(tmp_path: Path) -> None:
+def test_only_errors_of_the_error_tree_have_a_status_and_request_id(tmp_path: Path) -> None:
     class OtherError(Exception):
         status = object()
         request_id = b"r-1"
@@ -53,7 +53,7 @@ def test_status_and_request_id_are_told_of_an_error_of_the_tree_alone(tmp_path: 
     assert (line["http_status"], line["request_id"], line["input"]) == (503, "r-\\udcff", 1)
 
 
-def test_the_file_is_readable_by_its_owner_only_also_when_another_was_there(tmp_path: Path) -> None:
+def test_replaced_file_is_readable_only_by_its_owner_and_a_link_is_followed(tmp_path: Path) -> None:
     path = tmp_path / "failures.jsonl"
     path.write_text("before")
     path.chmod(0o644)
@@ -66,26 +66,26 @@ def test_the_file_is_readable_by_its_owner_only_also_when_another_was_there(tmp_
     assert sorted(tmp_path.iterdir()) == [path, link]
 
 
-def test_a_file_that_cannot_be_written_is_as_it_was_and_nothing_is_left_beside_it(
+def test_failed_write_leaves_the_old_file_and_no_temporary_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "failures.jsonl"
     path.write_text("before")
 
-    def broken(value: object) -> object:
+    def fail_on_1(value: object) -> object:
         if value == 1:
             raise ZeroDivisionError
         return value
 
     with pytest.raises(ZeroDivisionError):
-        report_of(0, 1).write_jsonl(path, encode=broken)
+        report_of(0, 1).write_jsonl(path, encode=fail_on_1)
     with pytest.raises(OSError, match="not a regular file"):
         report_of(0).write_jsonl(tmp_path)
 
-    def full(descriptor: int) -> None:
+    def fail_on_full_disk(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", fail_on_full_disk)
     with pytest.raises(OSError, match="No space left"):
         report_of(0).write_jsonl(path)
     assert path.read_text() == "before"

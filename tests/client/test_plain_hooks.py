@@ -1,4 +1,4 @@
-"""Hooks that nobody awaits: a coroutine function in their place is rejected by name before anything is sent."""
+"""Hooks that are called as plain functions: a coroutine function is rejected by name before any I/O."""
 
 import functools
 from collections.abc import Callable
@@ -23,26 +23,26 @@ from tests.support.hostile import HostileServer, http
 from tests.support.services import open_service
 
 
-async def wait_for_nothing(*_: object) -> None: ...
+async def return_nothing(*_: object) -> None: ...
 
 
 async def yield_nothing(*_: object) -> Any:
     yield
 
 
-class Called:
-    """Is called as a coroutine function is."""
+class AsyncCallable:
+    """An object that is called like a coroutine function."""
 
     async def __call__(self, *_: object) -> None: ...
 
 
-def replaced(value: Any, method: str, by: Any = wait_for_nothing) -> Any:
+def replaced(value: Any, method: str, by: Any = return_nothing) -> Any:
     setattr(value, method, by)
     return value
 
 
 class Listener:
-    """Is told of nothing in particular."""
+    """A listener that does nothing."""
 
     def begin(self, total: int | None) -> None: ...
 
@@ -51,8 +51,8 @@ class Listener:
     def end(self) -> None: ...
 
 
-class Provider:
-    """Keeps a token, and lets nobody see that it does."""
+class AsyncInvalidate:
+    """A token provider whose `invalidate` would have to be awaited."""
 
     token = StaticToken("hunter2").token
 
@@ -60,15 +60,15 @@ class Provider:
 
 
 class AsyncRequest(PageNumbers):
-    """Would have to be awaited for its request."""
+    """A paging style whose `request` would have to be awaited."""
 
     async def request(self, token: str | None) -> Any: ...  # type: ignore[override]
 
 
 class AsyncRead(PageNumbers):
-    """Would have to be awaited for its items."""
+    """A paging style whose `read` would have to be awaited."""
 
-    async def read(self, answer: object, token: str | None) -> Any: ...  # type: ignore[override]
+    async def read(self, response: object, token: str | None) -> Any: ...  # type: ignore[override]
 
 
 def session_with(**options: Any) -> ConnectorSession:
@@ -95,13 +95,13 @@ async def collect_with(listener: Any) -> None:
 @pytest.mark.parametrize(
     ("use", "name"),
     [
-        (lambda: session_with(auth=Provider()), "auth.invalidate"),
-        (lambda: child_with(Provider()), "auth.invalidate"),
+        (lambda: session_with(auth=AsyncInvalidate()), "auth.invalidate"),
+        (lambda: child_with(AsyncInvalidate()), "auth.invalidate"),
         (lambda: session_with(auth=replaced(StaticToken("t"), "cached_token")), "auth.cached_token"),
         (lambda: session_with(auth=replaced(StaticToken("t"), "invalidate", yield_nothing)), "auth.invalidate"),
-        (lambda: session_with(auth=replaced(StaticToken("t"), "invalidate", Called())), "auth.invalidate"),
+        (lambda: session_with(auth=replaced(StaticToken("t"), "invalidate", AsyncCallable())), "auth.invalidate"),
         (
-            lambda: session_with(auth=replaced(StaticToken("t"), "invalidate", functools.partial(wait_for_nothing, 1))),
+            lambda: session_with(auth=replaced(StaticToken("t"), "invalidate", functools.partial(return_nothing, 1))),
             "auth.invalidate",
         ),
         (lambda: session_with(clock=replaced(Clock(), "monotonic")), "clock.monotonic"),
@@ -109,12 +109,12 @@ async def collect_with(listener: Any) -> None:
         (lambda: MemoryRateLimitStore(replaced(Clock(), "random")), "clock.random"),
         (lambda: with_paging(AsyncRequest()), "paging.request"),
         (lambda: with_paging(AsyncRead()), "paging.read"),
-        (lambda: read_inputs("x", decode=wait_for_nothing), "decode"),
-        (lambda: BulkReport().write_jsonl("x", encode=wait_for_nothing), "encode"),
-        (lambda: RetryPolicy(on_retry=Called()), "on_retry"),
+        (lambda: read_inputs("x", decode=return_nothing), "decode"),
+        (lambda: BulkReport().write_jsonl("x", encode=return_nothing), "encode"),
+        (lambda: RetryPolicy(on_retry=AsyncCallable()), "on_retry"),
     ],
 )
-def test_a_coroutine_function_in_place_of_a_plain_one_is_rejected(
+def test_coroutine_function_in_place_of_a_plain_function_is_rejected(
     use: Callable[[], object], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -124,11 +124,11 @@ def test_a_coroutine_function_in_place_of_a_plain_one_is_rejected(
 
 
 @pytest.mark.parametrize("method", ["begin", "advance", "end"])
-async def test_a_listener_that_would_have_to_be_awaited_is_rejected_before_anything_is_sent(method: str) -> None:
+async def test_listener_with_a_coroutine_method_is_rejected_before_anything_is_sent(method: str) -> None:
     with pytest.raises(TypeError, match=f"progress.{method} must be a plain function"):
         await collect_with(replaced(Listener(), method))
 
 
-async def test_a_plain_listener_is_told() -> None:
-    report = await BulkReport().collect(bulk(wait_for_nothing, [1], concurrency=1), progress=Listener())
+async def test_plain_listener_is_accepted() -> None:
+    report = await BulkReport().collect(bulk(return_nothing, [1], concurrency=1), progress=Listener())
     assert report.counts.total() == 1
