@@ -1,6 +1,6 @@
-"""Drafts and updates out of JSON, as `BulkReport.write_jsonl` says them: an object of the model's set fields.
+"""Drafts and updates from JSON, as `BulkReport.write_jsonl` writes them: an object of the model's set fields.
 
-It knows no file and no body of the API: the fields have the names of the models.
+The fields have the names of the models, not those of the API.
 """
 
 from collections.abc import Collection
@@ -18,25 +18,25 @@ _INSTANTS: Final = ("start_time", "end_time")
 
 
 def new_appointment_from_json(value: object) -> NewAppointment:
-    """Return the draft that a decoded JSON value says.
+    """Return the draft in a decoded JSON value.
 
     Args:
-        value: An object of fields of `NewAppointment`; date-times are of RFC 3339, with an offset.
+        value: An object of fields of `NewAppointment`. Date-times are RFC 3339 strings with a UTC offset.
 
     Raises:
-        ValueError: It is no such object, or a field breaks its rule; the message names the field and the rule.
+        ValueError: If `value` is not such an object, or a field is not valid. The message names the field and the rule.
     """
     return _build(NewAppointment, value, required=("title", "start_time", "end_time"))
 
 
 def appointment_update_from_json(value: object) -> AppointmentUpdate:
-    """Return the update that a decoded JSON value says.
+    """Return the update in a decoded JSON value.
 
     Args:
-        value: An object of fields of `AppointmentUpdate`; date-times are of RFC 3339, with an offset.
+        value: An object of fields of `AppointmentUpdate`. Date-times are RFC 3339 strings with a UTC offset.
 
     Raises:
-        ValueError: It is no such object, or a field breaks its rule; the message names the field and the rule.
+        ValueError: If `value` is not such an object, or a field is not valid. The message names the field and the rule.
     """
     return _build(AppointmentUpdate, value, required=("appointment_id",))
 
@@ -46,8 +46,8 @@ def _build(model: type[ModelT], value: object, *, required: Collection[str]) -> 
         raise ValueError(f"expected an object of the fields of {model.__name__}, not {type(value).__name__}")
     known = {field.name for field in attrs.fields(model)}
     for name in value.keys() - known:
-        is_name = isinstance(name, str) and name.isidentifier()
-        raise ValueError(f"{name if is_name else 'a field'} is not known")
+        is_identifier = isinstance(name, str) and name.isidentifier()  # other names may be personal data
+        raise ValueError(f"{name if is_identifier else 'a field'} is not known")
     for name in required:
         if name not in value:
             raise ValueError(f"{name} is missing")

@@ -20,7 +20,7 @@ from connector_async.session import ConnectorSession
 from .arguments import OnInvalid, check_alone, check_on_invalid, check_paging, checked_deadline, checked_policy
 from .attempts import Attempts
 from .bulk_operations import ManyAppointments
-from .verification import Verify, look_with
+from .verification import Verify, bind_verify
 from .windows import WindowedPager
 
 T = TypeVar("T")
@@ -172,7 +172,7 @@ class AppointmentService(ManyAppointments):
         try:
             check_type("new", new, NewAppointment)
             attempt = self._attempts.create(
-                new, look_with(self, verify, new), unavailable_means_refused=policy.unavailable_means_refused
+                new, bind_verify(self, verify, new), unavailable_means_refused=policy.unavailable_means_refused
             )
         except (TypeError, ValueError) as error:
             error.__traceback__ = None  # its frames hold the fields

@@ -1,4 +1,4 @@
-"""Whether a create whose answer was lost has happened: how to look, without the service that looks."""
+"""How to find out whether a create whose response was lost has happened."""
 
 import inspect
 import math
@@ -11,13 +11,13 @@ from connector_async.exceptions import DeadlineExceededError
 from connector_async.models import Appointment, NewAppointment
 from connector_async.pagination import AsyncPager
 
-_INSTANT: Final = 1e-9
-_MOMENT: Final = timedelta(seconds=1)
+_SHORTEST_DEADLINE: Final = 1e-9
+_ONE_SECOND: Final = timedelta(seconds=1)
 _END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
 
 
-class Previewing(Protocol):
-    """What `found_by_preview` needs of an `AppointmentService`."""
+class SupportsPreview(Protocol):
+    """The part of an `AppointmentService` that `found_by_preview` uses."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait by the session's clock."""
@@ -25,44 +25,44 @@ class Previewing(Protocol):
 
     @property
     def deadline(self) -> float | None:
-        """Seconds for each call; `None`: as long as it takes."""
+        """Seconds for each call. `None`: no limit."""
         ...
 
     def preview(self, start: datetime | None = None, end: datetime | None = None) -> AsyncPager[Appointment]:
-        """Return what overlaps the time from `start` to `end`."""
+        """Return the appointments that overlap the time from `start` to `end`."""
         ...
 
 
 Verify = Callable[[Any, NewAppointment], Coroutine[Any, Any, Appointment | None]]
-"""Looks whether a create has happened: called with the service, whose deadline is what is left of the call's, and with
-what was to be created; returns it with its id, or `None` when it is not there. To raise a `ConnectorError` means that
-it cannot tell."""
+"""Finds out whether a create has happened. It is called with the service, whose deadline is the rest of the call's, and
+with the draft. It returns the created appointment, or `None` if there is none. A `ConnectorError` leaves the outcome
+unknown."""
 
 
-class found_by_preview:  # noqa: N801 - it is used as a function is
-    """Looks in the preview for an appointment of the same title, start and end, as `verify` of `create`.
+class found_by_preview:  # noqa: N801 - it is used like a function
+    """A `verify` for `create`: looks in the preview for an appointment of the same title, start and end.
 
-    Several of the same title, start and end are told apart by their ids: one that is `known`, or was found before by
-    the same instance, is not the one that is looked for. So use one instance for a batch, and add the ids of what is
-    there already, and of what each create returns, to the set that is handed in as `known`.
+    Several appointments may have the same title, start and end. Those whose ids are `known`, and those that the same
+    instance has found before, are skipped. So use one instance for a batch, and add the ids of existing appointments
+    and of each created one to the set that is passed as `known`.
 
-    What it cannot know:
+    It cannot detect
 
-    - whether the server is still at work on the lost request: it waits for `grace` seconds and takes what is not there
-      by then for not created. A server that is slower than that creates it a second time.
-    - whose an equal appointment is that another client created meanwhile, or another task of this one whose create has
-      not returned yet: it is taken for the one that is looked for.
-    - that an appointment is the same when the server changes a title or a time that it stores, as by cutting off
-      fractions of a second: then it is not found, and created a second time.
-    - what the preview does not show: one that lags behind for longer than `grace`, or leaves appointments out.
+    - a lost request that the server is still processing. It waits for `grace` seconds, and takes an appointment that is
+      not there by then as not created. A slower server creates it a second time.
+    - an equal appointment of another client, or of another task whose create has not returned yet. It is taken for the
+      one that was created.
+    - an appointment whose title or times the server has changed, for example by cutting fractions of a second. It is
+      not found, and created a second time.
+    - an appointment that the preview does not show, because it lags behind for longer than `grace` or omits some.
 
     Args:
-        grace: Seconds to wait before it looks.
-        known: The ids of appointments that are not the one that is looked for; it is asked anew each time.
+        grace: Seconds to wait before the preview is requested.
+        known: The ids of appointments to skip. The container is read at each call.
 
     Raises:
-        ValueError: `grace` is negative or not finite.
-        TypeError: `grace` is no number, or `known` no container.
+        ValueError: If `grace` is negative or not finite.
+        TypeError: If `grace` is not a number, or `known` is not a container.
     """
 
     def __init__(self, *, grace: float = 2.0, known: Container[str] = ()) -> None:
@@ -72,40 +72,40 @@ class found_by_preview:  # noqa: N801 - it is used as a function is
         self._known = known
         self._found: set[str] = set()
 
-    async def __call__(self, service: Previewing, new: NewAppointment) -> Appointment | None:
-        """Return the appointment that `new` became, or `None`; see `Verify`.
+    async def __call__(self, service: SupportsPreview, new: NewAppointment) -> Appointment | None:
+        """Return the appointment that was created from `new`, or `None`; see `Verify`.
 
         Raises:
-            DeadlineExceededError: The grace ends after the deadline; it was not waited for.
-            ConnectorError: The preview failed.
+            DeadlineExceededError: If the grace ends after the deadline. It is raised without waiting.
+            ConnectorError: If the preview fails.
         """
         if service.deadline is not None and service.deadline <= self.grace:
             raise DeadlineExceededError("the grace ends after the deadline", sent=False)
         await service.sleep(self.grace)
-        # What ends as it begins overlaps no time that ends then.
-        end = new.end_time + min(_MOMENT, _END_OF_TIME - new.end_time)
+        # An appointment without duration does not overlap a range that ends when it starts.
+        end = new.end_time + min(_ONE_SECOND, _END_OF_TIME - new.end_time)
         async for appointment in service.preview(new.start_time, end):
-            taken = appointment.appointment_id in self._found or appointment.appointment_id in self._known
-            if not taken and _is_equal(appointment, new):
+            skip = appointment.appointment_id in self._found or appointment.appointment_id in self._known
+            if not skip and _is_equal(appointment, new):
                 self._found.add(appointment.appointment_id)
                 return appointment
         return None
 
 
 def check_verify(verify: Verify) -> None:
-    """Raise when `verify` cannot look for what a create has made.
+    """Reject a `verify` that could not be called and awaited.
 
-    A plain function may return the coroutine of another one: only a call would tell, when the answer is lost.
+    A plain function is accepted, since it may return the coroutine of another function. Only a call would show that.
 
     Raises:
-        TypeError: It is a class, cannot be called, or is an async generator function.
+        TypeError: If `verify` is a class, cannot be called, or is an async generator function.
     """
-    if isinstance(verify, type):  # it can be called, and would raise when it is too late
+    if isinstance(verify, type):  # a class can be called, but would fail only after a response was lost
         raise TypeError("verify must be an instance, such as found_by_preview(), not a class")
     if not callable(verify):
         raise TypeError(f"verify must be callable, such as found_by_preview(), or None, not {type(verify).__name__}")
     if inspect.isasyncgenfunction(verify):
-        raise TypeError("verify must return what it finds: it must not be an async generator function")
+        raise TypeError("verify must return an appointment: it must not be an async generator function")
 
 
 def _is_equal(appointment: Appointment, new: NewAppointment) -> bool:
@@ -116,29 +116,29 @@ def _is_equal(appointment: Appointment, new: NewAppointment) -> bool:
     )
 
 
-class Verifying(Previewing, Protocol):
-    """What `look_with` needs of an `AppointmentService`."""
+class SupportsVerify(SupportsPreview, Protocol):
+    """The part of an `AppointmentService` that `bind_verify` uses."""
 
-    def with_options(self, *, deadline: float) -> Previewing:
-        """Return the same with a deadline of its own."""
+    def with_options(self, *, deadline: float) -> SupportsPreview:
+        """Return the service with another deadline."""
         ...
 
 
-def look_with(
-    service: Verifying, verify: Verify | None, new: NewAppointment
+def bind_verify(
+    service: SupportsVerify, verify: Verify | None, new: NewAppointment
 ) -> Callable[[float | None], Coroutine[Any, Any, Appointment | None]] | None:
-    """Return what asks `verify` within so many seconds, `None` being any number; `None` when there is no `verify`.
+    """Return a function that calls `verify` with a deadline of so many seconds. `None` if there is no `verify`.
 
     Raises:
-        TypeError: See `check_verify`.
+        TypeError: If `check_verify` rejects `verify`.
     """
     if verify is None:
         return None
     check_verify(verify)
 
     async def look(remaining: float | None) -> Appointment | None:
-        # What is left may be nothing: then the first thing that has to wait ends it.
-        left = math.inf if remaining is None else max(remaining, _INSTANT)
-        return await verify(service.with_options(deadline=left), new)
+        # A deadline must be positive. If no time is left, the first wait ends the call.
+        deadline = math.inf if remaining is None else max(remaining, _SHORTEST_DEADLINE)
+        return await verify(service.with_options(deadline=deadline), new)
 
     return look

@@ -1,4 +1,4 @@
-"""A long time walked in windows, one after the other, each of which is one preview."""
+"""A pager that splits a long time range into windows and reads one preview for each."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 
-from connector_async._checks import check_int
+from connector_async._checks import check_int, check_type
 from connector_async._timestamps import format_instant, parse_instant
 from connector_async.bulk_calls import bulk
 from connector_async.exceptions import ConnectorError, TransportError
@@ -14,55 +14,61 @@ from connector_async.models import Appointment
 from connector_async.pagination import AsyncPager, Page
 from connector_async.wire import MAX_PROBLEMS
 
-Pages = Callable[[datetime, datetime], AsyncPager[Appointment]]
-"""Returns what overlaps a window, from its start (included) to its end (excluded)."""
+PreviewWindow = Callable[[datetime, datetime], AsyncPager[Appointment]]
+"""Returns the appointments that overlap a window, from its start (included) to its end (excluded)."""
 
 
 class WindowedPager(AsyncPager[Appointment]):
-    """A page for each window, in the order of time, each appointment in the first window that shows it.
+    """Yields one page for each window, in chronological order. Each appointment is on the first page that shows it.
 
-    A continuation token is the start of a window. The windows after it are cut from there on, so that a walk goes on
-    exactly when the pager has the same end and the same window.
+    A continuation token is the start of a window. The following windows are split from there, so a pager with the same
+    end and the same window resumes exactly.
 
     Args:
-        pages_of: Returns what overlaps a window.
-        start: Where the first window begins; aware.
-        end: Where the last one ends; aware.
-        window: How long each is.
-        concurrency: How many are fetched at a time; with more than one, as many again wait for the caller.
+        preview: Returns the appointments that overlap a window.
+        start: The start of the first window; aware.
+        end: The end of the last window; aware.
+        window: The length of a window.
+        concurrency: The number of windows that are fetched at a time. With more than one, as many fetched pages may
+            wait for the caller.
 
     Raises:
-        ValueError: `window` or `concurrency` is not above zero, or an end is missing.
-        TypeError: `window` is no timedelta, or `concurrency` no int.
+        ValueError: If `window` or `concurrency` is not positive, or `start` or `end` is `None`.
+        TypeError: If `window` is not a timedelta, or `concurrency` is not an int.
     """
 
     def __init__(
-        self, pages_of: Pages, *, start: datetime | None, end: datetime | None, window: timedelta, concurrency: int
+        self,
+        preview: PreviewWindow,
+        *,
+        start: datetime | None,
+        end: datetime | None,
+        window: timedelta,
+        concurrency: int,
     ) -> None:
         if start is None or end is None:
-            raise ValueError("start and end must be given: the time between them is cut into windows")
-        if not isinstance(window, timedelta):
-            raise TypeError(f"window must be a timedelta, not {type(window).__name__}")
+            raise ValueError("start and end must be given: the range between them is split into windows")
+        check_type("window", window, timedelta)
         if window <= timedelta(0):
             raise ValueError("window must be above zero")
         check_int("concurrency", concurrency)
-        self._pages_of = pages_of
+        self._preview = preview
         self._start = start.astimezone(UTC)
         self._end = end.astimezone(UTC)
         self._window = window
         self._concurrency = concurrency
 
     async def pages(self, *, continuation_token: str | None = None) -> AsyncGenerator[Page[Appointment], None]:
-        """Yield the windows, from the one that the token is for.
+        """Yield a page for each window, starting at the continuation token.
 
         Raises:
-            ConnectorError: A window cannot be had; the error has its token.
-            ValueError: `continuation_token` is none of this pager's.
+            ConnectorError: If a window cannot be fetched. The error has the token of that window.
+            ValueError: If `continuation_token` is not one of this pager.
         """
         start = self._start if continuation_token is None else self._read(continuation_token)
         shown: set[str] = set()
         if start > self._start:
-            # What the window before has shown; from there on the walk knows itself.
+            # Appointments that the window before has shown must not come again.
             shown = await self._shown_before(start)
         async with aclosing(self._windows(start)) as windows:
             async for start, window in windows:
@@ -73,10 +79,10 @@ class WindowedPager(AsyncPager[Appointment]):
                 yield attrs.evolve(window, items=items, continuation_token=token)
 
     async def _windows(self, start: datetime) -> AsyncGenerator[tuple[datetime, Page[Appointment]], None]:
-        """Yield the start of each window and what overlaps it; none is fetched ahead unless several are at a time."""
+        """Yield the start and the page of each window. With a concurrency of 1 nothing is fetched ahead."""
         if self._concurrency == 1:
-            for begin in self._starts(start):
-                yield begin, await self._get(begin)
+            for window_start in self._starts(start):
+                yield window_start, await self._get(window_start)
             return
         run = bulk(self._get, self._starts(start), concurrency=self._concurrency, ordered=True, ends_on=Exception)
         async with aclosing(run.outcomes()) as outcomes:
@@ -96,7 +102,7 @@ class WindowedPager(AsyncPager[Appointment]):
     async def _shown_before(self, start: datetime) -> set[str]:
         before = start - min(self._window, start - self._start)
         try:
-            return _ids(await self._pages_of(before, start).collect())
+            return _ids(await self._preview(before, start).collect())
         except ConnectorError as error:
             error.continuation_token = format_instant(start)
             raise
@@ -107,7 +113,7 @@ class WindowedPager(AsyncPager[Appointment]):
             raw: Mapping[str, str] = {}
             problems: list[str] = []
             skipped = 0
-            async with aclosing(self._pages_of(start, self._end_of(start)).pages()) as pages:
+            async with aclosing(self._preview(start, self._end_of(start)).pages()) as pages:
                 async for page in pages:
                     items += page.items
                     raw = page.raw
@@ -119,7 +125,7 @@ class WindowedPager(AsyncPager[Appointment]):
             raise
 
     def _starts(self, start: datetime) -> Iterator[datetime]:
-        yield start  # also when there is no time from the start to the end
+        yield start  # even if the range is empty
         while (start := self._end_of(start)) < self._end:
             yield start
 
@@ -130,9 +136,9 @@ class WindowedPager(AsyncPager[Appointment]):
         try:
             start = parse_instant(token)
         except (ValueError, TypeError, AttributeError):
-            start = self._end
+            start = self._end  # rejected below
         if not self._start <= start < self._end:
-            raise ValueError("continuation_token must be one that this pager gave")
+            raise ValueError("continuation_token must be one of this pager")
         return start
 
 

@@ -38,7 +38,7 @@ VERIFIES = [
     (found_by_preview, r"verify must be an instance, such as found_by_preview\(\), not a class"),
     (True, r"verify must be callable, such as found_by_preview\(\), or None, not bool"),
     ("found_by_preview", r"verify must be callable, such as found_by_preview\(\), or None, not str"),
-    (yields, "verify must return what it finds: it must not be an async generator function"),
+    (yields, "verify must return an appointment: it must not be an async generator function"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Creates whose answer was lost, and the look at the preview that tells whether they happened."""
+"""Creates whose response was lost, and `verify`, which finds out whether they happened."""
 
 import asyncio
 import logging
@@ -40,8 +40,9 @@ async def stored(service: AppointmentService) -> list[Appointment]:
     return [appointment async for appointment in service.preview()]
 
 
+@pytest.mark.row("R3")
 @pytest.mark.parametrize("lost", [DropAfter(), TruncatedResponse()], ids=lambda fault: fault.name)
-async def test_r3_a_create_that_verify_finds_is_one_post_and_a_success(
+async def test_lost_create_found_by_verify_succeeds_with_one_post(
     appointments: AppointmentService, sandbox: Sandbox, draft: NewAppointment, slept: list[float], lost: DropAfter
 ) -> None:
     sandbox.faults.script(lost, operation="create")
@@ -53,8 +54,9 @@ async def test_r3_a_create_that_verify_finds_is_one_post_and_a_success(
     assert (record.operation, record.attempts) == ("create", 1)
 
 
+@pytest.mark.row("R3")
 @pytest.mark.parametrize("lost", [DropBefore(), StatusFault(500), StatusFault(503)], ids=lambda fault: fault.name)
-async def test_r3_a_create_that_verify_does_not_find_is_sent_again(
+async def test_lost_create_not_found_by_verify_is_sent_again(
     appointments: AppointmentService, sandbox: Sandbox, draft: NewAppointment, lost: DropBefore
 ) -> None:
     sandbox.faults.script(lost, operation="create")
@@ -63,7 +65,8 @@ async def test_r3_a_create_that_verify_does_not_find_is_sent_again(
     assert await stored(appointments) == [created]
 
 
-async def test_r3_without_verify_it_is_one_post_and_unknown(
+@pytest.mark.row("R3")
+async def test_lost_create_without_verify_is_unknown_after_one_post(
     appointments: AppointmentService, sandbox: Sandbox, draft: NewAppointment
 ) -> None:
     sandbox.faults.script(DropAfter(), operation="create")
@@ -73,7 +76,7 @@ async def test_r3_without_verify_it_is_one_post_and_unknown(
     assert sandbox.log.count(operation="create") == 1
 
 
-async def test_a_create_that_is_never_found_ends_unknown_with_what_is_known(
+async def test_create_that_is_never_found_ends_unknown_with_absent_and_status(
     appointments: AppointmentService, sandbox: Sandbox, draft: NewAppointment
 ) -> None:
     sandbox.faults.script(DropBefore(), DropBefore(), StatusFault(504), operation="create")
@@ -84,7 +87,7 @@ async def test_a_create_that_is_never_found_ends_unknown_with_what_is_known(
     assert await stored(appointments) == []
 
 
-async def test_a_create_that_was_not_found_and_is_then_refused_ends_in_the_refusal(
+async def test_create_refused_after_a_lost_attempt_that_was_not_found_raises_the_refusal(
     appointments: AppointmentService, sandbox: Sandbox, draft: NewAppointment
 ) -> None:
     sandbox.faults.script(DropBefore(), StatusFault(400), operation="create")
@@ -93,7 +96,7 @@ async def test_a_create_that_was_not_found_and_is_then_refused_ends_in_the_refus
     assert caught.value.attempts == 2
 
 
-async def test_a_verify_that_cannot_tell_leaves_it_unknown(
+async def test_failing_verify_leaves_the_create_unknown(
     appointments: AppointmentService, sandbox: Sandbox, draft: NewAppointment
 ) -> None:
     sandbox.faults.script(DropAfter(), operation="create")
@@ -105,24 +108,22 @@ async def test_a_verify_that_cannot_tell_leaves_it_unknown(
     assert sandbox.log.count(operation="create") == 1
 
 
-async def raise_a_mistake(_: AppointmentService, __: NewAppointment) -> Appointment | None:
+async def raise_bug(_: AppointmentService, __: NewAppointment) -> Appointment | None:
     raise ZeroDivisionError
 
 
-async def return_something_else(_: AppointmentService, __: NewAppointment) -> Any:
+async def return_invalid_value(_: AppointmentService, __: NewAppointment) -> Any:
     return False
 
 
-@pytest.mark.parametrize(
-    ("verify", "mistake"), [(raise_a_mistake, ZeroDivisionError), (return_something_else, TypeError)]
-)
-async def test_a_mistake_in_a_verify_of_the_users_own_is_logged_and_leaves_it_unknown(
+@pytest.mark.parametrize(("verify", "error"), [(raise_bug, ZeroDivisionError), (return_invalid_value, TypeError)])
+async def test_bug_in_a_custom_verify_is_logged_and_leaves_the_create_unknown(
     appointments: AppointmentService,
     sandbox: Sandbox,
     draft: NewAppointment,
     caplog: pytest.LogCaptureFixture,
     verify: Any,
-    mistake: type[Exception],
+    error: type[Exception],
 ) -> None:
     sandbox.faults.script(DropAfter(), operation="create")
     with pytest.raises(OutcomeUnknownError) as caught:
@@ -133,10 +134,10 @@ async def test_a_mistake_in_a_verify_of_the_users_own_is_logged_and_leaves_it_un
     (line,) = [line for line in caplog.records if line.levelno == logging.ERROR]
     assert line.getMessage() == "verify raised"
     assert line.exc_info is not None
-    assert line.exc_info[0] is mistake
+    assert line.exc_info[0] is error
 
 
-async def test_a_verify_that_is_cancelled_from_within_is_logged_and_leaves_it_unknown(
+async def test_cancellation_within_verify_is_logged_and_leaves_the_create_unknown(
     appointments: AppointmentService, sandbox: Sandbox, draft: NewAppointment, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def await_a_cancelled_task(_: AppointmentService, __: NewAppointment) -> Appointment | None:
@@ -153,32 +154,32 @@ async def test_a_verify_that_is_cancelled_from_within_is_logged_and_leaves_it_un
     assert [line.getMessage() for line in caplog.records if line.levelno == logging.ERROR] == ["verify raised"]
 
 
-async def test_a_call_that_is_cancelled_while_verify_looks_is_cancelled(
+async def test_call_cancelled_during_verify_is_cancelled(
     appointments: AppointmentService, sandbox: Sandbox, draft: NewAppointment
 ) -> None:
     looking = asyncio.Event()
 
-    async def look_for_ever(_: AppointmentService, __: NewAppointment) -> Appointment | None:
+    async def look_forever(_: AppointmentService, __: NewAppointment) -> Appointment | None:
         looking.set()
         await asyncio.Event().wait()
         return None
 
     sandbox.faults.script(DropAfter(), operation="create")
-    task = asyncio.create_task(appointments.create(draft, verify=look_for_ever))
+    task = asyncio.create_task(appointments.create(draft, verify=look_forever))
     await looking.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-@pytest.mark.parametrize("moment", ["post", "grace"])
-async def test_a_session_that_is_closed_meanwhile_leaves_it_unknown(draft: NewAppointment, moment: str) -> None:
-    async with HostileServer(hang if moment == "post" else drop) as server:
+@pytest.mark.parametrize("during", ["post", "grace"])
+async def test_session_closed_meanwhile_leaves_the_create_unknown(draft: NewAppointment, during: str) -> None:
+    async with HostileServer(hang if during == "post" else drop) as server:
         service = open_service(server, clock=Clock())
         task = asyncio.create_task(service.create(draft, verify=found_by_preview(grace=60)))
         while not server.requests:
             await asyncio.sleep(0.001)
-        if moment == "grace":
+        if during == "grace":
             await asyncio.sleep(0.02)
         await service.session.aclose()
         async with asyncio.timeout(5):
@@ -186,7 +187,7 @@ async def test_a_session_that_is_closed_meanwhile_leaves_it_unknown(draft: NewAp
                 await task
 
 
-async def test_an_appointment_at_the_end_of_time_is_looked_for_too(
+async def test_appointment_at_the_end_of_time_is_found(
     appointments: AppointmentService, sandbox: Sandbox, draft: NewAppointment
 ) -> None:
     last = attrs.evolve(draft, end_time=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
@@ -195,22 +196,22 @@ async def test_an_appointment_at_the_end_of_time_is_looked_for_too(
     assert await stored(appointments) == [created]
 
 
-async def test_a_create_without_a_deadline_is_looked_for_without_one_too(
+async def test_create_without_a_deadline_is_verified_without_one(
     appointments: AppointmentService, sandbox: Sandbox, draft: NewAppointment
 ) -> None:
     sandbox.faults.script(DropAfter(), operation="create")
-    hasty = appointments.with_options(deadline=1)
-    await hasty.create(draft, verify=found_by_preview(grace=2), deadline=math.inf)
+    service = appointments.with_options(deadline=1)
+    await service.create(draft, verify=found_by_preview(grace=2), deadline=math.inf)
     assert sandbox.log.count(operation="create") == 1
 
 
 @pytest.mark.parametrize("known", [3, "abc", b"abc", bytearray(b"abc"), iter(["1"])])
-def test_known_is_a_container(known: Any) -> None:
+def test_invalid_known_is_rejected(known: Any) -> None:
     with pytest.raises(TypeError, match="known must be a container of ids"):
         found_by_preview(known=known)
 
 
-async def test_verify_is_not_asked_when_the_create_was_refused(
+async def test_verify_is_not_called_after_a_refused_create(
     appointments: AppointmentService, sandbox: Sandbox, draft: NewAppointment
 ) -> None:
     async def never(_: AppointmentService, __: NewAppointment) -> Appointment | None:
@@ -222,7 +223,7 @@ async def test_verify_is_not_asked_when_the_create_was_refused(
     assert sandbox.log.count(operation="create") == 3
 
 
-async def test_equal_appointments_are_told_apart_by_their_ids(
+async def test_equal_appointments_are_distinguished_by_their_ids(
     appointments: AppointmentService, sandbox: Sandbox, draft: NewAppointment
 ) -> None:
     known = {(await appointments.create(draft)).appointment_id}
@@ -246,7 +247,7 @@ async def test_equal_appointments_are_told_apart_by_their_ids(
     ],
     ids=lambda change: next(iter(change)),
 )
-async def test_what_differs_is_not_taken_for_the_same(
+async def test_appointment_with_another_title_or_time_is_not_found(
     appointments: AppointmentService, draft: NewAppointment, change: dict[str, Any]
 ) -> None:
     await appointments.create(attrs.evolve(draft, **change))
@@ -255,46 +256,47 @@ async def test_what_differs_is_not_taken_for_the_same(
     assert await found_by_preview()(appointments, draft) == created
 
 
-async def test_one_without_duration_is_found(appointments: AppointmentService, draft: NewAppointment) -> None:
+async def test_appointment_without_duration_is_found(appointments: AppointmentService, draft: NewAppointment) -> None:
     moment = attrs.evolve(draft, end_time=draft.start_time)
     created = await appointments.create(moment)
     assert await found_by_preview()(appointments, moment) == created
 
 
+@pytest.mark.row("R18")
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("grace", [2, 30])
-async def test_r18_verify_ends_with_the_deadline_of_the_create(draft: NewAppointment, grace: float) -> None:
+async def test_verify_ends_with_the_deadline_of_the_create(draft: NewAppointment, grace: float) -> None:
     loop = asyncio.get_running_loop()
     async with HostileServer(drop, hang) as server:
         service = open_service(server, clock=LoopClock(), attempt_timeout=100)
-        begun_at = loop.time()
+        started_at = loop.time()
         with pytest.raises(OutcomeUnknownError) as caught:
             await service.create(draft, verify=found_by_preview(grace=grace), deadline=10)
         # A grace that ends after the deadline is not waited for.
-        assert loop.time() - begun_at == pytest.approx(10 if grace == 2 else 0, abs=0.1)
+        assert loop.time() - started_at == pytest.approx(10 if grace == 2 else 0, abs=0.1)
         assert len(server.requests) == (2 if grace == 2 else 1)
     assert (caught.value.absent, caught.value.attempts) == (False, 1)
 
 
 @pytest.mark.virtual_time
-async def test_a_verify_of_the_users_own_is_bounded_too_and_told_what_is_left(draft: NewAppointment) -> None:
-    told = []
+async def test_custom_verify_gets_the_rest_of_the_deadline_and_is_bounded_by_it(draft: NewAppointment) -> None:
+    deadlines = []
 
     async def endless(service: AppointmentService, _: NewAppointment) -> None:
-        told.append(service.deadline)
+        deadlines.append(service.deadline)
         await asyncio.sleep(1_000)
 
     loop = asyncio.get_running_loop()
     async with HostileServer(drop) as server:
-        begun_at = loop.time()
+        started_at = loop.time()
         with pytest.raises(OutcomeUnknownError):
             await open_service(server, clock=LoopClock()).create(draft, verify=endless, deadline=10)
-        assert loop.time() - begun_at == pytest.approx(10, abs=0.1)
-    assert told == [pytest.approx(10, abs=0.1)]
+        assert loop.time() - started_at == pytest.approx(10, abs=0.1)
+    assert deadlines == [pytest.approx(10, abs=0.1)]
 
 
 @pytest.mark.virtual_time
-async def test_a_create_that_hangs_to_its_deadline_leaves_no_time_to_look(draft: NewAppointment) -> None:
+async def test_create_that_hangs_until_its_deadline_is_not_verified(draft: NewAppointment) -> None:
     async with HostileServer(hang) as server:
         with pytest.raises(OutcomeUnknownError) as caught:
             await open_service(server, clock=LoopClock()).create(draft, verify=found_by_preview(), deadline=10)
@@ -302,29 +304,29 @@ async def test_a_create_that_hangs_to_its_deadline_leaves_no_time_to_look(draft:
     assert caught.value.elapsed == pytest.approx(10, abs=0.1)
 
 
-async def test_a_verify_that_finds_nothing_is_asked_again_after_each_lost_answer(draft: NewAppointment) -> None:
-    asked = []
+async def test_verify_is_called_after_each_lost_response(draft: NewAppointment) -> None:
+    calls = []
 
     async def look(service: AppointmentService, new: NewAppointment) -> Appointment | None:
-        asked.append((service.deadline, new))
+        calls.append((service.deadline, new))
         return None
 
     async with HostileServer(drop, http(500), CREATED) as server:
         policy = RetryPolicy(attempts=3)
         created = await open_service(server, retry=policy).create(draft, verify=look)
     assert created.appointment_id == "123"
-    assert asked == [(60, draft), (59.5, draft)]  # what is left of a single call's minute
+    assert calls == [(60, draft), (59.5, draft)]  # the rest of the default deadline
 
 
 @pytest.mark.parametrize(
     ("options", "error"), [({"grace": -1}, ValueError), ({"grace": "2"}, TypeError), ({"grace": 1e400}, ValueError)]
 )
-def test_a_bad_grace_is_refused_by_name(options: Any, error: type[Exception]) -> None:
+def test_invalid_grace_is_rejected_by_name(options: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="grace must be"):
         found_by_preview(**options)
 
 
-async def test_an_error_that_no_policy_repeats_is_the_creates_own(draft: NewAppointment) -> None:
+async def test_permanent_error_of_a_create_is_raised_without_verify(draft: NewAppointment) -> None:
     async with HostileServer(http(501)) as server:
         with pytest.raises(ServerError):
             await open_service(server).create(draft, verify=found_by_preview())

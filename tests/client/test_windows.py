@@ -1,4 +1,4 @@
-"""A long time walked in windows: every appointment once, from any window on, and several windows at a time."""
+"""Previews in windows: every appointment once, resumable at any window, with several windows at a time."""
 
 import asyncio
 from contextlib import aclosing
@@ -34,26 +34,26 @@ HOUR = timedelta(hours=1)
 
 
 class Calendar:
-    """Shows what overlaps a time, as a server does."""
+    """Returns the appointments that overlap a time range, as a server does. Times are in hours after midnight."""
 
     def __init__(self, *spans: tuple[int, int]) -> None:
         self.items = [
-            Appointment(str(number), "x", MIDNIGHT + begin * HOUR, MIDNIGHT + (begin + length) * HOUR, None)
-            for number, (begin, length) in enumerate(spans)
+            Appointment(str(number), "x", MIDNIGHT + start * HOUR, MIDNIGHT + (start + length) * HOUR, None)
+            for number, (start, length) in enumerate(spans)
         ]
-        self.asked: list[tuple[int, int]] = []
-        self.under_way = self.most = 0
+        self.requests: list[tuple[int, int]] = []
+        self.in_flight = self.max_in_flight = 0
         self.failing: set[int] = set()
 
     async def __call__(self, start: datetime, end: datetime) -> Page[Appointment]:
-        begin, finish = (start - MIDNIGHT) // HOUR, (end - MIDNIGHT) // HOUR
-        self.asked.append((begin, finish))
-        self.under_way += 1
-        self.most = max(self.most, self.under_way)
+        start_hour, end_hour = (start - MIDNIGHT) // HOUR, (end - MIDNIGHT) // HOUR
+        self.requests.append((start_hour, end_hour))
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        self.under_way -= 1
-        if begin in self.failing:
+        self.in_flight -= 1
+        if start_hour in self.failing:
             raise ServerError("down", status=500)
         return Page(items=self.overlapping(start, end))
 
@@ -72,55 +72,56 @@ class Calendar:
         )
 
 
+@pytest.mark.row("P1")
 @given(
     st.lists(st.tuples(st.integers(-10, 60), st.integers(0, 40)), max_size=25),
     st.integers(0, 48),
     st.integers(1, 60),
     st.integers(1, 4),
 )
-def test_p1_each_appointment_comes_once_from_any_window_on(
+def test_each_appointment_comes_once_from_any_window_on(
     spans: list[tuple[int, int]], hours: int, window: int, concurrency: int
 ) -> None:
     async def walk() -> None:
         calendar = Calendar(*spans)
         pager = calendar.pager(hours, window, concurrency)
-        whole = {item.appointment_id for item in calendar.overlapping(MIDNIGHT, MIDNIGHT + hours * HOUR)}
+        expected = sorted(item.appointment_id for item in calendar.overlapping(MIDNIGHT, MIDNIGHT + hours * HOUR))
         taken: list[str] = []
         async for page in pager.pages():
             taken += [item.appointment_id for item in page.items]
             if page.continuation_token is not None:
                 rest = [page async for page in pager.pages(continuation_token=page.continuation_token)]
-                together = taken + [item.appointment_id for page in rest for item in page.items]
-                assert sorted(together) == sorted(whole)
-        assert sorted(taken) == sorted(whole)
+                assert sorted(taken + [item.appointment_id for page in rest for item in page.items]) == expected
+        assert sorted(taken) == expected
 
     asyncio.run(walk())
 
 
-async def test_windows_are_walked_in_order_and_the_last_one_is_as_long_as_is_left() -> None:
+async def test_windows_are_read_in_order_and_the_last_one_ends_at_the_end() -> None:
     calendar = Calendar((1, 1), (11, 2), (23, 9))
     pages = [page async for page in calendar.pager(25, 10).pages()]
-    assert calendar.asked == [(0, 10), (10, 20), (20, 25)]
+    assert calendar.requests == [(0, 10), (10, 20), (20, 25)]
     assert [[item.appointment_id for item in page.items] for page in pages] == [["0"], ["1"], ["2"]]
     assert [page.continuation_token for page in pages] == ["2024-01-15T10:00:00Z", "2024-01-15T20:00:00Z", None]
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
-async def test_so_many_windows_are_fetched_at_a_time(concurrency: int) -> None:
+async def test_as_many_windows_as_allowed_are_fetched_at_a_time(concurrency: int) -> None:
     calendar = Calendar((1, 1))
     assert await calendar.pager(48, 2, concurrency).collect() == calendar.items
-    assert calendar.most == concurrency
-    assert len(calendar.asked) == 24
+    assert calendar.max_in_flight == concurrency
+    assert len(calendar.requests) == 24
 
 
-async def test_a_walk_that_ends_early_asks_for_few_windows_more_and_leaves_no_task() -> None:
+async def test_walk_left_early_fetches_few_further_windows_and_leaves_no_task() -> None:
     calendar = Calendar(*((number, 1) for number in range(48)))
     assert await calendar.pager(48, 1, 2).first() == calendar.items[0]
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    assert len(calendar.asked) <= 4
+    assert len(calendar.requests) <= 4
 
 
-async def test_p2_an_error_tells_the_window_to_go_on_from() -> None:
+@pytest.mark.row("P2")
+async def test_error_carries_the_token_of_the_window_that_failed() -> None:
     calendar = Calendar((1, 1), (9, 5), (13, 9), (21, 1))
     pager = calendar.pager(30, 10)
     calendar.failing = {10}
@@ -138,7 +139,8 @@ async def test_p2_an_error_tells_the_window_to_go_on_from() -> None:
     assert caught.value.continuation_token is None
 
 
-async def test_p2_an_error_of_the_look_back_goes_on_from_where_it_was_asked() -> None:
+@pytest.mark.row("P2")
+async def test_error_of_the_window_before_carries_the_token_that_was_given() -> None:
     calendar = Calendar((1, 1), (9, 5), (13, 9), (21, 1))
     pager = calendar.pager(30, 10)
     calendar.failing = {10}
@@ -147,50 +149,50 @@ async def test_p2_an_error_of_the_look_back_goes_on_from_where_it_was_asked() ->
     assert caught.value.continuation_token == "2024-01-15T20:00:00Z"
 
 
-async def test_a_window_that_is_cut_off_from_within_is_an_error() -> None:
+async def test_cancellation_within_a_window_is_a_transport_error() -> None:
     async def fetch(start: datetime) -> Page[Appointment]:
         if start > MIDNIGHT:
             raise asyncio.CancelledError
         return Page(items=[])
 
-    def pages_of(start: datetime, _: datetime) -> AsyncPager[Appointment]:
+    def preview(start: datetime, _: datetime) -> AsyncPager[Appointment]:
         return AsyncPager(lambda _: fetch(start))
 
-    pager = WindowedPager(pages_of, start=MIDNIGHT, end=MIDNIGHT + 2 * HOUR, window=HOUR, concurrency=2)
+    pager = WindowedPager(preview, start=MIDNIGHT, end=MIDNIGHT + 2 * HOUR, window=HOUR, concurrency=2)
     with pytest.raises(TransportError) as caught:
         await pager.collect()
     assert caught.value.continuation_token == "2024-01-15T01:00:00Z"
 
 
-async def test_no_window_is_fetched_ahead_of_the_caller_unless_several_are_at_a_time() -> None:
-    asked: list[datetime] = []
+async def test_no_window_is_fetched_ahead_with_a_concurrency_of_1() -> None:
+    requests: list[datetime] = []
 
     async def fetch(start: datetime) -> Page[Appointment]:
-        asked.append(start)
+        requests.append(start)
         return Page(items=[])
 
-    def pages_of(start: datetime, _: datetime) -> AsyncPager[Appointment]:
+    def preview(start: datetime, _: datetime) -> AsyncPager[Appointment]:
         return AsyncPager(lambda _: fetch(start))
 
-    pager = WindowedPager(pages_of, start=MIDNIGHT, end=MIDNIGHT + 9 * HOUR, window=HOUR, concurrency=1)
+    pager = WindowedPager(preview, start=MIDNIGHT, end=MIDNIGHT + 9 * HOUR, window=HOUR, concurrency=1)
     async with aclosing(pager.pages()) as pages:
         await anext(pages)
-        assert asked == [MIDNIGHT]
+        assert requests == [MIDNIGHT]
         await anext(pages)
-    assert asked == [MIDNIGHT, MIDNIGHT + HOUR]
+    assert requests == [MIDNIGHT, MIDNIGHT + HOUR]
 
 
 @pytest.mark.parametrize(
     "token", ["2024-01-14T10:00:00Z", "2024-01-16T06:00:00Z", "2024-01-15T10:00:00", "next", "", 5]
 )
-async def test_a_token_of_another_pager_is_refused_before_anything_is_sent(token: Any) -> None:
+async def test_token_of_another_pager_is_rejected_before_anything_is_sent(token: Any) -> None:
     calendar = Calendar()
-    with pytest.raises(ValueError, match="continuation_token must be one that this pager gave"):
+    with pytest.raises(ValueError, match="continuation_token must be one of this pager"):
         await anext(calendar.pager(30, 10).pages(continuation_token=token))
-    assert calendar.asked == []
+    assert calendar.requests == []
 
 
-async def test_a_preview_of_the_reference_is_walked_in_windows() -> None:
+async def test_preview_of_the_reference_format_is_read_in_windows() -> None:
     async with (
         Sandbox(body_format=BodyFormat.REFERENCE) as sandbox,
         ConnectorSession(
@@ -202,23 +204,23 @@ async def test_a_preview_of_the_reference_is_walked_in_windows() -> None:
         ) as session,
     ):
         appointments = AppointmentService(session, user=DirectoryUser("ann", "contoso"), retry=RetryPolicy.none())
-        for begin in range(0, 72, 5):
-            start_time = MIDNIGHT + begin * HOUR
+        for start in range(0, 72, 5):
+            start_time = MIDNIGHT + start * HOUR
             await appointments.create(NewAppointment(title="x", start_time=start_time, end_time=start_time + 7 * HOUR))
         end = MIDNIGHT + 72 * HOUR
-        whole = await appointments.preview(MIDNIGHT, end).collect()
+        expected = await appointments.preview(MIDNIGHT, end).collect()
         windows = appointments.preview(MIDNIGHT, end, window=12 * HOUR, concurrency=2)
-        assert await windows.collect() == whole
+        assert await windows.collect() == expected
         assert sandbox.log.count(operation="preview") == 1 + 6
         sandbox.faults.script(StatusFault(500), operation="preview")
         with pytest.raises(ServerError):
             await windows.collect()
-        patient = appointments.preview(MIDNIGHT, end, window=12 * HOUR, retry=RetryPolicy(wait_initial=0))
+        retrying = appointments.preview(MIDNIGHT, end, window=12 * HOUR, retry=RetryPolicy(wait_initial=0))
         sandbox.faults.script(StatusFault(500), operation="preview")
-        assert await patient.collect() == whole
+        assert await retrying.collect() == expected
 
 
-async def test_bad_arguments_are_refused_before_anything_is_sent() -> None:
+async def test_invalid_arguments_are_rejected_before_anything_is_sent() -> None:
     async with HostileServer(FOUND) as server:
         guide = open_service(server)
         session = open_service(server, wire_format=WireFormat.GUIDE).session
@@ -229,24 +231,23 @@ async def test_bad_arguments_are_refused_before_anything_is_sent() -> None:
             user=DirectoryUser("ann", "contoso"),
         )
         day = timedelta(days=1)
-        wrong: Any
+        invalid: Any
         with pytest.raises(ValueError, match=r"window must be None: WireFormat\.GUIDE asks the server for no time"):
             guide.preview(MIDNIGHT, MIDNIGHT + day, window=day)
         with pytest.raises(ValueError, match="concurrency must be 1: only windows are fetched several at a time"):
             reference.preview(MIDNIGHT, MIDNIGHT + day, concurrency=2)
-        for no_count in (True, 1.0, "1"):
-            wrong = no_count
-            with pytest.raises(TypeError, match=f"concurrency must be an int, not {type(wrong).__name__}"):
-                reference.preview(MIDNIGHT, MIDNIGHT + day, concurrency=wrong)
+        for invalid in (True, 1.0, "1"):
+            with pytest.raises(TypeError, match=f"concurrency must be an int, not {type(invalid).__name__}"):
+                reference.preview(MIDNIGHT, MIDNIGHT + day, concurrency=invalid)
         with pytest.raises(ValueError, match="prefetch must be 0 or 1"):
             reference.preview(MIDNIGHT, MIDNIGHT + day, window=day, prefetch=2)
         with pytest.raises(ValueError, match="start and end must be given"):
             reference.preview(MIDNIGHT, window=day)
         with pytest.raises(ValueError, match="window must be above zero"):
             reference.preview(MIDNIGHT, MIDNIGHT + day, window=timedelta(0))
-        wrong = 3
+        invalid = 3
         with pytest.raises(TypeError, match="window must be a timedelta, not int"):
-            reference.preview(MIDNIGHT, MIDNIGHT + day, window=wrong)
+            reference.preview(MIDNIGHT, MIDNIGHT + day, window=invalid)
         with pytest.raises(ValueError, match="concurrency must be 1 or more"):
             reference.preview(MIDNIGHT, MIDNIGHT + day, window=day, concurrency=0)
         with pytest.raises(ValueError, match="start and end must be given"):
