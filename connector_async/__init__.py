@@ -1,18 +1,18 @@
 """Asyncio client SDK for the Connector Public API: the appointments of many tenants.
 
-The names in `__all__` and the modules `exceptions`, `retry`, `sandbox` and `sync` are public. What is where:
+Public are the names in `__all__` and the modules `exceptions`, `retry`, `sandbox` and `sync`. From top to bottom:
 
     cli/                                       the command `connector-async`
     sync/                                      bulk sync: a source, many tenants, and the state between runs
     appointments/                              `AppointmentService`: operations, verification of creates, windows
-    session/                                   `ConnectorSession`: the one path that a request takes
+    session/                                   `ConnectorSession`: the one path of every request
     bulk_calls/                                many calls, a bounded number in flight, one outcome for each input
-    auth/  retry/  rate_limit/  pagination/    tokens; policies and the quota; slots and penalties; paging styles
-    wire/  protocol/                           bodies to models and back; the rules of HTTP, without I/O
-    sandbox/                                   a local server of the API, which imports nothing of the client
-    models.py  exceptions.py                   the attrs classes; the error tree
+    auth/  retry/  rate_limit/  pagination/    tokens; policies and quota; slots and penalties; paging styles
+    wire/  protocol/                           models and JSON bodies; the rules of HTTP, without I/O
+    sandbox/                                   a local server of the API, which shares no code with the client
+    models.py  exceptions.py                   attrs classes; the error tree
     _clock.py  _timestamps.py  _log.py         the clock and deadlines; date-times; every line that is logged
-    _json.py  _files.py                        the one JSON parser; files that are replaced atomically
+    _json.py  _files.py                        the JSON parser; files that are replaced atomically
     _checks.py  _recent.py  _tracebacks.py     argument checks; bounded tables; tracebacks without secrets
 """
 
@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from .session import ConnectorSession, Traffic, correlation_id
     from .wire import WireFormat
 
-_HOMES: Final = (
+_MODULES: Final = (
     "exceptions",
     "models",
     "_clock",
@@ -168,13 +168,13 @@ __version__ = VERSION
 
 
 def __getattr__(name: str) -> Any:
-    """Load what has a public name when it is first asked for: the command line shows its help without aiohttp."""
+    """Import a public name at its first use (PEP 562), so that the command line shows its help without aiohttp."""
     if name in __all__:
-        for home in _HOMES:
-            found = getattr(import_module(f"{__name__}.{home}"), name, None)
-            if found is not None:
-                globals()[name] = found
-                return found
+        for module in _MODULES:
+            value = getattr(import_module(f"{__name__}.{module}"), name, None)
+            if value is not None:
+                globals()[name] = value
+                return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

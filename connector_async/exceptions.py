@@ -1,15 +1,12 @@
-"""Every error this package raises for something the network or the server did.
-
-It knows nothing of HTTP libraries or of this API's fields. Mistakes of the caller are `ValueError` or `TypeError`,
-raised before any I/O, and `asyncio.CancelledError` passes through untouched; both stay outside this tree.
+"""The errors that this package raises when the network or the server fails.
 
     ConnectorError
-    ├─ TransportError                 no usable answer; `sent` says whether the request may have left
+    ├─ TransportError                 no usable response; `sent` says whether the request may have been sent
     │  ├─ ConnectFailedError          also ConnectionError
     │  └─ RequestTimeoutError         also TimeoutError
-    ├─ DeadlineExceededError          the caller's deadline over everything; also TimeoutError
-    │  └─ ThrottledError              no rate-limit slot came before it; `retry_after` says when one comes
-    ├─ ResponseError                  an answer outside 2xx
+    ├─ DeadlineExceededError          the deadline of the call expired; also TimeoutError
+    │  └─ ThrottledError              no rate-limit slot comes before the deadline; see `retry_after`
+    ├─ ResponseError                  a status outside 2xx
     │  ├─ InvalidRequestError         400 422
     │  ├─ AuthenticationError         401, and 400 401 403 of the token endpoint
     │  ├─ ForbiddenError              403
@@ -18,13 +15,16 @@ raised before any I/O, and `asyncio.CancelledError` passes through untouched; bo
     │  ├─ RateLimitedError            429
     │  ├─ UnexpectedRedirectError     3xx
     │  └─ ServerError                 5xx
-    ├─ DecodingError                  a 2xx body is not what the contract says
-    ├─ OutcomeUnknownError            a create was sent and its answer lost: it may have happened
-    ├─ PaginationError                the pages lead nowhere: a token or a page twice, a link elsewhere
-    └─ SyncError                      the bulk sync cannot go on; its kinds are in `connector_async.sync`
+    ├─ DecodingError                  a 2xx response that does not match the contract
+    ├─ OutcomeUnknownError            a create that may have happened: its response was lost
+    ├─ PaginationError                a token or a page came twice, or a link leads elsewhere
+    └─ SyncError                      the bulk sync stopped; its subclasses are in `connector_async.sync`
 
-Each is picklable. Neither its text nor its `repr` nor its chain of causes holds a token, a secret or a body. The
-frames that could hold one are cut from its traceback: see `_tracebacks`.
+Outside this tree are `ValueError` and `TypeError`, which are raised for invalid arguments before any I/O, and
+`asyncio.CancelledError`, which passes through unchanged.
+
+Each error can be pickled. Its message, its `repr` and its causes hold no token, no secret and no body. The frames that
+could hold one are cut from its traceback; see `_tracebacks`. The module knows no HTTP library and no fields of the API.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,39 +32,40 @@ from typing import Any
 
 
 class ConnectorError(Exception):
-    """The root: catch this to catch everything the network or the server can do."""
+    """The base class of all errors of the network and the server. It is never raised itself."""
 
     continuation_token: str | None = None
-    """Where to go on after an error while paging: by `AsyncPager.pages(continuation_token=…)`. `None`: from the first
-    page, or it was not raised while paging."""
+    """The page to resume from after an error of a pager, with `AsyncPager.pages(continuation_token=…)`. `None`: the
+    first page, or the error is not one of a pager."""
     operation: str | None = None
-    """What was called: `get`, `create`, `update`, `delete` or `preview`, or the method of a request that a session was
-    asked for. `None`: it was raised elsewhere."""
+    """The operation that failed: `get`, `create`, `update`, `delete` or `preview`, or the HTTP method of a session's
+    request. `None`: neither failed."""
     retry_quota_exhausted: bool = False
-    """`True`: one more attempt was due, and was not made because the retries of this tenant had used up their quota."""
+    """Whether a further attempt was due but not made, because the retry quota of the tenant was exhausted."""
 
     def __init__(
         self, message: str, *, sent: bool = True, attempts: int | None = None, elapsed: float | None = None
     ) -> None:
         super().__init__(message)
         self.sent = sent
-        """`False`: the operation has not happened. No request of it left this client, or it was refused for its token,
-        and no other one could be had. `True`: one left, or may have."""
+        """`False`: the operation has not happened. Either no request was sent, or the server refused its token and no
+        new token could be fetched. `True`: a request was sent, or may have been."""
         self.attempts = attempts
-        """How many attempts were made, those that never left included; `None` when no service made the call. A replay
-        after a 401 is part of its attempt."""
+        """The number of attempts, including those that were not sent. A replay after a 401 is part of its attempt.
+        `None`: the call was not made by a service."""
         self.elapsed = elapsed
-        """Seconds from the call to this error, by the monotonic clock; `None` when no service made the call."""
+        """Seconds from the start of the call to the error, by the monotonic clock. `None`: the call was not made by a
+        service."""
 
 
 class TransportError(ConnectorError):
-    """No usable answer: the connection was dropped, or the answer was cut, late, or not HTTP."""
+    """Raised when there is no usable response: the connection was dropped, or the response was cut off or not HTTP."""
 
 
 class ConnectFailedError(TransportError, ConnectionError):
-    """No connection was made: refused, unreachable, name not resolved, or TLS failed.
+    """Raised when no connection could be made: it was refused, the host is unreachable or unknown, or TLS failed.
 
-    `sent` is `False`, unless an earlier attempt had left.
+    `sent` is `False`, unless an earlier attempt was sent.
     """
 
     def __init__(
@@ -74,13 +75,13 @@ class ConnectFailedError(TransportError, ConnectionError):
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
-    """An attempt took longer than it may. `sent` is `False` when it was still waiting for a connection."""
+    """Raised when an attempt takes too long. `sent` is `False` if it was still waiting for a connection."""
 
 
 class DeadlineExceededError(ConnectorError, TimeoutError):
-    """The caller's deadline came, or what would have to be waited for next ends after it.
+    """Raised when the deadline of a call expires, or would expire during the next wait.
 
-    `__cause__` says what failed before. A create that may have happened is an `OutcomeUnknownError` instead.
+    `__cause__` is the error of the last attempt. A create that may have happened raises `OutcomeUnknownError` instead.
     """
 
     def __init__(
@@ -94,13 +95,14 @@ class DeadlineExceededError(ConnectorError, TimeoutError):
     ) -> None:
         super().__init__(message, sent=sent, attempts=attempts, elapsed=elapsed)
         self.status = status
-        """The status of the last answer; `None` when none came."""
+        """The status of the last response. `None`: there was no response."""
 
 
 class ThrottledError(DeadlineExceededError):
-    """No rate-limit slot comes before the deadline: by the tenant's own pace, or because the server throttles.
+    """Raised when no rate-limit slot comes before the deadline, because of the tenant's pace or a throttling server.
 
-    It is raised as soon as that is known, which is mostly at once. A web service may return 503 with `retry_after`.
+    It is raised as soon as that is known, which is mostly at once. A web service can pass it on as 503 with
+    `Retry-After`.
     """
 
     def __init__(
@@ -115,12 +117,12 @@ class ThrottledError(DeadlineExceededError):
     ) -> None:
         super().__init__(message, status=status, sent=sent, attempts=attempts, elapsed=elapsed)
         self.retry_after = retry_after
-        """Seconds until a slot would have come, reckoned when the error was raised: at least so many, when other calls
-        wait as well. `None` when that is not known."""
+        """Seconds until a slot would have come, counted from the error. If other calls wait as well, it may take
+        longer. `None`: unknown."""
 
 
 class ResponseError(ConnectorError):
-    """A whole answer came, and its status is not 2xx."""
+    """Raised when the status of a complete response is not 2xx. There are subclasses for the common statuses."""
 
     def __init__(
         self,
@@ -140,23 +142,23 @@ class ResponseError(ConnectorError):
         self.status = status
         """The HTTP status code."""
         self.method = method
-        """The HTTP method that was sent."""
+        """The HTTP method of the request."""
         self.path = path
-        """The path that was sent, percent-encoded, without its query."""
+        """The path of the request, percent-encoded, without the query."""
         self.request_id = request_id
-        """How the server names this exchange, to quote to its support; `None` when it sent no such name."""
+        """The server's id of the request, to quote to its support. `None`: the server sent none."""
         self.problem = problem
-        """The problem details object as the server sent it (RFC 9457); `None` when the body was none."""
+        """The problem details object that the server sent (RFC 9457). `None`: the body was not such an object."""
         self.retry_after = retry_after
-        """Seconds the server asks to wait (RFC 9110, section 10.2.3); `None` when it asked for nothing usable."""
+        """Seconds that the server asks to wait (RFC 9110, section 10.2.3). `None`: it sent no usable `Retry-After`."""
 
 
 class InvalidRequestError(ResponseError):
-    """400 or 422: the server refuses the request as it is."""
+    """Raised when the server refuses the request as invalid (400, 422)."""
 
     @property
     def errors(self) -> Mapping[str, Sequence[str]]:
-        """The server's messages by field, as ASP.NET's `errors` lists them; empty when it names none."""
+        """The server's messages by field, from the member `errors` of ASP.NET. Empty if there are none."""
         errors = (self.problem or {}).get("errors")
         if not isinstance(errors, dict):
             return {}
@@ -164,35 +166,35 @@ class InvalidRequestError(ResponseError):
 
 
 class AuthenticationError(ResponseError):
-    """401, or the token endpoint refused the credentials with 400, 401 or 403."""
+    """Raised when the server refuses the token (401), or the token endpoint refuses the credentials (400, 401, 403)."""
 
 
 class ForbiddenError(ResponseError):
-    """403: the credentials are good, and may not do this."""
+    """Raised when the credentials are valid but do not permit the request (403)."""
 
 
 class NotFoundError(ResponseError):
-    """404 or 410, or a `get` that was answered with an empty body."""
+    """Raised when there is no such appointment (404, 410, or an empty body in the response to a `get`)."""
 
 
 class ConflictError(ResponseError):
-    """409 or 412: the state of the server does not allow it."""
+    """Raised when the request conflicts with the state of the server (409, 412)."""
 
 
 class RateLimitedError(ResponseError):
-    """429: too many requests."""
+    """Raised when the server refuses a request because there were too many (429)."""
 
 
 class UnexpectedRedirectError(ResponseError):
-    """3xx: redirects are never followed, since they would carry credentials to wherever the answer points."""
+    """Raised for every redirect (3xx). None is followed, because that could send credentials to another host."""
 
 
 class ServerError(ResponseError):
-    """5xx: the server failed, or something in front of it did."""
+    """Raised when the server, or a proxy in front of it, failed (5xx)."""
 
 
 class DecodingError(ConnectorError):
-    """A 2xx answer whose body is not what the contract says. A write that ends in it has happened."""
+    """Raised when a 2xx response does not match the contract. A write that raises it with `sent` has happened."""
 
     def __init__(
         self,
@@ -207,15 +209,15 @@ class DecodingError(ConnectorError):
     ) -> None:
         super().__init__(message, sent=sent, attempts=attempts, elapsed=elapsed)
         self.problems = tuple(problems)
-        """One line per fault: its path in the body and the rule it breaks, never the value found there."""
+        """One line per problem: the path in the body and the rule that is broken, never the value."""
         self.request_id = request_id
-        """How the server names this exchange; `None` when it sent no such name."""
+        """The server's id of the request. `None`: the server sent none."""
         self.appointment_id = appointment_id
-        """The id of the appointment that was created, where the body of a create has a usable one beside its faults."""
+        """The id of the created appointment, if the response to a create has a usable one. Otherwise `None`."""
 
 
 class OutcomeUnknownError(ConnectorError):
-    """A create was sent and no answer tells whether it happened. `__cause__` says what came instead."""
+    """Raised when a create was sent and it is unknown whether it happened. `__cause__` is the error of the request."""
 
     def __init__(
         self,
@@ -229,13 +231,13 @@ class OutcomeUnknownError(ConnectorError):
     ) -> None:
         super().__init__(message, sent=sent, attempts=attempts, elapsed=elapsed)
         self.status = status
-        """The status of the answer that leaves the outcome open, such as 500, 502 or 504; `None` when none came."""
+        """The status that leaves the outcome open, such as 500, 502 or 504. `None`: there was no response."""
         self.absent = absent
-        """`True`: the caller's `verify` looked for what was to be created, and did not find it."""
+        """Whether `verify` looked for the appointment and did not find it."""
 
 
 class PaginationError(ConnectorError):
-    """A walk over pages cannot go on: a token or a page came twice, or a link leads elsewhere."""
+    """Raised when a pager cannot continue: a token or a page came twice, or a link leads elsewhere."""
 
     def __init__(
         self,
@@ -251,9 +253,9 @@ class PaginationError(ConnectorError):
 
 
 class SyncError(ConnectorError):
-    """The bulk sync stopped, or did not begin: its state, its source or its guard says why. `sent` means nothing."""
+    """Raised when the bulk sync stops or cannot start. Its subclasses give the reason. `sent` has no meaning here."""
 
 
 def _messages(value: object) -> tuple[str, ...]:
-    texts = value if isinstance(value, list) else [value]
-    return tuple(text for text in texts if isinstance(text, str))
+    messages = value if isinstance(value, list) else [value]
+    return tuple(message for message in messages if isinstance(message, str))

@@ -1,4 +1,4 @@
-"""Times of a caller across a change of the clocks: compared and added to in UTC, whatever the clocks show."""
+"""Times across a change to or from daylight saving time are compared and added to in UTC."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -19,15 +19,15 @@ BERLIN = ZoneInfo("Europe/Berlin")
 # On 27 October 2024 the clocks go from 03:00 back to 02:00, which is 01:00 in UTC.
 BEFORE = datetime(2024, 10, 27, 2, 45, tzinfo=BERLIN)
 AFTER = datetime(2024, 10, 27, 2, 15, tzinfo=BERLIN, fold=1)
-# On 31 March 2024 they go from 02:00 on to 03:00: 02:30 is not shown by any clock, and means 01:30 in UTC.
+# On 31 March 2024 they go from 02:00 to 03:00. No clock shows 02:30, which means 01:30 in UTC.
 IN_GAP = datetime(2024, 3, 31, 2, 30, tzinfo=BERLIN)
 SHOWN_LATER = datetime(2024, 3, 31, 3, 10, tzinfo=BERLIN)
 
-RIGHT = {"over the fold": (BEFORE, AFTER), "over the gap": (SHOWN_LATER, IN_GAP)}
+RANGES = {"over the fold": (BEFORE, AFTER), "over the gap": (SHOWN_LATER, IN_GAP)}
 
 
-async def asked_for(start: datetime, end: datetime, **options: Any) -> list[dict[str, str]]:
-    """Return the times that a preview asks the server for."""
+async def requested_ranges(start: datetime, end: datetime, **options: Any) -> list[dict[str, str]]:
+    """Return the time ranges in the requests of a preview."""
     async with HostileServer(http(200, b"[]")) as server:
         user = DirectoryUser("alice", "d-1")
         service = open_service(server, user=user, wire_format=WireFormat.REFERENCE)
@@ -36,35 +36,35 @@ async def asked_for(start: datetime, end: datetime, **options: Any) -> list[dict
         return [{name: query[name][0] for name in ("startDate", "endDate")} for query in queries]
 
 
-@pytest.mark.parametrize(("start", "end"), RIGHT.values(), ids=RIGHT)
-async def test_a_range_is_right_when_its_end_is_later_in_utc(start: datetime, end: datetime) -> None:
-    (asked,) = await asked_for(start, end)
-    assert asked["startDate"] == f"{start.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    assert asked["endDate"] == f"{end.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+@pytest.mark.parametrize(("start", "end"), RANGES.values(), ids=RANGES)
+async def test_range_whose_end_is_later_in_utc_is_accepted(start: datetime, end: datetime) -> None:
+    (requested,) = await requested_ranges(start, end)
+    assert requested["startDate"] == f"{start.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    assert requested["endDate"] == f"{end.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-@pytest.mark.parametrize(("start", "end"), RIGHT.values(), ids=RIGHT)
-async def test_a_range_is_wrong_when_its_end_is_earlier_in_utc(start: datetime, end: datetime) -> None:
+@pytest.mark.parametrize(("start", "end"), RANGES.values(), ids=RANGES)
+async def test_range_whose_end_is_earlier_in_utc_is_rejected(start: datetime, end: datetime) -> None:
     async with HostileServer(http(200, b"[]")) as server:
         with pytest.raises(ValueError, match="end must not be before start"):
             open_service(server).preview(end, start)
         assert server.requests == []
 
 
-async def test_windows_are_cut_in_utc() -> None:
-    asked = await asked_for(BEFORE, AFTER, window=timedelta(minutes=20))
-    assert [each["startDate"] for each in asked] == ["2024-10-27T00:45:00Z", "2024-10-27T01:05:00Z"]
-    assert asked[-1]["endDate"] == "2024-10-27T01:15:00Z"
+async def test_windows_are_split_in_utc() -> None:
+    requested = await requested_ranges(BEFORE, AFTER, window=timedelta(minutes=20))
+    assert [window["startDate"] for window in requested] == ["2024-10-27T00:45:00Z", "2024-10-27T01:05:00Z"]
+    assert requested[-1]["endDate"] == "2024-10-27T01:15:00Z"
 
 
-async def test_what_begins_at_a_start_that_the_clocks_show_twice_is_in_the_preview() -> None:
+async def test_appointment_at_a_repeated_local_time_is_in_the_preview() -> None:
     at = {"startTime": "2024-10-27T01:15:00Z", "endTime": "2024-10-27T01:15:00Z"}
     async with HostileServer(http(200, orjson.dumps([FIELDS | at]))) as server:
         found = await open_service(server).preview(AFTER, AFTER + timedelta(hours=1)).collect()
     assert len(found) == 1
 
 
-async def test_a_range_beyond_the_years_of_utc_is_rejected_by_name() -> None:
+async def test_range_outside_the_years_of_utc_is_rejected_by_name() -> None:
     async with HostileServer(http(200, b"[]")) as server:
         with pytest.raises(ValueError, match="start: outside the years 1 to 9999 in UTC"):
             open_service(server).preview(datetime(1, 1, 1, tzinfo=BERLIN))
@@ -72,7 +72,7 @@ async def test_a_range_beyond_the_years_of_utc_is_rejected_by_name() -> None:
         assert server.requests == []
 
 
-@pytest.mark.parametrize(("start", "end"), RIGHT.values(), ids=RIGHT)
+@pytest.mark.parametrize(("start", "end"), RANGES.values(), ids=RANGES)
 def test_models_scopes_and_seeds_compare_in_utc(start: datetime, end: datetime) -> None:
     NewAppointment(title="x", start_time=start, end_time=end)
     scope = Scope(start=start, end=end)

@@ -1,3 +1,5 @@
+"""The error tree: pickles, copies, and messages without data."""
+
 import copy
 import pickle
 import re
@@ -20,7 +22,7 @@ from connector_async.exceptions import (
 ERRORS = [value for value in vars(exceptions).values() if isinstance(value, type) and issubclass(value, ConnectorError)]
 
 
-def test_the_tree_in_the_docstring_is_the_tree() -> None:
+def test_tree_in_the_docstring_matches_the_classes() -> None:
     drawn = re.findall(r"^ {4}([│├└─ ]*)(\w+Error)\b", exceptions.__doc__ or "", re.MULTILINE)
     depths = {name: len(branch) // 3 for branch, name in drawn}
     assert depths == {error.__name__: _depth(error) for error in ERRORS}
@@ -31,7 +33,7 @@ def _depth(error: type[ConnectorError]) -> int:
 
 
 @pytest.mark.parametrize("error_type", ERRORS)
-def test_an_error_survives_a_pickle_and_a_copy(error_type: type[ConnectorError]) -> None:
+def test_error_survives_a_pickle_and_a_copy(error_type: type[ConnectorError]) -> None:
     error = error_type("it failed", sent=False, attempts=3, elapsed=1.5)
     assert (error.sent, error.attempts, error.elapsed) == (False, 3, 1.5)
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
@@ -40,18 +42,24 @@ def test_an_error_survives_a_pickle_and_a_copy(error_type: type[ConnectorError])
         assert vars(twin) == vars(error)
 
 
-def test_a_response_error_survives_a_pickle_with_everything_it_carries() -> None:
+def test_attributes_of_an_error_survive_a_pickle() -> None:
     error = NotFoundError(
-        "gone", status=410, method="GET", path="/acme", request_id="r-1", problem={"title": "Gone"}, retry_after=3.0
+        "deleted",
+        status=410,
+        method="GET",
+        path="/acme",
+        request_id="r-1",
+        problem={"title": "Deleted"},
+        retry_after=3.0,
     )
     assert vars(pickle.loads(pickle.dumps(error))) == vars(error)
     problems = DecodingError("broken", problems=["$.title: required, and missing"], request_id="r-2")
     assert vars(pickle.loads(pickle.dumps(problems))) == vars(problems)
-    unknown = OutcomeUnknownError("who knows", status=502)
+    unknown = OutcomeUnknownError("lost", status=502)
     assert vars(pickle.loads(pickle.dumps(unknown))) == vars(unknown)
 
 
-def test_errors_are_also_the_builtin_ones_that_callers_expect() -> None:
+def test_errors_derive_from_the_builtin_ones_that_callers_expect() -> None:
     assert issubclass(RequestTimeoutError, TimeoutError)
     assert issubclass(ConnectFailedError, ConnectionError)
     assert ConnectFailedError("refused").sent is False
@@ -63,20 +71,20 @@ def test_errors_are_also_the_builtin_ones_that_callers_expect() -> None:
     [
         (None, {}),
         ({}, {}),
-        ({"errors": ["no mapping"]}, {}),
+        ({"errors": ["not a mapping"]}, {}),
         (
             {"errors": {"title": ["empty", "short"], "endTime": "early"}},
             {"title": ("empty", "short"), "endTime": ("early",)},
         ),
     ],
 )
-def test_the_messages_of_a_refused_request_by_field(
+def test_errors_lists_the_messages_of_an_invalid_request_by_field(
     problem: dict[str, object] | None, errors: dict[str, object]
 ) -> None:
     assert InvalidRequestError("refused", problem=problem).errors == errors
 
 
-def test_the_text_of_an_error_is_its_message_alone() -> None:
+def test_str_of_an_error_is_its_message_alone() -> None:
     error = ResponseError("GET /a answered 400", problem={"detail": "Jane Doe"}, request_id="r")
     assert str(error) == "GET /a answered 400"
     assert "Jane" not in repr(error)

@@ -1,4 +1,4 @@
-"""What is logged, line by line: listed fields only, whatever a server says."""
+"""Log lines: only listed fields, whatever the server sends."""
 
 import asyncio
 import logging
@@ -40,7 +40,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     return [(record.levelname, record.getMessage()) for record in records]
 
 
-async def test_a_retry_is_one_line(caplog: pytest.LogCaptureFixture, clock: ManualClock) -> None:
+async def test_retry_is_one_line(caplog: pytest.LogCaptureFixture, clock: ManualClock) -> None:
     caplog.set_level(logging.DEBUG)
     async with HostileServer(http(503, X_Request_Id="r-1"), http(503, X_Request_Id="r-2"), FOUND) as server:
         await open_service(server, clock=clock).get("123")
@@ -56,7 +56,7 @@ async def test_a_retry_is_one_line(caplog: pytest.LogCaptureFixture, clock: Manu
     ]
 
 
-async def test_a_last_failure_is_an_error_and_no_line(caplog: pytest.LogCaptureFixture) -> None:
+async def test_last_failure_is_raised_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with HostileServer(http(500)) as server:
         with pytest.raises(ConnectorError):
@@ -64,9 +64,7 @@ async def test_a_last_failure_is_an_error_and_no_line(caplog: pytest.LogCaptureF
     assert lines(caplog) == []
 
 
-async def test_a_penalty_is_one_line_however_many_are_told(
-    caplog: pytest.LogCaptureFixture, clock: ManualClock
-) -> None:
+async def test_penalty_is_one_line(caplog: pytest.LogCaptureFixture, clock: ManualClock) -> None:
     async with HostileServer(http(429, Retry_After="5"), FOUND) as server:
         service = open_service(server, clock=clock, tenant_id="a b")
         await service.get("123")
@@ -75,7 +73,7 @@ async def test_a_penalty_is_one_line_however_many_are_told(
         ]
 
 
-async def test_a_tokens_coming_and_its_renewals_failure_are_one_line_each(
+async def test_new_token_and_failed_renewal_are_one_line_each(
     caplog: pytest.LogCaptureFixture, session: ConnectorSession, sandbox: Sandbox, clock: ManualClock
 ) -> None:
     caplog.set_level(logging.INFO, "connector_async")
@@ -89,14 +87,14 @@ async def test_a_tokens_coming_and_its_renewals_failure_are_one_line_each(
         ("INFO", "tenant acme has a new token for 3600 s"),
         (
             "WARNING",
-            "tenant acme: the token was not renewed (ServerError 503), the old one is used on; the next try is in "
-            "60 s or later",
+            "tenant acme: the token was not renewed (ServerError 503), the old one stays in use; the next attempt is "
+            "in 60 s or later",
         ),
     ]
 
 
 @pytest.mark.parametrize("hostile", ["Jane Doe", "a" * 129, "%(operation)s", "{}", "é", "a;b"])
-async def test_what_does_not_look_like_a_request_id_is_not_logged(
+async def test_string_that_does_not_look_like_a_request_id_is_not_logged(
     hostile: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -107,13 +105,13 @@ async def test_what_does_not_look_like_a_request_id_is_not_logged(
     assert hostile not in line
 
 
-async def test_nothing_personal_is_logged_by_any_of_them(
+async def test_no_line_has_personal_data_or_secrets(
     caplog: pytest.LogCaptureFixture, draft: NewAppointment, clock: ManualClock
 ) -> None:
     caplog.set_level(logging.DEBUG)
     echo = b'{"title":"Meeting with Client","traceId":"Meeting with Client","token":"hunter2","secret":"hunter3"}'
-    answers = [http(status, echo) for status in (429, 503, 429)]
-    async with HostileServer(http(200, b'{"token":"hunter2"}'), *answers) as server:
+    responses = [http(status, echo) for status in (429, 503, 429)]
+    async with HostileServer(http(200, b'{"token":"hunter2"}'), *responses) as server:
         service = open_service(server, clock=clock, auth=ClientCredentials("id", "hunter3"))
         for _ in range(2):
             with pytest.raises(ConnectorError):
@@ -136,7 +134,7 @@ asyncio.run(main())
 """
 
 
-async def test_nothing_is_printed_unless_the_application_asks_for_it() -> None:
+async def test_nothing_is_printed_unless_the_application_configures_logging() -> None:
     async with HostileServer(http(429), FOUND) as server:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", SILENT, server.base_url, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -146,20 +144,18 @@ async def test_nothing_is_printed_unless_the_application_asks_for_it() -> None:
         assert len(server.requests) == 2
 
 
-async def test_no_debug_line_of_any_library_tells_what_a_sync_sends(
-    caplog: pytest.LogCaptureFixture, tmp_path: Path
-) -> None:
+async def test_no_debug_line_of_a_library_has_data_of_a_sync(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     caplog.set_level(logging.DEBUG)
     records = [record("k-1", "Hunter's visit", description="Hunter's secrets")]
     async with syncing(tmp_path / "state.db") as sync:
         for mode in (Mode.TRUST, Mode.CHECK):
             await sync.run(records, mode=mode)
             await sync.run([record("k-1", "Hunter's second visit")], mode=mode)
-    assert "alembic.runtime.migration" in {each.name for each in caplog.records}  # libraries are heard
-    assert not [each.name for each in caplog.records if "Hunter" in each.getMessage()]
+    assert "alembic.runtime.migration" in {line.name for line in caplog.records}  # lines of libraries are captured
+    assert not [line.name for line in caplog.records if "Hunter" in line.getMessage()]
 
 
-async def test_services_of_one_tenant_name_it(caplog: pytest.LogCaptureFixture) -> None:
+async def test_line_names_the_tenant_of_a_child_session(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "connector_async")
     async with HostileServer(http(500), FOUND) as server:
         session = open_service(server).session.for_tenant("globex", StaticToken("t"))

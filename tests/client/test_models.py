@@ -1,3 +1,5 @@
+"""The models: validation, UTC, equality, and personal data that never shows."""
+
 import copy
 import pickle
 from datetime import UTC, datetime, timedelta
@@ -41,11 +43,11 @@ def update(**changes: Any) -> AppointmentUpdate:
         (
             {"start_time": datetime.min.replace(tzinfo=ZoneInfo("Asia/Tokyo"))},
             ValueError,
-            "start_time must have an offset, and lie in the years 1 to 9999",
+            "start_time must have a UTC offset, and lie in the years 1 to 9999",
         ),
     ],
 )
-def test_a_bad_field_is_refused_by_name(
+def test_invalid_field_is_rejected_by_name(
     build: Any, changes: dict[str, object], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -53,24 +55,24 @@ def test_a_bad_field_is_refused_by_name(
 
 
 @pytest.mark.parametrize("field", ["title", "start_time", "end_time"])
-def test_a_new_appointment_has_no_unset_field_but_its_description(field: str) -> None:
+def test_required_fields_of_a_new_appointment_cannot_be_unset(field: str) -> None:
     assert new().description is UNSET
     with pytest.raises(TypeError, match=f"{field} must be"):
         new(**{field: UNSET})
 
 
-def test_the_message_of_a_refusal_does_not_repeat_the_value() -> None:
+def test_error_message_does_not_repeat_the_value() -> None:
     with pytest.raises(ValueError, match="title") as caught:
         new(title="Jane Doe \ud800")
     assert "Jane" not in str(caught.value)
     assert caught.value.__context__ is None
 
 
-def test_an_appointment_may_end_when_it_starts() -> None:
+def test_appointment_may_end_when_it_starts() -> None:
     assert new(end_time=TEN).end_time == TEN
 
 
-def test_an_update_must_change_something_of_some_appointment() -> None:
+def test_update_needs_an_id_and_at_least_one_change() -> None:
     with pytest.raises(ValueError, match="at least one field"):
         AppointmentUpdate(appointment_id="1")
     with pytest.raises(ValueError, match="appointment_id must not be empty"):
@@ -79,7 +81,7 @@ def test_an_update_must_change_something_of_some_appointment() -> None:
     assert AppointmentUpdate(appointment_id="1", end_time=TEN).start_time is UNSET
 
 
-def test_date_times_are_kept_in_utc_so_that_the_hour_which_comes_twice_stays_unambiguous() -> None:
+def test_date_times_are_stored_in_utc_so_that_a_repeated_hour_is_unambiguous() -> None:
     berlin = ZoneInfo("Europe/Berlin")
     first, second = (datetime(2024, 10, 27, 2, 30, tzinfo=berlin, fold=fold) for fold in (0, 1))
     made = new(start_time=first, end_time=second)
@@ -91,7 +93,7 @@ def test_date_times_are_kept_in_utc_so_that_the_hour_which_comes_twice_stays_una
 
 
 @pytest.mark.parametrize("model", [new(), update(), DirectoryUser("a", "d")])
-def test_what_a_user_builds_is_frozen(model: Any) -> None:
+def test_models_built_by_users_are_frozen(model: Any) -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         setattr(model, attrs.fields(type(model))[0].name, "other")
 
@@ -104,14 +106,14 @@ def test_models_are_values(model: Any) -> None:
     assert not hasattr(model, "__dict__")
 
 
-def test_unknown_fields_take_part_in_equality_and_not_in_the_hash() -> None:
+def test_unknown_fields_count_for_equality_but_not_for_the_hash() -> None:
     other = attrs.evolve(APPOINTMENT, extra={"room": {"floor": 3}})
     assert other != APPOINTMENT
     assert hash(other) == hash(APPOINTMENT)
     assert pickle.loads(pickle.dumps(other)) == other
 
 
-def test_without_unknown_fields_the_mapping_is_empty_and_stays_so() -> None:
+def test_mapping_of_unknown_fields_is_empty_and_immutable_by_default() -> None:
     assert dict(APPOINTMENT.extra) == {}
     assert len(APPOINTMENT.extra) == 0
     assert "room" not in APPOINTMENT.extra
@@ -123,45 +125,45 @@ def test_without_unknown_fields_the_mapping_is_empty_and_stays_so() -> None:
 
 
 @pytest.mark.parametrize("model", [new(description="Secret"), update(description="Secret"), APPOINTMENT])
-def test_titles_and_descriptions_do_not_show_in_a_repr(model: object) -> None:
+def test_titles_and_descriptions_are_not_in_the_repr(model: object) -> None:
     assert "Visit" not in repr(model)
     assert "Secret" not in repr(model)
 
 
 @pytest.mark.parametrize("field", ["ad_id", "domain_id"])
-def test_a_directory_user_has_both_ids(field: str) -> None:
+def test_directory_user_needs_both_ids(field: str) -> None:
     ids = {"ad_id": "a", "domain_id": "d"}
     with pytest.raises(ValueError, match=f"{field} must not be empty"):
         DirectoryUser(**ids | {field: ""})
 
 
-def test_unset_shows_its_name() -> None:
+def test_repr_of_unset_is_its_name() -> None:
     assert repr(UNSET) == "UNSET"
 
 
 class _Nanoseconds(datetime):
-    """As pandas' Timestamp: a datetime that writes nine digits."""
+    """Like pandas' Timestamp: a datetime that writes nine digits."""
 
     def isoformat(self, sep: str = "T", timespec: str = "auto") -> str:
         return super().isoformat(sep, timespec).replace("+", "123+")
 
 
 class _NotATime(datetime):
-    """As pandas' NaT: a datetime whose methods raise."""
+    """Like pandas' NaT: a datetime whose methods raise."""
 
     def utcoffset(self) -> timedelta:
         raise ValueError("NaTType does not support utcoffset")
 
 
-def test_what_only_derives_from_datetime_is_kept_as_a_datetime() -> None:
+def test_subclass_of_datetime_is_stored_as_a_datetime() -> None:
     made = new(end_time=_Nanoseconds(2024, 1, 15, 11, 0, 0, 5, tzinfo=UTC))
     assert type(made.end_time) is datetime
     assert made.end_time == ELEVEN.replace(microsecond=5)
-    with pytest.raises(ValueError, match="start_time must have an offset"):
+    with pytest.raises(ValueError, match="start_time must have a UTC offset"):
         new(start_time=_NotATime(2024, 1, 15, tzinfo=ZoneInfo("Europe/Berlin")))
 
 
-def test_a_value_that_is_compared_oddly_is_refused_by_name() -> None:
+def test_value_whose_comparison_raises_is_rejected_by_name() -> None:
     class Array:
         __hash__ = None  # type: ignore[assignment]
 
@@ -183,7 +185,7 @@ def test_a_value_that_is_compared_oddly_is_refused_by_name() -> None:
     ],
 )
 @pytest.mark.parametrize("build", [new, update])
-def test_a_bad_field_of_the_reference_is_refused_by_name(
+def test_invalid_field_of_the_reference_format_is_rejected_by_name(
     build: Any, changes: dict[str, object], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -191,7 +193,7 @@ def test_a_bad_field_of_the_reference_is_refused_by_name(
 
 
 @pytest.mark.parametrize("build", [new, update])
-def test_further_fields_are_copied_and_named_by_texts(build: Any) -> None:
+def test_extra_fields_are_copied_and_their_names_must_be_strings(build: Any) -> None:
     given = {"room": 1}
     made = build(extra=given)
     given["room"] = 2
@@ -200,13 +202,13 @@ def test_further_fields_are_copied_and_named_by_texts(build: Any) -> None:
         build(extra={1: 2})
 
 
-def test_an_update_with_an_empty_mapping_changes_nothing_and_is_refused() -> None:
+def test_update_with_only_an_empty_extra_is_rejected() -> None:
     with pytest.raises(ValueError, match="at least one field"):
         AppointmentUpdate(appointment_id="1", extra={})
 
 
 @pytest.mark.parametrize("build", [new, update])
-def test_a_type_of_description_goes_with_a_description(build: Any) -> None:
-    with pytest.raises(ValueError, match="description_type must go with a description"):
+def test_description_type_needs_a_description(build: Any) -> None:
+    with pytest.raises(ValueError, match="description_type must be set together with a description"):
         build(description_type="Html")
     assert build(description="x", description_type="Html").description_type == "Html"

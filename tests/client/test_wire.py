@@ -80,7 +80,7 @@ def test_unknown_fields_are_kept(missing: str) -> None:
         (body(startTime=1705312800), "$.startTime: expected a string, not an integer"),
         (body(startTime={"dateTime": "x"}), "$.startTime: expected a string, not an object"),
         (body(startTime="2024-01-15"), "$.startTime: not an RFC 3339 date-time"),
-        (body(endTime="2024-01-15T11:00:00"), "$.endTime: no offset, and no zone to assume"),
+        (body(endTime="2024-01-15T11:00:00"), "$.endTime: no UTC offset, and no time zone to assume"),
         (body(endTime="2024-02-30T11:00:00Z"), "$.endTime: no such day"),
         (without("title"), "$.title: required, and missing"),
         (without("appointmentId"), "$.appointmentId: required, and missing"),

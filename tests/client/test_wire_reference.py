@@ -92,14 +92,14 @@ def test_a_zone_that_is_unknown_is_not_guessed(time_zone: str) -> None:
     text = body(timeZone=time_zone, startTime="2024-01-15T10:00:00")
     with pytest.raises(DecodingError) as caught:
         REFERENCE.structure(text, Appointment, assume_zone=UTC)
-    assert caught.value.problems == ("$.startTime: no offset, and no zone to assume",)
+    assert caught.value.problems == ("$.startTime: no UTC offset, and no time zone to assume",)
 
 
 def test_the_sessions_zone_stands_in_for_one_that_is_not_named() -> None:
     fields = {key: value for key, value in FIELDS.items() if key != "timeZone"}
     text = orjson.dumps(fields | {"startTime": "2024-01-15T10:00:00"})
     assert REFERENCE.structure(text, Appointment, assume_zone=UTC).start_time == TEN
-    assert problems_of(text) == ("$.startTime: no offset, and no zone to assume",)
+    assert problems_of(text) == ("$.startTime: no UTC offset, and no time zone to assume",)
 
 
 @pytest.mark.parametrize(
