@@ -68,7 +68,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 class ManualClock(Clock):
-    """Stands still, but for the sleeps on it, which take no time. Its random number is `draw`."""
+    """A clock that stands still until a test sets `now` or something sleeps. Its random number is always `draw`."""
 
     def __init__(self, draw: float = 1.0) -> None:
         self.now = 1_000.0

@@ -1,14 +1,14 @@
-"""An event loop whose time jumps to the next timer whenever no I/O is under way, and the clock that reads it."""
+"""An event loop whose time jumps to the next timer when no I/O is pending, and a clock that reads it."""
 
 import asyncio
 import selectors
 
 from connector_async import Clock
 
-# Real seconds in which whatever is on its way over the loopback, or in a thread, must have arrived. It takes longer on
-# a busy machine. Since a far timer is seldom what happens next, a far jump is put off for longer.
-_QUIET = 0.004
-_QUIET_AT_MOST = 0.05
+# Real seconds to wait for pending I/O on the loopback, or in a thread, before a jump of up to a second. A longer jump
+# waits in proportion, since a far timer is seldom what happens next on a busy machine.
+_WAIT_FOR_IO = 0.004
+_LONGEST_WAIT_FOR_IO = 0.05
 
 
 class _Selector(selectors.DefaultSelector):
@@ -19,25 +19,25 @@ class _Selector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None or timeout <= 0:
             return super().select(timeout)
-        ready = super().select(min(timeout, _QUIET * max(1.0, timeout), _QUIET_AT_MOST))
+        ready = super().select(min(timeout, _WAIT_FOR_IO * max(1.0, timeout), _LONGEST_WAIT_FOR_IO))
         if not ready:
             self.skipped += timeout
         return ready
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """`time()` begins at 0, and stands still but for the jumps."""
+    """An event loop whose `time()` starts at 0 and changes only by jumps."""
 
     def __init__(self) -> None:
-        self._skipping = _Selector()
-        super().__init__(self._skipping)
+        self._time_source = _Selector()
+        super().__init__(self._time_source)
 
     def time(self) -> float:
-        return self._skipping.skipped
+        return self._time_source.skipped
 
 
 class LoopClock(Clock):
-    """The running loop's time; what it draws is `draw`."""
+    """A clock that reads the time of the running event loop. Its random number is always `draw`."""
 
     def __init__(self, draw: float = 1.0) -> None:
         self.draw = draw

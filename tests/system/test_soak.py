@@ -1,4 +1,4 @@
-"""Thousands of calls through every kind of fault; then what the server has is held against what the client was told."""
+"""Thousands of calls through every kind of fault. Then the appointments of the server are compared with the results."""
 
 import asyncio
 import gc
@@ -46,7 +46,7 @@ SEED = 20_240_115
 SECONDS = 60
 TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
 
-ONE_BY_ONE: list[Fault] = [
+EQUALLY_FREQUENT: list[Fault] = [
     *(StatusFault(code) for code in (408, 429, 500, 502, 503, 504)),
     DelayFault(0.005),
     DropBefore(),
@@ -56,11 +56,11 @@ ONE_BY_ONE: list[Fault] = [
     SlowDrip(interval=0.001, total=0.01),
     RevokedToken(),
 ]
-FAULTS = dict.fromkeys(ONE_BY_ONE, 0.009) | {StatusFault(503, retry_after=1): 0.001}
+FAULTS = dict.fromkeys(EQUALLY_FREQUENT, 0.009) | {StatusFault(503, retry_after=1): 0.001}
 
 
 class FastClock(Clock):
-    """Runs a hundred times as fast as the machine's, so that waits are as long as they are in use."""
+    """A clock that runs a hundred times as fast as the machine's, so that waits can have their usual length."""
 
     SPEED = 100
 
@@ -73,10 +73,10 @@ class FastClock(Clock):
 
 @attrs.define
 class Journal:
-    """What one task was told of its own appointments, which no other one touches."""
+    """The results of one task's calls. No other task touches its appointments."""
 
     titles: dict[str, set[str]] = attrs.field(factory=dict)
-    """Id to what its title may be; more than one after a failed update that may have happened."""
+    """Possible titles by appointment id. There are several after a failed update that may have happened."""
     perhaps_deleted: set[str] = attrs.field(factory=set)
     deleted: set[str] = attrs.field(factory=set)
     unknown: set[str] = attrs.field(factory=set)
@@ -91,74 +91,74 @@ class Task:
         self.number = number
         self.service = service
         self.random = random.Random(SEED + number)
-        self.ledger = Journal()
-        self.drawn = 0
+        self.journal = Journal()
+        self.title_count = 0
 
     async def run(self, calls: int) -> None:
         for _ in range(calls):
-            ids = [known for known in self.ledger.titles if known not in self.ledger.perhaps_deleted]
+            ids = [id_ for id_ in self.journal.titles if id_ not in self.journal.perhaps_deleted]
             operations = ["create"] * 6 + (["get"] * 6 + ["update"] * 4 + ["delete"] * 3 if ids else []) + ["preview"]
             operation = self.random.choice(operations)
             chosen = self.random.choice(ids) if ids else ""
             try:
                 await getattr(self, operation)(chosen)
             except ConnectorError as error:
-                self.ledger.outcomes[f"{operation} {type(error).__name__}"] += 1
+                self.journal.outcomes[f"{operation} {type(error).__name__}"] += 1
             else:
-                self.ledger.outcomes[operation] += 1
+                self.journal.outcomes[operation] += 1
 
     def new_title(self) -> str:
-        self.drawn += 1
-        return f"{self.number}-{self.drawn}"
+        self.title_count += 1
+        return f"{self.number}-{self.title_count}"
 
     async def create(self, _: str) -> None:
         title = self.new_title()
-        start_time = TEN + timedelta(hours=self.drawn)
+        start_time = TEN + timedelta(hours=self.title_count)
         new = NewAppointment(title=title, start_time=start_time, end_time=start_time + timedelta(minutes=30))
         verify = found_by_preview(grace=2) if self.random.random() < 0.5 else None
         try:
             created = await self.service.create(new, verify=verify)
         except OutcomeUnknownError:
-            self.ledger.unknown.add(title)
+            self.journal.unknown.add(title)
             raise
         except ConnectorError:
-            self.ledger.absent.add(title)
+            self.journal.absent.add(title)
             raise
-        self.ledger.titles[created.appointment_id] = {title}
+        self.journal.titles[created.appointment_id] = {title}
 
-    async def get(self, known: str) -> None:
-        found = await self.service.get(known)
-        assert found.title in self.ledger.titles[known]
-        self.ledger.titles[known] = {found.title}
+    async def get(self, appointment_id: str) -> None:
+        found = await self.service.get(appointment_id)
+        assert found.title in self.journal.titles[appointment_id]
+        self.journal.titles[appointment_id] = {found.title}
 
-    async def update(self, known: str) -> None:
+    async def update(self, appointment_id: str) -> None:
         title = self.new_title()
         try:
-            await self.service.update(known, title=title, deadline=600)
+            await self.service.update(appointment_id, title=title, deadline=600)
         except ConnectorError as error:
             if error.sent:
-                self.ledger.titles[known].add(title)
+                self.journal.titles[appointment_id].add(title)
             raise
-        self.ledger.titles[known] = {title}
+        self.journal.titles[appointment_id] = {title}
 
-    async def delete(self, known: str) -> None:
+    async def delete(self, appointment_id: str) -> None:
         try:
-            await self.service.delete(known)
+            await self.service.delete(appointment_id)
         except ConnectorError as error:
             if error.sent:
-                self.ledger.perhaps_deleted.add(known)
+                self.journal.perhaps_deleted.add(appointment_id)
             raise
-        del self.ledger.titles[known]
-        self.ledger.deleted.add(known)
+        del self.journal.titles[appointment_id]
+        self.journal.deleted.add(appointment_id)
 
     async def preview(self, _: str) -> None:
         found = {appointment.appointment_id async for appointment in self.service.preview()}
-        assert set(self.ledger.titles) - self.ledger.perhaps_deleted <= found
-        assert not self.ledger.deleted & found
+        assert set(self.journal.titles) - self.journal.perhaps_deleted <= found
+        assert not self.journal.deleted & found
 
 
 async def stored_titles(sandbox: Sandbox) -> dict[str, str]:
-    """Return id to title of everything that the server has."""
+    """Return the titles of all appointments of the server, by id."""
     storage = sandbox._require_running().storage
     return {
         appointment.appointment_id: appointment.title
@@ -174,14 +174,15 @@ def connections_in_use(session: ConnectorSession) -> int:
     return len(current.session.connector._acquired)
 
 
-def left_behind() -> Counter[str]:
+def objects_alive() -> Counter[str]:
     gc.collect()
-    return Counter(type(one).__name__ for one in gc.get_objects() if isinstance(one, ConnectorError | CallRecord))
+    alive = (value for value in gc.get_objects() if isinstance(value, ConnectorError | CallRecord))
+    return Counter(type(value).__name__ for value in alive)
 
 
 @pytest.mark.slow
-async def test_nothing_is_lost_and_nothing_doubled_whatever_goes_wrong() -> None:
-    begun_at, tasks_before, kept_before = time.monotonic(), asyncio.all_tasks(), left_behind()
+async def test_no_fault_loses_or_duplicates_an_appointment() -> None:
+    started_at, tasks_before, alive_before = time.monotonic(), asyncio.all_tasks(), objects_alive()
     async with Sandbox(fault_rates=FaultRates(FAULTS, seed=SEED)) as sandbox:
         session = ConnectorSession(
             sandbox.base_url,
@@ -201,10 +202,10 @@ async def test_nothing_is_lost_and_nothing_doubled_whatever_goes_wrong() -> None
         faults = {name: sandbox.log.count(fault=name) for name in {fault.name for fault in FAULTS}}
         requests = sandbox.log.count()
     del services, session
-    outcomes = sum((task.ledger.outcomes for task in tasks), Counter[str]())
-    unknown = {title for task in tasks for title in task.ledger.unknown}
+    outcomes = sum((task.journal.outcomes for task in tasks), Counter[str]())
+    unknown = {title for task in tasks for title in task.journal.unknown}
     happened = unknown & set(stored.values())
-    print(f"\n{outcomes.total()} calls, {requests} requests in {time.monotonic() - begun_at:.1f} s; faults: {faults}")
+    print(f"\n{outcomes.total()} calls, {requests} requests in {time.monotonic() - started_at:.1f} s; faults: {faults}")
     print(f"outcomes: {dict(outcomes)}; unknown: {len(happened)} had happened, {len(unknown - happened)} had not")
     print(f"memory: {memory:+.1f} MB; connections in use: {in_use}")
 
@@ -212,23 +213,23 @@ async def test_nothing_is_lost_and_nothing_doubled_whatever_goes_wrong() -> None
     assert min(faults.values()) >= 50
     assert happened
     assert unknown - happened
-    assert_told_the_truth(tasks, stored)
+    assert_results_match(tasks, stored)
     assert in_use == 0
     assert asyncio.all_tasks() == tasks_before
-    assert left_behind() == kept_before
-    assert time.monotonic() - begun_at < SECONDS
+    assert objects_alive() == alive_before
+    assert time.monotonic() - started_at < SECONDS
 
 
-def assert_told_the_truth(tasks: list[Task], stored: dict[str, str]) -> None:
-    """Hold everything that the server has against the ledgers, and the ledgers against it."""
+def assert_results_match(tasks: list[Task], stored: dict[str, str]) -> None:
+    """Assert that the journals account for every appointment of the server, and the server for every entry of them."""
     unaccounted: dict[str, Any] = dict(stored)
     for task in tasks:
-        ledger = task.ledger
-        for known, titles in ledger.titles.items():
-            title = unaccounted.pop(known, None)
-            assert title in titles or (title is None and known in ledger.perhaps_deleted)
-        assert not ledger.deleted & set(stored)
-        assert not ledger.absent & set(stored.values())
+        journal = task.journal
+        for appointment_id, titles in journal.titles.items():
+            title = unaccounted.pop(appointment_id, None)
+            assert title in titles or (title is None and appointment_id in journal.perhaps_deleted)
+        assert not journal.deleted & set(stored)
+        assert not journal.absent & set(stored.values())
     assert len(set(stored.values())) == len(stored)
-    unknown = {title for task in tasks for title in task.ledger.unknown}
+    unknown = {title for task in tasks for title in task.journal.unknown}
     assert set(unaccounted.values()) <= unknown
