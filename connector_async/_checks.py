@@ -64,7 +64,7 @@ def check_sequence(name: str, value: object, expected: type) -> None:
         raise TypeError(f"{rule}, not {type(value).__name__}")
     for item in value:
         if not isinstance(item, expected):
-            raise TypeError(f"{rule}, without {type(item).__name__}")
+            raise TypeError(f"{rule}, not of {type(item).__name__}")
 
 
 def check_iterable(name: str, value: object) -> None:
@@ -88,7 +88,7 @@ def check_callable(name: str, value: object) -> None:
 
 
 def check_plain_callable(name: str, value: object) -> None:
-    """Reject a function whose result would have to be awaited. Nothing awaits it: it is called as a plain function.
+    """Reject a coroutine function where a plain function is needed, because nothing would await its result.
 
     Raises:
         TypeError: If `value` is a coroutine function or an async generator function, or an object with such a
@@ -99,7 +99,7 @@ def check_plain_callable(name: str, value: object) -> None:
 
 
 def check_plain_methods(name: str, value: object, *methods: str) -> None:
-    """Reject an object with a method whose result would have to be awaited. Missing methods are accepted.
+    """Reject an object with a coroutine method where plain methods are needed. Missing methods are accepted.
 
     Raises:
         TypeError: If a method is a coroutine function or an async generator function; the message names it.

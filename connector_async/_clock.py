@@ -48,7 +48,7 @@ class Deadline:
 
     Args:
         seconds: Seconds from now.
-        clock: The clock whose `monotonic` is read.
+        clock: The clock to measure by.
 
     Raises:
         ValueError: If `seconds` is negative or NaN.

@@ -16,7 +16,7 @@ and copied, and orjson writes 254. No field of a calendar has a tenth of that.""
 
 _LARGE: Final = 256 * 1024
 # Parsed values take up to forty times as much memory as their JSON: 10 MiB of `[],` become 240 MB, and the garbage
-# collector visits each. Appointments whose strings have one letter weigh 1 in 14 bytes by the measure below, and take
+# collector visits each. Appointments with one-letter strings weigh 1 in 14 bytes by the measure below, and take
 # four times as much memory as their JSON.
 _BYTES_PER_WEIGHT: Final = 8
 _WEIGHT_OF_CONTAINER: Final = 3

@@ -41,7 +41,7 @@ def parse_instant(string: str, assume_zone: tzinfo | None = None) -> datetime:
         assume_zone: The time zone of a string without a UTC offset. `None`: such a string is rejected.
 
     Raises:
-        InstantError: If `string` is not a date-time of the profile, has no UTC offset although `assume_zone` is `None`,
+        InstantError: If `string` is not a date-time of the profile, has no UTC offset while `assume_zone` is `None`,
             or is outside the years 1 to 9999 in UTC.
     """
     if string[SEPARATORS] == SEPARATORS_IN_UTC and "\0" not in string:

@@ -96,7 +96,7 @@ def _in_utc(value: datetime) -> datetime:
     """Return an aware datetime in UTC, and any other value unchanged, which the validator then rejects by name."""
     if type(value) is datetime and value.tzinfo is UTC:
         return value
-    # pandas' NaT is a datetime whose methods raise ValueError. Its Timestamp has digits that are never sent.
+    # pandas' NaT is a datetime with methods that raise ValueError. Its Timestamp has digits that are never sent.
     with contextlib.suppress(OverflowError, ValueError):
         if isinstance(value, datetime) and value.utcoffset() is not None:
             plain = value if type(value) is datetime else datetime.fromisoformat(datetime.isoformat(value))

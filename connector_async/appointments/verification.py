@@ -1,4 +1,4 @@
-"""How to find out whether a create whose response was lost has happened."""
+"""How to find out whether a create with a lost response has happened."""
 
 import inspect
 import math
@@ -34,27 +34,28 @@ class SupportsPreview(Protocol):
 
 
 Verify = Callable[[Any, NewAppointment], Coroutine[Any, Any, Appointment | None]]
-"""Finds out whether a create has happened. It is called with the service, whose deadline is the rest of the call's, and
-with the draft. It returns the created appointment, or `None` if there is none. A `ConnectorError` leaves the outcome
-unknown."""
+"""Finds out whether a create has happened. It is called with the service and the draft. The deadline of the service is
+the rest of the create's deadline. It returns the created appointment, or `None` if there is none. A `ConnectorError`
+leaves the outcome unknown."""
 
 
 class found_by_preview:  # noqa: N801 - it is used like a function
     """A `verify` for `create`: looks in the preview for an appointment of the same title, start and end.
 
-    Several appointments may have the same title, start and end. Those whose ids are `known`, and those that the same
+    Several appointments may have the same title, start and end. The ids in `known`, and the appointments that the same
     instance has found before, are skipped. So use one instance for a batch, and add the ids of existing appointments
     and of each created one to the set that is passed as `known`.
 
-    It cannot detect
+    It has limits:
 
-    - a lost request that the server is still processing. It waits for `grace` seconds, and takes an appointment that is
-      not there by then as not created. A slower server creates it a second time.
-    - an equal appointment of another client, or of another task whose create has not returned yet. It is taken for the
-      one that was created.
-    - an appointment whose title or times the server has changed, for example by cutting fractions of a second. It is
-      not found, and created a second time.
-    - an appointment that the preview does not show, because it lags behind for longer than `grace` or omits some.
+    - It does not know whether the server is still processing the lost request. It waits for `grace` seconds. If the
+      server is slower, the appointment is created a second time.
+    - It does not know who created an equal appointment. One of another client, or of a concurrent create that has not
+      returned yet, is taken for the one that was created.
+    - It compares exactly. If the server changes a title or a time, for example by cutting fractions of a second, the
+      appointment is not found, and created a second time.
+    - It sees only what the preview shows. A preview that lags behind for longer than `grace`, or that omits
+      appointments, misleads it.
 
     Args:
         grace: Seconds to wait before the preview is requested.

@@ -54,8 +54,7 @@ def read_inputs(path: Path | str, *statuses: Status, decode: Callable[[Any], Any
 
     Args:
         path: The file.
-        statuses: Only inputs whose outcome has one of these statuses are returned. By default those that failed or were
-            not started.
+        statuses: The outcomes to return the inputs of. The default is `FAILED` and `NOT_STARTED`.
         decode: Turns a JSON value into an input, for example `new_appointment_from_json` or
             `appointment_update_from_json`. `None`: the JSON values are returned.
 

@@ -119,9 +119,9 @@ class BulkReport(Generic[InputT, ResultT]):
         return self
 
     def inputs(self, *statuses: Status) -> list[InputT]:
-        """Return the inputs whose outcomes have one of these statuses, to be passed to another bulk.
+        """Return the inputs of the outcomes with one of these statuses, to be passed to another bulk.
 
-        The default is those that failed or were not started. A repeated `UNKNOWN` call might happen twice.
+        The default is `FAILED` and `NOT_STARTED`. An `UNKNOWN` call might happen twice if it is repeated.
 
         Raises:
             TypeError: If an argument is not a `Status`.

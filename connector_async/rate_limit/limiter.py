@@ -41,9 +41,9 @@ class Limiter:
     """Delays the requests of one key to the pace of a rate limit.
 
     An interactive call reserves a slot at once. Of the bulk calls that wait in one event loop, only the first holds a
-    reservation, and so do those whose slots come within 0.1 seconds. So an interactive call waits behind one bulk slot
-    for each event loop with bulk calls. Bulk calls are not starved: beside n interactive calls that wait all the time,
-    they get one slot of n + 1.
+    slot, apart from those with a slot in the next 0.1 seconds. So an interactive call waits behind one bulk slot for
+    each event loop with bulk calls. Bulk calls are not starved: beside n interactive calls that wait all the time, they
+    get one slot of n + 1.
     """
 
     key: str

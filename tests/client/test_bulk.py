@@ -802,10 +802,10 @@ INVALID: Any = 5
     [
         (
             lambda _: BulkReport[int, int]().inputs(cast("Any", "failed")),
-            "statuses must be a sequence of Status, without str",
+            "statuses must be a sequence of Status, not of str",
         ),
-        (lambda path: read_inputs(path, cast("Any", "failed")), "statuses must be a sequence of Status, without str"),
-        (lambda path: read_inputs(path, Status.FAILED, INVALID), "statuses must be a sequence of Status, without int"),
+        (lambda path: read_inputs(path, cast("Any", "failed")), "statuses must be a sequence of Status, not of str"),
+        (lambda path: read_inputs(path, Status.FAILED, INVALID), "statuses must be a sequence of Status, not of int"),
         (lambda path: read_inputs(path, decode=INVALID), "decode must be callable, not int"),
         (lambda _: read_inputs(INVALID), "not '?int"),
         (lambda _: BulkReport[int, int]().write_jsonl(INVALID), "not '?int"),

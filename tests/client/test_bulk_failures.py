@@ -72,7 +72,7 @@ async def test_creates_whose_responses_cannot_be_decoded_are_unknown_and_keep_th
 
 
 @pytest.mark.row("H15")
-async def test_a_create_whose_response_is_too_long_is_unknown(draft: NewAppointment) -> None:
+async def test_create_whose_response_is_too_long_is_unknown(draft: NewAppointment) -> None:
     async with HostileServer(http(201, b'{"appointmentId":"n-1","title":"' + b"x" * 5_000 + b'"}')) as server:
         report = await BulkReport().collect(open_service(server, max_body_size=1_000).create_many([draft]))
     assert (report.counts, report.inputs()) == ({Status.UNKNOWN: 1}, [])

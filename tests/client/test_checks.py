@@ -73,7 +73,7 @@ def test_check_type_rejects_other_types_and_classes(value: Any, options: Any, ru
     [
         ("ab", "^names must be a sequence of str, not str$"),
         ({"a"}, "^names must be a sequence of str, not set$"),
-        (["a", 1], "^names must be a sequence of str, without int$"),
+        (["a", 1], "^names must be a sequence of str, not of int$"),
     ],
 )
 def test_check_sequence_rejects_strings_other_iterables_and_other_items(value: Any, rule: str) -> None:

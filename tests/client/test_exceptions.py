@@ -85,6 +85,6 @@ def test_errors_lists_the_messages_of_an_invalid_request_by_field(
 
 
 def test_str_of_an_error_is_its_message_alone() -> None:
-    error = ResponseError("GET /a answered 400", problem={"detail": "Jane Doe"}, request_id="r")
-    assert str(error) == "GET /a answered 400"
+    error = ResponseError("GET /a returned 400", problem={"detail": "Jane Doe"}, request_id="r")
+    assert str(error) == "GET /a returned 400"
     assert "Jane" not in repr(error)
