@@ -85,7 +85,7 @@ def test_an_error_carries_what_the_answer_says_and_shows_none_of_its_body() -> N
     )
     error = error_for("POST", "/acme/appointment", response, NOW)
     assert isinstance(error, exceptions.InvalidRequestError)
-    assert str(error) == "POST /acme/appointment answered 400 Bad Request"
+    assert str(error) == "POST /acme/appointment returned 400 Bad Request"
     assert error.request_id == "r-1"
     assert error.retry_after == 20
     assert error.problem is not None
@@ -96,7 +96,7 @@ def test_an_error_carries_what_the_answer_says_and_shows_none_of_its_body() -> N
 
 
 def test_a_status_without_name_is_told_by_its_number() -> None:
-    assert str(error_for("GET", "/a", answer(599), NOW)) == "GET /a answered 599"
+    assert str(error_for("GET", "/a", answer(599), NOW)) == "GET /a returned 599"
 
 
 @pytest.mark.parametrize(
