@@ -74,7 +74,7 @@ if sys.version_info >= (3, 12):
 
             base_url = "https://api.example"
 
-            async def __call__(self, body: bytes) -> Response:  # noqa: ARG002 - the protocol's
+            async def post_token_request(self, body: bytes) -> Response:  # noqa: ARG002 - the protocol's
                 return Response(status=200, headers={}, body=b'{"accessToken":"t","expiresIn":3600}')
 
             def create_task(self, fetch: Any) -> asyncio.Task[Token]:

@@ -35,7 +35,6 @@ from connector_async import (
     found_by_preview,
 )
 from connector_async.pagination import PageRequest, PageResponse
-from connector_async.session import token_of
 from tests.conftest import ManualClock
 from tests.support.exposure import exposed, frames
 from tests.support.hostile import Answer, HostileServer, drop, hang, http
@@ -84,7 +83,7 @@ CALLS: dict[str, Call] = {
     "create_many": lambda service: run(service.create_many([DRAFT])),
     "update_many": lambda service: run(service.update_many([AppointmentUpdate(appointment_id="1", title=TITLE)])),
     "request": lambda service: service.session.request("POST", ("x",), query={"q": NOTE}, body=orjson.dumps(FIELDS)),
-    "fetch of a token": lambda service: token_of(service.session),
+    "fetch of a token": lambda service: service.session.fetch_token(),
 }
 
 FAULTS: dict[str, Answer] = {
@@ -208,7 +207,7 @@ async def test_a_rejection_that_is_kept_exposes_no_secret() -> None:
         assert isinstance(second, AuthenticationError)
         assert second is not first
         assert exposed(second, *HIDDEN) == []
-        auth = service.session._exchange.auth
+        auth = service.session._sender.auth
         assert isinstance(auth, ClientCredentials)
         assert [error.__traceback__ for error, _ in auth._rejections.values()] == [None]
 
@@ -217,12 +216,12 @@ async def test_an_error_keeps_the_frame_of_the_public_method_and_its_causes() ->
     async with open_service(http(500), http(404)) as service:
         error = await failure(service.get("123"))
         assert isinstance(error, NotFoundError)
-        assert frames(error) == ["AppointmentService.get", "RetryingCaller.call"]
+        assert frames(error) == ["AppointmentService.get", "RetryingCaller.make"]
     async with open_service(http(500)) as service:
         error = await failure(service.create(DRAFT))
         assert isinstance(error, OutcomeUnknownError)
         assert isinstance(error.__cause__, ServerError)
-        assert frames(error) == ["AppointmentService.create", "RetryingCaller.call"]
+        assert frames(error) == ["AppointmentService.create", "RetryingCaller.make"]
         assert frames(error.__cause__) == []
 
 
@@ -298,7 +297,7 @@ async def test_an_exception_that_refuses_to_be_written_to_reaches_the_caller_wit
 async def test_an_exception_of_a_token_provider_exposes_nothing() -> None:
     class Vault:
         async def token(self, _: str, send: TokenSend) -> Token:
-            await send(orjson.dumps({"secret": CLIENT_SECRET}))
+            await send.post_token_request(orjson.dumps({"secret": CLIENT_SECRET}))
             raise AssertionError
 
         def invalidate(self, tenant: str, token: Token) -> None: ...

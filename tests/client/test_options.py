@@ -136,7 +136,7 @@ async def test_requests_go_through_a_proxy(
         async with open_session(server, proxy=f"http://me:hunter3@127.0.0.1:{port}", **options) as session:
             assert (await session.request("GET", APPOINTMENT)).body == b"1"
             assert "hunter3" not in repr(session)
-            assert "hunter3" not in repr(session._shared.transport._options)
+            assert "hunter3" not in repr(session._state.transport._options)
         async with open_session(server, proxy=f"http://me:wrong3@127.0.0.1:{port}", **options) as session:
             with pytest.raises((ConnectFailedError, ResponseError), match="407") as caught:
                 await session.request("GET", APPOINTMENT)
@@ -200,7 +200,7 @@ def test_a_session_is_opened_as_the_environment_says(environment: pytest.MonkeyP
         environment.setenv(name, value)
     session = ConnectorSession.from_env()
     assert (session.base_url, session.tenant_id) == ("https://api.example/v1", "acme")
-    assert session._exchange.auth == ClientCredentials("id", "secret")
+    assert session._sender.auth == ClientCredentials("id", "secret")
     other = ConnectorSession.from_env(tenant_id="globex", wire_format=WireFormat.REFERENCE)
     assert (other.tenant_id, other.wire_format) == ("globex", WireFormat.REFERENCE)
 
@@ -208,7 +208,7 @@ def test_a_session_is_opened_as_the_environment_says(environment: pytest.MonkeyP
 def test_arguments_come_before_the_environment(environment: pytest.MonkeyPatch) -> None:
     auth = StaticToken("t")
     session = ConnectorSession.from_env(base_url="https://other.example", tenant_id="a", auth=auth)
-    assert (session.base_url, session.tenant_id, session._exchange.auth) == ("https://other.example", "a", auth)
+    assert (session.base_url, session.tenant_id, session._sender.auth) == ("https://other.example", "a", auth)
 
 
 async def test_a_token_in_the_environment_is_a_static_one(environment: pytest.MonkeyPatch) -> None:
@@ -237,7 +237,7 @@ def test_a_variable_that_is_missing_is_named(environment: pytest.MonkeyPatch, mi
 def test_two_kinds_of_credentials_are_one_too_many(environment: pytest.MonkeyPatch, beside: str) -> None:
     for name, value in (PLACE | {"CONNECTOR_TOKEN": "hunter2", beside: "x"}).items():
         environment.setenv(name, value)
-    with pytest.raises(ValueError, match="CONNECTOR_TOKEN must not be set beside") as caught:
+    with pytest.raises(ValueError, match="CONNECTOR_TOKEN must not be set together") as caught:
         ConnectorSession.from_env()
     assert "hunter2" not in str(caught.value)
 

@@ -122,7 +122,7 @@ async def test_create_on_a_tls_connection_that_the_server_has_closed_is_sent_onc
 
 
 def pools(appointments: AppointmentService) -> list[BaseConnector]:
-    opened = appointments.session._shared.transport._opened.values()
+    opened = appointments.session._state.transport._opened.values()
     return [one.session.connector for one in opened if one.session.connector is not None]
 
 

@@ -73,13 +73,13 @@ async def test_l1_the_pace_is_that_of_the_api_and_nothing_is_refused(
     jitter = random.Random(7)
     async with limited_sandbox(requests=60, per=60.0, window=window) as sandbox:
         session = paced_session(sandbox, RateLimit(limit=60, per=60, burst=1))
-        send = session._shared.transport.send
+        send = session._state.transport.send
 
         async def late(*args: Any) -> Any:
             await asyncio.sleep(jitter.random())
             return await send(*args)
 
-        monkeypatch.setattr(session._shared.transport, "send", late)
+        monkeypatch.setattr(session._state.transport, "send", late)
         appointments = AppointmentService(session, retry=RetryPolicy.none())
         numbers = iter(range(299))
 

@@ -84,7 +84,7 @@ async def test_a_redirect_is_an_error_and_nothing_goes_elsewhere(status: int) ->
                 await session.request("POST", ("appointment",), body=b"{}")
             assert caught.value.status == status
         async with open_session(server, auth=ClientCredentials("id", "secret")) as session:
-            with pytest.raises(UnexpectedRedirectError, match="/acme/authentication/token answered"):
+            with pytest.raises(UnexpectedRedirectError, match="/acme/authentication/token returned"):
                 await session.request("GET", ("appointment",))
         assert elsewhere.requests == []
 

@@ -209,7 +209,7 @@ async def test_a_provider_that_gives_no_token_is_told_so_and_nothing_is_sent(ans
         def invalidate(self, tenant: str, token: Token) -> None: ...
 
     async with HostileServer(http(200, b"1")) as server, open_session(server, auth=Wrong()) as session:
-        with pytest.raises(TypeError, match=r"Wrong must give a Token, not"):
+        with pytest.raises(TypeError, match=r"Wrong must return a Token, not"):
             await session.request("GET", ("appointment",))
         assert server.requests == []
 

@@ -41,7 +41,7 @@ class Endpoint:
         self.rejects = False
         self.bodies: list[bytes] = []
 
-    async def __call__(self, body: bytes) -> Response:
+    async def post_token_request(self, body: bytes) -> Response:
         self.bodies.append(body)
         if self.rejects:
             raise AuthenticationError("rejected", status=401)
@@ -115,14 +115,14 @@ def test_tenants_without_a_session_are_forgotten() -> None:
     session = open_session()
     for number in range(40_000):
         session.for_tenant(str(number))
-    assert 10_000 <= len(session._shared._tenants) <= 20_001
+    assert 10_000 <= len(session._state._tenants) <= 20_001
 
 
 def test_credentials_that_are_not_used_are_forgotten() -> None:
     session = open_session()
     for number in range(40_000):
         session.for_tenant("globex", ClientCredentials(str(number), "secret"))
-    assert 10_000 <= len(session._shared._credentials) <= 20_000
+    assert 10_000 <= len(session._state._credentials) <= 20_000
 
 
 def test_threads_that_ask_for_one_tenant_at_once_get_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +212,7 @@ async def test_a_hundred_thousand_tenant_ids_half_of_them_rejected_take_bounded_
         return Response(status=401 if rejected else 200, headers={}, body=b"{}" if rejected else token)
 
     session = ConnectorSession("https://api.example", tenant_id="acme", auth=ClientCredentials("id", "secret"))
-    monkeypatch.setattr(session._shared.transport, "send", send)
+    monkeypatch.setattr(session._state.transport, "send", send)
     gc.collect()
     before = resident_megabytes()
     rejections = 0

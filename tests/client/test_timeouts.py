@@ -135,7 +135,7 @@ async def test_it_needs_a_task(timeouts: Timeouts) -> None:
 
     def outside() -> None:
         try:
-            with pytest.raises(RuntimeError, match="needs a task"), Timeout(timeouts, 5):
+            with pytest.raises(RuntimeError, match="must be used in a task"), Timeout(timeouts, 5):
                 pass
         except BaseException as error:  # noqa: BLE001 - it fails where it is awaited
             done.set_exception(error)

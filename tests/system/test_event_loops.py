@@ -228,7 +228,7 @@ for _ in range(3):
     loop = asyncio.new_event_loop()
     loop.run_until_complete(AppointmentService(session).get("123"))
     loop.close()
-    print(list(session._shared.transport._opened) == [loop])
+    print(list(session._state.transport._opened) == [loop])
 """
 
 
@@ -255,7 +255,7 @@ for _ in range(3):
     call = loop.create_task(session.request("GET", ("appointment",)))
     loop.run_until_complete(asyncio.sleep(0.02))
     loop.close()
-    print(len(credentials._fetches), len(session._shared._fetches))
+    print(len(credentials._fetches), len(session._state._fetches))
 """
 
 
