@@ -32,7 +32,6 @@ from connector_async import (
     bulk,
     read_inputs,
 )
-from connector_async.appointments.bulk_operations import ManyAppointments
 from connector_async.sandbox import DropAfter, Sandbox, StatusFault
 from tests.support.hostile import HostileServer, http
 from tests.support.services import open_service, resident_megabytes
@@ -906,11 +905,6 @@ async def test_a_bad_input_is_the_outcome_of_that_input(session: ConnectorSessio
     no_update: Any = ["no update"]
     (refused,) = [outcome async for outcome in AppointmentService(session).update_many(no_update)]
     assert isinstance(refused.error, TypeError)
-
-
-def test_the_operations_over_many_need_the_single_ones() -> None:
-    with pytest.raises(TypeError, match="abstract"):
-        ManyAppointments()  # type: ignore[abstract]
 
 
 def test_an_outcome_shows_neither_its_input_nor_its_result() -> None:

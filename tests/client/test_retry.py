@@ -309,11 +309,11 @@ async def test_r11_a_success_refunds_what_its_last_retry_cost_and_one_without_a_
 @pytest.mark.parametrize(
     ("wait", "error", "rule"),
     [
-        (-1, ValueError, "what wait returns must be zero or more"),
-        (float("nan"), ValueError, "what wait returns must be zero or more"),
-        (None, TypeError, "what wait returns must be a number of seconds, not NoneType"),
-        ("1", TypeError, "what wait returns must be a number of seconds, not str"),
-        (True, TypeError, "what wait returns must be a number of seconds, not bool"),
+        (-1, ValueError, "the result of wait must be zero or more"),
+        (float("nan"), ValueError, "the result of wait must be zero or more"),
+        (None, TypeError, "the result of wait must be a number of seconds, not NoneType"),
+        ("1", TypeError, "the result of wait must be a number of seconds, not str"),
+        (True, TypeError, "the result of wait must be a number of seconds, not bool"),
     ],
 )
 async def test_what_a_wait_of_the_users_own_returns_must_be_one(

@@ -63,7 +63,7 @@ MANY = {
     ("options", "error", "rule"),
     [
         ({"retry": 3}, TypeError, "retry must be a RetryPolicy or None, not int"),
-        ({"retry": RetryPolicy}, TypeError, "retry must be a RetryPolicy or None, not type"),
+        ({"retry": RetryPolicy}, TypeError, "retry must be a RetryPolicy or None, not the class RetryPolicy"),
         ({"deadline": 0}, ValueError, "deadline must be above zero"),
         ({"deadline": math.nan}, ValueError, "deadline must be above zero"),
         ({"deadline": True}, TypeError, "deadline must be a number of seconds, not bool"),

@@ -157,9 +157,9 @@ def public_objects() -> list[object]:
         AppointmentService(session),
         session,
         session.for_tenant("globex", StaticToken(TOKEN)),
-        session._shared,
-        session._shared.transport,
-        session._shared.transport._options,
+        session._state,
+        session._state.transport,
+        session._state.transport._options,
         session._tenant,
         credentials,
         StaticToken(TOKEN),
@@ -176,11 +176,11 @@ def public_objects() -> list[object]:
             operation="create", attempt=1, wait=1, waited_so_far=0, error=ConnectorError("failed")
         ),
         connector_async.found_by_preview(),
-        session._exchange,
+        session._sender,
         session._tenant.limiter,
-        session._shared.naps,
+        session._state.interruptible_sleep,
         AppointmentService(session)._caller,
-        AppointmentService(session)._attempts,
+        AppointmentService(session)._context,
         connector_async.UNSET,
     ]
 
