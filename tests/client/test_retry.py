@@ -35,7 +35,7 @@ from connector_async import (
 )
 from connector_async.retry import retry_if_transient, stop_above_retry_after
 from tests.conftest import ManualClock
-from tests.support.hostile import Answer, HostileServer, drop, hang, http
+from tests.support.hostile import HostileServer, ScriptedResponse, drop, hang, http
 from tests.support.services import CREATED, FOUND, IDEMPOTENT, OPERATIONS, PREVIEW, call, open_service
 
 TOKEN_ANSWER = http(200, b'{"accessToken":"t","expiresIn":3600}')
@@ -183,7 +183,7 @@ async def test_r4_a_create_whose_connection_takes_too_long_is_tried_again(draft:
 
 
 @pytest.mark.parametrize("lost", [drop, http(500), http(504)], ids=["drop", "500", "504"])
-async def test_r6_a_delete_whose_answer_was_lost_has_succeeded_when_nothing_is_there(lost: Answer) -> None:
+async def test_r6_a_delete_whose_answer_was_lost_has_succeeded_when_nothing_is_there(lost: ScriptedResponse) -> None:
     async with HostileServer(lost, http(404)) as server:
         await open_service(server).delete("123")
         assert len(server.requests) == 2

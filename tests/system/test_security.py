@@ -29,7 +29,7 @@ from connector_async import (
     WireFormat,
 )
 from tests.conftest import ManualClock
-from tests.support.hostile import Answer, HostileServer, drop, http
+from tests.support.hostile import HostileServer, ScriptedResponse, drop, http
 
 TOKEN, CLIENT_SECRET, PROXY_PASSWORD = "hunter2-token", "hunter3-secret", "hunter4-proxy"
 TITLE, DESCRIPTION, NOTE = "Jane Doe, oncology", "Diagnosis: confidential", "Joe's room"
@@ -42,7 +42,7 @@ ECHO = {"title": TITLE, "description": DESCRIPTION, "token": TOKEN, "note": NOTE
 TOKEN_ANSWER = http(200, orjson.dumps({"accessToken": TOKEN}))
 
 # What a server may say back that holds what it was sent, for each way in which a call can fail.
-ANSWERS: dict[str, Answer] = {
+ANSWERS: dict[str, ScriptedResponse] = {
     "problem": http(400, orjson.dumps({"title": "no", "detail": f"{TITLE} {TOKEN}", "errors": {"title": [TITLE]}})),
     "problem+json": http(500, orjson.dumps(ECHO), Content_Type="application/problem+json"),
     "html": http(502, f"<html>{TITLE} {TOKEN}".encode(), Content_Type="text/html"),
@@ -81,7 +81,7 @@ async def no_http(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None
 ANSWERS |= {"cut": cut, "no http": no_http}
 
 
-async def failures(answer: Answer, auth: TokenProvider) -> list[ConnectorError]:
+async def failures(answer: ScriptedResponse, auth: TokenProvider) -> list[ConnectorError]:
     answers = [TOKEN_ANSWER, answer] if isinstance(auth, ClientCredentials) else [answer]
     found: list[ConnectorError] = []
     for operation in ("get", "create", "update", "delete", "preview"):
@@ -119,7 +119,7 @@ async def call(service: AppointmentService, operation: str) -> None:
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 @pytest.mark.parametrize("auth", [StaticToken(TOKEN), ClientCredentials("id", CLIENT_SECRET)], ids=repr)
 async def test_no_error_shows_a_secret_or_a_payload_value(
-    answer: Answer, auth: TokenProvider, caplog: pytest.LogCaptureFixture
+    answer: ScriptedResponse, auth: TokenProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     found = await failures(answer, auth)
@@ -134,7 +134,7 @@ async def test_no_error_shows_a_secret_or_a_payload_value(
 
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-async def test_what_an_error_hides_stays_hidden_in_its_copies(answer: Answer) -> None:
+async def test_what_an_error_hides_stays_hidden_in_its_copies(answer: ScriptedResponse) -> None:
     for error in await failures(answer, StaticToken(TOKEN)):
         for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
             assert repr(twin) == repr(error)
