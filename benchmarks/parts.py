@@ -22,6 +22,7 @@ from connector_async import (
     RetryPolicy,
     StaticToken,
 )
+from connector_async.appointments.calls import GetCall
 
 _CALLS = 640
 _ROUNDS = 30
@@ -48,7 +49,7 @@ def _without_policy(service: AppointmentService) -> Callable[[str], Awaitable[ob
     """Return the attempt alone: no policy, no deadline, no record that anybody could read."""
 
     def get(appointment_id: str) -> Awaitable[object]:
-        return service._attempts.get(appointment_id)(None, CallRecord(operation="get"))  # noqa: SLF001
+        return GetCall(service._context, appointment_id).attempt(None, CallRecord(operation="get"))  # noqa: SLF001
 
     return get
 

@@ -1,4 +1,4 @@
-"""A table that forgets what has not been used for long, so that keys from outside cannot make it grow without end."""
+"""A bounded table of the entries used last, so that keys from outside cannot make it grow without end."""
 
 import threading
 from collections.abc import Callable
@@ -13,15 +13,15 @@ def _never(_: object) -> bool:
 
 
 class RecentlyUsed(Generic[K, V]):
-    """Keeps the entries that were used last: `size` of them at least, and twice as many at most.
+    """A mapping that keeps the entries used last: at least `size` of them, and at most twice as many.
 
-    It is thread-safe. An entry is in one of two generations: the newer one has what was used since it was started.
-    When it is full, it becomes the older one, and what has not been used since is dropped. So a lookup of a recent
-    entry is that of a dict, without a lock and without reordering.
+    It is thread-safe. Each entry is in one of two generations. The newer one has the entries used since it was started.
+    When it is full, it becomes the older one, and the previous older one is dropped. So the lookup of a recent entry is
+    that of a dict, without a lock and without reordering.
 
     Args:
-        size: How many entries the newer generation has at most; above zero.
-        is_expired: Tells of a value that it is of no use any more: those are dropped first.
+        size: The most entries of the newer generation; above zero.
+        is_expired: Returns whether a value is of no use any more. Expired values are dropped first.
     """
 
     __slots__ = ("_is_expired", "_lock", "_newer", "_older", "_size")
@@ -46,17 +46,17 @@ class RecentlyUsed(Generic[K, V]):
 
     def setdefault(self, key: K, value: V) -> V:
         """Return the value under `key`, after adding `value` if there is none."""
-        found = self._newer.get(key)
-        if found is not None:
-            return found
+        present = self._newer.get(key)
+        if present is not None:
+            return present
         with self._lock:
-            found = self._find(key)
-            if found is None:
+            present = self._find(key)
+            if present is None:
                 self._add(key, value)
-            return value if found is None else found
+            return value if present is None else present
 
     def put(self, key: K, value: V) -> None:
-        """Add `value` under `key`, or replace what is there."""
+        """Set the value under `key`."""
         with self._lock:
             self._older.pop(key, None)
             self._add(key, value)

@@ -1,11 +1,10 @@
-"""Errors leave this package without the frames that they were raised in.
+"""Errors leave this package without its inner frames.
 
 Error reporters send the locals of each frame of a traceback along. The frames that send a request and read its response
 hold the bearer token, the client secret, and titles and descriptions. So each function through which errors leave drops
-the frames below its own, and removes from its own what is secret or personal. A cancellation is treated alike: it is
-the `__cause__` of the `TimeoutError` that `asyncio.timeout` raises. The message of the error stays, with its
-attributes and its causes. An exception of another kind, such as one of a hook, gets a note of the place
-where it was raised.
+the frames below its own, and deletes its own locals that are secret or personal. Cancellations are treated alike, since
+`asyncio.timeout` raises a `TimeoutError` with the cancellation as `__cause__`. An error keeps its message, attributes
+and causes. An exception of another kind, such as one from a hook, gets a note that says where it was raised.
 """
 
 import asyncio
@@ -27,37 +26,34 @@ _MOST_FRAMES: Final = 5
 
 
 def without_frames(error: E) -> E:
-    """Return `error` without the frames of its traceback, and of all that it was raised from.
+    """Return `error` without the frames of its traceback and of its causes.
 
-    Call it outside of the handler that caught `error`: an exception that is being handled there is the application's
-    own, and is left as it is.
+    Call it outside the handler that caught `error`. An exception that is being handled there is the application's, and
+    is left as it is.
     """
-    drop_frames(error, spared=sys.exception())
+    drop_frames(error, keep=sys.exception())
     return error
 
 
-def drop_frames(error: BaseException, *, spared: BaseException | None = None) -> None:
-    """Drop the frames of the traceback of `error`, and of all that it was raised from, but for `spared`."""
+def drop_frames(error: BaseException, *, keep: BaseException | None = None) -> None:
+    """Drop the frames of the tracebacks of `error` and of its causes, except for those of `keep`."""
     pending: list[BaseException | None] = [error]
     seen: set[int] = set()
     while pending:
         link = pending.pop()
-        if link is None or link is spared or id(link) in seen:
+        if link is None or link is keep or id(link) in seen:
             continue
         seen.add(id(link))
         if not isinstance(link, ConnectorError | asyncio.CancelledError):
             _note_place(link)
-        link.with_traceback(None)  # an exception may refuse to have its attributes set
+        link.with_traceback(None)  # an exception may have read-only attributes
         pending += [link.__cause__, link.__context__]
         if isinstance(link, BaseExceptionGroup):
             pending += link.exceptions
 
 
 def hiding_arguments(function: Callable[P, T]) -> Callable[P, T]:
-    """Return `function` with the frames cut from its `TypeError` and `ValueError`, its own included.
-
-    For a constructor that is given a secret.
-    """
+    """Decorate a constructor that gets a secret, so that its `TypeError` and `ValueError` have no frames of it."""
 
     @functools.wraps(function)
     def hiding(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -65,7 +61,7 @@ def hiding_arguments(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
         except (TypeError, ValueError) as error:
             error.__traceback__ = None
-            raise  # which adds no frame of this one's
+            raise  # adds only the frame of the caller
 
     return hiding
 

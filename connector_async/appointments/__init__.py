@@ -1,6 +1,6 @@
-"""The operations on appointments as coroutines, and the check whether a create whose answer was lost has happened.
+"""The operations on appointments as coroutines, and the look for a create whose response was lost.
 
-How a request is sent is the session's business, and when to try again that of the retry policy.
+The session sends the requests, and the retry policy decides when to retry.
 """
 
 from .json_inputs import appointment_update_from_json, new_appointment_from_json

@@ -1,61 +1,70 @@
 """`AppointmentService`: the operations on appointments as coroutines, with their policies and deadlines.
 
-What is sent, and what an answer means, stands in `attempts`.
+`calls` has the request of each operation and the meaning of its response.
 """
 
 import functools
 import math
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
-from connector_async._checks import check_appointment_id, check_time_range, check_type
+from connector_async._checks import (
+    check_appointment_id,
+    check_int,
+    check_iterable,
+    check_plain_methods,
+    check_seconds,
+    check_time_range,
+    check_type,
+)
 from connector_async._clock import SINGLE_CALL_DEADLINE
+from connector_async.bulk_calls import Bulk, bulk
+from connector_async.exceptions import AuthenticationError
 from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
 from connector_async.pagination import AsyncPager, AutoDetectPaging, Page, PagingStyle
 from connector_async.rate_limit import Priority, priority
-from connector_async.retry import Attempt, Operation, RetryingCaller, RetryPolicy
+from connector_async.retry import Call, RetryingCaller, RetryPolicy
 from connector_async.session import ConnectorSession
 
-from .arguments import OnInvalid, check_alone, check_on_invalid, check_paging, checked_deadline, checked_policy
-from .attempts import Attempts
-from .bulk_operations import ManyAppointments
-from .verification import Verify, bind_verify
+from .calls import CallContext, CreateCall, DeleteCall, GetCall, OnInvalid, PreviewCall, UpdateCall
+from .verification import Verify, bind_verify, check_verify
 from .windows import WindowedPager
 
 T = TypeVar("T")
 
-_GET: Final = Operation("get", idempotent=True)
-_CREATE: Final = Operation("create", idempotent=False)
-_UPDATE: Final = Operation("update", idempotent=True)
-_DELETE: Final = Operation("delete", idempotent=True)
-_PREVIEW_PAGE: Final = Operation("preview", idempotent=True)
-
 _DEFAULT_POLICY: Final = RetryPolicy()
-_RECOGNIZED: Final = AutoDetectPaging()
+_AUTO_DETECT: Final = AutoDetectPaging()
+_CONCURRENCY: Final = 16
 
 
-class AppointmentService(ManyAppointments):
+class AppointmentService:
     """The appointments of a session's tenant.
 
-    Each coroutine raises an error of the `ConnectorError` tree for whatever the network or the server does, with the
-    attempts and the seconds it took, and `ValueError` or `TypeError` for a bad argument before anything is sent. What
-    a call that succeeded took is in `last_call`.
+    Each coroutine raises an error of the `ConnectorError` tree for a failure of the network or the server, with the
+    attempts and the seconds that it took, and `ValueError` or `TypeError` for an invalid argument before anything is
+    sent. After a success, `last_call` has the attempts and the seconds.
 
-    Each coroutine, and `preview` for each page, takes `retry`, the policy of that call, and `deadline`, the seconds it
-    may take over its attempts and every wait; `None` is the service's, and `math.inf` no deadline. Where nothing names
-    one, a single call has 60 seconds, and the calls of `bulk`, of the `*_many` operations and of the sync have none.
+    Each coroutine, and `preview` for each page, takes `retry`, the policy of that call, and `deadline`, its seconds
+    with all attempts and waits included. `None` means the service's, and `math.inf` no deadline. Where no deadline is
+    set, a single call has 60 seconds, and the calls of `bulk`, of the `*_many` methods and of the sync have none.
+
+    Each `*_many` method returns a `Bulk`, an async iterable with one `Outcome` for each input. Nothing is sent before
+    the first outcome is asked for. An invalid argument is raised at once; an invalid input is reported in its outcome.
+    Rejected credentials end the whole bulk, since all inputs are of one tenant: the remaining inputs are `NOT_STARTED`.
+    A high concurrency is no faster under a rate limit.
 
     Args:
-        session: Sends the requests; it is not closed with the service, which has nothing to close.
-        user: Whose appointments are meant; `WireFormat.REFERENCE` needs one, `WireFormat.GUIDE` carries none.
-        paging: How the server pages its preview. Unless told, an array and the common envelopes are recognized.
-        retry: When to try again; `None`: `RetryPolicy()`, three attempts.
+        session: Sends the requests. It is not closed with the service, which has nothing to close.
+        user: The user whose appointments these are. `WireFormat.REFERENCE` needs one, `WireFormat.GUIDE` has none.
+        paging: How the server pages its preview. By default an array and the common envelopes are recognized.
+        retry: When to retry; `None`: `RetryPolicy()`, three attempts.
         deadline: Seconds for each call; `None`: the session's, `math.inf`: none.
 
     Raises:
-        ValueError: `user` is missing or too much for the session's wire format, or `deadline` is not above zero.
-        TypeError: An argument is of another type.
+        ValueError: If `user` is missing, or the session's wire format does not carry it, or `deadline` is not above
+            zero.
+        TypeError: If an argument has another type.
     """
 
     def __init__(
@@ -63,25 +72,25 @@ class AppointmentService(ManyAppointments):
         session: ConnectorSession,
         *,
         user: DirectoryUser | None = None,
-        paging: PagingStyle = _RECOGNIZED,
+        paging: PagingStyle = _AUTO_DETECT,
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
     ) -> None:
         check_type("session", session, ConnectorSession)
-        check_paging(paging)
-        if user is not None and not isinstance(user, DirectoryUser):
-            raise TypeError(f"user must be a DirectoryUser or None, not {type(user).__name__}")
+        _check_paging(paging)
+        check_type("user", user, DirectoryUser, optional=True)
+        _check_options(retry, deadline)
         self.session = session
-        """What sends the requests."""
+        """The session that sends the requests."""
         self.user = user
-        """Whose appointments are meant; `None` where the wire format carries no user."""
+        """The user whose appointments these are; `None` if the wire format has no user."""
         self.paging = paging
         """How the server pages its preview."""
-        self.retry = _DEFAULT_POLICY if retry is None else checked_policy(retry)
-        """When a call is tried again."""
-        self.deadline = session.deadline if deadline is None else checked_deadline(deadline)
+        self.retry = _DEFAULT_POLICY if retry is None else retry
+        """When a call is retried."""
+        self.deadline = session.deadline if deadline is None else deadline
         """Seconds for each call; `None`: 60 for a single call, none for a bulk call; `math.inf`: none."""
-        self._attempts = Attempts(session, user)
+        self._context = CallContext(session, user)
         self._caller = RetryingCaller(
             tenant=session.tenant_id,
             clock=session.clock,
@@ -95,23 +104,23 @@ class AppointmentService(ManyAppointments):
         return f"AppointmentService({self.session!r})"
 
     async def sleep(self, seconds: float) -> None:
-        """Wait by the session's clock; for a `verify` of the caller's own.
+        """Wait by the session's clock, for instance in a custom `verify`.
 
         Raises:
-            RuntimeError: The session was closed meanwhile.
+            RuntimeError: If the session is closed, or is closed meanwhile.
         """
         await self.session.sleep(seconds)
 
     def with_options(self, *, retry: RetryPolicy | None = None, deadline: float | None = None) -> "AppointmentService":
-        """Return a service over the same session and for the same user, with a policy or a deadline of its own.
+        """Return a service over the same session and for the same user, with another policy or deadline.
 
         Args:
-            retry: When to try again; `None`: as this one.
-            deadline: Seconds for each call; `None`: as this one, `math.inf`: none.
+            retry: When to retry; `None`: as this service.
+            deadline: Seconds for each call; `None`: as this service, `math.inf`: none.
 
         Raises:
-            ValueError: `deadline` is not above zero.
-            TypeError: An argument is of another type.
+            ValueError: If `deadline` is not above zero.
+            TypeError: If an argument has another type.
         """
         return AppointmentService(
             self.session,
@@ -127,13 +136,13 @@ class AppointmentService(ManyAppointments):
         """Return one appointment.
 
         Raises:
-            NotFoundError: There is none with that id.
-            DeadlineExceededError: The deadline came first.
-            DecodingError: The answer is no appointment.
-            ConnectorError: Any other failure; see the tree in `connector_async.exceptions`.
-            ValueError: `appointment_id` is empty, `.`, `..`, or not printable.
+            NotFoundError: If no appointment has that id.
+            DeadlineExceededError: If the deadline expires first.
+            DecodingError: If the response is not an appointment.
+            ConnectorError: If the call fails otherwise; see the tree in `connector_async.exceptions`.
+            ValueError: If `appointment_id` is empty, `.`, `..`, or not printable.
         """
-        return await self._call(_GET, self._attempts.get(check_appointment_id(appointment_id)), retry, deadline)
+        return await self._make(GetCall(self._context, check_appointment_id(appointment_id)), retry, deadline)
 
     async def create(
         self,
@@ -143,41 +152,46 @@ class AppointmentService(ManyAppointments):
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
     ) -> Appointment:
-        """Create an appointment and return it with its id: what the answer leaves out is taken from `new`.
+        """Create an appointment and return it with its id. Fields that the response leaves out are taken from `new`.
 
-        It is sent again only when it cannot have happened: it never left, or was refused with 429, or with 503 and
-        `Retry-After`. When nothing tells whether it happened, `verify` is asked; if it finds the appointment, that is
-        returned, and if not, the create is sent again as the policy says. When it raises, the outcome stays unknown;
-        what is no `ConnectorError` is logged.
+        The create is sent again only if it cannot have happened: it was never sent, or was refused with 429, or with
+        503 and `Retry-After`. If its outcome is unknown, `verify` is asked. If `verify` finds the appointment, that is
+        returned; if not, the create is sent again as the policy says. If `verify` raises, the outcome stays unknown,
+        and an error other than `ConnectorError` is logged.
 
         Args:
-            new: What to create.
-            verify: Looks whether a create whose answer was lost has happened, such as `found_by_preview()`. `None`:
-                such a create ends in `OutcomeUnknownError`.
+            new: The appointment to create.
+            verify: Finds out whether a create with an unknown outcome has happened, such as `found_by_preview()`.
+                `None`: such a create ends in `OutcomeUnknownError`.
             retry: The policy; `None`: the service's.
             deadline: Seconds; `None`: the service's.
 
         Raises:
-            OutcomeUnknownError: It was sent, and nothing tells whether it happened: the answer was lost, late or cut,
-                or a status that does not refuse. Those that do are 4xx, 501, 307, 308, and 503 with `Retry-After`.
-            DeadlineExceededError: The deadline came first, and nothing was created.
-            InvalidRequestError: The server refuses it.
-            DecodingError: It was created, and the answer has no id or is malformed. When `sent` is `False`, it was not:
-                the answer to the token's request was.
-            ConnectorError: Any other failure, after which nothing was created.
-            ValueError: The wire format does not carry a field that is set.
-            TypeError: `new` is no `NewAppointment`; or `verify` cannot be called, or is a class and no instance.
+            OutcomeUnknownError: If the create was sent and its outcome is unknown: the response was lost, late or cut
+                off, or its status does not refuse the create. Those that do are 4xx, 501, 307, 308, and 503 with
+                `Retry-After`.
+            DeadlineExceededError: If the deadline expires first. Nothing was created.
+            InvalidRequestError: If the server refuses the appointment.
+            DecodingError: If the appointment was created, and the response has no id or is malformed. If `sent` is
+                `False`, the response to the token request was malformed, and nothing was created.
+            ConnectorError: If the call fails otherwise. Nothing was created.
+            ValueError: If the wire format does not carry a field that is set.
+            TypeError: If `new` is not a `NewAppointment`, or `verify` is not callable or is a class.
         """
-        policy = self.retry if retry is None else checked_policy(retry)
+        check_type("retry", retry, RetryPolicy, optional=True)
+        policy = self.retry if retry is None else retry
         try:
             check_type("new", new, NewAppointment)
-            attempt = self._attempts.create(
-                new, bind_verify(self, verify, new), unavailable_means_refused=policy.unavailable_means_refused
+            call = CreateCall(
+                self._context,
+                new,
+                bind_verify(self, verify, new),
+                unavailable_means_refused=policy.unavailable_means_refused,
             )
         except (TypeError, ValueError) as error:
             error.__traceback__ = None  # its frames hold the fields
             raise
-        return await self._call(_CREATE, attempt, policy, deadline)
+        return await self._make(call, policy, deadline)
 
     async def update(
         self,
@@ -194,24 +208,23 @@ class AppointmentService(ManyAppointments):
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
     ) -> Appointment | None:
-        """Change the given fields of an appointment, and send no others, but for the type of a text.
+        """Change the given fields of an appointment. Only they are sent, and the type of a given description.
 
-        The fields are those of `AppointmentUpdate`. With `read_first` the appointment is got first, and what it has is
-        sent along with the given fields, unknown fields included and as the server wrote it: for servers whose PUT
-        replaces the whole (contract, open point 9). What others change in between is overwritten. Each attempt then
-        reads anew.
+        The fields are those of `AppointmentUpdate`. With `read_first` each attempt first reads the appointment, and
+        sends all its fields along, unknown ones included and as the server wrote them. That is for servers whose PUT
+        replaces the whole appointment (contract, open point 9). It overwrites changes that others make in between.
 
         Returns:
-            The appointment as the server then has it; `None` when its answer holds none.
+            The appointment as the server now has it, or `None` if the response has none.
 
         Raises:
-            NotFoundError: There is none with that id.
-            DeadlineExceededError: The deadline came first.
-            InvalidRequestError: The server refuses the change.
-            DecodingError: It was changed, and the answer is malformed. When `sent` is `False`, it was not: another
-                answer that was needed first was.
-            ConnectorError: Any other failure; see the tree in `connector_async.exceptions`.
-            ValueError: Nothing is given, or a value breaks a rule of `AppointmentUpdate`.
+            NotFoundError: If no appointment has that id.
+            DeadlineExceededError: If the deadline expires first.
+            InvalidRequestError: If the server refuses the change.
+            DecodingError: If the appointment was changed, and the response is malformed. If `sent` is `False`, an
+                earlier response was malformed, and nothing was changed.
+            ConnectorError: If the call fails otherwise; see the tree in `connector_async.exceptions`.
+            ValueError: If no field is given, or a value breaks a rule of `AppointmentUpdate`.
         """
         try:
             update = AppointmentUpdate(
@@ -228,21 +241,21 @@ class AppointmentService(ManyAppointments):
             error.__traceback__ = None  # its frames hold the fields
             raise
         finally:
-            del title, description, extra  # this frame is in the traceback of whatever comes later
-        return await self._apply(update, read_first=read_first, retry=retry, deadline=deadline)
+            del title, description, extra  # every later error has this frame in its traceback
+        return await self._update(update, read_first=read_first, retry=retry, deadline=deadline)
 
     async def delete(
         self, appointment_id: str, *, retry: RetryPolicy | None = None, deadline: float | None = None
     ) -> None:
-        """Delete an appointment. One that is not there any more after an answer was lost counts as deleted.
+        """Delete an appointment. If the response was lost and a retry does not find the appointment, it is deleted.
 
         Raises:
-            NotFoundError: There is none with that id.
-            DeadlineExceededError: The deadline came first.
-            ConnectorError: Any other failure; see the tree in `connector_async.exceptions`.
-            ValueError: `appointment_id` is empty, `.`, `..`, or not printable.
+            NotFoundError: If no appointment has that id.
+            DeadlineExceededError: If the deadline expires first.
+            ConnectorError: If the call fails otherwise; see the tree in `connector_async.exceptions`.
+            ValueError: If `appointment_id` is empty, `.`, `..`, or not printable.
         """
-        await self._call(_DELETE, self._attempts.delete(check_appointment_id(appointment_id)), retry, deadline)
+        await self._make(DeleteCall(self._context, check_appointment_id(appointment_id)), retry, deadline)
 
     def preview(
         self,
@@ -256,71 +269,240 @@ class AppointmentService(ManyAppointments):
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
     ) -> AsyncPager[Appointment]:
-        """Return the tenant's appointments that overlap the time from `start` (included) to `end` (excluded).
+        """Return the appointments that overlap the time from `start` (included) to `end` (excluded), page by page.
 
-        The guide's preview takes no parameters: the server sends all, and what overlaps is kept here. The reference's
-        takes both ends.
+        The guide's preview takes no parameters: the server sends all appointments, and those that overlap are kept. The
+        reference's preview takes both ends.
 
         Args:
-            start: Aware; `None`: from the beginning of time, with `WireFormat.GUIDE` alone.
-            end: Aware, not before `start`; `None`: to its end, with `WireFormat.GUIDE` alone.
-            window: How long a time is asked for at once; each is a page, and what two of them show is in the first.
-                `None`: the whole. `WireFormat.GUIDE` asks for no time, and takes none.
-            concurrency: How many windows are fetched at a time; with more than one, as many again wait for the caller.
+            start: The start, aware. `None`: no start, only with `WireFormat.GUIDE`.
+            end: The end, aware, not before `start`. `None`: no end, only with `WireFormat.GUIDE`.
+            window: The length of the time range of one request. Each window is a page, and an appointment in two
+                windows is in the first one's page. `None`: the whole time. `WireFormat.GUIDE` does not support it.
+            concurrency: How many windows are fetched at a time. If more than one, as many pages again are kept ready.
             prefetch: How many pages are fetched while the caller works on one: 0 or 1.
-            on_invalid: What becomes of a page with an item that is not a valid appointment: `"raise"` raises
-                `DecodingError`; `"skip"` leaves the item out, logs how many were, and reports them in `Page.problems`
-                and `Page.skipped`.
+            on_invalid: What to do with an item that is not a valid appointment: `"raise"` raises `DecodingError`;
+                `"skip"` leaves the item out, logs how many were, and reports them in `Page.problems` and
+                `Page.skipped`.
             retry: The policy for each page; `None`: the service's.
             deadline: Seconds for each page; `None`: the service's.
 
         Returns:
-            A pager that sends nothing before its first item is asked for. It raises what `get` raises.
+            A pager, which sends nothing before its first item is asked for. It raises the errors of `get`.
 
         Raises:
-            ValueError: A date-time is naive, `end` is before `start`, the wire format needs the one that is `None`,
-                `window` is not above zero or not for the wire format, `concurrency` is not 1 without one, or
-                `on_invalid` is neither of the two.
-            TypeError: An argument is of another type.
+            ValueError: If a date-time is naive, `end` is before `start`, the wire format needs an end that is `None`,
+                `window` is not above zero or not supported, `concurrency` is not 1 without a window, or `on_invalid` is
+                neither of the two.
+            TypeError: If an argument has another type.
         """
         start, end = check_time_range(start, end)
-        check_on_invalid(on_invalid)
+        if on_invalid not in get_args(OnInvalid):
+            raise ValueError("on_invalid must be 'raise' or 'skip'")
         service = self.with_options(retry=retry, deadline=deadline)
-        self.session.wire_format.preview_query(self.user, start, end)  # refuses what the first page would
+        self.session.wire_format.preview_query(self.user, start, end)  # raises now, not with the first page
 
         def pager(start: datetime | None, end: datetime | None) -> AsyncPager[Appointment]:
-            return AsyncPager(functools.partial(service._fetch, start, end, on_invalid), prefetch=prefetch)  # noqa: SLF001
+            return AsyncPager(functools.partial(service._fetch_page, start, end, on_invalid), prefetch=prefetch)  # noqa: SLF001
 
-        whole = pager(start, end)  # refuses what the one of the first window would
+        whole = pager(start, end)  # checks `prefetch` now, not with the first window
         if window is None:
-            check_alone(concurrency)
+            check_int("concurrency", concurrency)
+            if concurrency != 1:
+                raise ValueError("concurrency must be 1: only windows are fetched several at a time")
             return whole
         if not self.session.wire_format.carries_user:
-            raise ValueError(f"window must be None: {self.session.wire_format} asks the server for no time")
+            raise ValueError(f"window must be None: a preview in {self.session.wire_format} has no time range")
         return WindowedPager(pager, start=start, end=end, window=window, concurrency=concurrency)
 
-    def _fetch(
-        self, start: datetime | None, end: datetime | None, on_invalid: OnInvalid, token: str | None
-    ) -> Awaitable[Page[Appointment]]:
-        attempt = self._attempts.preview(start, end, self.paging, token, on_invalid=on_invalid)
-        return self._call(_PREVIEW_PAGE, attempt, None, None)
+    def get_many(
+        self,
+        appointment_ids: Iterable[str] | AsyncIterable[str],
+        *,
+        concurrency: int = _CONCURRENCY,
+        ordered: bool = False,
+        max_errors: int | None = None,
+        retry: RetryPolicy | None = None,
+        deadline: float | None = None,
+    ) -> Bulk[str, Appointment]:
+        """Read appointments by their ids.
 
-    async def _apply(
+        Args:
+            appointment_ids: The ids, which are taken one by one.
+            concurrency: The most calls in flight at a time.
+            ordered: Whether outcomes come in the order of their inputs, rather than as calls end.
+            max_errors: The number of failed or unknown outcomes after which no more calls are started. `None`: any
+                number.
+            retry: The policy of each call; `None`: the service's.
+            deadline: Seconds for each call; `None`: the service's, `math.inf`: none.
+
+        Returns:
+            The outcomes, each with the appointment, or with the error that `get` raised.
+
+        Raises:
+            ValueError: If `concurrency`, `max_errors` or `deadline` is not above zero.
+            TypeError: If an argument has another type, or `appointment_ids` is a str.
+        """
+        check_iterable("appointment_ids", appointment_ids)
+        _check_options(retry, deadline)
+        return bulk(
+            functools.partial(self.get, retry=retry, deadline=deadline),
+            appointment_ids,
+            concurrency=concurrency,
+            ordered=ordered,
+            max_errors=max_errors,
+            ends_on=AuthenticationError,
+        )
+
+    def create_many(
+        self,
+        drafts: Iterable[NewAppointment] | AsyncIterable[NewAppointment],
+        *,
+        verify: Verify | None = None,
+        concurrency: int = _CONCURRENCY,
+        ordered: bool = False,
+        max_errors: int | None = None,
+        retry: RetryPolicy | None = None,
+        deadline: float | None = None,
+    ) -> Bulk[NewAppointment, Appointment]:
+        """Create appointments from drafts, which are taken one by one.
+
+        `verify` is that of `create`; without it a create with an unknown outcome is `UNKNOWN`. The other arguments are
+        those of `get_many`.
+
+        Returns:
+            The outcomes, each with the appointment and its id, or with the error that `create` raised. After a
+            `DecodingError` the outcome is `UNKNOWN`: the appointment was created, and the error has its
+            `appointment_id` if the response has one.
+
+        Raises:
+            ValueError: If `concurrency`, `max_errors` or `deadline` is not above zero.
+            TypeError: If an argument has another type, or `verify` is a class.
+        """
+        check_iterable("drafts", drafts)
+        if verify is not None:
+            check_verify(verify)
+        _check_options(retry, deadline)
+        return bulk(
+            functools.partial(self.create, verify=verify, retry=retry, deadline=deadline),
+            drafts,
+            concurrency=concurrency,
+            ordered=ordered,
+            max_errors=max_errors,
+            ends_on=AuthenticationError,
+        )
+
+    def update_many(
+        self,
+        updates: Iterable[AppointmentUpdate] | AsyncIterable[AppointmentUpdate],
+        *,
+        read_first: bool = False,
+        concurrency: int = _CONCURRENCY,
+        ordered: bool = False,
+        max_errors: int | None = None,
+        retry: RetryPolicy | None = None,
+        deadline: float | None = None,
+    ) -> Bulk[AppointmentUpdate, Appointment | None]:
+        """Change appointments. The updates are taken one by one, and two of one appointment may be sent in any order.
+
+        `read_first` is that of `update`. The other arguments are those of `get_many`.
+
+        Returns:
+            The outcomes, each with the appointment as the server now has it (`None` if the response has none), or with
+            the error that `update` raised.
+
+        Raises:
+            ValueError: If `concurrency`, `max_errors` or `deadline` is not above zero.
+            TypeError: If an argument has another type.
+        """
+        check_iterable("updates", updates)
+        check_type("read_first", read_first, bool)
+        _check_options(retry, deadline)
+        return bulk(
+            functools.partial(self._update, read_first=read_first, retry=retry, deadline=deadline),
+            updates,
+            concurrency=concurrency,
+            ordered=ordered,
+            max_errors=max_errors,
+            ends_on=AuthenticationError,
+        )
+
+    def delete_many(
+        self,
+        appointment_ids: Iterable[str] | AsyncIterable[str],
+        *,
+        concurrency: int = _CONCURRENCY,
+        ordered: bool = False,
+        max_errors: int | None = None,
+        retry: RetryPolicy | None = None,
+        deadline: float | None = None,
+    ) -> Bulk[str, None]:
+        """Delete appointments by their ids, which are taken one by one. The arguments are those of `get_many`.
+
+        Returns:
+            The outcomes, without a result, or with the error that `delete` raised.
+
+        Raises:
+            ValueError: If `concurrency`, `max_errors` or `deadline` is not above zero.
+            TypeError: If an argument has another type, or `appointment_ids` is a str.
+        """
+        check_iterable("appointment_ids", appointment_ids)
+        _check_options(retry, deadline)
+        return bulk(
+            functools.partial(self.delete, retry=retry, deadline=deadline),
+            appointment_ids,
+            concurrency=concurrency,
+            ordered=ordered,
+            max_errors=max_errors,
+            ends_on=AuthenticationError,
+        )
+
+    async def _update(
         self, update: AppointmentUpdate, *, read_first: bool, retry: RetryPolicy | None, deadline: float | None
     ) -> Appointment | None:
         try:
             check_type("update", update, AppointmentUpdate)
-            attempt = self._attempts.update(update, read_first=read_first)
+            call = UpdateCall(self._context, update, read_first=read_first)
         except (TypeError, ValueError) as error:
             error.__traceback__ = None  # its frames hold the fields
             raise
-        return await self._call(_UPDATE, attempt, retry, deadline)
+        return await self._make(call, retry, deadline)
 
-    def _call(
-        self, operation: Operation, attempt: Attempt[T], retry: RetryPolicy | None, seconds: float | None
-    ) -> Awaitable[T]:
-        policy = self.retry if retry is None else checked_policy(retry)
-        seconds = self.deadline if seconds is None else checked_deadline(seconds)
+    def _fetch_page(
+        self, start: datetime | None, end: datetime | None, on_invalid: OnInvalid, token: str | None
+    ) -> Awaitable[Page[Appointment]]:
+        return self._make(PreviewCall(self._context, start, end, self.paging, token, on_invalid), None, None)
+
+    def _make(self, call: Call[T], retry: RetryPolicy | None, deadline: float | None) -> Awaitable[T]:
+        """Make a call with its own policy and deadline, or else the service's."""
+        if retry is not None or deadline is not None:
+            _check_options(retry, deadline)
+        seconds = self.deadline if deadline is None else deadline
         if seconds is None and priority.get() is not Priority.BULK:
             seconds = SINGLE_CALL_DEADLINE
-        return self._caller.call(operation, attempt, policy, None if seconds == math.inf else seconds)
+        return self._caller.make(call, retry or self.retry, None if seconds == math.inf else seconds)
+
+
+def _check_paging(paging: PagingStyle) -> None:
+    """Reject anything but an instance of a paging style whose methods are plain functions.
+
+    Raises:
+        TypeError: If `paging` is not a style, is a class, or has a method that is a coroutine function.
+    """
+    if isinstance(paging, type):
+        raise TypeError("paging must be an instance, such as PageNumbers(), not a class")
+    check_type("paging", paging, PagingStyle)
+    check_plain_methods("paging", paging, "request", "read")
+
+
+def _check_options(retry: RetryPolicy | None, deadline: float | None) -> None:
+    """Reject options that no call can be made with. `None` means the service's.
+
+    Raises:
+        ValueError: If `deadline` is not above zero.
+        TypeError: If an option has another type.
+    """
+    if retry is not None:
+        check_type("retry", retry, RetryPolicy, optional=True)
+    if deadline is not None:
+        check_seconds("deadline", deadline, above_zero=True, finite=False)

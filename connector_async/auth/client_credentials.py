@@ -206,7 +206,7 @@ class ClientCredentials:
     async def _fetch(self, key: _Key, send: TokenSend) -> Token:
         sent_at = self._clock.monotonic()
         try:
-            secret, lifetime = read_token(await send(self._request()))
+            secret, lifetime = read_token(await send.post_token_request(self._request()))
         except Exception as error:  # noqa: BLE001 - raised below
             failure = error
         else:

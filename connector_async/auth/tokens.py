@@ -85,7 +85,7 @@ class TokenSend(Protocol):
         """The base URL of the API that the token is for."""
         ...
 
-    async def __call__(self, body: bytes) -> Response:
+    async def post_token_request(self, body: bytes) -> Response:
         """Post `body` as JSON to `{base_url}/{tenantId}/authentication/token`, and return the 2xx response.
 
         Raises:

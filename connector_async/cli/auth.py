@@ -9,7 +9,7 @@ from connector_async._clock import SINGLE_CALL_DEADLINE
 from connector_async._timestamps import format_instant
 from connector_async.auth import Token
 from connector_async.exceptions import DeadlineExceededError
-from connector_async.session import ConnectorSession, token_of
+from connector_async.session import ConnectorSession
 
 from .config_sources import read_settings
 from .connect import open_session
@@ -49,7 +49,7 @@ async def _token(session: ConnectorSession) -> Token:
     limit = asyncio.timeout(SINGLE_CALL_DEADLINE if session.deadline is None else session.deadline)
     try:
         async with limit:
-            return await token_of(session)
+            return await session.fetch_token()
     except TimeoutError:
         if not limit.expired():  # some of our own errors are timeouts as well
             raise

@@ -1,15 +1,10 @@
-"""The rules of the HTTP exchange, without any I/O: what may be sent where, and what an answer means.
+"""The rules of HTTP, without any I/O: how a request is addressed, and what a response means.
 
 It knows neither an HTTP library nor the fields of an appointment.
 """
 
 from .pickled import reduced
-from .request import (
-    TOKEN_PATH,
-    VERSION,
-    quote_path,
-    user_agent,
-)
+from .request import TOKEN_PATH, VERSION, quote_path, user_agent
 from .response import Response, error_for, request_id, retry_after
 
 __all__ = [

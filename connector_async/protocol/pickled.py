@@ -1,4 +1,4 @@
-"""How a value with headers is pickled and copied. The mappings of aiohttp that hold headers cannot be."""
+"""Pickle and copy values that hold headers, which aiohttp's header mappings do not support."""
 
 from types import MappingProxyType
 from typing import Any
@@ -21,16 +21,16 @@ class _ReadOnly:
 
 
 def reduced(value: Any) -> tuple[Any, ...]:
-    """Return what `__reduce__` of an attrs class returns, for fields that may be read-only mappings.
+    """Return the result of `__reduce__` for an attrs class that may have read-only mappings as fields.
 
-    Headers stay read-only after that, and their names are matched without regard to case.
+    Unpickled headers are read-only as well, and their names are matched without regard to case.
     """
     fields = {field.name: _packed(getattr(value, field.name)) for field in attrs.fields(type(value))}
     return _rebuilt, (type(value), fields)
 
 
 def _rebuilt(kind: type[Any], fields: dict[str, Any]) -> Any:
-    return kind(**{name: _unpacked(each) for name, each in fields.items()})
+    return kind(**{name: _unpacked(packed) for name, packed in fields.items()})
 
 
 def _packed(value: Any) -> Any:

@@ -1,6 +1,5 @@
-"""What may be sent, and where to: the base URL, the ids, the headers. It knows no HTTP library."""
+"""The parts of a request that no operation changes: its quoted path and its `User-Agent`. It knows no HTTP library."""
 
-import re
 from typing import Final
 from urllib.parse import quote
 
@@ -9,16 +8,15 @@ from connector_async._checks import check_header_text
 VERSION: Final = "0.1.0"
 
 TOKEN_PATH: Final = ("authentication", "token")
-"""Below the tenant: the endpoint that gives tokens (contract, "Authentication")."""
-
-_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""The token endpoint, as path segments below the tenant (contract, "Authentication")."""
 
 
 def user_agent(suffix: str = "") -> str:
-    """Return the `User-Agent` of this package (RFC 9110, section 10.1.5), with the caller's product behind it.
+    """Return the `User-Agent` of this package (RFC 9110, section 10.1.5), followed by the caller's product.
 
     Raises:
-        ValueError: `suffix` is not printable ASCII.
+        ValueError: If `suffix` is not printable ASCII, or starts or ends with a space.
+        TypeError: If `suffix` is not a str.
     """
     if suffix != "":
         check_header_text("user_agent_suffix", suffix)
@@ -26,5 +24,5 @@ def user_agent(suffix: str = "") -> str:
 
 
 def quote_path(*segments: str) -> str:
-    """Return `segments` as a path, each quoted by itself (RFC 3986, section 3.3), so that none can end early."""
+    """Return `segments` as a path. Each is quoted (RFC 3986, section 3.3), so none can add a segment or a query."""
     return "".join("/" + quote(segment, safe="") for segment in segments)

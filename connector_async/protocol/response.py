@@ -1,4 +1,4 @@
-"""What an answer means: its error, when to come again, how the server names the exchange. It knows no HTTP library."""
+"""The meaning of a response: its error, its `Retry-After`, its request id. It knows no HTTP library."""
 
 import email.utils
 import re
@@ -27,7 +27,7 @@ from .pickled import reduced
 if TYPE_CHECKING:
     from attrs import frozen as frozen_for_type_checkers
 else:
-    frozen_for_type_checkers = attrs.define  # a frozen one takes three times as long to build, in each call
+    frozen_for_type_checkers = attrs.define  # a frozen class takes three times as long to build, in each call
 
 _DELAY_SECONDS: Final = re.compile(r"[0-9]+", re.ASCII)
 _ERROR_BY_STATUS: Final[Mapping[int, type[ResponseError]]] = {
@@ -45,16 +45,16 @@ _ERROR_BY_STATUS: Final[Mapping[int, type[ResponseError]]] = {
 
 @frozen_for_type_checkers(kw_only=True)
 class Response:
-    """A whole answer; nothing of it may be changed."""
+    """A whole response. Treat it as immutable."""
 
     status: int
     """The HTTP status code."""
     headers: Mapping[str, str] = attrs.field(repr=False)
     """Names are matched without regard to case."""
     body: bytes = attrs.field(repr=False)
-    """Decompressed; empty when it was oversized."""
+    """The body after decompression; empty if it was oversized."""
     oversized: bool = False
-    """The body was longer than the cap, and was not read to its end."""
+    """Whether the body was longer than the cap, and so was not read to its end."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return reduced(self)
@@ -63,19 +63,19 @@ class Response:
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Read `Retry-After` (RFC 9110, section 10.2.3) in either of its forms.
 
-    A date is measured against the `Date` of the same response (section 6.6.1), so that it does not matter whether this
-    machine's clock is right.
+    A date is measured against the `Date` of the same response (section 6.6.1), so that this machine's clock need not be
+    right.
 
     Args:
         headers: The response's headers.
-        now: Seconds since 1970 in UTC, for a response without a `Date` that can be read.
+        now: The current Unix time in seconds, used if the response has no valid `Date`.
 
     Returns:
-        Seconds to wait, above zero. `None` when it is absent, malformed, or not in the future.
+        The seconds to wait, above zero. `None` if the header is absent, malformed, or not in the future.
     """
     value = headers.get("Retry-After", "").strip()
     if _DELAY_SECONDS.fullmatch(value):
-        # More digits than any wait has; int() itself refuses 4,300.
+        # No wait has 20 digits, and int() rejects 4,300 of them.
         seconds = float(value) if len(value) < 20 else None
     else:
         then, sent_at = _timestamp(value), _timestamp(headers.get("Date", ""))
@@ -84,9 +84,9 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
-    """Return how the server names this exchange, or `None`: the first header that is there.
+    """Return the request id from the headers, or `None` if there is none.
 
-    `traceparent` is that of W3C Trace Context.
+    The first of `X-Request-Id`, `X-Correlation-Id` and `traceparent` (W3C Trace Context) is used.
     """
     return headers.get("X-Request-Id") or headers.get("X-Correlation-Id") or headers.get("traceparent")
 
@@ -94,21 +94,22 @@ def request_id(headers: Mapping[str, str]) -> str | None:
 def error_for(
     method: str, path: str, response: Response, now: float, *, from_token_endpoint: bool = False
 ) -> ResponseError:
-    """Return the error that an answer outside 2xx means. Its text holds nothing of the body.
+    """Return the error for a response outside 2xx. Its message holds nothing of the body.
 
     Args:
         method: The method that was sent.
-        path: The path that was sent, quoted, without its query.
-        response: The answer.
-        now: Seconds since 1970 in UTC, for a `Retry-After` that is a date.
-        from_token_endpoint: There 400 and 403 refuse the credentials, as 401 does (contract, "Authentication").
+        path: The quoted path that was sent, without its query.
+        response: The response.
+        now: The current Unix time in seconds, for a `Retry-After` that is a date.
+        from_token_endpoint: Whether the response is from the token endpoint, where 400 and 403 mean that the
+            credentials are refused, as 401 does (contract, "Authentication").
     """
     status = response.status
     problem = _problem(response)
-    refused = from_token_endpoint and status in {400, 403}
-    error_type = AuthenticationError if refused else _error_type(status)
+    are_credentials_refused = from_token_endpoint and status in {400, 403}
+    error_type = AuthenticationError if are_credentials_refused else _error_type(status)
     return error_type(
-        f"{method} {path} answered {status}{_phrase(status)}",
+        f"{method} {path} returned {status}{_phrase(status)}",
         status=status,
         method=method,
         path=path,
@@ -141,19 +142,19 @@ def _problem(response: Response) -> Mapping[str, Any] | None:
         parsed = parse(response.body)
         if not isinstance(parsed, dict):
             return None
-        # What is nested deeper could not be pickled with its error, and is no problem of RFC 9457.
+        # A deeper one could not be pickled with its error, and is not a problem document of RFC 9457.
         return parse(response.body, exact=True) if may_be_rounded(parsed.values()) else parsed
     except JsonError:
         return None
 
 
 def _trace_id(problem: Mapping[str, Any] | None) -> str | None:
-    trace_id = (problem or {}).get("traceId")  # as ASP.NET extends RFC 9457
+    trace_id = (problem or {}).get("traceId")  # ASP.NET's extension of RFC 9457
     return trace_id if isinstance(trace_id, str) else None
 
 
 def _timestamp(http_date: str) -> float | None:
-    """Return an HTTP-date as seconds since 1970 in UTC; `None` when it is not one."""
+    """Return an HTTP-date as Unix time in seconds, or `None` if it is not a valid one."""
     try:
         date = email.utils.parsedate_to_datetime(http_date)
         # An HTTP-date is always GMT; its asctime form (RFC 9110, section 5.6.7) does not say so.

@@ -1,9 +1,9 @@
-"""Retries: the policy, tenacity's strategies that it is made of, the quota, and the record of a call.
+"""Retries: the policy, its tenacity strategies, the quota, and the record of a call.
 
 It knows neither an HTTP library nor the fields of an appointment.
 """
 
-from .caller import Attempt, CallRecord, Operation, RetryingCaller, last_call
+from .caller import Call, CallRecord, RetryingCaller, last_call
 from .classification import THROTTLED_STATUSES, is_throttled, is_transient, may_have_happened
 from .policy import RetryDetails, RetryPolicy
 from .quota import RetryQuota
@@ -19,9 +19,8 @@ from .strategies import (
 
 __all__ = [
     "THROTTLED_STATUSES",
-    "Attempt",
+    "Call",
     "CallRecord",
-    "Operation",
     "RetryDetails",
     "RetryPolicy",
     "RetryQuota",

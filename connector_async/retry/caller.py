@@ -1,14 +1,14 @@
 """Makes a call under its policy, its deadline and its tenant's quota.
 
-The first attempt is made without tenacity, whose bookkeeping would cost half of what the request itself does; after a
-failure tenacity takes over, and is told of that attempt as if it had made it.
+The first attempt is made without tenacity, whose bookkeeping would cost half of what the request itself costs. After a
+failure tenacity takes over, and gets the error of that attempt as if it had made the attempt itself.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import attrs
 from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, stop_never
@@ -42,38 +42,44 @@ from .strategies import (
 )
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @attrs.define(kw_only=True)
 class CallRecord:
-    """What a call took: the same that its error would tell."""
+    """The attempts, the duration and the request id of one call. A failed call has the same facts on its error."""
 
     operation: str
     """`get`, `create`, `update`, `delete` or `preview`."""
     attempts: int = 1
-    """How many attempts were made, those that never left included. A replay after a 401 is part of its attempt."""
+    """The number of attempts, those that were never sent included. A replay after a 401 is part of its attempt."""
     elapsed: float | None = None
-    """Seconds from the call to its end, by the monotonic clock; `None` while it is in flight."""
+    """Seconds from the start of the call to its end, by the monotonic clock. `None` while it is in flight."""
     request_id: str | None = None
-    """How the server names the last exchange, to quote to its support; `None` when it sent no such name."""
+    """The server's id of the last request, to quote to its support. `None` if the response had none."""
 
 
 last_call: ContextVar[CallRecord] = ContextVar("connector_async.last_call")
-"""The record of the latest call that ended in this context, by a cancellation too: read it after the `await`, in the
-same task. `get()` raises a `LookupError` before the first call."""
+"""The record of the latest call that ended in this context, cancelled ones included. Read it after the `await`, in the
+same task. `get()` raises `LookupError` before the first call."""
 
 
-@attrs.frozen
-class Operation:
-    """What is called."""
+class Call(Protocol[T_co]):
+    """One call of an operation. The policy decides how many attempts are made at it."""
 
-    name: str
-    idempotent: bool
-    """To do it twice is to do it once (RFC 9110, section 9.2.2)."""
+    @property
+    def operation(self) -> str:
+        """The name of the operation: `get`, `create`, `update`, `delete` or `preview`."""
+        ...
 
+    @property
+    def idempotent(self) -> bool:
+        """Whether doing it twice has the effect of doing it once (RFC 9110, section 9.2.2)."""
+        ...
 
-Attempt = Callable[[Deadline | None, CallRecord], Awaitable[T]]
-"""Makes one attempt, which ends at the deadline, and notes the request id."""
+    def attempt(self, deadline: Deadline | None, record: CallRecord) -> Awaitable[T_co]:
+        """Make one attempt, which ends at the deadline, and note the request id in the record."""
+        ...
 
 
 @attrs.frozen(kw_only=True)
@@ -81,37 +87,36 @@ class RetryingCaller:
     """Makes the calls of one tenant."""
 
     tenant: str
-    """For the log."""
+    """The tenant's name in the log."""
     clock: Clock
     quota: RetryQuota
     throttle: Callable[[float], Awaitable[None]]
-    """Keeps everything of the tenant back for so many seconds."""
+    """Sends nothing for the tenant for a number of seconds."""
     sleep: Callable[[float], Awaitable[None]]
-    """Waits for so many seconds, or raises when nothing can be called any more."""
+    """Waits for a number of seconds, or raises when the session is closed."""
     is_closed: Callable[[], bool]
-    """Tells whether nothing can be called any more."""
+    """Returns whether the session is closed, so that no attempt can succeed."""
 
-    async def call(self, operation: Operation, attempt: Attempt[T], policy: RetryPolicy, seconds: float | None) -> T:
-        """Make the call: attempts, until one succeeds or the policy ends them.
+    async def make(self, call: Call[T], policy: RetryPolicy, seconds: float | None) -> T:
+        """Make attempts until one succeeds or the policy ends the call, and return the result.
+
+        The error that is raised has none of the frames below this one.
 
         Args:
-            operation: What is called.
-            attempt: Makes one attempt.
-            policy: When to try again.
-            seconds: The deadline of the whole, from now; `None`: there is none.
+            call: The call.
+            policy: When to retry.
+            seconds: The deadline of the whole call, from now; `None`: no deadline.
 
         Raises:
             ThrottledError: If no rate-limit slot comes before the deadline, or the server throttles until after it.
-            DeadlineExceededError: If the deadline came, or the next wait would go beyond it.
-            ConnectorError: The last attempt's.
-
-        Whatever is raised has none of the frames below this one.
+            DeadlineExceededError: If the deadline expires, or the next wait would end after it.
+            ConnectorError: If the last attempt fails otherwise.
         """
-        record = CallRecord(operation=operation.name)
+        record = CallRecord(operation=call.operation)
         started_at = self.clock.monotonic()
         deadline = None if seconds is None else Deadline(seconds, self.clock)
         try:
-            result = await attempt(deadline, record)
+            result = await call.attempt(deadline, record)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised below
             failed: BaseException = error
         else:
@@ -120,9 +125,9 @@ class RetryingCaller:
             self.quota.refund(REFUND_WITHOUT_RETRY)
             return result
         if isinstance(failed, ConnectorError):
-            first = [without_frames(failed)]
+            first_error = [without_frames(failed)]
             try:
-                return await _FailedCall(self, operation, attempt, policy, deadline, record, started_at, first).go_on()
+                return await _FailedCall(self, call, policy, deadline, record, started_at, first_error).retry()
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised below
                 failed = error
         else:
@@ -139,36 +144,35 @@ class _FailedCall(Generic[T]):
     """A call whose first attempt has failed."""
 
     _caller: RetryingCaller
-    _operation: Operation
-    _attempt: Attempt[T]
+    _call: Call[T]
     _policy: RetryPolicy
     _deadline: Deadline | None
     _record: CallRecord
     _started_at: float
-    _first: list[ConnectorError]
-    """The error of the first attempt, until tenacity has been told of it."""
+    _first_error: list[ConnectorError]
+    """The error of the first attempt, until it is passed to tenacity."""
     _sent: bool = False
-    """An attempt before the last may have done it."""
+    """Whether an attempt before the last one may have done the operation."""
     _spent: int = 0
     """What the last retry took from the quota."""
-    _latest: ConnectorError | None = None
+    _previous_error: ConnectorError | None = None
     """The error of the attempt before this one."""
-    _reason: str = ""
-    """Why there is no further attempt although the policy allows one."""
+    _ended_by: str = ""
+    """`deadline` or `quota`, if it prevents an attempt that the policy allows."""
 
-    async def go_on(self) -> T:
+    async def retry(self) -> T:
         """Let tenacity decide and wait, and return the result of the attempt that succeeds."""
         retrying = AsyncRetrying(
             sleep=self._sleep,
-            stop=self._is_over,
+            stop=self._should_stop,
             wait=self._wait_strategy(),
             retry=self._retry_strategy(),
             before=self._backdate,
-            before_sleep=self._announce,
-            retry_error_callback=self._give_up,
+            before_sleep=self._prepare_retry,
+            retry_error_callback=self._raise_last,
         )
         try:
-            result: T = await retrying(self._next)
+            result: T = await retrying(self._attempt)
         except ConnectorError as error:
             error.attempts = self._record.attempts
             error.elapsed = self._end()
@@ -182,16 +186,16 @@ class _FailedCall(Generic[T]):
         return result
 
     def _complete(self, error: ConnectorError) -> None:
-        """Tell in the error what the attempts before, and the exchange, have to say."""
-        error.operation = self._operation.name
+        """Add to the error of the call what its earlier attempts and its record know."""
+        error.operation = self._call.operation
         error.sent = error.sent or self._sent
         if isinstance(error, DecodingError):
             error.request_id = error.request_id or self._record.request_id
         elif isinstance(error, ResponseError):
             self._record.request_id = error.request_id
         if isinstance(error, DeadlineExceededError) and error.__cause__ is None:
-            error.status = getattr(self._latest, "status", None)
-            error.__cause__ = self._latest
+            error.status = getattr(self._previous_error, "status", None)
+            error.__cause__ = self._previous_error
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -205,18 +209,18 @@ class _FailedCall(Generic[T]):
         last_call.set(self._record)
         return self._record.elapsed
 
-    async def _next(self) -> T:
-        if self._first:
-            raise self._first.pop()
+    async def _attempt(self) -> T:
+        if self._first_error:
+            raise self._first_error.pop()
         self._record.attempts += 1
         try:
-            return await self._attempt(self._deadline, self._record)
+            return await self._call.attempt(self._deadline, self._record)
         except ConnectorError as error:
             failed = error
         raise without_frames(failed)  # hooks and strategies see it as well
 
     def _backdate(self, state: RetryCallState) -> None:
-        # So that a delay that a strategy of tenacity bounds begins with the first attempt, by tenacity's own clock.
+        # By tenacity's own clock, so that a strategy such as stop_after_delay counts from the first attempt.
         if state.attempt_number == 1:
             state.start_time = time.monotonic() - (self._caller.clock.monotonic() - self._started_at)
 
@@ -237,12 +241,12 @@ class _FailedCall(Generic[T]):
 
     def _retry_strategy(self) -> retry_all:
         policy = self._policy
-        conditions: list[Any] = [_ANY_OF_OURS, policy.retry or retry_if_transient()]  # tenacity takes plain callables
-        if not self._operation.idempotent:
+        conditions: list[Any] = [_IS_CONNECTOR_ERROR, policy.retry or retry_if_transient()]
+        if not self._call.idempotent:
             conditions.insert(1, retry_if_not_happened(unavailable_means_refused=policy.unavailable_means_refused))
         return retry_all(*conditions)
 
-    def _is_over(self, state: RetryCallState) -> bool:
+    def _should_stop(self, state: RetryCallState) -> bool:
         policy = self._policy
         attempts = stop_never if policy.attempts is None else stop_after_attempt(policy.attempts)
         if self._caller.is_closed() or (policy.stop or attempts)(state):
@@ -250,20 +254,21 @@ class _FailedCall(Generic[T]):
         if stop_above_retry_after(policy.retry_after_max)(state):
             return True
         if self._deadline is not None and stop_before_deadline(self._deadline)(state):
-            self._reason = "deadline"
+            self._ended_by = "deadline"
             return True
         cost = THROTTLED_RETRY_COST if is_throttled(_error(state)) else RETRY_COST
         if not self._caller.quota.spend(cost):
-            self._reason = "quota"
+            self._ended_by = "quota"
             return True
         self._spent = cost
         return False
 
-    async def _announce(self, state: RetryCallState) -> None:
-        error = self._latest = _error(state)
+    async def _prepare_retry(self, state: RetryCallState) -> None:
+        """Log the retry, call the policy's hook, and throttle the tenant after a 429."""
+        error = self._previous_error = _error(state)
         self._sent = self._sent or may_have_happened(error)
         details = RetryDetails(
-            operation=self._operation.name,
+            operation=self._call.operation,
             attempt=state.attempt_number,
             wait=state.upcoming_sleep,
             waited_so_far=state.idle_for - state.upcoming_sleep,
@@ -279,15 +284,15 @@ class _FailedCall(Generic[T]):
         if self._policy.on_retry is not None:
             try:
                 self._policy.on_retry(details)
-            except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - whatever a hook does, the call goes on
+            except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - a hook must not end the call
                 _log.hook_failure("on_retry", failure)
-        await self._throttle_all(state)
+        await self._throttle_tenant(state)
 
-    async def _give_up(self, state: RetryCallState) -> T:
+    async def _raise_last(self, state: RetryCallState) -> T:
         error = _error(state)
-        await self._throttle_all(state)
-        error.retry_quota_exhausted = self._reason == "quota"
-        if self._reason != "deadline":
+        await self._throttle_tenant(state)
+        error.retry_quota_exhausted = self._ended_by == "quota"
+        if self._ended_by != "deadline":
             raise error
         message = "the next attempt would start after the deadline"
         if not isinstance(error, ResponseError):
@@ -301,31 +306,34 @@ class _FailedCall(Generic[T]):
             sent=error.sent,
         ) from error
 
-    async def _throttle_all(self, state: RetryCallState) -> None:
-        """Keep the whole tenant back after a 429 that does not say for how long; the session sees to those that do."""
+    async def _throttle_tenant(self, state: RetryCallState) -> None:
+        """Send nothing for the tenant during the wait after a 429 without `Retry-After`.
+
+        The session itself throttles the tenant after a response with `Retry-After`.
+        """
         error = _error(state)
         if isinstance(error, RateLimitedError) and error.retry_after is None and state.upcoming_sleep > 0:
             await self._caller.throttle(state.upcoming_sleep)
 
 
 def _is_penalized(error: ResponseError) -> bool:
-    """Return whether nothing of the tenant is sent for a while after this error."""
+    """Return whether nothing is sent for the tenant for a while after this error."""
     return isinstance(error, RateLimitedError) or (is_throttled(error) and error.retry_after is not None)
 
 
 def _checked(wait: WaitBaseT) -> Callable[[RetryCallState], float]:
-    """Return what asks a strategy of the caller's own, and refuses what is no wait, by the field's name."""
+    """Return a wait strategy that checks the result of the user's own."""
 
     def checked_wait(state: RetryCallState) -> float:
-        return check_seconds("what wait returns", wait(state), finite=False)
+        return check_seconds("the result of wait", wait(state), finite=False)
 
     return checked_wait
 
 
-_ANY_OF_OURS: Final = retry_if_exception_type(ConnectorError)
+_IS_CONNECTOR_ERROR: Final = retry_if_exception_type(ConnectorError)
 
 
 def _error(state: RetryCallState) -> ConnectorError:
     error = None if state.outcome is None else state.outcome.exception()
-    assert isinstance(error, ConnectorError)  # noqa: S101 - the strategy has let no other one through
+    assert isinstance(error, ConnectorError)  # noqa: S101 - _IS_CONNECTOR_ERROR lets no other error through
     return error

@@ -1,6 +1,6 @@
-"""What a failure says about the operation: whether to try again helps, and whether it may have happened.
+"""What a failure says about the operation: whether a retry can help, and whether the operation may have happened.
 
-Pure functions over the error tree; they know no policy.
+Pure functions over the error tree. They know no policy.
 """
 
 from typing import Final
@@ -11,11 +11,11 @@ TRANSIENT_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 """The statuses after which the same request may succeed later."""
 
 THROTTLED_STATUSES: Final = frozenset({429, 503})
-"""The statuses of a server that has too much to do (RFC 6585, section 4; RFC 9110, section 15.6.4)."""
+"""The statuses of an overloaded server (RFC 6585, section 4; RFC 9110, section 15.6.4)."""
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell whether the same request may succeed later."""
+    """Return whether the same request may succeed later."""
     if isinstance(error, OutcomeUnknownError):
         return error.absent
     return isinstance(error, TransportError) or (
@@ -24,18 +24,18 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_throttled(error: BaseException) -> bool:
-    """Tell whether the server has too much to do: 429 or 503."""
+    """Return whether the server is overloaded: 429 or 503."""
     return isinstance(error, ResponseError) and error.status in THROTTLED_STATUSES
 
 
 def may_have_happened(error: BaseException, *, unavailable_means_refused: bool = True) -> bool:
-    """Tell whether the operation may have been done although its call failed.
+    """Return whether the operation may have been done although the call failed.
 
-    What refuses is 4xx, 501, 307 and 308 (RFC 9110, section 15.4: the same request is wanted elsewhere).
+    The statuses that refuse it are 4xx, 501, 307 and 308 (RFC 9110, section 15.4: the same request belongs elsewhere).
 
     Args:
         error: The failure.
-        unavailable_means_refused: 503 refuses, too, when `Retry-After` asks to come again.
+        unavailable_means_refused: Whether 503 with `Retry-After` refuses it, too.
     """
     sent = getattr(error, "sent", True)
     if isinstance(error, OutcomeUnknownError):

@@ -1,10 +1,12 @@
-"""The retry quota: when a server fails for long, retries must not multiply what it has to bear.
+"""The retry quota: while a server fails for long, retries must not multiply its load.
 
 It knows neither errors nor requests. The figures are those of botocore's standard mode.
 """
 
 import threading
 from typing import Final
+
+from connector_async._checks import check_int
 
 CAPACITY: Final = 500
 RETRY_COST: Final = 14
@@ -13,36 +15,36 @@ REFUND_WITHOUT_RETRY: Final = 1
 
 
 class RetryQuota:
-    """What all the retries of one tenant may cost together. It may be used from several threads.
+    """The budget of all retries of one tenant. It is thread-safe.
 
     Args:
-        capacity: How much there is at first, and at most.
+        capacity: The initial and largest amount.
 
     Raises:
-        ValueError: `capacity` is negative.
-        TypeError: `capacity` is no int.
+        ValueError: If `capacity` is negative.
+        TypeError: If `capacity` is not an int.
     """
 
     __slots__ = ("_available", "_capacity", "_lock")
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._capacity = _checked("capacity", capacity)
+        self._capacity = check_int("capacity", capacity, minimum=0)
         self._available = capacity
         self._lock = threading.Lock()
 
     @property
     def available(self) -> int:
-        """How much is left."""
+        """The amount that is left."""
         return self._available
 
     def spend(self, cost: int) -> bool:
-        """Take `cost` when that much is left, and tell whether it was.
+        """Take `cost` if that much is left, and return whether it was taken.
 
         Raises:
-            ValueError: `cost` is negative.
-            TypeError: `cost` is no int.
+            ValueError: If `cost` is negative.
+            TypeError: If `cost` is not an int.
         """
-        _checked("cost", cost)
+        check_int("cost", cost, minimum=0)
         with self._lock:
             if cost > self._available:
                 return False
@@ -50,22 +52,14 @@ class RetryQuota:
             return True
 
     def refund(self, amount: int) -> None:
-        """Give back `amount`.
+        """Give back `amount`, up to the capacity. While nothing is spent this does nothing.
 
         Raises:
-            ValueError: `amount` is negative, and there is room for more.
-            TypeError: `amount` is no int, and there is room for more.
+            ValueError: If `amount` is negative.
+            TypeError: If `amount` is not an int.
         """
         if self._available == self._capacity:
-            return  # as after nearly every call, which then takes no lock
-        _checked("amount", amount)
+            return  # without the lock: this is so after nearly every call
+        check_int("amount", amount, minimum=0)
         with self._lock:
             self._available = min(self._capacity, self._available + amount)
-
-
-def _checked(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if value < 0:
-        raise ValueError(f"{name} must be zero or more")
-    return value

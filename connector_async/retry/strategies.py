@@ -1,6 +1,6 @@
-"""What a policy is made of, as tenacity's strategies: each may be used alone, in an `AsyncRetrying` of your own.
+"""The parts of a policy as tenacity strategies, which can also be used alone in an `AsyncRetrying` of your own.
 
-Unlike tenacity's own they read the `Clock` that they are given, and the errors of this package.
+Unlike tenacity's own strategies, they read the `Clock` that they are given, and the errors of this package.
 """
 
 import math
@@ -11,62 +11,61 @@ from tenacity.retry import retry_base
 from tenacity.stop import stop_base
 from tenacity.wait import WaitBaseT, wait_base
 
-from connector_async._checks import check_seconds
+from connector_async._checks import check_seconds, check_type
 from connector_async._clock import Clock, Deadline, checked_clock
 
 from .classification import is_throttled, is_transient, may_have_happened
 
 _RETRY_AFTER_JITTER: Final = 0.1
-_LARGEST_EXPONENT: Final = 64  # far above any cap, and below what overflows a float
+_LARGEST_EXPONENT: Final = 64  # far above any cap, and too small to overflow a float
 
 
 class stop_before_deadline(stop_base):
-    """Stop when the next attempt would begin at the deadline or after it.
+    """Stop if the next attempt would start at the deadline or after it.
 
     Raises:
-        TypeError: `deadline` is no `Deadline`.
+        TypeError: If `deadline` is not a `Deadline`.
     """
 
     def __init__(self, deadline: Deadline) -> None:
-        if not isinstance(deadline, Deadline):
-            raise TypeError(f"deadline must be a Deadline, not {type(deadline).__name__}")
+        check_type("deadline", deadline, Deadline)
         self.deadline = deadline
 
     def __call__(self, retry_state: RetryCallState) -> bool:
-        """Tell whether to stop."""
+        """Return whether to stop."""
         return self.deadline.remaining() <= retry_state.upcoming_sleep
 
 
 class stop_above_retry_after(stop_base):
-    """Stop when the server asks to wait for longer than `seconds`.
+    """Stop if the server asks for a wait of more than `seconds`.
 
     Raises:
-        ValueError: `seconds` is negative, or no number.
-        TypeError: `seconds` is neither an int nor a float.
+        ValueError: If `seconds` is negative or NaN.
+        TypeError: If `seconds` is neither an int nor a float.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = check_seconds("seconds", seconds, finite=False)
 
     def __call__(self, retry_state: RetryCallState) -> bool:
-        """Tell whether to stop."""
+        """Return whether to stop."""
         wait = _retry_after(retry_state)
         return wait is not None and wait > self.seconds
 
 
 class wait_backoff(wait_base):
-    """Wait for `initial * exp_base ** (attempt - 1)` seconds, at most for `maximum`, times a draw: full jitter.
+    """Wait for a random time up to `initial * exp_base ** (attempt - 1)` seconds, at most `maximum` (full jitter).
 
     Args:
-        initial: Seconds, before the second attempt.
-        initial_throttled: Seconds in place of `initial`, after a 429 or 503.
-        maximum: Seconds.
-        exp_base: By how much the wait grows with each attempt.
-        clock: Whose `random` is drawn.
+        initial: The bound before the second attempt, in seconds.
+        initial_throttled: The bound instead of `initial` after 429 or 503, in seconds.
+        maximum: The largest bound, in seconds.
+        exp_base: The factor by which the bound grows with each attempt.
+        clock: The clock with the random source. `None`: the machine's.
 
     Raises:
-        ValueError: An argument is negative or not finite, or `exp_base` is below 1.
-        TypeError: An argument is of another type.
+        ValueError: If an argument is negative or not finite, or `exp_base` is less than 1.
+        TypeError: If an argument has another type.
     """
 
     def __init__(
@@ -99,14 +98,14 @@ class wait_backoff(wait_base):
 class wait_retry_after(wait_base):
     """Wait for as long as the server asks in `Retry-After`, and up to 10 % more.
 
-    So clients that share a limit do not return together. When the server asks for nothing, wait as `otherwise` says.
+    The jitter keeps clients that share a limit from returning together.
 
     Args:
         otherwise: The strategy after an error without `Retry-After`.
-        clock: Draws the jitter with its `random`; `None`: the machine's.
+        clock: The clock with the random source. `None`: the machine's.
 
     Raises:
-        TypeError: If `otherwise` cannot be called, or is a class and not an instance; or `clock` is not a `Clock`.
+        TypeError: If `otherwise` is not callable, or is a class and not an instance, or `clock` is not a `Clock`.
     """
 
     def __init__(self, otherwise: WaitBaseT, clock: Clock | None = None) -> None:
@@ -124,28 +123,27 @@ class retry_if_transient(retry_base):
     """Retry after a `TransportError`, 408, 429, 500, 502, 503 and 504."""
 
     def __call__(self, retry_state: RetryCallState) -> bool:
-        """Tell whether to try again."""
+        """Return whether to retry."""
         error = _error(retry_state)
         return error is not None and is_transient(error)
 
 
 class retry_if_not_happened(retry_base):
-    """Retry when the operation cannot have been done: it never left, or the server refused it.
+    """Retry if the operation cannot have been done: it was never sent, or the server refused it.
 
     Args:
-        unavailable_means_refused: 503 with `Retry-After` is a refusal.
+        unavailable_means_refused: Whether 503 with `Retry-After` refuses it.
 
     Raises:
-        TypeError: `unavailable_means_refused` is no bool.
+        TypeError: If `unavailable_means_refused` is not a bool.
     """
 
     def __init__(self, *, unavailable_means_refused: bool = True) -> None:
-        if not isinstance(unavailable_means_refused, bool):
-            raise TypeError(f"unavailable_means_refused must be a bool, not {type(unavailable_means_refused).__name__}")
+        check_type("unavailable_means_refused", unavailable_means_refused, bool)
         self.unavailable_means_refused = unavailable_means_refused
 
     def __call__(self, retry_state: RetryCallState) -> bool:
-        """Tell whether to try again."""
+        """Return whether to retry."""
         error = _error(retry_state)
         return error is not None and not may_have_happened(
             error, unavailable_means_refused=self.unavailable_means_refused
@@ -153,16 +151,16 @@ class retry_if_not_happened(retry_base):
 
 
 def with_jitter(seconds: float, clock: Clock) -> float:
-    """Return a wait that a server asked for, prolonged by up to 10 %: clients that share a limit return apart."""
+    """Return the wait that a server asked for, prolonged at random by up to 10 %."""
     return seconds * (1 + _RETRY_AFTER_JITTER * clock.random())
 
 
 def check_exp_base(name: str, value: float) -> float:
-    """Return `value` when waits can grow by it.
+    """Return `value`, which must be a factor by which waits can grow.
 
     Raises:
-        ValueError: It is below 1, or not finite.
-        TypeError: It is neither an int nor a float.
+        ValueError: If `value` is less than 1 or not finite.
+        TypeError: If `value` is neither an int nor a float.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
@@ -172,10 +170,10 @@ def check_exp_base(name: str, value: float) -> float:
 
 
 def check_strategy(name: str, value: object) -> None:
-    """Raise when `value` cannot be asked.
+    """Reject anything but an instance of a tenacity strategy, or another callable.
 
     Raises:
-        TypeError: It cannot be called; or it is the class of a strategy, whose every answer would be a yes.
+        TypeError: If `value` is not callable; or is a class, whose new instance would count as a yes each time.
     """
     if isinstance(value, type):
         raise TypeError(f"{name} must be an instance of a strategy, not its class")

@@ -1,11 +1,10 @@
-"""The one way a request takes: its turn under the rate limit, its token, the sending, one replay after a 401.
+"""The one path that a request takes: its token, its rate-limit slot, the connection, and one replay after a 401.
 
-It knows no fields of appointments and does not decide when to try again.
+It knows neither the fields of an appointment nor when to retry.
 """
 
 from .connector_session import ConnectorSession
 from .request_sender import correlation_id
 from .tenant import Traffic
-from .token import token_of
 
-__all__ = ["ConnectorSession", "Traffic", "correlation_id", "token_of"]
+__all__ = ["ConnectorSession", "Traffic", "correlation_id"]

@@ -1,4 +1,4 @@
-"""`ConnectorSession`: what a user opens. How a request is sent stands in `exchange`."""
+"""`ConnectorSession`, the object that an application opens and keeps. `RequestSender` sends its requests."""
 
 import asyncio
 import os
@@ -11,22 +11,20 @@ import aiohttp
 import attrs
 from yarl import URL
 
-from connector_async._checks import check_method, check_plain_methods, check_proxy, check_tenant_id
+from connector_async._checks import check_method, check_plain_methods, check_proxy, check_tenant_id, check_type
 from connector_async._clock import Clock, Deadline, checked_clock
 from connector_async._tracebacks import hiding_arguments, without_frames
-from connector_async.auth import Secret, TokenProvider
+from connector_async.auth import ClientCredentials, Secret, StaticToken, Token, TokenProvider
 from connector_async.exceptions import ConnectorError
 from connector_async.protocol import Response, user_agent
 from connector_async.rate_limit import MemoryRateLimitStore, RateLimit, RateLimitStore
 from connector_async.retry import RetryQuota
 from connector_async.wire import WireFormat
 
-from .environment import from_environment
 from .request_sender import RequestSender
-from .session_state import SessionState, base_url_as_sent
-from .tenant import Traffic, success
-from .transport import Transport
-from .transport_options import TransportOptions
+from .session_state import SessionState, normalize_base_url
+from .tenant import Traffic
+from .transport import Transport, TransportOptions
 
 _DOCUMENTED_LIMIT: Final = RateLimit()
 _METHODS: Final = frozenset({"DELETE", "GET", "PATCH", "POST", "PUT"})
@@ -35,38 +33,39 @@ _METHODS: Final = frozenset({"DELETE", "GET", "PATCH", "POST", "PUT"})
 class ConnectorSession:
     """Sends requests for one tenant, and through `for_tenant` for others over the same connections.
 
-    It may be built outside of an event loop, and used from several, one after another or at once in threads. Close it
-    with `aclose` or as an asynchronous context manager; what it opened in a loop is closed at the latest when that loop
+    It may be built outside an event loop, and used from several, one after another or at once in threads. Close it with
+    `aclose` or as an async context manager. What it opened in an event loop is closed at the latest when that loop
     shuts down.
 
     Args:
-        base_url: Where the API is; it may have a path. `https`, unless the host is the loopback.
-        tenant_id: The tenant, in printable ASCII: each request carries it in its path and in the `tenantId` header.
-        auth: Where the tokens come from.
-        wire_format: How bodies are written.
-        rate_limit: How many requests each tenant may send; the 60 per minute that the API documents, unless told.
-        rate_limit_store: Where the slots are kept; sessions that are handed the same one keep one pace. `None`: in this
-            session, for itself and all that `for_tenant` makes of it.
-        deadline: Seconds for each call, over its attempts and every wait. `None`: 60 for a single call, none for the
-            calls of a bulk or a sync; `math.inf`: none.
-        assume_zone: The zone of date-times that the server writes without an offset. `None`: they are refused.
-        connect_timeout: Seconds for the handshakes of TCP and TLS with one address.
-        attempt_timeout: Seconds for one attempt, from the wait for a connection to the last byte of the answer.
-        session: A session of aiohttp to send through. It is never closed, serves in one event loop only, and decides
-            about its pool and its cookies; its middlewares are not run.
-        ssl_context: Whom to trust over TLS, and with which certificate to answer. `None`: what the machine trusts.
-        proxy: The URL of a forward proxy, which may hold user information. `None`: none, whatever the environment says.
-        pool_size: Connections at a time, in each event loop.
-        keepalive_timeout: Seconds that an idle connection is kept. Common servers close one after 5, and of what is
-            sent just then nobody can tell whether it was processed.
-        max_body_size: Bytes of an answer that are read at most, after decompression.
-        allow_http: Permits `http` to hosts that are not the loopback, where anybody on the way reads the token.
-        user_agent_suffix: The caller's own product, for the `User-Agent` header (RFC 9110, section 10.1.5).
-        clock: Time as the session reads it.
+        base_url: The URL of the API, which may have a path. It must be `https`, unless the host is the loopback.
+        tenant_id: The tenant, in printable ASCII. Each request carries it in its path and in the `tenantId` header.
+        auth: The provider of the tokens.
+        wire_format: The format of the bodies.
+        rate_limit: The most requests of each tenant; by default the 60 per minute that the API documents.
+        rate_limit_store: The store of the rate-limit slots. Sessions with the same store share one limit. `None`: a new
+            store, for this session and those that `for_tenant` makes of it.
+        deadline: Seconds for each call, all attempts and waits included. `None`: 60 for a single call, none for the
+            calls of a bulk or a sync. `math.inf`: none.
+        assume_zone: The time zone of date-times without a UTC offset in responses. `None`: they are rejected.
+        connect_timeout: Seconds for the TCP and TLS handshakes with one address.
+        attempt_timeout: Seconds for one attempt, from the wait for a connection to the last byte of the response.
+        session: An aiohttp session to send through. It is never closed, works in one event loop only, and decides about
+            its pool and its cookies. Its middlewares are not run.
+        ssl_context: The trusted certificate authorities and the client certificate. `None`: the machine's authorities.
+        proxy: The URL of a forward proxy, which may hold user information. `None`: no proxy, whatever the environment
+            says.
+        pool_size: The most connections at a time, in each event loop.
+        keepalive_timeout: Seconds that an idle connection is kept. Common servers close one after 5. Whether a request
+            sent at that moment was processed cannot be known.
+        max_body_size: The most bytes of a response body, after decompression.
+        allow_http: Whether `http` is allowed to hosts other than the loopback. Anybody on the way can read the token.
+        user_agent_suffix: The application's own product, for the `User-Agent` header (RFC 9110, section 10.1.5).
+        clock: The clock, the sleep and the random source. `None`: the machine's.
 
     Raises:
-        ValueError: An argument breaks its rule; the message names both.
-        TypeError: An argument is of another type; the message names it.
+        ValueError: If an argument breaks its rule. The message names both.
+        TypeError: If an argument has another type. The message names it.
     """
 
     @hiding_arguments  # the proxy may have a password
@@ -93,8 +92,7 @@ class ConnectorSession:
         user_agent_suffix: str = "",
         clock: Clock | None = None,
     ) -> None:
-        if session is not None and not isinstance(session, aiohttp.ClientSession):
-            raise TypeError(f"session must be a ClientSession or None, not {type(session).__name__}")
+        check_type("session", session, aiohttp.ClientSession, optional=True)
         options = TransportOptions(
             connect_timeout=connect_timeout,
             attempt_timeout=attempt_timeout,
@@ -105,8 +103,8 @@ class ConnectorSession:
             proxy=None if proxy is None else Secret(check_proxy(proxy)),
         )
         clock = checked_clock(clock)
-        shared = SessionState(
-            base_url=base_url_as_sent(base_url, allow_http=allow_http),
+        state = SessionState(
+            base_url=normalize_base_url(base_url, allow_http=allow_http),
             user_agent=user_agent(user_agent_suffix),
             wire_format=wire_format,
             assume_zone=assume_zone,
@@ -116,29 +114,36 @@ class ConnectorSession:
             rate_limit=rate_limit,
             rate_limit_store=MemoryRateLimitStore(clock) if rate_limit_store is None else rate_limit_store,
         )
-        self._serve(tenant_id, _checked_auth(auth), shared, owns=True)
+        self._bind(state, tenant_id, _checked_auth(auth), owns_state=True)
 
     @classmethod
     @hiding_arguments
     def from_env(cls, **options: Any) -> Self:
-        """Open a session as the environment says.
+        """Return a session with arguments from environment variables.
 
-        It reads `CONNECTOR_BASE_URL` and `CONNECTOR_TENANT_ID`, and either `CONNECTOR_TOKEN` or `CONNECTOR_CLIENT_ID`
-        and `CONNECTOR_CLIENT_SECRET`.
+        The variables are `CONNECTOR_BASE_URL`, `CONNECTOR_TENANT_ID`, and either `CONNECTOR_TOKEN` or both of
+        `CONNECTOR_CLIENT_ID` and `CONNECTOR_CLIENT_SECRET`.
 
         Args:
-            options: Arguments of the constructor, which come before what the environment says.
+            options: Arguments of the constructor. They take precedence over the environment.
 
         Raises:
-            ValueError: A variable is missing or empty, or both kinds of credentials are there; it names them.
+            ValueError: If a variable is missing or empty, or both kinds of credentials are set. The message names the
+                variables.
         """
-        return cls(**from_environment(os.environ, options.keys()) | options)
+        if "base_url" not in options:
+            options["base_url"] = _variable("CONNECTOR_BASE_URL")
+        if "tenant_id" not in options:
+            options["tenant_id"] = _variable("CONNECTOR_TENANT_ID")
+        if "auth" not in options:
+            options["auth"] = _auth_from_env()
+        return cls(**options)
 
-    def _serve(self, tenant_id: str, auth: TokenProvider, shared: "SessionState", *, owns: bool) -> None:
-        self._shared = shared
-        self._owns_shared = owns
-        self._tenant = shared.tenant(check_tenant_id(tenant_id))
-        self._exchange = RequestSender(self._tenant, shared.deduplicate(auth))
+    def _bind(self, state: SessionState, tenant_id: str, auth: TokenProvider, *, owns_state: bool) -> None:
+        self._state = state
+        self._owns_state = owns_state
+        self._tenant = state.tenant(check_tenant_id(tenant_id))
+        self._sender = RequestSender(self._tenant, state.deduplicate_credentials(auth))
 
     def __repr__(self) -> str:
         return f"ConnectorSession({self.base_url!r}, tenant_id={self.tenant_id!r}, wire_format={self.wire_format})"
@@ -151,8 +156,8 @@ class ConnectorSession:
 
     @property
     def base_url(self) -> str:
-        """Where the API is, without a slash at its end."""
-        return self._shared.base_url
+        """The URL of the API, without a trailing slash."""
+        return self._state.base_url
 
     @property
     def tenant_id(self) -> str:
@@ -161,54 +166,54 @@ class ConnectorSession:
 
     @property
     def wire_format(self) -> WireFormat:
-        """How bodies are written."""
-        return self._shared.wire_format
+        """The format of the bodies."""
+        return self._state.wire_format
 
     @property
     def assume_zone(self) -> tzinfo | None:
-        """The zone of date-times without an offset; `None`: they are refused."""
-        return self._shared.assume_zone
+        """The time zone of date-times without a UTC offset. `None`: they are rejected."""
+        return self._state.assume_zone
 
     @property
     def clock(self) -> Clock:
-        """Time as the session reads it."""
-        return self._shared.clock
+        """The clock of the session."""
+        return self._state.clock
 
     @property
     def deadline(self) -> float | None:
         """Seconds for each call; `None`: 60 for a single call, none for a bulk call; `math.inf`: none."""
-        return self._shared.deadline
+        return self._state.deadline
 
     @property
     def retry_quota(self) -> RetryQuota:
-        """What the retries of this tenant may cost, over all the sessions that share its connections."""
+        """The retry quota of the tenant, for all sessions that share its connections."""
         return self._tenant.quota
 
     @property
     def traffic(self) -> Traffic:
-        """What was sent for this tenant so far, over all the sessions that share its connections; a copy."""
+        """A copy of the tenant's traffic so far, of all sessions that share its connections."""
         return attrs.evolve(self._tenant.traffic)
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed, or the one that it came from by `for_tenant`."""
-        return self._shared.naps.closed
+        """Whether this session, or the one that `for_tenant` made it of, was closed."""
+        return self._state.interruptible_sleep.closed
 
     async def sleep(self, seconds: float) -> None:
         """Wait by the session's clock.
 
         Raises:
-            ValueError: `seconds` is negative, or no number.
-            TypeError: `seconds` is neither an int nor a float.
-            RuntimeError: The session was closed meanwhile.
+            ValueError: If `seconds` is negative or NaN.
+            TypeError: If `seconds` is neither an int nor a float.
+            RuntimeError: If the session is closed, or is closed meanwhile.
         """
-        await self._shared.naps.sleep(seconds)
+        await self._state.interruptible_sleep.sleep(seconds)
 
     async def penalize(self, seconds: float) -> None:
-        """Send nothing for this tenant for so many seconds, a day at most, because its server throttles.
+        """Send nothing for this tenant for a number of seconds, a day at most, because the server throttles.
 
         A response of 429 or 503 with `Retry-After` does so by itself. 0 seconds lift a penalty: the calls that wait are
-        woken, and sent at their pace.
+        woken, and get their rate-limit slots.
 
         Raises:
             ValueError: If `seconds` is negative or not a number.
@@ -217,26 +222,26 @@ class ConnectorSession:
         await self._tenant.limiter.penalize(seconds)
 
     def for_tenant(self, tenant_id: str, auth: TokenProvider | None = None) -> "ConnectorSession":
-        """Return a session for another tenant over the same connections, with tokens of its own.
+        """Return a session for another tenant over the same connections, with its own tokens.
 
-        It is cheap enough to be made for each request of a web service: all that are made for one tenant with equal
-        credentials share their token. Closing it closes nothing.
+        It is cheap enough to be called for each request of a web service. All sessions of one tenant with equal
+        credentials share their token. Closing the returned session closes nothing.
 
         Args:
             tenant_id: The tenant, in printable ASCII.
-            auth: Where its tokens come from; `None`: from this session's provider, asked for that tenant.
+            auth: The provider of its tokens. `None`: this session's provider, which is asked for that tenant.
 
         Raises:
-            ValueError: `tenant_id` cannot be carried in a path and a header.
-            TypeError: `tenant_id` is no text, or `auth` no provider.
+            ValueError: If a path and a header cannot carry `tenant_id`.
+            TypeError: If `tenant_id` is not a str, or `auth` is not a provider.
         """
-        child = ConnectorSession.__new__(ConnectorSession)
-        own = self._exchange.auth if auth is None else _checked_auth(auth)
-        child._serve(tenant_id, own, self._shared, owns=False)  # noqa: SLF001 - its own
-        return child
+        session = ConnectorSession.__new__(ConnectorSession)
+        auth = self._sender.auth if auth is None else _checked_auth(auth)
+        session._bind(self._state, tenant_id, auth, owns_state=False)  # noqa: SLF001 - of this class
+        return session
 
     def quoted_path(self, path: tuple[str, ...]) -> str:
-        """Return a path below the tenant as it is sent, with that of `base_url` before it, and as errors name it.
+        """Return a path below the tenant as it is sent and as errors name it: quoted, after the path of `base_url`.
 
         Raises:
             ValueError: As `request`.
@@ -245,13 +250,25 @@ class ConnectorSession:
         return self._tenant.url(path).raw_path
 
     def url(self, path: tuple[str, ...], query: Mapping[str, str] | str | None = None) -> str:
-        """Return what `request` sends a path and a query to.
+        """Return the URL that `request` sends a path and a query to.
 
         Raises:
             ValueError: As `request`.
             TypeError: As `request`.
         """
         return str(self._tenant.url(path, query))
+
+    async def fetch_token(self) -> Token:
+        """Return the token that the next request would carry, fetching one if there is none.
+
+        Raises:
+            AuthenticationError: If the credentials are rejected.
+            ConnectorError: If the token request fails otherwise.
+            RuntimeError: If the session is closed.
+        """
+        if self._state.transport.closed:
+            raise RuntimeError("the session is closed")
+        return await self._sender.auth.token(self.tenant_id, self._tenant)
 
     async def request(
         self,
@@ -262,32 +279,33 @@ class ConnectorSession:
         body: bytes | None = None,
         deadline: Deadline | None = None,
     ) -> Response:
-        """Make one attempt at a request below the tenant and return its 2xx answer.
+        """Make one attempt at a request below the tenant, and return its 2xx response. It does not retry.
 
-        It waits for its turn under the rate limit. A token that is refused with 401 is given back to its provider, and
-        if that has another one, the request is sent once more with it. When to try again is for others to decide.
+        It waits for a rate-limit slot. If the token is refused with 401 and its provider has another one, the request
+        is sent once more with that.
 
         Args:
             method: The HTTP method.
-            path: The segments below the tenant, unquoted.
-            query: The query's parameters, unquoted; or a query that is quoted already, without its question mark.
+            path: The unquoted segments below the tenant.
+            query: The unquoted parameters of the query, or a quoted query without its question mark.
             body: JSON.
-            deadline: When the attempt must have ended; `None`: when `attempt_timeout` ends it.
+            deadline: When the attempt must have ended. `None`: `attempt_timeout` ends it.
 
         Raises:
             ThrottledError: If no rate-limit slot comes before the deadline.
-            DeadlineExceededError: If the deadline came first.
-            ResponseError: The answer is outside 2xx; the kinds say what it means.
-            TransportError: There is no whole answer.
-            DecodingError: The answer is longer than `max_body_size`.
-            RuntimeError: The session is closed.
-            ValueError: `method` is no token; a segment of `path` is empty, `.`, `..`, or not printable; or `query` is
-                not quoted, or not encodable.
-            TypeError: An argument is of another type.
+            DeadlineExceededError: If the deadline expires first.
+            ResponseError: If the status is outside 2xx. The subclasses say what it means.
+            TransportError: If there is no whole response.
+            DecodingError: If the response body is longer than `max_body_size`.
+            RuntimeError: If the session is closed.
+            ValueError: If `method` is not an HTTP token; a segment of `path` is empty, `.`, `..`, or not printable; or
+                `query` is not quoted, or cannot be encoded.
+            TypeError: If an argument has another type.
         """
         url: URL | None = None
         try:
-            self._shared.transport.check_open()
+            if self._state.transport.closed:
+                raise RuntimeError("the session is closed")
             if not (isinstance(method, str) and method in _METHODS):
                 check_method(method)
             if body is not None and not isinstance(body, bytes):
@@ -295,8 +313,7 @@ class ConnectorSession:
             if deadline is not None and not isinstance(deadline, Deadline):
                 raise TypeError(f"deadline must be a Deadline or None, not {type(deadline).__name__}")
             url = self._tenant.url(path, query)
-            response = await self._exchange.attempt(method, url, body, deadline)
-            return success(method, url, response, self._shared.clock)
+            return await self._sender.send(method, url, body, deadline)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised below
             failed = error
         if isinstance(failed, ConnectorError):
@@ -304,21 +321,40 @@ class ConnectorSession:
         try:
             raise without_frames(failed)
         finally:
-            del failed, query, body, url  # what is personal, and a cycle
+            del failed, query, body, url  # a cycle, and personal data
 
     async def aclose(self) -> None:
-        """Close the connections, end the fetches of tokens, and wake those who wait; not if made by `for_tenant`."""
-        if self._owns_shared:
-            await self._shared.aclose()
+        """Close the connections, end the token fetches, and wake the calls that wait.
+
+        It does nothing for a session that `for_tenant` made.
+        """
+        if self._owns_state:
+            await self._state.aclose()
 
 
 def _checked_auth(auth: TokenProvider) -> TokenProvider:
-    """Return `auth` if it is a provider, and its plain methods are not coroutine functions.
+    """Return `auth`, which must be a provider whose plain methods are not coroutine functions.
 
     Raises:
-        TypeError: It is not, or it is the class of one.
+        TypeError: If it is not, or is a class.
     """
     if isinstance(auth, type) or not isinstance(auth, TokenProvider):
         raise TypeError(f"auth must be a TokenProvider, not {type(auth).__name__}")
     check_plain_methods("auth", auth, "invalidate", "cached_token")
     return auth
+
+
+def _auth_from_env() -> TokenProvider:
+    if not os.environ.get("CONNECTOR_TOKEN"):
+        client_id = _variable("CONNECTOR_CLIENT_ID")
+        return ClientCredentials(client_id, _variable("CONNECTOR_CLIENT_SECRET"))
+    if os.environ.get("CONNECTOR_CLIENT_ID") or os.environ.get("CONNECTOR_CLIENT_SECRET"):
+        raise ValueError("CONNECTOR_TOKEN must not be set together with CONNECTOR_CLIENT_ID or CONNECTOR_CLIENT_SECRET")
+    return StaticToken(_variable("CONNECTOR_TOKEN"))
+
+
+def _variable(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise ValueError(f"{name} must be set in the environment")
+    return value

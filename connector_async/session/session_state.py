@@ -1,4 +1,7 @@
-"""What a session and all that `for_tenant` makes of it have in common. It knows no requests."""
+"""State that a session shares with the sessions which `for_tenant` makes of it, and the waits that its closing ends.
+
+It knows no requests.
+"""
 
 import asyncio
 import contextlib
@@ -11,30 +14,99 @@ import attrs
 from yarl import URL
 
 from connector_async._checks import check_base_url, check_seconds, check_time_zone, check_type, validator
-from connector_async._clock import Clock
+from connector_async._clock import Clock, resolve, wake
 from connector_async._recent import RecentlyUsed
 from connector_async.auth import ClientCredentials, Token, TokenProvider
 from connector_async.protocol import quote_path
 from connector_async.rate_limit import Limiter, RateLimit, RateLimitStore
 from connector_async.wire import WireFormat
 
-from .interruptible_sleep import InterruptibleSleep
 from .tenant import Tenant
 from .transport import Transport
 
 _RECENT: Final = 10_000
 
 
+class InterruptibleSleep:
+    """Sleeps on a clock. Closing it wakes every sleeper, in any event loop."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        # A subclass may override the coroutine. The default needs no task, which would cost more than all the rest.
+        self._has_own_sleep = getattr(clock.sleep, "__func__", None) is not Clock.sleep
+        self._sleepers: set[asyncio.Future[None]] = set()
+        self.closed = False
+        """Whether it is closed, so that it sleeps no more."""
+
+    async def sleep(self, seconds: float, others: set[asyncio.Future[None]] | None = None) -> None:
+        """Wait for a number of seconds.
+
+        Args:
+            seconds: How long to wait.
+            others: A set that holds the future of this wait meanwhile. `wake` ends the waits of such a set.
+
+        Raises:
+            ValueError: If `seconds` is negative or NaN.
+            TypeError: If `seconds` is neither an int nor a float.
+            RuntimeError: If the session is closed, or is closed meanwhile.
+        """
+        check_seconds("seconds", seconds, finite=False)  # a NaN among the timers of a loop breaks their order
+        loop = asyncio.get_running_loop()
+        sleeper: asyncio.Future[None] = loop.create_future()
+        groups = (self._sleepers,) if others is None else (self._sleepers, others)
+        for group in groups:
+            group.add(sleeper)
+        try:
+            if self.closed:  # checked only now, when `close` can see the sleeper
+                raise RuntimeError("the session is closed")
+            timer = self._start_timer(seconds, sleeper, loop)
+            try:
+                await sleeper
+            finally:
+                timer.cancel()
+        finally:
+            for group in groups:
+                group.discard(sleeper)
+        if self.closed:
+            raise RuntimeError("the session was closed while a call waited")
+
+    def close(self) -> None:
+        """Wake every sleeper."""
+        self.closed = True
+        wake(self._sleepers)
+
+    def _start_timer(
+        self, seconds: float, sleeper: asyncio.Future[None], loop: asyncio.AbstractEventLoop
+    ) -> asyncio.TimerHandle | asyncio.Task[None]:
+        if not self._has_own_sleep:
+            return loop.call_later(seconds, resolve, sleeper)
+        task = loop.create_task(self._clock.sleep(seconds), name="connector_async wait")
+        task.add_done_callback(lambda task: _pass_on_result(task, sleeper))
+        return task
+
+
+def _pass_on_result(clock_sleep: "asyncio.Task[None]", sleeper: asyncio.Future[None]) -> None:
+    if sleeper.done():
+        if not clock_sleep.cancelled():
+            clock_sleep.exception()  # otherwise asyncio reports that it was never retrieved
+    elif clock_sleep.cancelled():
+        sleeper.set_exception(RuntimeError("the clock cancelled its own sleep"))
+    elif (error := clock_sleep.exception()) is not None:
+        sleeper.set_exception(error)
+    else:
+        sleeper.set_result(None)
+
+
 @attrs.define(eq=False, kw_only=True)
 class SessionState:
-    """What a session and all that `for_tenant` makes of it have in common.
+    """The options, tenants and connections that a session shares with those which `for_tenant` makes of it.
 
-    A tenant is one object for as long as anybody holds a session of it. Of the others those are kept that were used
-    last, 10,000 at least and 20,000 at most, each of which takes 2 kB; so are credentials.
+    A tenant is one object for as long as a session of it exists. Of the other tenants those used last are kept: 10,000
+    at least and 20,000 at most, each of which takes 2 kB. The same holds for credentials.
 
     Raises:
-        ValueError: An option is out of its range; the message names it.
-        TypeError: An option is of another type; the message names it.
+        ValueError: If an option is out of its range. The message names the option.
+        TypeError: If an option has another type. The message names the option.
     """
 
     base_url: str
@@ -49,11 +121,11 @@ class SessionState:
     """Seconds for each call; `None`: 60 for a single call, none for a bulk call; `math.inf`: none."""
     rate_limit: RateLimit = attrs.field(validator=validator(check_type, RateLimit))
     rate_limit_store: RateLimitStore = attrs.field(validator=validator(check_type, RateLimitStore))
-    naps: InterruptibleSleep = attrs.field(
+    interruptible_sleep: InterruptibleSleep = attrs.field(
         init=False, default=attrs.Factory(lambda self: InterruptibleSleep(self.clock), takes_self=True)
     )
     _tenants: weakref.WeakValueDictionary[str, Tenant] = attrs.field(init=False, factory=weakref.WeakValueDictionary)
-    """Those that anybody holds, `_recent` included."""
+    """The tenants that exist, those of `_recent` included."""
     _recent: RecentlyUsed[str, Tenant] = attrs.field(init=False, factory=lambda: RecentlyUsed(_RECENT))
     _credentials: RecentlyUsed[ClientCredentials, ClientCredentials] = attrs.field(
         init=False, factory=lambda: RecentlyUsed(_RECENT)
@@ -62,7 +134,7 @@ class SessionState:
     _lock: threading.Lock = attrs.field(init=False, factory=threading.Lock)
 
     def tenant(self, tenant_id: str) -> Tenant:
-        """Return the tenant of that id, the same one for as long as anybody holds it."""
+        """Return the tenant with an id. It is the same object for as long as a session of the tenant exists."""
         tenant = self._recent.get(tenant_id)
         if tenant is None:
             with self._lock:
@@ -74,37 +146,37 @@ class SessionState:
 
     def _new_tenant(self, tenant_id: str) -> Tenant:
         key = self.base_url + quote_path(tenant_id)
-        limiter = Limiter(key, self.rate_limit, self.rate_limit_store, self.naps.sleep)
+        limiter = Limiter(key, self.rate_limit, self.rate_limit_store, self.interruptible_sleep.sleep)
         return Tenant(tenant_id, self.base_url, self.user_agent, limiter, self.transport, self.clock, self._fetches)
 
-    def deduplicate(self, auth: TokenProvider) -> TokenProvider:
-        """Return the provider to use for `auth`: one for equal credentials, so that they share their tokens."""
+    def deduplicate_credentials(self, auth: TokenProvider) -> TokenProvider:
+        """Return the provider to use for `auth`: the same one for equal credentials, which so share their tokens."""
         return self._credentials.setdefault(auth, auth) if isinstance(auth, ClientCredentials) else auth
 
     async def aclose(self) -> None:
-        """End the fetches of tokens, and close the connections."""
-        self.naps.close()
+        """Wake the calls that wait, end the token fetches, and close the connections."""
+        self.interruptible_sleep.close()
         try:
             await self._end_fetches()
         finally:
             await self.transport.aclose()
 
     async def _end_fetches(self) -> None:
-        """End the fetches of tokens; those of this event loop have ended then."""
-        here = []
+        """Cancel the token fetches, and wait until those of this event loop have ended."""
+        in_this_loop = []
         for task in list(self._fetches):
             if task.get_loop() is asyncio.get_running_loop():
                 task.cancel()
-                here.append(task)
+                in_this_loop.append(task)
             else:
                 with contextlib.suppress(RuntimeError):  # its loop is closed by now
                     task.get_loop().call_soon_threadsafe(task.cancel)
-        if here:
-            await asyncio.wait(here)
+        if in_this_loop:
+            await asyncio.wait(in_this_loop)
 
 
-def base_url_as_sent(base_url: str, *, allow_http: bool) -> str:
-    """Return `base_url` with its host in IDNA, and its path quoted and without dot segments.
+def normalize_base_url(base_url: str, *, allow_http: bool) -> str:
+    """Return `base_url` as it is sent: its host in IDNA, its path quoted and without dot segments.
 
     Raises:
         ValueError: See `check_base_url`.
@@ -113,7 +185,7 @@ def base_url_as_sent(base_url: str, *, allow_http: bool) -> str:
     checked = check_base_url(base_url, allow_http=allow_http)
     try:
         url = URL(checked)
-        (url.raw_host or "").encode("idna")  # an empty label would fail with the first request only
+        (url.raw_host or "").encode("idna")  # otherwise an empty label would fail only in the first request
         return str(url).rstrip("/")
     except ValueError:  # UnicodeError is one
         pass

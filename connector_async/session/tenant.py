@@ -1,6 +1,6 @@
-"""What all sessions of one tenant share: URLs, headers, tokens, pace, retry quota, and the way to its token endpoint.
+"""State that all sessions of one tenant share: URLs, rate limit, retry quota, and the way to the token endpoint.
 
-It knows nothing of what is asked of the API.
+It does not know the operations of the API.
 """
 
 import asyncio
@@ -27,17 +27,17 @@ _MOST_URLS: Final = 16
 
 @attrs.define
 class Traffic:
-    """What went to the server for one tenant, over all the sessions that share its connections."""
+    """The requests sent for one tenant, by all sessions that share its connections."""
 
     requests: int = 0
-    """How many requests were begun: those of retries, of replays after a 401, and for tokens, too."""
+    """The number of requests that were started. Retries, replays after a 401 and token requests count, too."""
     waited: float = 0.0
-    """Seconds that they waited for rate-limit slots, added up."""
+    """The total seconds that requests waited for rate-limit slots."""
 
 
 @attrs.define(eq=False)
 class Tenant:
-    """One tenant of one API. Called with a body, it posts that to the tenant's token endpoint (a `TokenSend`)."""
+    """One tenant of one API. It sends the token requests of a provider, as a `TokenSend`."""
 
     tenant_id: str
     base_url: str
@@ -46,24 +46,25 @@ class Tenant:
     transport: Transport
     _clock: Clock
     _fetches: set[asyncio.Task[Token]] = attrs.field(repr=False)
-    """The fetches of all the tenants of a session, which ends them when it is closed."""
+    """The token fetches of all tenants of the session, which ends them when it is closed."""
     quota: RetryQuota = attrs.field(init=False, factory=RetryQuota)
     traffic: Traffic = attrs.field(init=False, factory=Traffic)
     _urls: dict[tuple[str, ...], URL] = attrs.field(init=False, factory=dict)
 
     def url(self, path: tuple[str, ...], query: Mapping[str, str] | str | None = None) -> URL:
-        """Return the URL of a path below the tenant, whose segments are unquoted, with a query.
+        """Return the URL of a path below the tenant, with a query.
 
         Raises:
-            ValueError: The path or the query breaks its rule; see `check_path`, `check_query` and `check_parameters`.
-            TypeError: One is of another type.
+            ValueError: If the path or the query breaks its rule; see `check_path`, `check_query` and
+                `check_parameters`.
+            TypeError: If one of them has another type.
         """
         try:
             url = self._urls.get(path)
         except TypeError:  # it cannot be hashed
             url = None
         if url is None:
-            url = self._new_url(path)  # not in the handler, whose error may hold a value
+            url = self._new_url(path)  # outside of the handler: the caught error may hold a value
         if query is None:
             return url
         if isinstance(query, str):
@@ -72,12 +73,12 @@ class Tenant:
 
     def _new_url(self, path: tuple[str, ...]) -> URL:
         url = URL(self.base_url + quote_path(self.tenant_id, *check_path(path)), encoded=True)
-        if len(self._urls) < _MOST_URLS:  # those of a caller's own may be without number
+        if len(self._urls) < _MOST_URLS:  # an application can use any number of paths
             self._urls[path] = url
         return url
 
     def headers(self) -> CIMultiDict[str]:
-        """Return the headers of every request, which the caller may add to."""
+        """Return a new mapping with the headers that every request has."""
         return CIMultiDict(
             {
                 # The guide: the tenant id is sent in the path and as a header.
@@ -87,41 +88,58 @@ class Tenant:
             }
         )
 
-    async def __call__(self, body: bytes) -> Response:
+    async def post_token_request(self, body: bytes) -> Response:
         """Post `body` to the token endpoint; see `TokenSend`."""
         url = self.url(TOKEN_PATH)
         headers = self.headers()
         headers["Content-Type"] = "application/json"
         try:
-            # Ahead of those who wait for their turns: without a token they could do nothing with them.
+            # Ahead of the calls that wait for slots: without a token they could not use them.
             await self.wait_for_slot(None, ahead=True)
             self.traffic.requests += 1
             response = await self.transport.send("POST", url, headers, body)
             if response.status in THROTTLED_STATUSES:
                 await self.apply_retry_after(response)
-            return success("POST", url, response, self._clock, token=True)
+            self.raise_for_status("POST", url, response, from_token_endpoint=True)
+            return response
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised below
             failed = error
         try:
             raise without_frames(failed)
         finally:
-            del failed, body  # the client secret, and a cycle
+            del failed, body  # a cycle, and the client secret
 
     async def wait_for_slot(self, deadline: Deadline | None, *, ahead: bool = False) -> None:
-        """Wait for a rate-limit slot, with `ahead` before all calls that wait.
+        """Wait for a rate-limit slot; with `ahead`, before all calls that wait.
 
         Raises:
-            ThrottledError: If it would come after the deadline.
+            ThrottledError: If the slot would come after the deadline.
         """
         started_at = self._clock.monotonic()
         await self.limiter.acquire(deadline, ahead=ahead)
         self.traffic.waited += self._clock.monotonic() - started_at
 
     async def apply_retry_after(self, response: Response) -> None:
-        """Hold everything of the tenant back for as long as a response of 429 or 503 says in `Retry-After`."""
+        """Send nothing for the tenant for as long as the `Retry-After` of a 429 or 503 says."""
         seconds = retry_after(response.headers, self._clock.time())
         if seconds is not None:
             await self.limiter.penalize(with_jitter(seconds, self._clock))
+
+    def raise_for_status(self, method: str, url: URL, response: Response, *, from_token_endpoint: bool = False) -> None:
+        """Raise unless the status is 2xx and the body was read to its end.
+
+        Raises:
+            ResponseError: If the status is outside 2xx.
+            DecodingError: If the body is longer than `max_body_size`.
+        """
+        if not 200 <= response.status < 300:
+            raise error_for(method, url.raw_path, response, self._clock.time(), from_token_endpoint=from_token_endpoint)
+        if response.oversized:
+            raise DecodingError(
+                "the body is longer than max_body_size",
+                problems=["$: longer than max_body_size"],
+                request_id=request_id(response.headers),
+            )
 
     def create_task(self, fetch: Coroutine[Any, Any, Token]) -> asyncio.Task[Token]:
         """Run `fetch` in a task that ends when the session is closed; see `TokenSend`."""
@@ -131,28 +149,3 @@ class Tenant:
         self._fetches.add(task)
         task.add_done_callback(self._fetches.discard)
         return task
-
-
-def success(method: str, url: URL, response: Response, clock: Clock, *, token: bool = False) -> Response:
-    """Return `response` when its status is 2xx and its body was read whole.
-
-    Args:
-        method: The method that was sent.
-        url: Where to.
-        response: The answer.
-        clock: For a `Retry-After` that is a date.
-        token: It is the token endpoint's, where 400 and 403 refuse the credentials.
-
-    Raises:
-        ResponseError: The status is another one.
-        DecodingError: The body is longer than the session reads.
-    """
-    if not 200 <= response.status < 300:
-        raise error_for(method, url.raw_path, response, clock.time(), from_token_endpoint=token)
-    if response.oversized:
-        raise DecodingError(
-            "the body is longer than max_body_size",
-            problems=["$: longer than max_body_size"],
-            request_id=request_id(response.headers),
-        )
-    return response

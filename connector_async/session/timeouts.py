@@ -1,7 +1,7 @@
-"""Ends what takes too long, with one timer of the event loop for all that is under way.
+"""Timeouts that share one timer of the event loop.
 
-`asyncio.timeout`, and aiohttp's own, set a timer for each attempt and cancel it: 7 % of a call, for what hardly ever
-happens. It knows nothing of requests.
+`asyncio.timeout` and aiohttp's own timeout set and cancel a timer for each attempt, which costs 7 % of a call, for what
+hardly ever happens. It knows nothing of requests.
 """
 
 import asyncio
@@ -10,38 +10,39 @@ from types import TracebackType
 
 
 class Timeouts:
-    """What is under way in one event loop, and when the next of it has to end."""
+    """The timeouts that run in one event loop, and the timer for the first of them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.time = loop.time
         """The event loop's time, in seconds."""
         self.running: set[Timeout] = set()
         self.next = math.inf
+        """When the timer fires, by the event loop's time."""
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
 
     def wake_at(self, moment: float) -> None:
-        """End, at a moment, what has to end by then."""
+        """Set the timer to a time of the event loop."""
         self.close()
         self.next = moment
         self._timer = self._loop.call_at(moment, self._expire)
 
     def end_all(self) -> None:
-        """End all that is under way, and leave no timer behind."""
+        """Expire all timeouts that run, and cancel the timer."""
         self.close()
         for timeout in self.running:
             timeout.expire()
         self.running.clear()
 
     def close(self) -> None:
-        """Leave no timer behind."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
         self.next = math.inf
 
     def _expire(self) -> None:
-        now = max(self.next, self.time())  # a timer may go off a little early
+        now = max(self.next, self.time())  # a timer may fire a little early
         self.next = math.inf
         expired = {timeout for timeout in self.running if timeout.ends_at <= now}
         self.running -= expired
@@ -52,9 +53,9 @@ class Timeouts:
 
 
 class Timeout:
-    """A context in which what a task does ends after so many seconds, with `TimeoutError`.
+    """A context manager that ends its body with `TimeoutError` after a number of seconds.
 
-    The task is cancelled, and that is taken back at the end of the context, as `asyncio.timeout` does it.
+    Like `asyncio.timeout` it cancels the task, and takes the cancellation back at the end of the context.
     """
 
     __slots__ = ("_cancelling", "_task", "_timeouts", "ends_at", "has_expired")
@@ -62,14 +63,14 @@ class Timeout:
     def __init__(self, timeouts: Timeouts, seconds: float) -> None:
         self._timeouts = timeouts
         self.has_expired = False
-        """Whether the task was cancelled by it."""
+        """Whether this timeout has cancelled the task."""
         self.ends_at = timeouts.time() + seconds
         """By the event loop's time."""
 
     def __enter__(self) -> None:
         task = asyncio.current_task()
         if task is None:
-            raise RuntimeError("a timeout needs a task that it can end")
+            raise RuntimeError("a timeout must be used in a task")
         self._task = task
         self._cancelling = task.cancelling()
         timeouts = self._timeouts
@@ -85,8 +86,8 @@ class Timeout:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # The timer stays: most often it is soon needed for another one.
+        # The timer stays: most often another timeout needs it soon.
         self._timeouts.running.discard(self)
-        # Somebody else may have cancelled the task as well, which then goes on to be cancelled.
+        # If something else has cancelled the task as well, it stays cancelled.
         if self.has_expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error

@@ -1,6 +1,6 @@
 """One attempt over aiohttp: a pool for each event loop, whole and capped responses, `TransportError` for its errors.
 
-It knows neither tenants nor tokens nor when to send again.
+It knows neither tenants nor tokens nor when to retry.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import contextlib
 import functools
 import io
 import os
+import ssl
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
@@ -18,7 +19,9 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from multidict import CIMultiDict
 from yarl import URL
 
+from connector_async._checks import check_int, check_seconds, check_type, validator
 from connector_async._clock import Deadline
+from connector_async.auth import Secret
 from connector_async.exceptions import (
     ConnectFailedError,
     ConnectorError,
@@ -30,17 +33,48 @@ from connector_async.protocol import Response
 
 from .pool import CheckedConnector, NotConnectedError, mark_never_connected, never_connected
 from .timeouts import Timeout, Timeouts
-from .transport_options import TransportOptions
 
 _LARGE_BODY: Final = 1024 * 1024
 _LONGEST_CLOSING: Final = 1.0
-# The epoll of an event loop is shared with the process that forked, and what is collected as garbage is closed.
+# Sessions of the process that forked. They are kept: garbage collection would close them, and the epoll of their event
+# loops is shared with that process.
 _OPENED_BY_PARENT: Final[list[object]] = []
+
+
+def _seconds() -> Any:
+    return attrs.field(validator=validator(check_seconds, above_zero=True))
+
+
+@attrs.frozen(kw_only=True)
+class TransportOptions:
+    """How to connect and how long to wait.
+
+    Raises:
+        ValueError: If a number is not above zero, or not finite. The message names the option.
+        TypeError: If an option has another type. The message names the option.
+    """
+
+    connect_timeout: float = _seconds()
+    """Seconds for the TCP and TLS handshakes with one address."""
+    attempt_timeout: float = _seconds()
+    """Seconds for one attempt, from the wait for a connection to the last byte of the response."""
+    keepalive_timeout: float = _seconds()
+    """Seconds that an idle connection stays in the pool."""
+    pool_size: int = attrs.field(validator=validator(check_int))
+    """Most connections at a time in each event loop."""
+    max_body_size: int = attrs.field(validator=validator(check_int))
+    """Most bytes of a response body, after decompression."""
+    ssl_context: ssl.SSLContext | None = attrs.field(
+        default=None, validator=validator(check_type, ssl.SSLContext, optional=True)
+    )
+    """The trusted authorities and the client certificate. `None`: the machine's authorities."""
+    proxy: Secret | None = None
+    """The URL of a forward proxy, which may hold user information. `None`: no proxy, whatever the environment says."""
 
 
 @attrs.define(eq=False)
 class _Opened:
-    """What there is for one event loop."""
+    """The aiohttp session of one event loop, with its timeouts."""
 
     loop: asyncio.AbstractEventLoop
     session: aiohttp.ClientSession
@@ -49,14 +83,14 @@ class _Opened:
     """Closes the session when the loop shuts down its asynchronous generators, as `asyncio.run` does at its end."""
     closing: asyncio.Task[None] | None = None
     closed: "concurrent.futures.Future[None]" = attrs.field(factory=concurrent.futures.Future)
-    """For those who wait in another loop."""
+    """Done when the session is closed. Other event loops wait for it."""
 
 
 class Transport:
-    """Sends. It may be built outside of an event loop, and used from several, also at once in threads.
+    """Sends requests. It may be built outside an event loop, and used from several, also at once in threads.
 
-    In each loop it opens a session of its own when it first sends, which is closed when that loop shuts down. A
-    borrowed session is never closed, and serves in one loop only; its idle connections are not checked before reuse.
+    In each loop the first request opens an aiohttp session, which is closed when the loop shuts down. A borrowed
+    session is never closed, and works in one loop only. Its idle connections are not checked before reuse.
 
     Raises:
         ValueError: If the borrowed session has credentials of its own.
@@ -65,16 +99,15 @@ class Transport:
     def __init__(self, options: TransportOptions, borrowed: aiohttp.ClientSession | None = None) -> None:
         self._options = options
         if borrowed is not None and ("Authorization" in borrowed.headers or borrowed.auth is not None):
-            raise ValueError("session must have no credentials of its own: they would go to the token endpoint")
+            raise ValueError("session must have no credentials of its own: the token endpoint would get them")
         self._borrowed = borrowed
-        # A session's own raise_for_status raises the error whose repr holds the bearer token.
         self._arguments: dict[str, Any] = {"allow_redirects": False, "proxy": None}
         if options.proxy is not None:
             self._arguments["proxy"] = options.proxy.reveal()
         if borrowed is not None:
             self._arguments |= {
                 "middlewares": (_send_once,),
-                "raise_for_status": False,
+                "raise_for_status": False,  # the repr of the error that it raises holds the bearer token
                 "auto_decompress": True,
                 "timeout": self._timeout(),
             }
@@ -83,7 +116,8 @@ class Transport:
         self._opened: dict[asyncio.AbstractEventLoop, _Opened] = {}
         self._current: _Opened | None = None
         self._process = os.getpid()
-        self._closed = False
+        self.closed = False
+        """Whether it is closed, so that it sends no more."""
 
     async def send(
         self,
@@ -97,76 +131,70 @@ class Transport:
 
         Raises:
             DeadlineExceededError: If the deadline expires first.
-            TransportError: If there is no whole response; its kinds say why.
+            TransportError: If there is no whole response. The subclasses say why.
             RuntimeError: If the transport is closed, or the borrowed session is closed or of another event loop.
         """
-        opened = await self._open()
+        opened = self._current  # read once: a loop in another thread may replace it
+        if opened is None or opened.loop is not asyncio.get_running_loop():
+            opened = await self._open()
         failure: ConnectorError
-        seconds, is_deadline = self._seconds_left(deadline)
+        seconds, is_deadline = self._time_limit(deadline)
         timeout = Timeout(opened.timeouts, seconds)
         arguments = self._arguments
         if self._borrowed is not None and self._borrowed.trust_env:
-            headers, arguments = _hidden_from_netrc(headers, arguments)
+            headers, arguments = _hide_from_netrc(headers, arguments)
+        # aiohttp warns about more than 1 MiB of bytes.
+        data = body if body is None or len(body) <= _LARGE_BODY else io.BytesIO(body)
         try:
             with timeout:
-                # Not in `async with`, whose end costs a call 4 % more than this.
-                response = await opened.session.request(method, url, data=_payload(body), headers=headers, **arguments)
+                # Without `async with`, whose exit costs 4 % of a call.
+                response = await opened.session.request(method, url, data=data, headers=headers, **arguments)
                 try:
                     return await self._read(response)
                 finally:
-                    if not response.closed:  # it was not read to the end
+                    if not response.closed:  # its body was not read to the end
                         response.close()
         except (aiohttp.ClientError, OSError) as error:
-            failure = _failure(error)
-            if self._closed or opened.session.closed:
+            failure = _transport_error(error)
+            if self.closed or opened.session.closed:
                 failure = TransportError("the session was closed before a whole response", sent=failure.sent)
             elif timeout.has_expired and is_deadline:
                 failure = DeadlineExceededError("the deadline expired before a whole response", sent=failure.sent)
         except asyncio.CancelledError:
-            # aiohttp cancels those who wait for a connection when it closes; nobody cancelled the caller then.
+            # When aiohttp closes, it cancels the requests that wait for a connection, although no task was cancelled.
             task = asyncio.current_task()
-            if (task is not None and task.cancelling()) or not (self._closed or opened.session.closed):
+            if (task is not None and task.cancelling()) or not (self.closed or opened.session.closed):
                 raise
             failure = TransportError("the session was closed while it waited for a connection", sent=False)
-        # Raised outside of the handler, from a frame without them: the repr of aiohttp's errors may hold the headers of
-        # the request, and error reporters read the locals of a traceback.
-        del headers, arguments, body
+        # Raised outside the handler and without these locals: the repr of aiohttp's errors may hold the headers of the
+        # request, and error reporters read the locals of a traceback.
+        del headers, arguments, body, data
         raise failure
-
-    def check_open(self) -> None:
-        """Raise if it is closed.
-
-        Raises:
-            RuntimeError: If it is closed.
-        """
-        if self._closed:
-            raise RuntimeError("the session is closed")
 
     async def aclose(self) -> None:
         """Close the sessions that it opened, within a second. Closing again does nothing."""
         self._leave_to_parent()
-        self._closed = True
+        self.closed = True
         self._current = None
-        here = self._opened.get(asyncio.get_running_loop())
-        elsewhere = [opened for opened in list(self._opened.values()) if opened is not here]
-        waiting = [asyncio.wrap_future(opened.closed) for opened in elsewhere if self._close_from_afar(opened)]
-        if here is not None:
-            await self._close(here)
-            if here.guard is not None:
-                await here.guard.aclose()
-        if waiting:
-            await asyncio.wait(waiting, timeout=_LONGEST_CLOSING)
+        current = self._opened.get(asyncio.get_running_loop())
+        others = [opened for opened in list(self._opened.values()) if opened is not current]
+        closing = [asyncio.wrap_future(opened.closed) for opened in others if self._start_closing(opened)]
+        if current is not None:
+            await self._close(current)
+            if current.guard is not None:
+                await current.guard.aclose()
+        if closing:
+            await asyncio.wait(closing, timeout=_LONGEST_CLOSING)
 
     async def _open(self) -> _Opened:
+        """Return the aiohttp session of the running event loop, which becomes the current one."""
+        if self.closed:
+            raise RuntimeError("the session is closed")
         loop = asyncio.get_running_loop()
-        current = self._current  # read once: a loop in another thread may replace it
-        if current is not None and current.loop is loop:
-            return current
-        self.check_open()
         self._leave_to_parent()
         if self._borrowed is None:
             opened = self._opened.get(loop) or await self._open_in(loop)
-        elif current is None:
+        elif self._current is None:
             opened = _Opened(loop, self._borrowed, Timeouts(loop))
         else:
             raise RuntimeError("the borrowed aiohttp session belongs to another event loop")
@@ -174,8 +202,8 @@ class Transport:
         return opened
 
     async def _open_in(self, loop: asyncio.AbstractEventLoop) -> _Opened:
-        for finished in [other for other in list(self._opened) if other.is_closed()]:
-            self._opened.pop(finished, None)  # it was closed without `shutdown_asyncgens`
+        for closed_loop in [other for other in list(self._opened) if other.is_closed()]:
+            self._opened.pop(closed_loop, None)  # it was closed without `shutdown_asyncgens`
         connector = CheckedConnector(limit=self._options.pool_size, keepalive_timeout=self._options.keepalive_timeout)
         session = aiohttp.ClientSession(
             connector=connector,
@@ -184,12 +212,12 @@ class Transport:
             response_class=_SentOnceResponse,
         )
         opened = _Opened(loop, session, Timeouts(loop))
-        opened.guard = self._close_at_the_end(opened)
-        await anext(opened.guard)  # from here on the loop knows it
+        opened.guard = self._close_on_shutdown(opened)
+        await anext(opened.guard)  # registers it with the loop
         self._opened[loop] = opened
         return opened
 
-    async def _close_at_the_end(self, opened: _Opened) -> AsyncGenerator[None, None]:
+    async def _close_on_shutdown(self, opened: _Opened) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
@@ -199,13 +227,13 @@ class Transport:
             await self._close(opened)
 
     async def _close(self, opened: _Opened) -> None:
-        """Close what is open in this event loop; it may be called several times, also at once."""
+        """Close a session of this event loop. It may be called several times, also at once."""
         if opened.closed.done():
             return
-        if opened.closing is None or opened.closing.done():  # a loop that ends cancels what has not started
+        if opened.closing is None or opened.closing.done():  # a loop that ends cancels tasks before they start
             opened.closing = asyncio.create_task(opened.session.close(), name="connector_async closing")
         try:
-            # It does not end while a server does not take what was sent to it.
+            # With a timeout, since it waits for a server that does not read what was sent to it.
             await asyncio.wait([opened.closing], timeout=_LONGEST_CLOSING)
         finally:
             opened.closing.cancel()
@@ -213,10 +241,10 @@ class Transport:
             if opened.session.closed and not opened.closed.done():
                 opened.closed.set_result(None)
 
-    def _close_from_afar(self, opened: _Opened) -> bool:
-        """Start to close what is open in the loop of another thread; return whether that loop was there to do so.
+    def _start_closing(self, opened: _Opened) -> bool:
+        """Start to close a session in the loop of another thread, and return whether that loop is running.
 
-        A loop that ends meanwhile closes it by itself.
+        A loop that ends meanwhile closes the session by itself.
         """
 
         def start() -> None:
@@ -224,33 +252,33 @@ class Transport:
 
         tasks: list[asyncio.Task[None]] = []
         opened.closed.add_done_callback(lambda _: tasks.clear())  # a loop holds its tasks weakly
-        with contextlib.suppress(RuntimeError):  # it is closed by now
+        with contextlib.suppress(RuntimeError):  # the loop is closed by now
             if opened.loop.is_running():
                 opened.loop.call_soon_threadsafe(start)
                 return True
         return False
 
     def _leave_to_parent(self) -> None:
-        """Keep what was opened before a fork, and never touch it: to close it here would disturb it there."""
+        """After a fork, set aside the sessions of the parent process. Closing them here would disturb the parent."""
         if self._process != os.getpid():
             _OPENED_BY_PARENT.append((self._opened, self._current))
             self._opened = {}
-            # Of a borrowed session the loop is still told from others.
+            # For a borrowed session, `_current` still says which loop it belongs to.
             self._current = self._current if self._borrowed is not None else None
             self._process = os.getpid()
 
-    def _seconds_left(self, deadline: Deadline | None) -> tuple[float, bool]:
-        """Return how long an attempt may take, and whether it is the deadline that ends it then."""
-        longest = self._options.attempt_timeout
+    def _time_limit(self, deadline: Deadline | None) -> tuple[float, bool]:
+        """Return the seconds that an attempt may take, and whether the deadline sets them."""
+        timeout = self._options.attempt_timeout
         if deadline is None:
-            return longest, False
+            return timeout, False
         remaining = deadline.remaining()
         if remaining <= 0:
             raise DeadlineExceededError("the deadline expired before the request was sent", sent=False)
-        return (remaining, True) if remaining <= longest else (longest, False)
+        return (remaining, True) if remaining <= timeout else (timeout, False)
 
     def _timeout(self) -> aiohttp.ClientTimeout:
-        # `Timeout` ends an attempt. Above `ceil_threshold` aiohttp rounds up to whole seconds.
+        # `Timeout` bounds an attempt. Above `ceil_threshold` aiohttp would round up to whole seconds.
         return aiohttp.ClientTimeout(
             total=None, sock_connect=self._options.connect_timeout, ceil_threshold=float("inf")
         )
@@ -272,13 +300,13 @@ class Transport:
 
 
 class _DroppedError(aiohttp.ClientError):
-    """Stands for a dropped connection on its way through aiohttp, which sends again when it sees its own error."""
+    """A dropped connection, as an error that aiohttp does not know: after its own errors it would send again."""
 
 
 class _SentOnceResponse(ClientResponse):
-    """Makes an attempt an attempt: aiohttp repeats a GET, PUT or DELETE by itself when the connection drops.
+    """A response that keeps aiohttp from repeating a GET, PUT or DELETE by itself when the connection drops.
 
-    In a session of our own this costs nothing, where a client middleware costs 3 % of the call.
+    A client middleware would cost 3 % of the call. This costs nothing, but works only in a session of our own.
     """
 
     async def start(self, connection: Any) -> ClientResponse:
@@ -291,13 +319,15 @@ class _SentOnceResponse(ClientResponse):
 async def _send_once(
     request: ClientRequest, handler: ClientHandlerType, authorization: str | None = None
 ) -> ClientResponse:
-    """Do for a borrowed session what `_SentOnceResponse` and `CheckedConnector` do, but for the check of its pool.
+    """Send a request once: the client middleware for borrowed sessions.
+
+    It does what `_SentOnceResponse` and `CheckedConnector` do for our own, except for the check of idle connections.
 
     Args:
-        request: What aiohttp is about to send.
-        handler: Obtains a connection and sends it.
-        authorization: The `Authorization` header in place of what aiohttp found in a netrc file; `None`: as it is,
-            empty: none.
+        request: The request of aiohttp.
+        handler: Obtains a connection and sends the request.
+        authorization: The `Authorization` header to send instead of aiohttp's, which may be from a netrc file. Empty:
+            send none. `None`: keep aiohttp's.
     """
     if authorization is not None:
         request.headers.popall("Authorization", None)
@@ -315,7 +345,7 @@ async def _send_once(
     try:
         return await handler(request)
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-        raise  # it never left, and aiohttp does not repeat it
+        raise  # it was not sent, and aiohttp does not repeat it
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
         failure = _DroppedError() if is_connected else NotConnectedError()
     except BaseException as error:
@@ -327,33 +357,28 @@ async def _send_once(
     raise failure
 
 
-def _hidden_from_netrc(
+def _hide_from_netrc(
     headers: Mapping[str, str], arguments: Mapping[str, Any]
 ) -> tuple[Mapping[str, str], dict[str, Any]]:
-    """Return both for a session that trusts the environment: aiohttp looks there for credentials of the host.
+    """Return headers and arguments for a session with `trust_env`, which looks for credentials of the host in netrc.
 
-    It does so unless it is handed some, and refuses a request that has an `Authorization` header beside what it finds.
-    So the header is set, or removed, when aiohttp has done so.
+    aiohttp rejects a request that has an `Authorization` header besides those credentials. So a middleware sets or
+    removes the header after aiohttp has looked.
     """
-    others = CIMultiDict(headers)
-    authorization = others.pop("Authorization", "")
-    return others, {**arguments, "middlewares": (functools.partial(_send_once, authorization=authorization),)}
+    other_headers = CIMultiDict(headers)
+    authorization = other_headers.pop("Authorization", "")
+    return other_headers, {**arguments, "middlewares": (functools.partial(_send_once, authorization=authorization),)}
 
 
-def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
-    # aiohttp warns when it is handed more than 1 MiB of bytes.
-    return body if body is None or len(body) <= _LARGE_BODY else io.BytesIO(body)
-
-
-def _failure(error: Exception) -> TransportError:
-    # Only what our own side knows is told: the text of other errors may hold the URL or what the server sent.
+def _transport_error(error: Exception) -> TransportError:
+    # Messages of aiohttp that may hold the URL or data of the server are not passed on.
     is_unsent = isinstance(error, aiohttp.ConnectionTimeoutError) or never_connected(error)
     if isinstance(error, TimeoutError):
         return RequestTimeoutError(f"no {'connection' if is_unsent else 'whole response'} in time", sent=not is_unsent)
     if isinstance(error, aiohttp.ClientConnectorError):
         return ConnectFailedError(str(error))
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return ConnectFailedError(f"the proxy answered {error.status}")
+        return ConnectFailedError(f"the proxy returned {error.status}")
     if is_unsent:
         return ConnectFailedError("the connection was lost before the request was sent")
     if isinstance(error, aiohttp.ClientPayloadError):

@@ -108,7 +108,7 @@ def test_several_ids_go_on_past_one_that_is_not_there(command: CommandLine) -> N
     assert got.code == ExitCode.DEAD_LETTERS
     assert [record["appointment_id"] for record in got.records] == [first, second]
     assert re.fullmatch(
-        r"connector-async: missing: GET /acme/appointment answered 404 Not Found \(request id \S+\)\n", got.err
+        r"connector-async: missing: GET /acme/appointment returned 404 Not Found \(request id \S+\)\n", got.err
     )
     deleted = command("delete", first, "missing", second, "--json")
     assert (deleted.code, len(deleted.records)) == (ExitCode.DEAD_LETTERS, 2)
@@ -124,7 +124,7 @@ def test_several_ids_that_are_all_there_are_done(command: CommandLine) -> None:
 def test_a_single_id_that_is_not_there_is_an_error_of_one_line_with_its_request_id(command: CommandLine) -> None:
     done = command("get", "missing")
     assert (done.code, done.out) == (ExitCode.OTHER, "")
-    assert re.fullmatch(r"connector-async: GET /acme/appointment answered 404 Not Found \(request id \S+\)\n", done.err)
+    assert re.fullmatch(r"connector-async: GET /acme/appointment returned 404 Not Found \(request id \S+\)\n", done.err)
 
 
 def test_a_create_without_an_answer_says_that_it_may_have_happened(sandbox: Sandbox, command: CommandLine) -> None:

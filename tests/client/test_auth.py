@@ -41,7 +41,7 @@ class Endpoint:
         self.open.set()
         self.tasks: list[asyncio.Task[Token]] = []
 
-    async def __call__(self, body: bytes) -> Response:
+    async def post_token_request(self, body: bytes) -> Response:
         self.bodies.append(orjson.loads(body))
         await self.open.wait()
         response = self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]

@@ -32,7 +32,6 @@ from connector_async import (
     bulk,
     read_inputs,
 )
-from connector_async.appointments.bulk_operations import ManyAppointments
 from connector_async.sandbox import DropAfter, Sandbox, StatusFault
 from tests.support.hostile import HostileServer, http
 from tests.support.services import open_service, resident_megabytes
@@ -914,11 +913,6 @@ async def test_invalid_input_fails_only_its_own_outcome(session: ConnectorSessio
     updates: Any = ["not an update"]
     (outcome,) = [outcome async for outcome in AppointmentService(session).update_many(updates)]
     assert isinstance(outcome.error, TypeError)
-
-
-def test_bulk_operations_need_the_single_operations() -> None:
-    with pytest.raises(TypeError, match="abstract"):
-        ManyAppointments()  # type: ignore[abstract]
 
 
 def test_outcome_shows_neither_its_input_nor_its_result() -> None:

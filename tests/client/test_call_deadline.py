@@ -1,4 +1,4 @@
-"""The caller's deadline over everything: on an event loop whose time jumps, against a server that hangs or drips."""
+"""The deadline of a call, with servers that hang or send slowly, on the virtual-time event loop."""
 
 import asyncio
 import math
@@ -21,31 +21,30 @@ from connector_async import (
     TokenSend,
 )
 from tests.support.hostile import HostileServer, hang, http
-from tests.support.services import FOUND, IDEMPOTENT, OPERATIONS, call, open_service
+from tests.support.services import FOUND, IDEMPOTENT, OPERATIONS, TOKEN_RESPONSE, call, open_service
 from tests.support.virtual_time import LoopClock
 
 pytestmark = pytest.mark.virtual_time
 
 
 async def elapsed(awaitable: Any) -> tuple[BaseException | None, float]:
-    """Return the error that it ends in, and the seconds that it takes."""
+    """Return the error that an awaitable raises, and the seconds that it takes."""
     loop = asyncio.get_running_loop()
-    begun_at = loop.time()
+    started_at = loop.time()
     try:
         await awaitable
     except ConnectorError as error:
-        return error, loop.time() - begun_at
-    return None, loop.time() - begun_at
+        return error, loop.time() - started_at
+    return None, loop.time() - started_at
 
 
 def service(server: HostileServer, **options: Any) -> AppointmentService:
     return open_service(server, **{"clock": LoopClock(), **options})
 
 
+@pytest.mark.row("R12")
 @pytest.mark.parametrize("operation", IDEMPOTENT)
-async def test_r12_the_deadline_ends_the_last_attempt_which_gets_the_rest(
-    operation: str, draft: NewAppointment
-) -> None:
+async def test_deadline_ends_the_last_attempt_which_gets_the_rest(operation: str, draft: NewAppointment) -> None:
     async with HostileServer(hang) as server:
         error, seconds = await elapsed(
             call(service(server, attempt_timeout=4, clock=LoopClock(0.5)), operation, draft, deadline=10)
@@ -57,8 +56,9 @@ async def test_r12_the_deadline_ends_the_last_attempt_which_gets_the_rest(
     assert error.elapsed == pytest.approx(10, abs=0.1)
 
 
+@pytest.mark.row("R12")
 @pytest.mark.parametrize("operation", IDEMPOTENT)
-async def test_r12_the_deadline_ends_a_single_attempt(operation: str, draft: NewAppointment) -> None:
+async def test_deadline_ends_a_single_attempt(operation: str, draft: NewAppointment) -> None:
     async with HostileServer(hang) as server:
         error, seconds = await elapsed(call(service(server), operation, draft, deadline=6.3))
         assert len(server.requests) == 1
@@ -68,7 +68,8 @@ async def test_r12_the_deadline_ends_a_single_attempt(operation: str, draft: New
     assert error.sent is True
 
 
-async def test_r12_a_wait_that_would_go_beyond_the_deadline_is_not_begun() -> None:
+@pytest.mark.row("R12")
+async def test_wait_that_would_end_after_the_deadline_is_not_started() -> None:
     async with HostileServer(http(503, Retry_After="20")) as server:
         error, seconds = await elapsed(service(server).get("123", deadline=20))
         assert len(server.requests) == 1
@@ -78,8 +79,8 @@ async def test_r12_a_wait_that_would_go_beyond_the_deadline_is_not_begun() -> No
     assert seconds < 0.1
 
 
-@pytest.mark.parametrize("last", [hang, None], ids=["attempt", "turn"])
-async def test_the_deadlines_error_tells_what_failed_before(last: Any) -> None:
+@pytest.mark.parametrize("last", [hang, None], ids=["attempt", "slot"])
+async def test_deadline_error_has_the_failure_before_it(last: Any) -> None:
     async with HostileServer(http(429, Retry_After="1"), last or FOUND) as server:
         limit = RateLimit(limit=2, per=60, burst=1) if last is None else RateLimit.unlimited()
         error, _ = await elapsed(service(server, rate_limit=limit).get("123", deadline=5))
@@ -88,14 +89,14 @@ async def test_the_deadlines_error_tells_what_failed_before(last: Any) -> None:
     assert getattr(error.__cause__, "status", None) == 429
 
 
-async def test_an_attempt_that_ends_before_the_deadline_is_no_end_of_the_call() -> None:
+async def test_attempt_that_times_out_before_the_deadline_is_retried() -> None:
     async with HostileServer(hang, FOUND) as server:
         error, seconds = await elapsed(service(server, attempt_timeout=4).get("123", deadline=10))
     assert error is None
     assert seconds == pytest.approx(4.5, abs=0.1)
 
 
-async def test_attempts_that_are_used_up_end_in_their_own_error_and_not_in_the_deadlines() -> None:
+async def test_last_attempt_that_times_out_before_the_deadline_raises_its_own_error() -> None:
     async with HostileServer(hang) as server:
         error, _ = await elapsed(
             service(server, attempt_timeout=4).get("123", deadline=10, retry=RetryPolicy(attempts=2))
@@ -104,8 +105,9 @@ async def test_attempts_that_are_used_up_end_in_their_own_error_and_not_in_the_d
     assert error.attempts == 2
 
 
+@pytest.mark.row("R13")
 @pytest.mark.parametrize("operation", OPERATIONS)
-async def test_r13_a_turn_under_the_rate_limit_after_the_deadline_is_refused_at_once(
+async def test_call_whose_rate_limit_slot_is_after_the_deadline_ends_at_once(
     operation: str, draft: NewAppointment
 ) -> None:
     async with HostileServer(FOUND) as server:
@@ -119,9 +121,13 @@ async def test_r13_a_turn_under_the_rate_limit_after_the_deadline_is_refused_at_
         assert (await elapsed(limited.get("123", deadline=61)))[1] == pytest.approx(60, abs=0.1)
 
 
-@pytest.mark.parametrize("deadline", [3, 6.3])  # above 5 s aiohttp rounds up to whole ones, unless told otherwise
-@pytest.mark.parametrize("operation", OPERATIONS)
-async def test_r13_a_deadline_that_comes_in_the_pool_is_in_time(
+@pytest.mark.row("R13")
+@pytest.mark.parametrize(
+    ("operation", "deadline"),
+    # By default aiohttp rounds timeouts above 5 s up to whole seconds.
+    [("get", 3), ("get", 6.3), ("create", 3), ("create", 6.3), ("update", 6.3), ("delete", 6.3), ("preview", 6.3)],
+)
+async def test_deadline_ends_a_wait_for_a_connection_on_time(
     operation: str, deadline: float, draft: NewAppointment
 ) -> None:
     async with HostileServer(hang) as server:
@@ -138,8 +144,8 @@ async def test_r13_a_deadline_that_comes_in_the_pool_is_in_time(
         await asyncio.wait([holding])
 
 
-class Slow:
-    """A provider of the user's own, whose tokens take for ever."""
+class SlowProvider:
+    """A custom provider that takes an hour for a token."""
 
     async def token(self, tenant: str, send: TokenSend) -> Token:
         await asyncio.sleep(3_600)
@@ -148,9 +154,15 @@ class Slow:
     def invalidate(self, tenant: str, token: Token) -> None: ...
 
 
-@pytest.mark.parametrize("provider", [lambda: ClientCredentials("id", "secret", clock=LoopClock()), Slow])
-@pytest.mark.parametrize("operation", OPERATIONS)
-async def test_r13_a_deadline_that_comes_while_a_token_is_fetched_is_in_time(
+def credentials() -> ClientCredentials:
+    return ClientCredentials("id", "secret", clock=LoopClock())
+
+
+@pytest.mark.row("R13")
+@pytest.mark.parametrize(
+    ("operation", "provider"), [*((operation, credentials) for operation in OPERATIONS), ("get", SlowProvider)]
+)
+async def test_deadline_ends_a_token_fetch_on_time(
     operation: str, provider: Callable[[], Any], draft: NewAppointment
 ) -> None:
     async with HostileServer(hang) as server:
@@ -161,24 +173,23 @@ async def test_r13_a_deadline_that_comes_while_a_token_is_fetched_is_in_time(
     assert seconds == pytest.approx(3, abs=0.1)
 
 
-async def test_a_timeout_of_the_tokens_own_request_is_not_taken_for_the_deadline() -> None:
+async def test_timeout_of_the_token_request_is_not_taken_for_the_deadline() -> None:
     async with HostileServer(hang) as server:
-        auth = ClientCredentials("id", "secret", clock=LoopClock())
         error, seconds = await elapsed(
-            service(server, auth=auth, attempt_timeout=2).get("123", deadline=60, retry=RetryPolicy.none())
+            service(server, auth=credentials(), attempt_timeout=2).get("123", deadline=60, retry=RetryPolicy.none())
         )
     assert isinstance(error, RequestTimeoutError)
     assert error.sent is False
     assert seconds == pytest.approx(2, abs=0.1)
 
 
-async def test_a_fetch_goes_on_for_others_when_a_callers_deadline_comes() -> None:
+async def test_token_fetch_continues_for_others_after_the_deadline_of_one_caller() -> None:
     async def late(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(5)
-        writer.write(http(200, b'{"accessToken":"t","expiresIn":3600}'))
+        writer.write(TOKEN_RESPONSE)
 
     async with HostileServer(late, FOUND) as server:
-        appointments = service(server, auth=ClientCredentials("id", "secret", clock=LoopClock()))
+        appointments = service(server, auth=credentials())
         (hasty, hasty_seconds), (patient, patient_seconds) = await asyncio.gather(
             elapsed(appointments.get("1", deadline=3)), elapsed(appointments.get("2"))
         )
@@ -189,7 +200,8 @@ async def test_a_fetch_goes_on_for_others_when_a_callers_deadline_comes() -> Non
     assert [hasty_seconds, patient_seconds] == [pytest.approx(3, abs=0.1), pytest.approx(5, abs=0.1)]
 
 
-async def test_r17_a_byte_now_and_then_does_not_prolong_an_attempt_nor_a_call() -> None:
+@pytest.mark.row("R17")
+async def test_slow_bytes_prolong_neither_an_attempt_nor_a_call() -> None:
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(http(200, length=1_000_000))
         while True:
@@ -206,7 +218,8 @@ async def test_r17_a_byte_now_and_then_does_not_prolong_an_attempt_nor_a_call() 
         assert seconds == pytest.approx(1.5, abs=0.2)
 
 
-async def test_r18_a_deadline_that_comes_while_a_create_is_in_flight_leaves_its_outcome_open(
+@pytest.mark.row("R18")
+async def test_deadline_of_a_create_in_flight_leaves_its_outcome_unknown(
     draft: NewAppointment,
 ) -> None:
     async with HostileServer(hang) as server:
@@ -218,7 +231,7 @@ async def test_r18_a_deadline_that_comes_while_a_create_is_in_flight_leaves_its_
     assert seconds == pytest.approx(6.3, abs=0.1)
 
 
-async def test_a_create_that_was_refused_before_the_deadline_has_not_happened(draft: NewAppointment) -> None:
+async def test_create_that_was_refused_before_the_deadline_has_not_happened(draft: NewAppointment) -> None:
     async with HostileServer(http(429, Retry_After="20")) as server:
         error, _ = await elapsed(service(server).create(draft, deadline=5))
         assert len(server.requests) == 1
@@ -226,29 +239,29 @@ async def test_a_create_that_was_refused_before_the_deadline_has_not_happened(dr
     assert error.status == 429
 
 
-async def test_the_nearest_deadline_is_the_calls_then_that_of_the_options_then_the_services_then_the_sessions() -> None:
+async def test_deadline_of_call_options_service_and_session_take_precedence_in_this_order() -> None:
     async with HostileServer(hang) as server:
-        of_session = service(server, deadline=8, attempt_timeout=100)
-        of_service = AppointmentService(of_session.session, deadline=7, retry=RetryPolicy.none())
-        of_options = of_service.with_options(deadline=6)
-        none = of_options.with_options(deadline=math.inf)
-        took = [
+        by_session = service(server, deadline=8, attempt_timeout=100)
+        by_service = AppointmentService(by_session.session, deadline=7, retry=RetryPolicy.none())
+        by_options = by_service.with_options(deadline=6)
+        unlimited = by_options.with_options(deadline=math.inf)
+        durations = [
             (await elapsed(chosen.get("123", **options)))[1]
             for chosen, options in (
-                (of_session, {}),
-                (of_service, {}),
-                (of_service.with_options(), {}),
-                (of_options, {}),
-                (of_options, {"deadline": 5}),
-                (none, {}),
-                (of_session, {"deadline": math.inf, "retry": RetryPolicy.none()}),
+                (by_session, {}),
+                (by_service, {}),
+                (by_service.with_options(), {}),
+                (by_options, {}),
+                (by_options, {"deadline": 5}),
+                (unlimited, {}),
+                (by_session, {"deadline": math.inf, "retry": RetryPolicy.none()}),
             )
         ]
-    assert took == [pytest.approx(seconds, abs=0.1) for seconds in (8, 7, 7, 6, 5, 100, 100)]
+    assert durations == [pytest.approx(seconds, abs=0.1) for seconds in (8, 7, 7, 6, 5, 100, 100)]
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), "5", True])
-async def test_a_deadline_is_a_number_above_zero(value: Any, draft: NewAppointment) -> None:
+async def test_invalid_deadline_is_rejected(value: Any, draft: NewAppointment) -> None:
     async with HostileServer(FOUND) as server:
         appointments = service(server)
         for operation in OPERATIONS:
@@ -267,7 +280,8 @@ async def hanging() -> AsyncIterator[HostileServer]:
         yield server
 
 
-async def test_r14_a_call_cancelled_while_it_waits_to_try_again_ends_at_once() -> None:
+@pytest.mark.row("R14")
+async def test_call_cancelled_while_it_waits_for_a_retry_ends_at_once() -> None:
     async with HostileServer(http(503, Retry_After="100"), FOUND) as server:
         appointments = service(server, clock=LoopClock(0.0), deadline=math.inf)
         task = asyncio.create_task(appointments.get("123"))
@@ -276,10 +290,12 @@ async def test_r14_a_call_cancelled_while_it_waits_to_try_again_ends_at_once() -
         with pytest.raises(asyncio.CancelledError):
             await task
         assert len(server.requests) == 1
-        assert (await elapsed(appointments.get("123")))[1] == pytest.approx(50, abs=0.1)  # the penalty's rest
+        assert (await elapsed(appointments.get("123")))[1] == pytest.approx(50, abs=0.1)  # the rest of the penalty
 
 
-async def test_r14_a_call_cancelled_in_the_limiter_gives_its_turn_back() -> None:
+@pytest.mark.row("R14")
+@pytest.mark.row("L3")
+async def test_call_cancelled_while_it_waits_for_a_slot_gives_the_slot_back() -> None:
     async with HostileServer(FOUND) as server:
         appointments = service(server, rate_limit=RateLimit(limit=2, per=60, burst=1))
         await appointments.get("1")
@@ -292,8 +308,9 @@ async def test_r14_a_call_cancelled_in_the_limiter_gives_its_turn_back() -> None
         assert len(server.requests) == 2
 
 
-async def test_r14_a_call_cancelled_while_it_fetches_a_token_ends_at_once(hanging: HostileServer) -> None:
-    appointments = service(hanging, auth=ClientCredentials("id", "secret", clock=LoopClock()))
+@pytest.mark.row("R14")
+async def test_call_cancelled_while_it_fetches_a_token_ends_at_once(hanging: HostileServer) -> None:
+    appointments = service(hanging, auth=credentials())
     task = asyncio.create_task(appointments.get("1"))
     while not hanging.requests:
         await asyncio.sleep(0.001)
@@ -303,9 +320,10 @@ async def test_r14_a_call_cancelled_while_it_fetches_a_token_ends_at_once(hangin
     await appointments.session.aclose()
 
 
-async def test_r14_a_call_cancelled_with_a_deadline_is_cancelled_and_not_late(hanging: HostileServer) -> None:
-    for auth in (None, ClientCredentials("id", "secret", clock=LoopClock())):
-        appointments = service(hanging, **({} if auth is None else {"auth": auth}))
+@pytest.mark.row("R14")
+async def test_call_cancelled_before_its_deadline_raises_the_cancellation(hanging: HostileServer) -> None:
+    for options in ({}, {"auth": credentials()}):
+        appointments = service(hanging, **options)
         task = asyncio.create_task(appointments.get("1", deadline=10))
         await asyncio.sleep(1)
         task.cancel()

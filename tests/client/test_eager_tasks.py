@@ -1,4 +1,4 @@
-"""All that makes tasks, in an event loop whose tasks run at once up to their first wait (Python 3.12 and later)."""
+"""Features that create tasks, in an event loop with eager tasks (Python 3.12 and later)."""
 
 import asyncio
 import sys
@@ -46,7 +46,7 @@ if sys.version_info >= (3, 12):
             loop.set_task_factory(factory)
 
     @pytest.mark.usefixtures("eager_tasks")
-    async def test_calls_and_bulk_operations_work(
+    async def test_calls_and_bulk_operations_work_with_eager_tasks(
         appointments: AppointmentService, sandbox: Sandbox, draft: NewAppointment
     ) -> None:
         sandbox.faults.script(StatusFault(503), DropAfter(), operation="create")
@@ -60,7 +60,7 @@ if sys.version_info >= (3, 12):
         assert sandbox.log.count(operation="token") == 1
 
     @pytest.mark.usefixtures("eager_tasks")
-    async def test_callers_share_one_token_request(sandbox: Sandbox) -> None:
+    async def test_callers_share_one_token_request_with_eager_tasks(sandbox: Sandbox) -> None:
         auth = ClientCredentials("sandbox", "sandbox-secret")
         async with ConnectorSession(
             sandbox.base_url, tenant_id="acme", auth=auth, rate_limit=RateLimit.unlimited()
@@ -68,13 +68,13 @@ if sys.version_info >= (3, 12):
             await asyncio.gather(*[AppointmentService(session).preview().collect() for _ in range(20)])
         assert sandbox.log.count(operation="token") == 1
 
-    def test_a_fetch_that_ends_where_its_task_is_created_blocks_nothing() -> None:
+    def test_token_fetch_that_ends_within_create_task_does_not_deadlock() -> None:
         class AtOnce:
-            """Answers a token request without a wait."""
+            """A `TokenSend` that responds without a wait."""
 
             base_url = "https://api.example"
 
-            async def __call__(self, body: bytes) -> Response:  # noqa: ARG002 - the protocol's
+            async def post_token_request(self, body: bytes) -> Response:  # noqa: ARG002 - the protocol's parameter
                 return Response(status=200, headers={}, body=b'{"accessToken":"t","expiresIn":3600}')
 
             def create_task(self, fetch: Any) -> asyncio.Task[Token]:
@@ -86,14 +86,14 @@ if sys.version_info >= (3, 12):
             fetched.extend(await asyncio.gather(*[auth.token("acme", AtOnce()) for _ in range(3)]))
 
         fetched: list[Token] = []
-        # A lock that is waited for in vain would block the event loop, and no timeout of it would end the test.
+        # In a thread, since a deadlock would block the event loop with all its timeouts.
         thread = threading.Thread(target=lambda: asyncio.run(fetch()), daemon=True)
         thread.start()
         thread.join(5)
         assert [token.value.reveal() for token in fetched] == ["t"] * 3
 
     @pytest.mark.usefixtures("eager_tasks")
-    async def test_pages_are_fetched_ahead_and_windows_at_a_time() -> None:
+    async def test_prefetched_pages_and_concurrent_windows_work_with_eager_tasks() -> None:
         pages = [{"items": [FIELDS | {"appointmentId": str(number)}], "totalPages": 3} for number in range(3)]
         async with HostileServer(*[http(200, orjson.dumps(page)) for page in pages]) as server:
             paging = PageNumbers(items="items", total_pages="totalPages")
@@ -108,7 +108,7 @@ if sys.version_info >= (3, 12):
             assert len(server.requests) == 9
 
     @pytest.mark.usefixtures("eager_tasks")
-    async def test_those_who_wait_are_woken_and_cut_off_by_closing(draft: NewAppointment) -> None:
+    async def test_closing_ends_waiting_calls_with_eager_tasks(draft: NewAppointment) -> None:
         async with HostileServer(hang) as server:
             service = open_service(server, clock=Clock(), rate_limit=RateLimit(limit=2, per=60, burst=1))
             creating = asyncio.create_task(service.create(draft))

@@ -1,4 +1,4 @@
-"""No secret and nothing personal is in the locals of the frames of an error, which error reporters send along."""
+"""The frames of an error, which error reporters capture, hold no secret and no personal data."""
 
 import asyncio
 import gc
@@ -35,10 +35,9 @@ from connector_async import (
     found_by_preview,
 )
 from connector_async.pagination import PageRequest, PageResponse
-from connector_async.session import token_of
 from tests.conftest import ManualClock
 from tests.support.exposure import exposed, frames
-from tests.support.hostile import Answer, HostileServer, drop, hang, http
+from tests.support.hostile import HostileServer, ScriptedResponse, drop, hang, http
 
 pytestmark = pytest.mark.row("H13")
 
@@ -84,10 +83,10 @@ CALLS: dict[str, Call] = {
     "create_many": lambda service: run(service.create_many([DRAFT])),
     "update_many": lambda service: run(service.update_many([AppointmentUpdate(appointment_id="1", title=TITLE)])),
     "request": lambda service: service.session.request("POST", ("x",), query={"q": NOTE}, body=orjson.dumps(FIELDS)),
-    "fetch of a token": lambda service: token_of(service.session),
+    "fetch of a token": lambda service: service.session.fetch_token(),
 }
 
-FAULTS: dict[str, Answer] = {
+FAULTS: dict[str, ScriptedResponse] = {
     "400": http(400, ECHO),
     "401": http(401, ECHO),
     "403": http(403, ECHO),
@@ -101,7 +100,7 @@ FAULTS: dict[str, Answer] = {
     "not an appointment": http(200, ECHO),
     "oversized": http(200, ECHO * 100),
     "empty": http(200),
-    "no HTTP": TITLE.encode() + b"\r\n\r\n",
+    "not HTTP": TITLE.encode() + b"\r\n\r\n",
     "dropped": drop,
     "cut": cut,
     "timeout": hang,
@@ -109,7 +108,7 @@ FAULTS: dict[str, Answer] = {
 
 
 @asynccontextmanager
-async def open_service(*answers: Answer, **options: Any) -> AsyncIterator[AppointmentService]:
+async def open_service(*responses: ScriptedResponse, **options: Any) -> AsyncIterator[AppointmentService]:
     arguments: dict[str, Any] = {
         "tenant_id": "acme",
         "auth": StaticToken(TOKEN),
@@ -119,7 +118,7 @@ async def open_service(*answers: Answer, **options: Any) -> AsyncIterator[Appoin
         "max_body_size": 10_000,
     }
     async with (
-        HostileServer(*answers) as server,
+        HostileServer(*responses) as server,
         ConnectorSession(server.base_url, **arguments | options) as session,
     ):
         yield AppointmentService(session)
@@ -128,7 +127,7 @@ async def open_service(*answers: Answer, **options: Any) -> AsyncIterator[Appoin
 async def failure(call: Awaitable[object]) -> BaseException | None:
     try:
         await call
-    except Exception as error:  # noqa: BLE001 - whatever it is
+    except Exception as error:  # noqa: BLE001 - the caller checks it
         return error
     return None
 
@@ -143,19 +142,19 @@ async def assert_nothing_exposed(service: AppointmentService) -> None:
     assert not {name: places for name, places in failed.items() if places}
 
 
-@pytest.mark.parametrize("answer", FAULTS.values(), ids=FAULTS)
-async def test_no_frame_exposes_a_secret_after_a_failed_request(answer: Answer) -> None:
-    async with open_service(answer) as service:
+@pytest.mark.parametrize("response", FAULTS.values(), ids=FAULTS)
+async def test_no_frame_exposes_a_secret_after_a_failed_request(response: ScriptedResponse) -> None:
+    async with open_service(response) as service:
         await assert_nothing_exposed(service)
 
 
-@pytest.mark.parametrize("answer", FAULTS.values(), ids=FAULTS)
-async def test_no_frame_exposes_a_secret_after_a_failed_fetch_of_a_token(answer: Answer) -> None:
-    async with open_service(answer, auth=ClientCredentials("id", CLIENT_SECRET)) as service:
+@pytest.mark.parametrize("response", FAULTS.values(), ids=FAULTS)
+async def test_no_frame_exposes_a_secret_after_a_failed_token_request(response: ScriptedResponse) -> None:
+    async with open_service(response, auth=ClientCredentials("id", CLIENT_SECRET)) as service:
         await assert_nothing_exposed(service)
 
 
-async def test_no_frame_exposes_a_secret_when_nothing_listens() -> None:
+async def test_no_frame_exposes_a_secret_when_the_server_is_unreachable() -> None:
     async with open_service(drop) as service:
         session = ConnectorSession(
             "http://127.0.0.1:1",
@@ -201,32 +200,32 @@ async def test_no_frame_exposes_a_secret_when_the_session_is_closed() -> None:
         await assert_nothing_exposed(service)
 
 
-async def test_a_rejection_that_is_kept_exposes_no_secret() -> None:
+async def test_kept_rejection_exposes_no_secret() -> None:
     async with open_service(http(401), auth=ClientCredentials("id", CLIENT_SECRET)) as service:
         first = await failure(service.get("123"))
         second = await failure(service.get("123"))
         assert isinstance(second, AuthenticationError)
         assert second is not first
         assert exposed(second, *HIDDEN) == []
-        auth = service.session._exchange.auth
+        auth = service.session._sender.auth
         assert isinstance(auth, ClientCredentials)
         assert [error.__traceback__ for error, _ in auth._rejections.values()] == [None]
 
 
-async def test_an_error_keeps_the_frame_of_the_public_method_and_its_causes() -> None:
+async def test_error_keeps_the_frame_of_the_public_method_and_its_causes() -> None:
     async with open_service(http(500), http(404)) as service:
         error = await failure(service.get("123"))
         assert isinstance(error, NotFoundError)
-        assert frames(error) == ["AppointmentService.get", "RetryingCaller.call"]
+        assert frames(error) == ["AppointmentService.get", "RetryingCaller.make"]
     async with open_service(http(500)) as service:
         error = await failure(service.create(DRAFT))
         assert isinstance(error, OutcomeUnknownError)
         assert isinstance(error.__cause__, ServerError)
-        assert frames(error) == ["AppointmentService.create", "RetryingCaller.call"]
+        assert frames(error) == ["AppointmentService.create", "RetryingCaller.make"]
         assert frames(error.__cause__) == []
 
 
-async def test_an_error_is_freed_without_the_garbage_collector() -> None:
+async def test_error_is_freed_without_the_garbage_collector() -> None:
     async with open_service(http(404)) as service:
         gc.disable()
         try:
@@ -239,7 +238,7 @@ async def test_an_error_is_freed_without_the_garbage_collector() -> None:
             gc.enable()
 
 
-async def test_an_exception_that_the_application_is_handling_keeps_its_frames() -> None:
+async def test_exception_that_the_application_is_handling_keeps_its_frames() -> None:
     async with open_service(http(404)) as service:
         for call in (service.get("123"), service.session.request("GET", ("x",))):
             try:
@@ -253,21 +252,21 @@ async def test_an_exception_that_the_application_is_handling_keeps_its_frames() 
             assert not hasattr(handled, "__notes__")
 
 
-async def test_what_a_retry_hook_is_given_exposes_nothing() -> None:
-    given: list[RetryDetails] = []
+async def test_error_passed_to_a_retry_hook_exposes_nothing() -> None:
+    retries: list[RetryDetails] = []
     async with open_service(http(503, Retry_After="1")) as service:
-        await failure(service.with_options(retry=RetryPolicy(on_retry=given.append)).update("123", title=TITLE))
-    assert len(given) == 2
-    assert [exposed(details.error, *HIDDEN) for details in given] == [[], []]
+        await failure(service.with_options(retry=RetryPolicy(on_retry=retries.append)).update("123", title=TITLE))
+    assert len(retries) == 2
+    assert [exposed(details.error, *HIDDEN) for details in retries] == [[], []]
 
 
-async def test_an_exception_of_a_paging_style_exposes_nothing_and_says_where_it_was_raised() -> None:
+async def test_exception_of_a_paging_style_exposes_nothing_and_names_its_place() -> None:
     class Broken:
         def request(self, _: str | None) -> PageRequest:
             return PageRequest()
 
-        def read(self, answer: PageResponse, _: str | None) -> Any:
-            return answer.body["items"]
+        def read(self, response: PageResponse, _: str | None) -> Any:
+            return response.body["items"]
 
     async with open_service(http(200, orjson.dumps({"data": [FIELDS]}))) as service:
         broken = AppointmentService(service.session, paging=Broken())
@@ -277,14 +276,14 @@ async def test_an_exception_of_a_paging_style_exposes_nothing_and_says_where_it_
         assert [note.partition(" (")[0].rpartition(".")[2] for note in error.__notes__] == ["read"]
 
 
-async def test_an_exception_that_refuses_to_be_written_to_reaches_the_caller_without_frames() -> None:
+async def test_exception_with_read_only_attributes_reaches_the_caller_without_frames() -> None:
     @dataclass(frozen=True)
     class FrozenError(Exception):
         reason: str
 
     class Vault:
         async def token(self, _tenant: str, _send: TokenSend) -> Token:
-            _ = CLIENT_SECRET  # in a local of the frame
+            _ = CLIENT_SECRET  # a local of the frame
             raise FrozenError("sealed")
 
         def invalidate(self, tenant: str, token: Token) -> None: ...
@@ -295,10 +294,10 @@ async def test_an_exception_that_refuses_to_be_written_to_reaches_the_caller_wit
     assert exposed(error, *HIDDEN) == []
 
 
-async def test_an_exception_of_a_token_provider_exposes_nothing() -> None:
+async def test_exception_of_a_token_provider_exposes_nothing() -> None:
     class Vault:
         async def token(self, _: str, send: TokenSend) -> Token:
-            await send(orjson.dumps({"secret": CLIENT_SECRET}))
+            await send.post_token_request(orjson.dumps({"secret": CLIENT_SECRET}))
             raise AssertionError
 
         def invalidate(self, tenant: str, token: Token) -> None: ...
@@ -307,7 +306,7 @@ async def test_an_exception_of_a_token_provider_exposes_nothing() -> None:
         await assert_nothing_exposed(service)
 
 
-async def test_the_log_of_a_verify_that_raised_exposes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_log_of_a_verify_that_raised_exposes_nothing(caplog: pytest.LogCaptureFixture) -> None:
     async def verify(_: AppointmentService, __: NewAppointment) -> None:
         raise KeyError("a mistake")
 
@@ -334,7 +333,7 @@ async def test_the_log_of_a_verify_that_raised_exposes_nothing(caplog: pytest.Lo
         lambda service: service.session.request("POST", ("x",), query={"title": f"{TITLE}\ud800"}),
     ],
 )
-async def test_no_frame_exposes_what_a_bad_argument_stands_beside(call: Call) -> None:
+async def test_no_frame_exposes_the_other_arguments_beside_an_invalid_one(call: Call) -> None:
     async with open_service(http(200)) as service:
         error = await failure(call(service))
         assert isinstance(error, ValueError | TypeError)
@@ -356,7 +355,7 @@ async def test_no_frame_exposes_what_a_bad_argument_stands_beside(call: Call) ->
         lambda: ConnectorSession(f"https://me:{PROXY_PASSWORD}@api.example", tenant_id="acme", auth=StaticToken("t")),
     ],
 )
-def test_no_frame_exposes_a_secret_that_a_constructor_is_given(build: Callable[[], object]) -> None:
+def test_no_frame_exposes_a_secret_passed_to_a_constructor(build: Callable[[], object]) -> None:
     with pytest.raises((ValueError, TypeError)) as caught:
         build()
     assert exposed(caught.value, *HIDDEN) == []

@@ -1,4 +1,4 @@
-"""Idle connections that the server closes, on an event loop whose time jumps."""
+"""Creates around the time at which the server closes idle connections."""
 
 import asyncio
 from typing import Any
@@ -17,18 +17,18 @@ pytestmark = pytest.mark.virtual_time
 PAUSES = [4.9, 4.95, 5.0, 5.0, 5.05, 5.1]
 
 
-async def post_at_the_edge(draft: NewAppointment, monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[int, int]:
-    """Post around the moment at which the server closes; return the posts that it got, and the unknown outcomes."""
+async def create_at_the_edge(draft: NewAppointment, monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[int, int]:
+    """Create when the server is about to close; return the numbers of received creates and of unknown outcomes."""
     loop = asyncio.get_running_loop()
-    for module in (aiohttp.connector, pool):  # by which they tell what is idle for too long
+    for module in (aiohttp.connector, pool):  # they measure idle time with it
         monkeypatch.setattr(module, "monotonic", loop.time)
     unknown = 0
 
-    async def answer_and_close_when_idle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond_and_close_when_idle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(CREATED)
         loop.call_later(5, writer.close)
 
-    async with HostileServer(answer_and_close_when_idle) as server:
+    async with HostileServer(respond_and_close_when_idle) as server:
         appointments = open_service(server, clock=LoopClock(), **options)
         for pause in PAUSES:
             try:
@@ -39,13 +39,15 @@ async def post_at_the_edge(draft: NewAppointment, monkeypatch: pytest.MonkeyPatc
         return len(server.requests), unknown
 
 
-async def test_r20_no_create_meets_a_connection_that_is_just_being_closed(
+@pytest.mark.row("R20")
+async def test_default_keepalive_avoids_connections_that_the_server_is_closing(
     draft: NewAppointment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert await post_at_the_edge(draft, monkeypatch) == (len(PAUSES), 0)
+    assert await create_at_the_edge(draft, monkeypatch) == (len(PAUSES), 0)
 
 
-async def test_no_create_is_lost_although_connections_are_kept_for_longer_than_the_server_keeps_them(
+@pytest.mark.row("R20")
+async def test_no_create_is_lost_with_a_keepalive_longer_than_the_servers(
     draft: NewAppointment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert await post_at_the_edge(draft, monkeypatch, keepalive_timeout=60) == (len(PAUSES), 0)
+    assert await create_at_the_edge(draft, monkeypatch, keepalive_timeout=60) == (len(PAUSES), 0)

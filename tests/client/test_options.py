@@ -1,4 +1,4 @@
-"""TLS with a private authority, a real forward proxy, the environment, the caller's correlation id."""
+"""TLS with a private authority, a real forward proxy, environment variables, the correlation id."""
 
 import asyncio
 import ssl
@@ -34,14 +34,14 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-def serving(authority: trustme.CA, host: str = "127.0.0.1") -> ssl.SSLContext:
+def server_context(authority: trustme.CA, host: str = "127.0.0.1") -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(host).configure_cert(context)
     return context
 
 
 @pytest.fixture
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
+def client_context(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
@@ -53,20 +53,20 @@ def open_session(server: HostileServer, **options: Any) -> ConnectorSession:
 
 
 @pytest.mark.parametrize("borrowed", [False, True])
-async def test_a_private_authority_is_trusted_when_it_is_given(
-    authority: trustme.CA, trusting: ssl.SSLContext, *, borrowed: bool
+async def test_private_authority_of_the_ssl_context_is_trusted(
+    authority: trustme.CA, client_context: ssl.SSLContext, *, borrowed: bool
 ) -> None:
     async with (
-        HostileServer(http(200, b"1"), ssl_context=serving(authority)) as server,
+        HostileServer(http(200, b"1"), ssl_context=server_context(authority)) as server,
         aiohttp.ClientSession() as own,
-        open_session(server, ssl_context=trusting, session=own if borrowed else None) as session,
+        open_session(server, ssl_context=client_context, session=own if borrowed else None) as session,
     ):
         assert (await session.request("GET", APPOINTMENT)).body == b"1"
 
 
-async def test_a_server_that_nobody_vouches_for_gets_no_token(authority: trustme.CA) -> None:
+async def test_untrusted_server_gets_no_token(authority: trustme.CA) -> None:
     async with (
-        HostileServer(http(200, b"1"), ssl_context=serving(authority)) as server,
+        HostileServer(http(200, b"1"), ssl_context=server_context(authority)) as server,
         open_session(server) as session,
     ):
         with pytest.raises(ConnectFailedError, match="CERTIFICATE_VERIFY_FAILED") as caught:
@@ -75,17 +75,17 @@ async def test_a_server_that_nobody_vouches_for_gets_no_token(authority: trustme
         assert server.requests == []
 
 
-async def test_a_certificate_for_another_host_is_refused(authority: trustme.CA, trusting: ssl.SSLContext) -> None:
-    other = serving(authority, "other.example")
+async def test_certificate_for_another_host_is_rejected(authority: trustme.CA, client_context: ssl.SSLContext) -> None:
+    other = server_context(authority, "other.example")
     async with (
         HostileServer(http(200, b"1"), ssl_context=other) as server,
-        open_session(server, ssl_context=trusting) as session,
+        open_session(server, ssl_context=client_context) as session,
     ):
         with pytest.raises(ConnectFailedError, match="IP address mismatch"):
             await session.request("GET", APPOINTMENT)
 
 
-async def test_a_server_that_does_not_speak_tls_is_a_failed_connection() -> None:
+async def test_server_without_tls_is_a_failed_connection() -> None:
     async with HostileServer(http(200, b"1")) as server:
         server.base_url = server.base_url.replace("http", "https")
         async with open_session(server, connect_timeout=0.05) as session:
@@ -96,7 +96,7 @@ async def test_a_server_that_does_not_speak_tls_is_a_failed_connection() -> None
 
 @contextmanager
 def forward_proxy(folder: Path, *arguments: str) -> Iterator[int]:
-    """Run a real proxy in a process of its own, and yield its port."""
+    """Run a real proxy in its own process, and yield its port."""
     port_file = folder / "port"
     command = [sys.executable, "-m", "proxy", "--hostname", "127.0.0.1", "--port", "0", "--port-file", str(port_file)]
     with subprocess.Popen(
@@ -127,16 +127,16 @@ async def server_and_proxy(
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_requests_go_through_a_proxy(
-    tmp_path: Path, authority: trustme.CA, trusting: ssl.SSLContext, *, tls: bool
+async def test_requests_go_through_the_proxy(
+    tmp_path: Path, authority: trustme.CA, client_context: ssl.SSLContext, *, tls: bool
 ) -> None:
-    context = serving(authority) if tls else None
+    context = server_context(authority) if tls else None
     async with server_and_proxy(tmp_path, "--basic-auth", "me:hunter3", ssl_context=context) as (server, port):
-        options = {"ssl_context": trusting} if tls else {}
+        options = {"ssl_context": client_context} if tls else {}
         async with open_session(server, proxy=f"http://me:hunter3@127.0.0.1:{port}", **options) as session:
             assert (await session.request("GET", APPOINTMENT)).body == b"1"
             assert "hunter3" not in repr(session)
-            assert "hunter3" not in repr(session._shared.transport._options)
+            assert "hunter3" not in repr(session._state.transport._options)
         async with open_session(server, proxy=f"http://me:wrong3@127.0.0.1:{port}", **options) as session:
             with pytest.raises((ConnectFailedError, ResponseError), match="407") as caught:
                 await session.request("GET", APPOINTMENT)
@@ -145,7 +145,7 @@ async def test_requests_go_through_a_proxy(
         assert "proxy-authorization" not in server.requests[0].headers
 
 
-async def test_a_proxy_that_is_not_there_is_a_failed_connection(unused_tcp_port: int) -> None:
+async def test_unreachable_proxy_is_a_failed_connection(unused_tcp_port: int) -> None:
     async with HostileServer(http(200, b"1")) as server:
         async with open_session(server, proxy=f"http://me:hunter3@127.0.0.1:{unused_tcp_port}") as session:
             with pytest.raises(ConnectFailedError) as caught:
@@ -155,7 +155,7 @@ async def test_a_proxy_that_is_not_there_is_a_failed_connection(unused_tcp_port:
         assert server.requests == []
 
 
-async def test_the_environments_proxy_is_not_used(monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int) -> None:
+async def test_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{unused_tcp_port}")
     monkeypatch.delenv("NO_PROXY", raising=False)
     async with HostileServer(http(200, b"1")) as server, open_session(server) as session:
@@ -178,7 +178,9 @@ async def test_the_environments_proxy_is_not_used(monkeypatch: pytest.MonkeyPatc
         ({"ssl_context": True}, TypeError, "ssl_context"),
     ],
 )
-def test_a_bad_option_is_refused_by_name(options: dict[str, Any], error: type[Exception], rule: str) -> None:
+def test_invalid_proxy_or_ssl_context_is_rejected_by_name(
+    options: dict[str, Any], error: type[Exception], rule: str
+) -> None:
     with pytest.raises(error, match=rule) as caught:
         ConnectorSession("https://api.example", tenant_id="acme", auth=StaticToken("t"), **options)
     assert "hunter3" not in str(caught.value)
@@ -195,23 +197,23 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_a_session_is_opened_as_the_environment_says(environment: pytest.MonkeyPatch) -> None:
+def test_from_env_reads_the_variables(environment: pytest.MonkeyPatch) -> None:
     for name, value in (PLACE | CREDENTIALS).items():
         environment.setenv(name, value)
     session = ConnectorSession.from_env()
     assert (session.base_url, session.tenant_id) == ("https://api.example/v1", "acme")
-    assert session._exchange.auth == ClientCredentials("id", "secret")
+    assert session._sender.auth == ClientCredentials("id", "secret")
     other = ConnectorSession.from_env(tenant_id="globex", wire_format=WireFormat.REFERENCE)
     assert (other.tenant_id, other.wire_format) == ("globex", WireFormat.REFERENCE)
 
 
-def test_arguments_come_before_the_environment(environment: pytest.MonkeyPatch) -> None:
+def test_arguments_take_precedence_over_the_environment(environment: pytest.MonkeyPatch) -> None:
     auth = StaticToken("t")
     session = ConnectorSession.from_env(base_url="https://other.example", tenant_id="a", auth=auth)
-    assert (session.base_url, session.tenant_id, session._exchange.auth) == ("https://other.example", "a", auth)
+    assert (session.base_url, session.tenant_id, session._sender.auth) == ("https://other.example", "a", auth)
 
 
-async def test_a_token_in_the_environment_is_a_static_one(environment: pytest.MonkeyPatch) -> None:
+async def test_token_of_the_environment_is_sent(environment: pytest.MonkeyPatch) -> None:
     async with HostileServer(http(200, b"1")) as server:
         environment.setenv("CONNECTOR_BASE_URL", server.base_url)
         environment.setenv("CONNECTOR_TENANT_ID", "acme")
@@ -223,7 +225,7 @@ async def test_a_token_in_the_environment_is_a_static_one(environment: pytest.Mo
 
 @pytest.mark.parametrize("missing", [*PLACE, *CREDENTIALS])
 @pytest.mark.parametrize("empty", [False, True])
-def test_a_variable_that_is_missing_is_named(environment: pytest.MonkeyPatch, missing: str, *, empty: bool) -> None:
+def test_missing_variable_is_named(environment: pytest.MonkeyPatch, missing: str, *, empty: bool) -> None:
     for name, value in (PLACE | CREDENTIALS).items():
         if name != missing:
             environment.setenv(name, value)
@@ -233,16 +235,16 @@ def test_a_variable_that_is_missing_is_named(environment: pytest.MonkeyPatch, mi
         ConnectorSession.from_env()
 
 
-@pytest.mark.parametrize("beside", CREDENTIALS)
-def test_two_kinds_of_credentials_are_one_too_many(environment: pytest.MonkeyPatch, beside: str) -> None:
-    for name, value in (PLACE | {"CONNECTOR_TOKEN": "hunter2", beside: "x"}).items():
+@pytest.mark.parametrize("other", CREDENTIALS)
+def test_two_kinds_of_credentials_in_the_environment_are_rejected(environment: pytest.MonkeyPatch, other: str) -> None:
+    for name, value in (PLACE | {"CONNECTOR_TOKEN": "hunter2", other: "x"}).items():
         environment.setenv(name, value)
-    with pytest.raises(ValueError, match="CONNECTOR_TOKEN must not be set beside") as caught:
+    with pytest.raises(ValueError, match="CONNECTOR_TOKEN must not be set together") as caught:
         ConnectorSession.from_env()
     assert "hunter2" not in str(caught.value)
 
 
-async def test_the_callers_correlation_id_is_passed_on_in_its_context_alone() -> None:
+async def test_correlation_id_is_sent_only_in_its_context() -> None:
     async with HostileServer(http(200, b"1")) as server, open_session(server) as session:
 
         async def call(value: str) -> None:
@@ -257,7 +259,7 @@ async def test_the_callers_correlation_id_is_passed_on_in_its_context_alone() ->
 
 
 @pytest.mark.parametrize("value", ["a\r\nX: y", "", "café", " x "])
-async def test_a_correlation_id_that_a_header_cannot_carry_is_refused(value: str) -> None:
+async def test_correlation_id_that_a_header_cannot_carry_is_rejected(value: str) -> None:
     auth = ClientCredentials("id", "secret")
     async with HostileServer(http(200, b"1")) as server, open_session(server, auth=auth) as session:
         token = correlation_id.set(value)

@@ -157,7 +157,7 @@ async def test_a_link_that_leads_elsewhere_is_refused_and_no_token_goes_there(
         expected = PaginationError
     async with HostileServer(http(200, b"[]")) as other, HostileServer(http(200, b"[]")) as server:
         body, headers = shape(ITEMS[:SIZE], reference.format(port=server.port, other=other.port))
-        server._answers[:] = [answer_of(body, headers)]
+        server.responses[:] = [answer_of(body, headers)]
         pager = service(server, paging).preview()
         with pytest.raises(expected) as caught:
             await pager.collect()

@@ -1,4 +1,4 @@
-"""What a program may hold on to can be pickled and copied, and is the same after that."""
+"""Values that an application may keep can be pickled and copied, and are equal afterwards."""
 
 import copy
 import pickle
@@ -83,28 +83,42 @@ WAYS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
-def test_a_value_is_equal_after_a_pickle_or_a_copy(value: Any, way: str) -> None:
-    twin = WAYS[way](value)
-    assert twin == value
-    assert repr(twin) == repr(value)
+def has_own_reduce(value: Any) -> bool:
+    return any("__reduce__" in kind.__dict__ for kind in type(value).__mro__[:-1])
+
+
+@pytest.mark.parametrize(
+    ("value", "way"),
+    [
+        *[pytest.param(value, "pickle", id=f"{type(value).__name__}-pickle") for value in VALUES],
+        # The others are copied as attrs and the standard library do it.
+        *[
+            pytest.param(value, way, id=f"{type(value).__name__}-{way}")
+            for value in [*filter(has_own_reduce, VALUES), FOUND, RetryPolicy()]
+            for way in ("copy", "deepcopy")
+        ],
+    ],
+)
+def test_pickled_or_copied_value_is_equal(value: Any, way: str) -> None:
+    copied = WAYS[way](value)
+    assert copied == value
+    assert repr(copied) == repr(value)
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_the_headers_of_a_page_are_matched_without_regard_to_case_after_that(way: str) -> None:
+async def test_headers_of_a_copied_page_are_case_insensitive_and_read_only(way: str) -> None:
     async with HostileServer(PREVIEW.replace(b"Content-Type", b"X-Kind: a\r\nx-kind: b\r\nContent-Type")) as server:
         pages = [page async for page in open_service(server).preview().pages()]
-    twin = WAYS[way](pages[0])
-    assert twin == pages[0]
-    assert twin.raw["X-KIND"] == "a"
-    assert [value for name, value in twin.raw.items() if name.lower() == "x-kind"] == ["a", "b"]
+    copied = WAYS[way](pages[0])
+    assert copied == pages[0]
+    assert copied.raw["X-KIND"] == "a"
+    assert [value for name, value in copied.raw.items() if name.lower() == "x-kind"] == ["a", "b"]
     with pytest.raises(TypeError):
-        twin.raw["X-Kind"] = "c"
+        copied.raw["X-Kind"] = "c"
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_values_that_stand_for_nothing_stay_themselves(way: str) -> None:
+def test_unset_and_empty_values_stay_the_same_objects(way: str) -> None:
     assert WAYS[way](UNSET) is UNSET
     assert WAYS[way](DRAFT).extra is DRAFT.extra
     assert WAYS[way](FOUND).extra is FOUND.extra

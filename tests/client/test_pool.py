@@ -1,4 +1,4 @@
-"""What becomes of idle connections, and of requests that never get one."""
+"""Reuse of idle connections, and requests that never get a connection."""
 
 import asyncio
 import inspect
@@ -38,7 +38,7 @@ STRAY = http(200, orjson.dumps({**FIELDS, "appointmentId": "of another tenant"})
 
 
 class StrayResponses:
-    """A server in a thread: each connection gets a response to its first request, and a stray one when a test asks."""
+    """A server in a thread. It responds to the first request of a connection, and sends a stray response on demand."""
 
     def __init__(self, stray: bytes) -> None:
         self._stray = stray
@@ -68,7 +68,7 @@ class StrayResponses:
             await self._stop.wait()
 
     def send_stray(self) -> None:
-        """Send it on the connection of the latest request. The event loop of the test cannot have read it by then."""
+        """Send the stray response on the latest request's connection, before the event loop of the test can read it."""
 
         async def send() -> None:
             self._writers[-1].write(self._stray)
@@ -104,7 +104,7 @@ def tls() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 
 @pytest.mark.row("H3")
-async def test_create_on_a_tls_connection_that_the_server_has_closed_is_sent_once_on_another(
+async def test_create_after_the_server_closed_the_tls_connection_is_sent_once_on_another(
     tls: tuple[ssl.SSLContext, ssl.SSLContext], draft: NewAppointment
 ) -> None:
     writers: list[asyncio.StreamWriter] = []
@@ -122,8 +122,8 @@ async def test_create_on_a_tls_connection_that_the_server_has_closed_is_sent_onc
 
 
 def pools(appointments: AppointmentService) -> list[BaseConnector]:
-    opened = appointments.session._shared.transport._opened.values()
-    return [one.session.connector for one in opened if one.session.connector is not None]
+    opened = appointments.session._state.transport._opened.values()
+    return [entry.session.connector for entry in opened if entry.session.connector is not None]
 
 
 @contextmanager
@@ -164,8 +164,8 @@ async def test_create_after_the_loop_was_busy_is_sent_on_a_new_connection(draft:
         created = []
         for _ in range(5):
             created.append(await appointments.create(draft))
-            time.sleep(0.01)  # noqa: ASYNC251 - what keeps the event loop from seeing that the server has closed
-        assert len(created) == 5  # none of them is unknown
+            time.sleep(0.01)  # noqa: ASYNC251 - the event loop must not see that the server has closed
+        assert len(created) == 5  # none of them raised
 
 
 @pytest.mark.virtual_time
@@ -178,7 +178,7 @@ async def test_server_that_closes_idle_connections_is_trusted_again_after_a_whil
             await appointments.create(draft)
         assert strays.server.connections == 4
         (connector,) = pools(appointments)
-        assert sum(map(len, connector._conns.values())) == 1  # those that are not reused are closed
+        assert sum(map(len, connector._conns.values())) == 1  # connections that are not reused are closed
         await asyncio.sleep(31)
         for _ in range(2):
             await appointments.create(draft)
@@ -186,7 +186,7 @@ async def test_server_that_closes_idle_connections_is_trusted_again_after_a_whil
 
 
 @pytest.mark.row("H3")
-async def test_connection_that_has_been_idle_for_too_long_does_not_hide_one_with_a_stray_response(
+async def test_expired_idle_connection_does_not_hide_one_with_a_stray_response(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 1_000.0
@@ -196,7 +196,7 @@ async def test_connection_that_has_been_idle_for_too_long_does_not_hide_one_with
         appointments = open_service(strays.server.base_url)
         await asyncio.gather(appointments.get("1"), appointments.get("2"))
         now += 3
-        await appointments.get("3")  # on the one of them that is not used again until it has been idle for 2 s
+        await appointments.get("3")  # on one of the two connections; the other one stays idle
         now += 2
         strays.send_stray()
         assert (await appointments.get("4")).appointment_id == "123"
@@ -205,7 +205,7 @@ async def test_connection_that_has_been_idle_for_too_long_does_not_hide_one_with
 
 @pytest.mark.row("H5")
 @pytest.mark.virtual_time
-async def test_creates_that_never_got_a_connection_of_the_pool_are_not_sent(draft: NewAppointment) -> None:
+async def test_create_that_never_got_a_connection_is_not_sent(draft: NewAppointment) -> None:
     async with HostileServer(hang) as server:
         appointments = open_service(server, clock=LoopClock(), pool_size=1, attempt_timeout=5, retry=RetryPolicy.none())
         creates = (appointments.create(draft) for _ in range(50))
@@ -216,7 +216,7 @@ async def test_creates_that_never_got_a_connection_of_the_pool_are_not_sent(draf
 
 @pytest.mark.row("H5")
 @pytest.mark.parametrize("kind", ["own", "borrowed"])
-@pytest.mark.parametrize("operation", ["create", "get"])  # aiohttp itself would repeat the second one
+@pytest.mark.parametrize("operation", ["create", "get"])  # aiohttp itself would repeat the GET
 async def test_call_through_a_proxy_that_closes_on_connect_is_not_sent_and_retried(
     kind: str, operation: str, draft: NewAppointment
 ) -> None:
@@ -262,11 +262,11 @@ async def test_attempt_that_times_out_in_a_tls_handshake_is_not_sent(kind: str) 
 
 
 @pytest.mark.row("H14")
-async def test_opening_that_fails_once_does_not_break_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failure_to_open_the_pool_does_not_break_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     async with HostileServer(FOUND) as server:
         appointments = open_service(server)
         with monkeypatch.context() as patch:
-            patch.setattr(transport_module, "CheckedConnector", lambda **_: 1 / 0)  # as a resolver that cannot start
+            patch.setattr(transport_module, "CheckedConnector", lambda **_: 1 / 0)  # like a resolver that cannot start
             with pytest.raises(ZeroDivisionError):
                 await appointments.get("123")
         assert (await appointments.get("123")).appointment_id == "123"
@@ -286,7 +286,7 @@ def parameters(function: Callable[..., object]) -> list[str]:
     return list(inspect.signature(function).parameters)
 
 
-async def test_aiohttp_still_has_what_the_pool_overrides_and_reads() -> None:
+async def test_aiohttp_has_the_private_names_that_the_pool_relies_on() -> None:
     assert parameters(BaseConnector.connect) == ["self", "req", "traces", "timeout"]
     assert parameters(BaseConnector._get) == ["self", "key", "traces"]
     assert parameters(BaseConnector._wait_for_available_connection) == ["self", "key", "traces"]

@@ -34,7 +34,7 @@ from connector_async import (
 )
 from connector_async.rate_limit import Limiter, MemoryRateLimitStore
 from connector_async.session import ConnectorSession
-from connector_async.session.interruptible_sleep import InterruptibleSleep
+from connector_async.session.session_state import InterruptibleSleep
 from tests.support.hostile import HostileServer, drop, hang, http
 from tests.support.services import CREATED, FOUND, call, open_service
 from tests.support.virtual_time import LoopClock

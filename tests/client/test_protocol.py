@@ -1,3 +1,5 @@
+"""The errors of responses, `Retry-After`, request ids, base URLs, ids and paths, without a server."""
+
 import email.utils
 import pickle
 from urllib.parse import unquote, urlsplit
@@ -13,7 +15,7 @@ from connector_async.protocol import VERSION, Response, error_for, quote_path, r
 NOW = 1_700_000_000.0
 
 
-def answer(status: int, body: bytes = b"", **headers: str) -> Response:
+def response(status: int, body: bytes = b"", **headers: str) -> Response:
     return Response(
         status=status, headers={name.replace("_", "-"): value for name, value in headers.items()}, body=body
     )
@@ -51,10 +53,10 @@ def answer(status: int, body: bytes = b"", **headers: str) -> Response:
         (600, exceptions.ResponseError),
     ],
 )
-def test_each_status_is_its_error(status: int, error: type[exceptions.ResponseError]) -> None:
-    made = error_for("GET", "/acme/appointment", answer(status), NOW)
-    assert type(made) is error
-    assert (made.status, made.method, made.path) == (status, "GET", "/acme/appointment")
+def test_each_status_has_its_error(status: int, error: type[exceptions.ResponseError]) -> None:
+    result = error_for("GET", "/acme/appointment", response(status), NOW)
+    assert type(result) is error
+    assert (result.status, result.method, result.path) == (status, "GET", "/acme/appointment")
 
 
 @pytest.mark.parametrize(
@@ -69,34 +71,34 @@ def test_each_status_is_its_error(status: int, error: type[exceptions.ResponseEr
         (500, exceptions.ServerError),
     ],
 )
-def test_the_token_endpoint_refuses_credentials_with_more_statuses(
+def test_400_and_403_of_the_token_endpoint_are_authentication_errors(
     status: int, error: type[exceptions.ResponseError]
 ) -> None:
-    assert type(error_for("POST", "/acme/authentication/token", answer(status), NOW, from_token_endpoint=True)) is error
+    assert type(error_for("POST", "/a", response(status), NOW, from_token_endpoint=True)) is error
 
 
-def test_an_error_carries_what_the_answer_says_and_shows_none_of_its_body() -> None:
-    response = answer(
+def test_error_has_the_facts_of_the_response_and_shows_no_body() -> None:
+    bad_request = response(
         400,
-        b'{"title":"Invalid","detail":"Jane Doe is no title","errors":{"title":["too short"]}}',
+        b'{"title":"Invalid","detail":"Jane Doe is too long","errors":{"title":["too short"]}}',
         Content_Type="application/problem+json; charset=utf-8",
         X_Request_Id="r-1",
         Retry_After="20",
     )
-    error = error_for("POST", "/acme/appointment", response, NOW)
+    error = error_for("POST", "/acme/appointment", bad_request, NOW)
     assert isinstance(error, exceptions.InvalidRequestError)
-    assert str(error) == "POST /acme/appointment answered 400 Bad Request"
+    assert str(error) == "POST /acme/appointment returned 400 Bad Request"
     assert error.request_id == "r-1"
     assert error.retry_after == 20
     assert error.problem is not None
     assert error.problem["title"] == "Invalid"
     assert error.errors == {"title": ("too short",)}
     assert "Jane" not in repr(error)
-    assert "Jane" not in repr(response)
+    assert "Jane" not in repr(bad_request)
 
 
-def test_a_status_without_name_is_told_by_its_number() -> None:
-    assert str(error_for("GET", "/a", answer(599), NOW)) == "GET /a answered 599"
+def test_unknown_status_is_shown_by_its_number() -> None:
+    assert str(error_for("GET", "/a", response(599), NOW)) == "GET /a returned 599"
 
 
 @pytest.mark.parametrize(
@@ -111,10 +113,11 @@ def test_a_status_without_name_is_told_by_its_number() -> None:
         (b'{"title":"x"}', ""),
     ],
 )
-def test_a_body_that_is_no_problem_makes_no_problem(body: bytes, media_type: str) -> None:
-    assert error_for("GET", "/a", answer(500, body, Content_Type=media_type), NOW).problem is None
+def test_body_that_is_not_a_problem_document_is_ignored(body: bytes, media_type: str) -> None:
+    assert error_for("GET", "/a", response(500, body, Content_Type=media_type), NOW).problem is None
 
 
+@pytest.mark.row("R9")
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
@@ -143,34 +146,35 @@ def test_retry_after_is_read_in_both_forms_and_junk_is_none(value: str, seconds:
 
 
 @pytest.mark.row("H6")
-@pytest.mark.parametrize("off", [3600, 0, -3600], ids=["fast", "right", "slow"])
+@pytest.mark.parametrize("offset", [3600, 0, -3600], ids=["fast", "right", "slow"])
 @pytest.mark.parametrize("seconds", [20, -20, 0])
-def test_a_date_is_measured_against_the_date_of_its_response(off: int, seconds: int) -> None:
+def test_retry_after_date_is_measured_against_the_date_of_its_response(offset: int, seconds: int) -> None:
     headers = {
         "Date": email.utils.formatdate(NOW, usegmt=True),
         "Retry-After": email.utils.formatdate(NOW + seconds, usegmt=True),
     }
-    assert retry_after(headers, NOW + off) == (seconds if seconds > 0 else None)
-    assert retry_after(headers | {"Retry-After": "20"}, NOW + off) == 20
+    assert retry_after(headers, NOW + offset) == (seconds if seconds > 0 else None)
+    assert retry_after(headers | {"Retry-After": "20"}, NOW + offset) == 20
 
 
 @pytest.mark.parametrize("date", ["", "soon", "Fri, 99 Dec 1999 23:59:59 GMT"])
-def test_a_date_is_measured_against_the_clock_when_its_response_has_none(date: str) -> None:
+def test_retry_after_date_is_measured_against_the_clock_without_a_valid_date(date: str) -> None:
     headers = {"Date": date, "Retry-After": email.utils.formatdate(NOW + 20, usegmt=True)}
     assert retry_after(headers, NOW) == 20
 
 
-def test_retry_after_may_be_absent() -> None:
+def test_absent_retry_after_is_none() -> None:
     assert retry_after({}, NOW) is None
 
 
+@pytest.mark.row("R9")
 @given(st.text())
-def test_no_retry_after_raises(value: str) -> None:
+def test_no_retry_after_raises_an_exception(value: str) -> None:
     seconds = retry_after({"Retry-After": value}, NOW)
     assert seconds is None or seconds > 0
 
 
-def test_the_request_id_is_the_first_that_is_there() -> None:
+def test_request_id_is_the_first_of_three_headers() -> None:
     assert request_id({"X-Request-Id": "a", "X-Correlation-Id": "b"}) == "a"
     assert request_id({"X-Correlation-Id": "b"}) == "b"
     assert request_id({"X-Request-Id": "", "traceparent": "00-c"}) == "00-c"
@@ -178,16 +182,23 @@ def test_the_request_id_is_the_first_that_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "expected"),
-    [(b'{"traceId":"t-1"}', "t-1"), (b'{"traceId":5}', None), (b"{}", None), (b"[]", None), (b"", None)],
+    ("body", "media_type", "expected"),
+    [
+        (b'{"traceId":"t-1"}', "application/problem+json", "t-1"),
+        (b'{"traceId":"t-1"}', "application/vnd.api+json", "t-1"),
+        (b'{"traceId":"t-1"}', "Application/JSON", "t-1"),
+        (b'{"traceId":5}', "application/problem+json", None),
+        (b"{}", "application/json", None),
+        (b"[]", "application/json", None),
+        (b"", "application/vnd.api+json", None),
+    ],
 )
-@pytest.mark.parametrize("media_type", ["application/problem+json", "application/vnd.api+json", "Application/JSON"])
-def test_without_a_header_the_trace_id_of_the_problem_names_the_exchange(
-    body: bytes, expected: str | None, media_type: str
+def test_trace_id_of_the_problem_is_the_request_id_without_a_header(
+    body: bytes, media_type: str, expected: str | None
 ) -> None:
-    assert error_for("GET", "/a", answer(500, body, Content_Type=media_type), NOW).request_id == expected
-    named = answer(500, body, Content_Type=media_type, X_Request_Id="r")
-    assert error_for("GET", "/a", named, NOW).request_id == "r"
+    assert error_for("GET", "/a", response(500, body, Content_Type=media_type), NOW).request_id == expected
+    with_header = response(500, body, Content_Type=media_type, X_Request_Id="r")
+    assert error_for("GET", "/a", with_header, NOW).request_id == "r"
 
 
 @pytest.mark.parametrize(
@@ -201,7 +212,7 @@ def test_without_a_header_the_trace_id_of_the_problem_names_the_exchange(
         "http://localhost:8080",
     ],
 )
-def test_a_base_url_is_kept_without_a_slash_at_its_end(base_url: str) -> None:
+def test_trailing_slash_of_the_base_url_is_dropped(base_url: str) -> None:
     assert check_base_url(base_url) == base_url
     assert check_base_url(base_url + "/") == base_url
 
@@ -232,34 +243,34 @@ def test_a_base_url_is_kept_without_a_slash_at_its_end(base_url: str) -> None:
         ("http://0.0.0.0", "https"),
     ],
 )
-def test_a_bad_base_url_is_refused_by_its_rule_and_not_repeated(base_url: str, rule: str) -> None:
+def test_invalid_base_url_is_rejected_and_not_shown(base_url: str, rule: str) -> None:
     with pytest.raises(ValueError, match=rule) as caught:
         check_base_url(base_url)
     assert "base_url" in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
-def test_http_may_be_permitted() -> None:
+def test_http_can_be_allowed() -> None:
     assert check_base_url("http://api.internal/", allow_http=True) == "http://api.internal"
 
 
 @pytest.mark.parametrize("check", [check_tenant_id, check_appointment_id])
 @pytest.mark.parametrize("value", ["", ".", "..", "a\r\nb", "a\0b", "\t", "a\x7fb", "a\u2028b", "\ud800"])
-def test_an_id_that_cannot_be_carried_is_refused(check: object, value: str) -> None:
+def test_id_that_a_path_cannot_carry_is_rejected(check: object, value: str) -> None:
     assert callable(check)
     with pytest.raises(ValueError, match="_id must"):
         check(value)
 
 
 @pytest.mark.parametrize("check", [check_tenant_id, check_appointment_id])
-def test_an_id_is_a_text(check: object) -> None:
+def test_id_that_is_not_a_str_is_rejected(check: object) -> None:
     assert callable(check)
     with pytest.raises(TypeError, match="_id must be a str, not int"):
         check(5)
 
 
 @pytest.mark.parametrize("tenant_id", ["café", " acme", "acme ", "a\u00a0b"])
-def test_a_tenant_id_must_fit_a_header(tenant_id: str) -> None:
+def test_tenant_id_that_a_header_cannot_carry_is_rejected(tenant_id: str) -> None:
     with pytest.raises(ValueError, match="tenant_id must"):
         check_tenant_id(tenant_id)
 
@@ -267,22 +278,22 @@ def test_a_tenant_id_must_fit_a_header(tenant_id: str) -> None:
 @pytest.mark.parametrize(
     "tenant_id", ["acme", "../../admin", "a/../b", "t?x=", "%2e%2e", "a b", "x" * 10_000, "...", "#;,"]
 )
-def test_a_tenant_id_may_be_any_other_printable_ascii(tenant_id: str) -> None:
+def test_tenant_id_can_be_any_other_printable_ascii(tenant_id: str) -> None:
     assert check_tenant_id(tenant_id) == tenant_id
 
 
-def test_an_appointment_id_may_be_any_printable_text() -> None:
+def test_appointment_id_can_be_any_printable_string() -> None:
     assert check_appointment_id("café/../ü ?&=") == "café/../ü ?&="
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1))
-def test_each_segment_of_a_path_is_carried_exactly(segments: list[str]) -> None:
+def test_each_path_segment_is_sent_exactly(segments: list[str]) -> None:
     path = urlsplit("https://api.example" + quote_path(*segments)).path
     assert [unquote(segment) for segment in path.split("/")[1:]] == segments
     assert path.isascii()
 
 
-def test_the_user_agent_names_the_package_its_version_and_the_callers_product() -> None:
+def test_user_agent_names_the_package_its_version_and_the_product() -> None:
     assert user_agent() == f"connector-async/{VERSION}"
     assert user_agent("shop/2.1") == f"connector-async/{VERSION} shop/2.1"
     for suffix in ("a\r\nX: y", "café"):
@@ -290,12 +301,13 @@ def test_the_user_agent_names_the_package_its_version_and_the_callers_product() 
             user_agent(suffix)
 
 
-def test_a_problem_that_is_too_deep_is_none_so_that_its_error_can_be_pickled() -> None:
+@pytest.mark.row("H9")
+def test_problem_that_is_too_deep_is_ignored_so_that_its_error_can_be_pickled() -> None:
     deep = b'{"errors":' + b"[" * 900 + b"]" * 900 + b"}"
-    error = error_for("GET", "/a", answer(400, deep, Content_Type="application/json"), NOW)
+    error = error_for("GET", "/a", response(400, deep, Content_Type="application/json"), NOW)
     assert error.problem is None
     assert pickle.loads(pickle.dumps(error)).status == 400
-    shallow = answer(400, b'{"errors":{"a":["b",[1]],"c":5}}', Content_Type="application/json")
-    refused = error_for("GET", "/a", shallow, NOW)
-    assert isinstance(refused, exceptions.InvalidRequestError)
-    assert refused.errors == {"a": ("b",), "c": ()}
+    shallow = response(400, b'{"errors":{"a":["b",[1]],"c":5}}', Content_Type="application/json")
+    error = error_for("GET", "/a", shallow, NOW)
+    assert isinstance(error, exceptions.InvalidRequestError)
+    assert error.errors == {"a": ("b",), "c": ()}

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from connector_async import Clock, MemoryRateLimitStore, RateLimit, RateLimitStore, Reservation, ThrottledError
 from connector_async._clock import Deadline
 from connector_async.rate_limit import MAX_PENALTY, Limiter
-from connector_async.session.interruptible_sleep import InterruptibleSleep
+from connector_async.session.session_state import InterruptibleSleep
 from tests.conftest import ManualClock
 from tests.support.virtual_time import LoopClock
 

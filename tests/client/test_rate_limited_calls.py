@@ -74,13 +74,13 @@ async def test_steady_pace_reaches_the_limit_of_the_api_without_a_429(
     jitter = random.Random(7)
     async with limited_sandbox(requests=60, per=60.0, window=window) as sandbox:
         session = paced_session(sandbox, RateLimit(limit=60, per=60, burst=1))
-        send = session._shared.transport.send
+        send = session._state.transport.send
 
         async def send_late(*args: Any) -> Any:
             await asyncio.sleep(jitter.random())
             return await send(*args)
 
-        monkeypatch.setattr(session._shared.transport, "send", send_late)
+        monkeypatch.setattr(session._state.transport, "send", send_late)
         appointments = AppointmentService(session, retry=RetryPolicy.none())
         numbers = iter(range(299))
 

@@ -1,4 +1,4 @@
-"""What is tried again, and what is not: each call against a real server that counts its requests."""
+"""Which calls are retried, with a real server that counts its requests."""
 
 import asyncio
 import contextvars
@@ -35,17 +35,16 @@ from connector_async import (
 )
 from connector_async.retry import retry_if_transient, stop_above_retry_after
 from tests.conftest import ManualClock
-from tests.support.hostile import Answer, HostileServer, drop, hang, http
-from tests.support.services import CREATED, FOUND, IDEMPOTENT, OPERATIONS, PREVIEW, call, open_service
-
-TOKEN_ANSWER = http(200, b'{"accessToken":"t","expiresIn":3600}')
+from tests.support.hostile import HostileServer, ScriptedResponse, drop, hang, http
+from tests.support.services import CREATED, FOUND, IDEMPOTENT, OPERATIONS, PREVIEW, TOKEN_RESPONSE, call, open_service
 
 
-def good(operation: str) -> bytes:
+def success(operation: str) -> bytes:
     return {"preview": PREVIEW, "create": CREATED}.get(operation, FOUND)
 
 
-async def test_r1_a_get_that_is_answered_503_twice_succeeds_with_the_third_attempt(clock: ManualClock) -> None:
+@pytest.mark.row("R1")
+async def test_get_succeeds_with_the_third_attempt_after_two_503(clock: ManualClock) -> None:
     async with HostileServer(http(503), http(503), FOUND) as server:
         await open_service(server, clock=clock).get("123")
         assert len(server.requests) == 3
@@ -54,13 +53,14 @@ async def test_r1_a_get_that_is_answered_503_twice_succeeds_with_the_third_attem
     assert clock.sleeps == [2.0, 4.0]
 
 
+@pytest.mark.row("R2")
 @pytest.mark.parametrize("operation", IDEMPOTENT)
-async def test_r2_an_attempt_is_one_request_when_the_connection_is_always_dropped(
+async def test_attempt_is_one_request_when_the_connection_is_always_dropped(
     operation: str, draft: NewAppointment, clock: ManualClock
 ) -> None:
-    async with HostileServer(good(operation), drop) as server:
+    async with HostileServer(success(operation), drop) as server:
         service = open_service(server, clock=clock)
-        await call(service, operation, draft)  # leaves a connection to reuse: only then aiohttp repeats
+        await call(service, operation, draft)  # aiohttp repeats only on a reused connection
         with pytest.raises(TransportError) as caught:
             await call(service, operation, draft)
         assert len(server.requests) == 1 + 3
@@ -68,17 +68,31 @@ async def test_r2_an_attempt_is_one_request_when_the_connection_is_always_droppe
     assert clock.sleeps == [0.5, 1.0]
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-@pytest.mark.parametrize("operation", IDEMPOTENT)
-async def test_what_may_succeed_later_is_tried_again(operation: str, status: int, draft: NewAppointment) -> None:
-    async with HostileServer(http(status), good(operation)) as server:
+@pytest.mark.parametrize(
+    ("operation", "status"),
+    [
+        *(("get", status) for status in (408, 429, 500, 502, 503, 504)),
+        ("update", 500),
+        ("delete", 502),
+        ("preview", 504),
+    ],
+)
+async def test_transient_status_is_retried(operation: str, status: int, draft: NewAppointment) -> None:
+    async with HostileServer(http(status), success(operation)) as server:
         await call(open_service(server), operation, draft)
         assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize("status", [400, 403, 404, 409, 410, 412, 422, 501, 505, 301, 307])
-@pytest.mark.parametrize("operation", OPERATIONS)
-async def test_r7_what_will_not_succeed_later_is_one_request(
+@pytest.mark.row("R7")
+@pytest.mark.parametrize(
+    ("operation", "status"),
+    [
+        *(("get", status) for status in (400, 403, 404, 409, 410, 412, 422, 501, 505, 301, 307)),
+        *(("create", status) for status in (400, 403, 404, 409, 410, 412, 422, 501, 505, 301, 307)),
+        *(("update", 409), ("update", 501), ("delete", 404), ("delete", 307), ("preview", 403), ("preview", 505)),
+    ],
+)
+async def test_permanent_status_is_not_retried(
     operation: str, status: int, draft: NewAppointment, clock: ManualClock
 ) -> None:
     async with HostileServer(http(status)) as server:
@@ -89,8 +103,9 @@ async def test_r7_what_will_not_succeed_later_is_one_request(
     assert clock.sleeps == []
 
 
+@pytest.mark.row("R5")
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 507, 520])
-async def test_r5_a_create_is_not_tried_again_when_its_status_leaves_open_whether_it_happened(
+async def test_create_is_not_retried_if_its_status_leaves_the_outcome_unknown(
     status: int, draft: NewAppointment
 ) -> None:
     async with HostileServer(http(status), CREATED) as server:
@@ -100,14 +115,16 @@ async def test_r5_a_create_is_not_tried_again_when_its_status_leaves_open_whethe
     assert (caught.value.status, caught.value.sent, caught.value.absent) == (status, True, False)
 
 
-@pytest.mark.parametrize("answer", [http(429), http(429, Retry_After="5"), http(503, Retry_After="5")])
-async def test_r5_a_create_that_was_refused_for_the_load_is_tried_again(answer: bytes, draft: NewAppointment) -> None:
-    async with HostileServer(answer, answer, CREATED) as server:
+@pytest.mark.row("R5")
+@pytest.mark.parametrize("response", [http(429), http(429, Retry_After="5"), http(503, Retry_After="5")])
+async def test_create_that_was_refused_by_throttling_is_retried(response: bytes, draft: NewAppointment) -> None:
+    async with HostileServer(response, response, CREATED) as server:
         assert (await open_service(server).create(draft)).appointment_id == "123"
         assert len(server.requests) == 3
 
 
-async def test_r5_whether_503_with_retry_after_refuses_is_a_switch(draft: NewAppointment) -> None:
+@pytest.mark.row("R5")
+async def test_policy_decides_whether_503_with_retry_after_refuses_a_create(draft: NewAppointment) -> None:
     policy = RetryPolicy(unavailable_means_refused=False)
     async with HostileServer(http(503, Retry_After="5"), CREATED) as server:
         with pytest.raises(OutcomeUnknownError):
@@ -118,93 +135,100 @@ async def test_r5_whether_503_with_retry_after_refuses_is_a_switch(draft: NewApp
         assert len(server.requests) == 1
 
 
-class Connects:
-    """Counts the connections that a borrowed session begins."""
+class ConnectCounter:
+    """Counts the connections that a borrowed aiohttp session starts to open."""
 
     def __init__(self, **connector: Any) -> None:
         self.count = 0
         trace = aiohttp.TraceConfig()
-        trace.on_connection_create_start.append(self._begin)
+        trace.on_connection_create_start.append(self._count)
         self.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(**connector), trace_configs=[trace], cookie_jar=aiohttp.DummyCookieJar()
         )
 
-    async def _begin(self, *_: object) -> None:
+    async def _count(self, *_: object) -> None:
         self.count += 1
 
 
-class Unknowing(AbstractResolver):
+class FailingResolver(AbstractResolver):
     async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
         raise OSError(f"{host}:{port} is unknown ({family})")
 
     async def close(self) -> None: ...
 
 
-async def test_r4_a_create_whose_connection_is_refused_is_tried_again(draft: NewAppointment) -> None:
+@pytest.mark.row("R4")
+async def test_create_is_retried_if_the_connection_is_refused(draft: NewAppointment) -> None:
     async with HostileServer(hang) as server:
         base_url = server.base_url
-    connects = Connects()
-    async with connects.session:
+    counter = ConnectCounter()
+    async with counter.session:
         with pytest.raises(ConnectFailedError) as caught:
-            await open_service(base_url, session=connects.session).create(draft)
-    assert connects.count == 3
+            await open_service(base_url, session=counter.session).create(draft)
+    assert counter.count == 3
     assert (caught.value.attempts, caught.value.sent) == (3, False)
 
 
-async def test_r4_a_create_whose_host_has_no_address_is_tried_again(draft: NewAppointment) -> None:
-    connects = Connects(resolver=Unknowing())
-    async with connects.session:
-        service = open_service("http://api.example", session=connects.session, allow_http=True)
+@pytest.mark.row("R4")
+async def test_create_is_retried_if_the_host_has_no_address(draft: NewAppointment) -> None:
+    counter = ConnectCounter(resolver=FailingResolver())
+    async with counter.session:
+        service = open_service("http://api.example", session=counter.session, allow_http=True)
         with pytest.raises(ConnectFailedError):
             await service.create(draft)
-    assert connects.count == 3
+    assert counter.count == 3
 
 
-async def test_r4_a_create_whose_connection_takes_too_long_is_tried_again(draft: NewAppointment) -> None:
+@pytest.mark.row("R4")
+async def test_create_is_retried_if_connecting_times_out(draft: NewAppointment) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
         address = listener.getsockname()
         queued = [socket.socket() for _ in range(3)]
         try:
-            for waiting in queued:  # fills the queue of those to be accepted, so that the next get no answer
+            for waiting in queued:  # fills the listener's backlog, so that further connects get no response
                 waiting.settimeout(0)
                 waiting.connect_ex(address)
-            connects = Connects()
-            async with connects.session:
-                service = open_service(f"http://127.0.0.1:{address[1]}", session=connects.session, connect_timeout=0.02)
+            counter = ConnectCounter()
+            async with counter.session:
+                service = open_service(f"http://127.0.0.1:{address[1]}", session=counter.session, connect_timeout=0.02)
                 with pytest.raises(RequestTimeoutError) as caught:
                     await service.create(draft)
         finally:
             for waiting in queued:
                 waiting.close()
-    assert connects.count == 3
+    assert counter.count == 3
     assert (caught.value.attempts, caught.value.sent) == (3, False)
 
 
+@pytest.mark.row("R6")
 @pytest.mark.parametrize("lost", [drop, http(500), http(504)], ids=["drop", "500", "504"])
-async def test_r6_a_delete_whose_answer_was_lost_has_succeeded_when_nothing_is_there(lost: Answer) -> None:
+async def test_delete_succeeds_if_404_follows_a_lost_response(lost: ScriptedResponse) -> None:
     async with HostileServer(lost, http(404)) as server:
         await open_service(server).delete("123")
         assert len(server.requests) == 2
 
 
+@pytest.mark.row("R6")
 @pytest.mark.parametrize("refused", [http(429), http(408), http(503, Retry_After="1")])
-async def test_r6_a_delete_that_was_refused_before_has_not(refused: bytes) -> None:
+async def test_delete_fails_if_404_follows_a_refusal(refused: bytes) -> None:
     async with HostileServer(refused, http(404)) as server:
         with pytest.raises(NotFoundError) as caught:
             await open_service(server).delete("123")
     assert caught.value.attempts == 2
 
 
-async def test_r6_a_delete_whose_answer_was_lost_has_succeeded_whatever_came_between() -> None:
+@pytest.mark.row("R6")
+async def test_delete_succeeds_if_404_follows_a_lost_response_and_a_refusal() -> None:
     async with HostileServer(drop, http(429), http(404, X_Request_Id="r-3")) as server:
         await open_service(server).delete("123")
     record = last_call.get()
     assert (record.attempts, record.request_id) == (3, "r-3")
 
 
-async def test_r6_each_delete_is_judged_by_its_own_attempts() -> None:
+@pytest.mark.row("R6")
+async def test_lost_response_of_one_delete_does_not_affect_the_next() -> None:
     async with HostileServer(drop, http(404)) as server:
         service = open_service(server)
         await service.delete("123")
@@ -213,12 +237,12 @@ async def test_r6_each_delete_is_judged_by_its_own_attempts() -> None:
 
 
 BACKOFF = 2.0
-JITTER = 1.1  # as drawn by the clock
+JITTER = 1.1  # as the clock draws it
 RETRY_AFTER = {
     "20": 20 * JITTER,
     "120": 120 * JITTER,
     "121": None,
-    "Tue, 14 Nov 2023 22:13:40 GMT": 20 * JITTER,  # the clock's time and 20 s
+    "Tue, 14 Nov 2023 22:13:40 GMT": 20 * JITTER,  # 20 s after the clock's time
     "Tue, 14 Nov 2023 22:13:20 GMT": BACKOFF,
     "Tue, 14 Nov 2023 22:00:00 GMT": BACKOFF,
     "Fri, 31 Dec 9999 23:59:59 GMT": None,
@@ -228,10 +252,9 @@ RETRY_AFTER = {
 }
 
 
+@pytest.mark.row("R9")
 @pytest.mark.parametrize(("value", "wait"), RETRY_AFTER.items(), ids=repr)
-async def test_r9_retry_after_is_heeded_when_it_says_something(
-    value: str, wait: float | None, clock: ManualClock
-) -> None:
+async def test_valid_retry_after_is_honored(value: str, wait: float | None, clock: ManualClock) -> None:
     async with HostileServer(http(429, Retry_After=value), FOUND) as server:
         service = open_service(server, clock=clock, deadline=math.inf)
         if wait is None:
@@ -243,7 +266,8 @@ async def test_r9_retry_after_is_heeded_when_it_says_something(
     assert clock.sleeps == ([] if wait is None else [pytest.approx(wait)])
 
 
-async def test_r10_a_wait_above_the_cap_is_not_begun_and_told(clock: ManualClock) -> None:
+@pytest.mark.row("R10")
+async def test_retry_after_above_the_cap_ends_the_call_without_a_wait(clock: ManualClock) -> None:
     async with HostileServer(http(503, Retry_After="3600")) as server:
         with pytest.raises(ServerError) as caught:
             await open_service(server, clock=clock).get("123")
@@ -252,7 +276,7 @@ async def test_r10_a_wait_above_the_cap_is_not_begun_and_told(clock: ManualClock
     assert (caught.value.retry_after, caught.value.attempts) == (3600, 1)
 
 
-async def test_the_cap_of_retry_after_is_the_policys(clock: ManualClock) -> None:
+async def test_policy_sets_the_cap_of_retry_after(clock: ManualClock) -> None:
     async with HostileServer(http(429, Retry_After="7"), FOUND) as server:
         with pytest.raises(RateLimitedError):
             await open_service(server, retry=RetryPolicy(retry_after_max=6)).get("123")
@@ -262,7 +286,8 @@ async def test_the_cap_of_retry_after_is_the_policys(clock: ManualClock) -> None
     assert clock.sleeps == [pytest.approx(3600 * JITTER)]  # the cap is compared without the jitter
 
 
-async def test_r11_when_everything_fails_the_retries_end_with_their_quota(clock: ManualClock) -> None:
+@pytest.mark.row("R11")
+async def test_retries_end_when_the_quota_of_the_tenant_is_used_up(clock: ManualClock) -> None:
     async with HostileServer(http(500)) as server:
         service = open_service(server, clock=clock)
         errors: list[ServerError] = []
@@ -280,7 +305,8 @@ async def test_r11_when_everything_fails_the_retries_end_with_their_quota(clock:
             assert caught.value.attempts == attempts
 
 
-async def test_r11_throttled_retries_cost_less(clock: ManualClock) -> None:
+@pytest.mark.row("R11")
+async def test_throttled_retries_cost_less(clock: ManualClock) -> None:
     async with HostileServer(http(503)) as server:
         service = open_service(server, clock=clock)
         for _ in range(50):
@@ -292,31 +318,32 @@ async def test_r11_throttled_retries_cost_less(clock: ManualClock) -> None:
         assert (caught.value.attempts, caught.value.retry_quota_exhausted) == (1, True)
 
 
-async def test_r11_a_success_refunds_what_its_last_retry_cost_and_one_without_a_retry_refunds_1() -> None:
-    answers = [http(500), http(500), FOUND, http(500), http(500), http(500), FOUND]
-    async with HostileServer(*answers) as server:
+@pytest.mark.row("R11")
+async def test_success_refunds_its_last_retry_or_else_1() -> None:
+    responses = [http(500), http(500), FOUND, http(500), http(500), http(500), FOUND]
+    async with HostileServer(*responses) as server:
         service = open_service(server)
         quota = service.session.retry_quota
-        left = []
+        amounts = []
         for _ in range(2):
             await service.get("123", retry=RetryPolicy(attempts=4))
-            left.append(quota.available)
+            amounts.append(quota.available)
         await service.get("123")
-        left.append(quota.available)
-    assert left == [500 - 14, 500 - 14 - 28, 500 - 14 - 28 + 1]
+        amounts.append(quota.available)
+    assert amounts == [500 - 14, 500 - 14 - 28, 500 - 14 - 28 + 1]
 
 
 @pytest.mark.parametrize(
     ("wait", "error", "rule"),
     [
-        (-1, ValueError, "what wait returns must be zero or more"),
-        (float("nan"), ValueError, "what wait returns must be zero or more"),
-        (None, TypeError, "what wait returns must be a number of seconds, not NoneType"),
-        ("1", TypeError, "what wait returns must be a number of seconds, not str"),
-        (True, TypeError, "what wait returns must be a number of seconds, not bool"),
+        (-1, ValueError, "the result of wait must be zero or more"),
+        (float("nan"), ValueError, "the result of wait must be zero or more"),
+        (None, TypeError, "the result of wait must be a number of seconds, not NoneType"),
+        ("1", TypeError, "the result of wait must be a number of seconds, not str"),
+        (True, TypeError, "the result of wait must be a number of seconds, not bool"),
     ],
 )
-async def test_what_a_wait_of_the_users_own_returns_must_be_one(
+async def test_invalid_result_of_a_custom_wait_is_rejected(
     clock: ManualClock, wait: Any, error: type[Exception], rule: str
 ) -> None:
     async with HostileServer(http(500)) as server:
@@ -328,7 +355,8 @@ async def test_what_a_wait_of_the_users_own_returns_must_be_one(
     assert clock.sleeps == []
 
 
-async def test_r19_a_stop_of_the_users_own_counts_the_requests(clock: ManualClock) -> None:
+@pytest.mark.row("R19")
+async def test_custom_stop_strategy_counts_requests(clock: ManualClock) -> None:
     policy = RetryPolicy(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_fixed(0.25))
     async with HostileServer(http(500)) as server:
         with pytest.raises(ServerError) as caught:
@@ -338,7 +366,7 @@ async def test_r19_a_stop_of_the_users_own_counts_the_requests(clock: ManualCloc
     assert clock.sleeps == [0.25, 0.25]
 
 
-async def test_a_delay_that_a_strategy_of_tenacity_bounds_begins_with_the_first_attempt(clock: ManualClock) -> None:
+async def test_stop_after_delay_counts_from_the_first_attempt(clock: ManualClock) -> None:
     async def slow(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         clock.now += 10
         writer.write(http(500))
@@ -350,7 +378,7 @@ async def test_a_delay_that_a_strategy_of_tenacity_bounds_begins_with_the_first_
         assert len(server.requests) == 1
 
 
-async def test_a_predicate_of_the_users_own_decides_even_when_it_has_to_wait_itself() -> None:
+async def test_custom_retry_predicate_decides_also_as_a_coroutine_function() -> None:
     async def if_conflict(state: tenacity.RetryCallState) -> bool:
         assert state.outcome is not None
         await asyncio.sleep(0)
@@ -365,7 +393,7 @@ async def test_a_predicate_of_the_users_own_decides_even_when_it_has_to_wait_its
                 await open_service(server, retry=RetryPolicy(retry=predicate)).get("123")
 
 
-async def test_no_predicate_repeats_a_create_that_may_have_happened(draft: NewAppointment) -> None:
+async def test_custom_predicate_is_not_asked_about_a_create_that_may_have_happened(draft: NewAppointment) -> None:
     asked: list[tenacity.RetryCallState] = []
 
     def always(state: tenacity.RetryCallState) -> bool:
@@ -384,7 +412,8 @@ async def test_no_predicate_repeats_a_create_that_may_have_happened(draft: NewAp
     assert len(asked) == 1
 
 
-async def test_r14_no_predicate_is_asked_about_a_cancellation() -> None:
+@pytest.mark.row("R14")
+async def test_custom_predicate_is_not_asked_about_a_cancellation() -> None:
     policy = RetryPolicy(retry=lambda _: True)
     async with HostileServer(http(500), hang) as server:
         task = asyncio.create_task(open_service(server, retry=policy).get("123"))
@@ -396,13 +425,13 @@ async def test_r14_no_predicate_is_asked_about_a_cancellation() -> None:
         assert len(server.requests) == 2
 
 
-async def test_attempts_without_bound_go_on_until_one_succeeds() -> None:
+async def test_unlimited_attempts_continue_until_one_succeeds() -> None:
     async with HostileServer(*[http(503)] * 20, FOUND) as server:
         await open_service(server, retry=RetryPolicy(attempts=None)).get("123", deadline=math.inf)
         assert len(server.requests) == 21
 
 
-async def test_the_policy_of_none_makes_one_attempt(draft: NewAppointment, clock: ManualClock) -> None:
+async def test_policy_none_makes_one_attempt(draft: NewAppointment, clock: ManualClock) -> None:
     for operation in OPERATIONS:
         async with HostileServer(http(429)) as server:
             with pytest.raises(RateLimitedError) as caught:
@@ -413,7 +442,7 @@ async def test_the_policy_of_none_makes_one_attempt(draft: NewAppointment, clock
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-async def test_a_calls_own_policy_comes_before_that_of_with_options_and_of_the_service(
+async def test_policy_of_call_options_and_service_take_precedence_in_this_order(
     operation: str, draft: NewAppointment
 ) -> None:
     async with HostileServer(http(429)) as server:
@@ -430,12 +459,12 @@ async def test_a_calls_own_policy_comes_before_that_of_with_options_and_of_the_s
             assert caught.value.attempts == attempts
 
 
-async def test_a_hook_is_told_of_each_retry_before_its_wait(clock: ManualClock) -> None:
-    told: list[tuple[RetryDetails, int]] = []
-    policy = RetryPolicy(on_retry=lambda details: told.append((details, len(clock.sleeps))))
+async def test_on_retry_is_called_before_each_wait(clock: ManualClock) -> None:
+    retries: list[tuple[RetryDetails, int]] = []
+    policy = RetryPolicy(on_retry=lambda details: retries.append((details, len(clock.sleeps))))
     async with HostileServer(drop, http(503, Retry_After="5"), FOUND) as server:
         await open_service(server, clock=clock, retry=policy).get("123")
-    (first, slept_before_first), (second, slept_before_second) = told
+    (first, slept_before_first), (second, slept_before_second) = retries
     assert isinstance(first.error, TransportError)
     assert isinstance(second.error, ServerError)
     assert (first.operation, first.attempt, first.wait, first.waited_so_far) == ("get", 1, 0.5, 0.0)
@@ -443,7 +472,7 @@ async def test_a_hook_is_told_of_each_retry_before_its_wait(clock: ManualClock) 
     assert (slept_before_first, slept_before_second) == (0, 1)
 
 
-async def test_a_hook_that_raises_is_logged_and_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_on_retry_that_raises_is_logged_and_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
     def broken(_: RetryDetails) -> None:
         raise ZeroDivisionError
 
@@ -455,7 +484,7 @@ async def test_a_hook_that_raises_is_logged_and_changes_nothing(caplog: pytest.L
     assert line.exc_info[0] is ZeroDivisionError
 
 
-async def test_an_error_is_sent_when_an_earlier_attempt_may_have_done_it() -> None:
+async def test_error_is_sent_if_an_earlier_attempt_may_have_done_it() -> None:
     async def drop_and_close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server._server.close()
         writer.close()
@@ -466,7 +495,8 @@ async def test_an_error_is_sent_when_an_earlier_attempt_may_have_done_it() -> No
     assert (caught.value.attempts, caught.value.sent) == (3, True)
 
 
-async def test_a_retry_that_was_not_made_costs_nothing() -> None:
+@pytest.mark.row("R11")
+async def test_cancelled_retry_costs_nothing() -> None:
     async with HostileServer(http(500)) as server:
         service = open_service(server, clock=Clock(), retry=RetryPolicy(wait_initial=60))
         tasks = [asyncio.create_task(service.get("123")) for _ in range(3)]
@@ -478,7 +508,7 @@ async def test_a_retry_that_was_not_made_costs_nothing() -> None:
         assert service.session.retry_quota.available == 500
 
 
-async def test_closing_ends_the_waits_for_a_retry_and_for_a_turn() -> None:
+async def test_closing_ends_waits_for_retries_and_slots() -> None:
     async with HostileServer(http(500)) as server:
         service = open_service(server, clock=Clock(), retry=RetryPolicy(wait_initial=600), deadline=math.inf)
         tasks = [asyncio.create_task(service.get("123")) for _ in range(3)]
@@ -494,7 +524,7 @@ async def test_closing_ends_the_waits_for_a_retry_and_for_a_turn() -> None:
         assert len(server.requests) == 3
 
 
-async def test_those_who_wait_for_a_connection_when_the_session_closes_are_told_and_not_tried_again() -> None:
+async def test_call_that_waits_for_a_connection_is_not_retried_when_the_session_closes() -> None:
     async with HostileServer(hang) as server:
         service = open_service(server, clock=Clock(), pool_size=1)
         tasks = [asyncio.create_task(service.get("123")) for _ in range(3)]
@@ -506,15 +536,15 @@ async def test_those_who_wait_for_a_connection_when_the_session_closes_are_told_
         assert [type(error) for error in errors] == [TransportError] * 3
 
 
-async def test_an_error_of_the_read_before_an_update_says_that_nothing_was_changed() -> None:
-    for answer in (http(200, b"{"), http(500), drop):
-        async with HostileServer(answer) as server:
+async def test_failed_read_before_an_update_means_that_nothing_was_changed() -> None:
+    for response in (http(200, b"{"), http(500), drop):
+        async with HostileServer(response) as server:
             with pytest.raises(ConnectorError) as caught:
                 await open_service(server).update("123", title="Other", read_first=True)
         assert caught.value.sent is False
 
 
-async def test_the_record_of_a_failed_call_tells_its_request() -> None:
+async def test_record_of_a_failed_call_has_its_request_id() -> None:
     async with HostileServer(http(500, X_Request_Id="r-1"), http(404, X_Request_Id="r-2")) as server:
         with pytest.raises(NotFoundError):
             await open_service(server).get("123")
@@ -522,20 +552,22 @@ async def test_the_record_of_a_failed_call_tells_its_request() -> None:
     assert (record.attempts, record.request_id) == (2, "r-2")
 
 
-async def test_the_record_of_a_call_belongs_to_its_task() -> None:
-    async def record(answers: list[bytes]) -> int:
-        async with HostileServer(*answers) as server:
+async def test_record_of_a_call_belongs_to_its_task() -> None:
+    async def recorded_attempts(*responses: bytes) -> int:
+        async with HostileServer(*responses) as server:
             await open_service(server).get("123")
-        found = last_call.get()
-        assert found is not None
-        return found.attempts
+        return last_call.get().attempts
 
-    attempts = await asyncio.gather(record([FOUND]), record([http(500), FOUND]), record([http(500), http(500), FOUND]))
+    attempts = await asyncio.gather(
+        recorded_attempts(FOUND),
+        recorded_attempts(http(500), FOUND),
+        recorded_attempts(http(500), http(500), FOUND),
+    )
     assert list(attempts) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("retries", [0, 1])
-async def test_the_record_after_a_cancellation_is_that_of_the_cancelled_call(retries: int) -> None:
+async def test_record_after_a_cancellation_is_that_of_the_cancelled_call(retries: int) -> None:
     async with HostileServer(FOUND, *[http(500)] * retries, hang) as server:
         service = open_service(server)
         await service.get("123")
@@ -547,7 +579,7 @@ async def test_the_record_after_a_cancellation_is_that_of_the_cancelled_call(ret
     assert record.elapsed is not None
 
 
-async def test_the_record_after_a_mistake_in_a_hook_is_that_of_the_call_that_it_ended() -> None:
+async def test_record_after_a_failing_hook_is_that_of_the_call_that_it_ended() -> None:
     class Broken(StaticToken):
         def cached_token(self, tenant: str, send: TokenSend) -> Token:
             if server.requests:
@@ -567,7 +599,9 @@ def test_there_is_no_record_before_the_first_call() -> None:
         contextvars.Context().run(last_call.get)
 
 
-async def test_an_on_retry_that_raises_a_cancellation_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_on_retry_that_raises_a_cancellation_is_logged_and_changes_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def cancelled(_: RetryDetails) -> None:
         raise asyncio.CancelledError
 
@@ -577,7 +611,7 @@ async def test_an_on_retry_that_raises_a_cancellation_changes_nothing(caplog: py
 
 
 @pytest.mark.parametrize("deadline", [None, 10])
-async def test_a_provider_that_is_cancelled_from_within_cancels_no_call(deadline: float | None) -> None:
+async def test_provider_with_a_cancelled_task_does_not_cancel_the_call(deadline: float | None) -> None:
     class Shared:
         """Awaits a task that was cancelled with the call that started it."""
 
@@ -595,15 +629,16 @@ async def test_a_provider_that_is_cancelled_from_within_cancels_no_call(deadline
         assert server.requests == []
 
 
-async def test_a_token_that_cannot_be_had_just_now_is_asked_for_again(draft: NewAppointment) -> None:
+async def test_transient_failure_of_the_token_request_is_retried(draft: NewAppointment) -> None:
     auth = ClientCredentials("id", "secret")
-    async with HostileServer(http(503), drop, TOKEN_ANSWER, CREATED) as server:
+    async with HostileServer(http(503), drop, TOKEN_RESPONSE, CREATED) as server:
         await open_service(server, auth=auth).create(draft)
         assert [request.target.rpartition("/")[2] for request in server.requests] == [*["token"] * 3, "appointment"]
 
 
+@pytest.mark.row("A7")
 @pytest.mark.parametrize("status", [400, 401, 403])
-async def test_a7_rejected_credentials_are_not_tried_again_by_any_call(status: int, draft: NewAppointment) -> None:
+async def test_rejected_credentials_are_not_retried(status: int, draft: NewAppointment) -> None:
     async with HostileServer(http(status)) as server:
         service = open_service(server, auth=ClientCredentials("id", "secret"))
         for operation in OPERATIONS:
@@ -613,8 +648,9 @@ async def test_a7_rejected_credentials_are_not_tried_again_by_any_call(status: i
         assert len(server.requests) == 1
 
 
-async def test_a3_a_call_that_is_always_answered_401_is_two_requests_and_one_more_for_a_token() -> None:
-    async with HostileServer(TOKEN_ANSWER, http(401), TOKEN_ANSWER, http(401)) as server:
+@pytest.mark.row("A3")
+async def test_call_that_always_gets_401_is_two_requests_and_one_extra_token_request() -> None:
+    async with HostileServer(TOKEN_RESPONSE, http(401), TOKEN_RESPONSE, http(401)) as server:
         with pytest.raises(AuthenticationError) as caught:
             await open_service(server, auth=ClientCredentials("id", "secret")).get("123")
         targets = [request.target.rpartition("/")[2].partition("?")[0] for request in server.requests]
@@ -622,8 +658,9 @@ async def test_a3_a_call_that_is_always_answered_401_is_two_requests_and_one_mor
     assert caught.value.attempts == 1
 
 
+@pytest.mark.row("R16")
 @pytest.mark.parametrize(
-    ("answer", "expected", "requests"),
+    ("response", "expected", "requests"),
     [
         (http(200, b"half", length=100), TransportError, 3),
         (http(502, b"<html>", Content_Type="text/html"), ServerError, 3),
@@ -633,30 +670,31 @@ async def test_a3_a_call_that_is_always_answered_401_is_two_requests_and_one_mor
     ],
     ids=["cut", "html", "empty", "broken", "deep"],
 )
-async def test_r16_a_hostile_answer_is_a_typed_error_and_tried_again_where_the_transport_failed(
-    answer: bytes, expected: type[ConnectorError], requests: int, draft: NewAppointment
+async def test_hostile_response_is_a_typed_error_and_retried_only_after_transport_errors(
+    response: bytes, expected: type[ConnectorError], requests: int, draft: NewAppointment
 ) -> None:
-    async def answer_and_close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer)
+    async def respond_and_close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(response)
         writer.close()
 
-    async with HostileServer(answer_and_close) as server:
+    async with HostileServer(respond_and_close) as server:
         with pytest.raises(expected):
             await open_service(server).get("123")
         assert len(server.requests) == requests
-    async with HostileServer(answer_and_close) as server:
+    async with HostileServer(respond_and_close) as server:
         with pytest.raises(ConnectorError):
             await open_service(server).create(draft)
         assert len(server.requests) == 1
 
 
-async def test_r15_retries_with_a_pool_of_one_and_a_large_error_body_do_not_block_themselves() -> None:
+@pytest.mark.row("R15")
+async def test_retries_with_a_pool_of_one_and_large_error_bodies_do_not_deadlock() -> None:
     async with HostileServer(*[http(500, b"x" * 200_000)] * 2, FOUND) as server, asyncio.timeout(5):
         await open_service(server, pool_size=1).get("123")
         assert server.connections == 1
 
 
-async def test_the_strategies_serve_alone() -> None:
+async def test_strategies_work_in_tenacity_alone() -> None:
     retrying = tenacity.AsyncRetrying(
         retry=retry_if_transient(),
         stop=stop_above_retry_after(60) | tenacity.stop_after_attempt(5),
@@ -671,7 +709,7 @@ async def test_the_strategies_serve_alone() -> None:
     assert caught.value.retry_after == 61
 
 
-async def test_bad_options_are_refused_before_anything_is_sent(draft: NewAppointment) -> None:
+async def test_invalid_options_are_rejected_before_anything_is_sent(draft: NewAppointment) -> None:
     async with HostileServer(FOUND) as server:
         service = open_service(server)
         wrong: Any = 3

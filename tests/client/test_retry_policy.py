@@ -1,4 +1,4 @@
-"""The policy's fields, the strategies that it is made of, and the quota, without any call."""
+"""The fields of a policy, its strategies, and the quota, without any call."""
 
 import math
 import statistics
@@ -40,7 +40,7 @@ from connector_async.retry import (
 from tests.conftest import ManualClock
 
 
-async def wait_for_nothing(_: object) -> bool:
+async def coroutine_function(_: object) -> bool:
     return True
 
 
@@ -52,13 +52,15 @@ def state_after(error: BaseException | None, attempt: int = 1) -> tenacity.Retry
     return state
 
 
-async def test_r8_the_bound_of_a_wait_doubles_up_to_its_cap(clock: ManualClock) -> None:
+@pytest.mark.row("R8")
+async def test_bound_of_the_wait_doubles_up_to_its_cap(clock: ManualClock) -> None:
     wait = wait_backoff(initial=0.5, maximum=8, clock=clock)
     error = TransportError("dropped")
     assert [wait(state_after(error, attempt)) for attempt in range(1, 7)] == [0.5, 1, 2, 4, 8, 8]
 
 
-def test_r8_a_wait_is_drawn_evenly_below_its_bound() -> None:
+@pytest.mark.row("R8")
+def test_wait_is_drawn_evenly_below_its_bound() -> None:
     wait = wait_backoff(initial=0.5, maximum=8, clock=Clock())
     drawn = [wait(state_after(TransportError("dropped"), 4)) for _ in range(5_000)]
     assert all(0 <= seconds <= 4 for seconds in drawn)
@@ -67,7 +69,7 @@ def test_r8_a_wait_is_drawn_evenly_below_its_bound() -> None:
 
 
 @pytest.mark.parametrize("error", [RateLimitedError("no", status=429), ServerError("no", status=503)])
-def test_after_throttling_waits_begin_longer_and_have_the_same_cap(clock: ManualClock, error: Exception) -> None:
+def test_waits_after_throttling_start_longer_and_have_the_same_cap(clock: ManualClock, error: Exception) -> None:
     wait = wait_backoff(clock=clock)
     assert [wait(state_after(error, attempt)) for attempt in range(1, 5)] == [2, 4, 8, 8]
     assert wait_backoff(initial_throttled=9, clock=clock)(state_after(error)) == 8
@@ -75,11 +77,11 @@ def test_after_throttling_waits_begin_longer_and_have_the_same_cap(clock: Manual
 
 @pytest.mark.parametrize("attempt", [65, 10_000, 10**9])
 @pytest.mark.parametrize("exp_base", [2.0, 1e300])
-def test_a_wait_after_very_many_attempts_is_its_cap(clock: ManualClock, attempt: int, exp_base: float) -> None:
+def test_wait_after_very_many_attempts_is_its_cap(clock: ManualClock, attempt: int, exp_base: float) -> None:
     assert wait_backoff(exp_base=exp_base, clock=clock)(state_after(TransportError("x"), attempt)) == 8
 
 
-def test_retry_after_takes_the_place_of_the_backoff(clock: ManualClock) -> None:
+def test_retry_after_replaces_the_backoff(clock: ManualClock) -> None:
     wait = wait_retry_after(wait_backoff(clock=clock), clock)
     assert wait(state_after(RateLimitedError("no", status=429, retry_after=30))) == 33
     clock.draw = 0
@@ -89,7 +91,7 @@ def test_retry_after_takes_the_place_of_the_backoff(clock: ManualClock) -> None:
     assert wait(state_after(TransportError("dropped"))) == 0.5
 
 
-def test_strategies_that_wait_or_stop_answer_before_there_is_an_outcome_too(clock: ManualClock) -> None:
+def test_strategies_work_before_there_is_an_outcome(clock: ManualClock) -> None:
     state = state_after(None)
     assert wait_retry_after(wait_backoff(clock=clock))(state) == 0.5
     assert stop_above_retry_after(1)(state) is False
@@ -97,14 +99,15 @@ def test_strategies_that_wait_or_stop_answer_before_there_is_an_outcome_too(cloc
     assert retry_if_not_happened()(state) is False
 
 
-def test_a_wait_up_to_the_cap_of_retry_after_is_no_end() -> None:
+@pytest.mark.row("R9")
+def test_only_a_retry_after_above_the_cap_stops() -> None:
     stop = stop_above_retry_after(120)
     assert [
         stop(state_after(ServerError("no", status=503, retry_after=seconds))) for seconds in (119, 120, 120.5, 1e9)
     ] == [False, False, True, True]
 
 
-def test_a_wait_that_would_reach_the_deadline_is_the_end(clock: ManualClock) -> None:
+def test_wait_that_would_reach_the_deadline_stops(clock: ManualClock) -> None:
     stop = stop_before_deadline(Deadline(10, clock))
     state = state_after(TransportError("dropped"))
     clock.now += 4
@@ -122,7 +125,7 @@ TRANSIENT = [
     *(ResponseError("x", status=status) for status in (408, 429, 500, 502, 503, 504)),
     OutcomeUnknownError("x", absent=True),
 ]
-LASTING = [
+PERMANENT = [
     *(ResponseError("x", status=status) for status in (200, 301, 400, 401, 403, 404, 409, 422, 501, 505, 520)),
     DecodingError("x"),
     DeadlineExceededError("x"),
@@ -133,15 +136,17 @@ LASTING = [
 
 
 @pytest.mark.parametrize(
-    ("error", "transient"), [*((error, True) for error in TRANSIENT), *((error, False) for error in LASTING)], ids=repr
+    ("error", "transient"),
+    [*((error, True) for error in TRANSIENT), *((error, False) for error in PERMANENT)],
+    ids=repr,
 )
-def test_what_is_transient(error: BaseException, *, transient: bool) -> None:
+def test_transient_errors(error: BaseException, *, transient: bool) -> None:
     assert is_transient(error) is transient
     assert retry_if_transient()(state_after(error)) is transient
 
 
 @pytest.mark.parametrize(
-    ("error", "open_"),
+    ("error", "may_have"),
     [
         (TransportError("x"), True),
         (TransportError("x", sent=False), False),
@@ -160,24 +165,25 @@ def test_what_is_transient(error: BaseException, *, transient: bool) -> None:
     ],
     ids=repr,
 )
-def test_what_may_have_happened(error: BaseException, *, open_: bool) -> None:
-    assert may_have_happened(error) is open_
-    assert retry_if_not_happened()(state_after(error)) is not open_
+def test_errors_after_which_the_operation_may_have_happened(error: BaseException, *, may_have: bool) -> None:
+    assert may_have_happened(error) is may_have
+    assert retry_if_not_happened()(state_after(error)) is not may_have
 
 
-def test_503_with_retry_after_may_have_happened_when_that_refuses_nothing() -> None:
+@pytest.mark.row("R5")
+def test_503_with_retry_after_may_have_happened_if_it_does_not_refuse() -> None:
     error = ResponseError("x", status=503, retry_after=1)
     assert may_have_happened(error, unavailable_means_refused=False)
     assert not retry_if_not_happened(unavailable_means_refused=False)(state_after(error))
 
 
 @pytest.mark.parametrize(("status", "throttled"), [(429, True), (503, True), (500, False), (408, False)])
-def test_what_is_throttling(status: int, *, throttled: bool) -> None:
+def test_throttled_statuses(status: int, *, throttled: bool) -> None:
     assert is_throttled(ResponseError("x", status=status)) is throttled
     assert not is_throttled(TransportError("x"))
 
 
-def test_a_policy_is_three_attempts_unless_told_otherwise_and_one_for_none() -> None:
+def test_default_policy_has_three_attempts_and_none_has_one() -> None:
     assert RetryPolicy().attempts == 3
     assert RetryPolicy.none() == RetryPolicy(attempts=1)
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
@@ -188,8 +194,8 @@ def test_a_policy_is_three_attempts_unless_told_otherwise_and_one_for_none() -> 
     ("options", "error", "rule"),
     [
         ({"attempts": 0}, ValueError, "attempts must be 1 or more"),
-        ({"attempts": 2.5}, TypeError, "attempts must be an int or None, not float"),
-        ({"attempts": True}, TypeError, "attempts must be an int or None, not bool"),
+        ({"attempts": 2.5}, TypeError, "attempts must be an int, not float"),
+        ({"attempts": True}, TypeError, "attempts must be an int, not bool"),
         ({"wait_initial": -1}, ValueError, "wait_initial must be zero or more"),
         ({"wait_initial": float("nan")}, ValueError, "wait_initial must be zero or more"),
         ({"wait_max": float("inf")}, ValueError, "wait_max must be finite"),
@@ -199,20 +205,20 @@ def test_a_policy_is_three_attempts_unless_told_otherwise_and_one_for_none() -> 
         ({"wait_exp_base": "2"}, TypeError, "wait_exp_base must be a number, not str"),
         ({"wait_exp_base": True}, TypeError, "wait_exp_base must be a number, not bool"),
         ({"unavailable_means_refused": 1}, TypeError, "unavailable_means_refused must be a bool, not int"),
-        ({"stop": 3}, TypeError, "stop must be callable or None, not int"),
-        ({"wait": 3}, TypeError, "wait must be callable or None, not int"),
-        ({"retry": 3}, TypeError, "retry must be callable or None, not int"),
+        ({"stop": 3}, TypeError, "stop must be callable, not int"),
+        ({"wait": 3}, TypeError, "wait must be callable, not int"),
+        ({"retry": 3}, TypeError, "retry must be callable, not int"),
         ({"on_retry": 3}, TypeError, "on_retry must be callable or None, not int"),
-        ({"on_retry": wait_for_nothing}, TypeError, "on_retry must be a plain function, not a coroutine function"),
-        ({"stop": wait_for_nothing}, TypeError, "stop must be a plain function, not a coroutine function"),
-        ({"wait": wait_for_nothing}, TypeError, "wait must be a plain function, not a coroutine function"),
+        ({"on_retry": coroutine_function}, TypeError, "on_retry must be a plain function, not a coroutine function"),
+        ({"stop": coroutine_function}, TypeError, "stop must be a plain function, not a coroutine function"),
+        ({"wait": coroutine_function}, TypeError, "wait must be a plain function, not a coroutine function"),
         ({"wait_max": 10**400}, ValueError, "wait_max must be finite"),
         ({"stop": tenacity.stop_after_attempt}, TypeError, "stop must be an instance of a strategy, not its class"),
         ({"wait": tenacity.wait_fixed}, TypeError, "wait must be an instance of a strategy, not its class"),
         ({"retry": retry_if_transient}, TypeError, "retry must be an instance of a strategy, not its class"),
     ],
 )
-def test_a_bad_field_of_a_policy_is_refused_by_name(options: Any, error: type[Exception], rule: str) -> None:
+def test_invalid_field_of_a_policy_is_rejected_by_name(options: Any, error: type[Exception], rule: str) -> None:
     with pytest.raises(error, match=rule):
         RetryPolicy(**options)
 
@@ -239,13 +245,14 @@ ANY: Any = "hunter2"
         (lambda: retry_if_not_happened(unavailable_means_refused=ANY), TypeError, "refused must be a bool, not str"),
     ],
 )
-def test_a_bad_argument_of_a_strategy_is_refused_by_name(build: Any, error: type[Exception], rule: str) -> None:
+def test_invalid_argument_of_a_strategy_is_rejected_by_name(build: Any, error: type[Exception], rule: str) -> None:
     with pytest.raises(error, match=rule):
         build()
 
 
+@pytest.mark.row("R11")
 @given(st.lists(st.tuples(st.sampled_from(["spend", "refund"]), st.integers(1, 200))))
-def test_a_quota_stays_between_nothing_and_its_capacity(steps: list[tuple[str, int]]) -> None:
+def test_quota_stays_between_zero_and_its_capacity(steps: list[tuple[str, int]]) -> None:
     quota = RetryQuota(capacity=100)
     for step, amount in steps:
         before = quota.available
@@ -259,18 +266,19 @@ def test_a_quota_stays_between_nothing_and_its_capacity(steps: list[tuple[str, i
         assert 0 <= quota.available <= 100
 
 
-@pytest.mark.parametrize("use", ["capacity", "spend", "refund"])
 @pytest.mark.parametrize(
-    ("value", "error", "rule"),
+    ("use", "value", "error", "rule"),
     [
-        (-1, ValueError, "must be zero or more"),
-        (True, TypeError, "must be an int, not bool"),
-        (math.nan, TypeError, "must be an int, not float"),
-        ("1", TypeError, "must be an int, not str"),
-        (None, TypeError, "must be an int, not NoneType"),
+        ("capacity", -1, ValueError, "must be zero or more"),
+        ("capacity", math.nan, TypeError, "must be an int, not float"),
+        ("spend", -1, ValueError, "must be zero or more"),
+        ("spend", True, TypeError, "must be an int, not bool"),
+        ("spend", None, TypeError, "must be an int, not NoneType"),
+        ("refund", -1, ValueError, "must be zero or more"),
+        ("refund", "1", TypeError, "must be an int, not str"),
     ],
 )
-def test_what_a_quota_counts_is_a_number(use: str, value: Any, error: type[Exception], rule: str) -> None:
+def test_invalid_amount_of_a_quota_is_rejected(use: str, value: Any, error: type[Exception], rule: str) -> None:
     quota = RetryQuota(100)
     assert quota.spend(10)
     name = {"spend": "cost", "refund": "amount"}.get(use, use)
@@ -280,7 +288,7 @@ def test_what_a_quota_counts_is_a_number(use: str, value: Any, error: type[Excep
     assert not RetryQuota(0).spend(1)
 
 
-def test_a_quota_may_be_used_by_threads() -> None:
+def test_quota_is_thread_safe() -> None:
     quota = RetryQuota(capacity=40_000)
 
     def spend_and_refund() -> None:

@@ -1,4 +1,4 @@
-"""Arguments of a service that are refused by name, before anything is sent."""
+"""Invalid arguments of a service are rejected by name before anything is sent."""
 
 import math
 from collections.abc import AsyncIterator
@@ -13,10 +13,10 @@ from tests.support.services import FOUND, open_service
 
 @pytest.fixture
 async def server() -> AsyncIterator[HostileServer]:
-    """Yield a server that must not be asked for anything."""
-    async with HostileServer(FOUND) as quiet:
-        yield quiet
-        assert quiet.requests == []
+    """Yield a server that must not get any request."""
+    async with HostileServer(FOUND) as unused:
+        yield unused
+        assert unused.requests == []
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ async def service(server: HostileServer) -> AppointmentService:
 
 
 @pytest.mark.parametrize("value", ["no", 1, None])
-async def test_read_first_is_a_bool(service: AppointmentService, value: Any) -> None:
+async def test_read_first_that_is_not_a_bool_is_rejected(service: AppointmentService, value: Any) -> None:
     with pytest.raises(TypeError, match=f"read_first must be a bool, not {type(value).__name__}"):
         await service.update("123", title="Other", read_first=value)
 
@@ -43,7 +43,7 @@ VERIFIES = [
 
 
 @pytest.mark.parametrize(("verify", "rule"), VERIFIES)
-async def test_a_verify_that_could_not_look_is_refused_at_once(
+async def test_invalid_verify_is_rejected(
     service: AppointmentService, draft: NewAppointment, verify: Any, rule: str
 ) -> None:
     with pytest.raises(TypeError, match=rule):
@@ -58,41 +58,53 @@ MANY = {
 }
 
 
-@pytest.mark.parametrize("method", MANY)
+OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"retry": RetryPolicy}, TypeError, "retry must be a RetryPolicy or None, not the class RetryPolicy"),
+    ({"deadline": 0}, ValueError, "deadline must be above zero"),
+    ({"concurrency": 0}, ValueError, "concurrency must be 1 or more"),
+    ({"max_errors": 0}, ValueError, "max_errors must be 1 or more"),
+    ({"ordered": "no"}, TypeError, "ordered must be a bool, not str"),
+]
+OTHER_VALUES: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"retry": 3}, TypeError, "retry must be a RetryPolicy or None, not int"),
+    ({"deadline": math.nan}, ValueError, "deadline must be above zero"),
+    ({"deadline": True}, TypeError, "deadline must be a number of seconds, not bool"),
+    ({"concurrency": None}, TypeError, "concurrency must be an int, not NoneType"),
+    ({"max_errors": True}, TypeError, "max_errors must be an int, not bool"),
+]
+
+
 @pytest.mark.parametrize(
-    ("options", "error", "rule"),
+    ("method", "options", "error", "rule"),
     [
-        ({"retry": 3}, TypeError, "retry must be a RetryPolicy or None, not int"),
-        ({"retry": RetryPolicy}, TypeError, "retry must be a RetryPolicy or None, not type"),
-        ({"deadline": 0}, ValueError, "deadline must be above zero"),
-        ({"deadline": math.nan}, ValueError, "deadline must be above zero"),
-        ({"deadline": True}, TypeError, "deadline must be a number of seconds, not bool"),
-        ({"concurrency": 0}, ValueError, "concurrency must be 1 or more"),
-        ({"concurrency": None}, TypeError, "concurrency must be an int, not NoneType"),
-        ({"max_errors": 0}, ValueError, "max_errors must be 1 or more"),
-        ({"max_errors": True}, TypeError, "max_errors must be an int, not bool"),
-        ({"ordered": "no"}, TypeError, "ordered must be a bool, not str"),
+        *((method, *option) for method in MANY for option in OPTIONS),
+        *(("get_many", *option) for option in OTHER_VALUES),
     ],
 )
-async def test_a_bad_option_of_many_is_refused_at_the_call_and_not_once_for_each_input(
+async def test_invalid_option_of_a_bulk_operation_is_rejected_at_the_call(
     service: AppointmentService, method: str, options: dict[str, Any], error: type[Exception], rule: str
 ) -> None:
     with pytest.raises(error, match=rule):
         getattr(service, method)(["1"], **options)
 
 
-@pytest.mark.parametrize(("method", "argument"), MANY.items())
-@pytest.mark.parametrize("inputs", [None, 5, "123", b"123", bytearray(b"123"), NewAppointment, yields])
-async def test_what_is_no_iterable_of_inputs_is_refused_at_the_call_by_its_name(
-    service: AppointmentService, method: str, argument: str, inputs: Any
+@pytest.mark.parametrize(
+    ("method", "inputs"),
+    [
+        *((method, inputs) for method in MANY for inputs in (None, "123")),
+        *(("get_many", inputs) for inputs in (5, b"123", bytearray(b"123"), NewAppointment, yields)),
+    ],
+)
+async def test_inputs_that_are_not_iterable_are_rejected_at_the_call(
+    service: AppointmentService, method: str, inputs: Any
 ) -> None:
-    rule = f"{argument} must be an iterable or an async iterable, not {type(inputs).__name__}"
+    rule = f"{MANY[method]} must be an iterable or an async iterable, not {type(inputs).__name__}"
     with pytest.raises(TypeError, match=rule):
         getattr(service, method)(inputs)
 
 
 @pytest.mark.parametrize(("verify", "rule"), VERIFIES)
-async def test_a_verify_of_many_that_could_not_look_is_refused_at_the_call(
+async def test_invalid_verify_of_create_many_is_rejected_at_the_call(
     service: AppointmentService, draft: NewAppointment, verify: Any, rule: str
 ) -> None:
     with pytest.raises(TypeError, match=rule):
@@ -100,6 +112,8 @@ async def test_a_verify_of_many_that_could_not_look_is_refused_at_the_call(
 
 
 @pytest.mark.parametrize("value", ["no", 1, None])
-async def test_read_first_of_many_is_a_bool(service: AppointmentService, value: Any) -> None:
+async def test_read_first_of_update_many_that_is_not_a_bool_is_rejected(
+    service: AppointmentService, value: Any
+) -> None:
     with pytest.raises(TypeError, match=f"read_first must be a bool, not {type(value).__name__}"):
         service.update_many([AppointmentUpdate(appointment_id="1", title="Other")], read_first=value)

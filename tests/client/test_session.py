@@ -1,5 +1,6 @@
+"""Requests of a session, its closing, and its children."""
+
 from datetime import UTC
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
@@ -11,27 +12,15 @@ from connector_async import (
     ConnectFailedError,
     ConnectorSession,
     DecodingError,
-    RateLimit,
     ServerError,
-    StaticToken,
     UnexpectedRedirectError,
 )
 from connector_async.sandbox import Sandbox
 from tests.support.hostile import HostileServer, hang, http
-
-TOKEN_ANSWER = http(200, b'{"accessToken":"t","expiresIn":3600}')
-
-
-def open_session(server: HostileServer, **options: Any) -> ConnectorSession:
-    arguments: dict[str, Any] = {
-        "tenant_id": "acme",
-        "auth": StaticToken("hunter2"),
-        "rate_limit": RateLimit.unlimited(),
-    }
-    return ConnectorSession(server.base_url, **arguments | options)
+from tests.support.services import open_session
 
 
-async def test_a_body_is_sent_as_json() -> None:
+async def test_body_is_sent_as_json() -> None:
     async with HostileServer(http(200, b"1")) as server, open_session(server) as session:
         await session.request("DELETE", ("appointment",), body=b'{"appointmentId":"1"}')
         assert server.requests[0].method == "DELETE"
@@ -51,7 +40,7 @@ async def test_a_body_is_sent_as_json() -> None:
         ("...", "..."),
     ],
 )
-async def test_a_hostile_tenant_id_is_carried_as_one_segment(tenant_id: str, segment: str) -> None:
+async def test_hostile_tenant_id_is_sent_as_one_segment(tenant_id: str, segment: str) -> None:
     async with HostileServer(http(200, b"1")) as server, open_session(server, tenant_id=tenant_id) as session:
         await session.request("GET", ("appointment",))
         assert server.requests[0].target == f"/{segment}/appointment"
@@ -59,13 +48,13 @@ async def test_a_hostile_tenant_id_is_carried_as_one_segment(tenant_id: str, seg
 
 
 @pytest.mark.parametrize("value", ["../x", "a&b=c", "a+b", "a b", "%2e", "é/?#", "x" * 5_000])
-async def test_a_query_value_is_carried_exactly(value: str) -> None:
+async def test_query_value_is_sent_exactly(value: str) -> None:
     async with HostileServer(http(200, b"1")) as server, open_session(server) as session:
         await session.request("GET", ("appointment",), query={"appointmentId": value})
         assert parse_qs(urlsplit(server.requests[0].target).query) == {"appointmentId": [value]}
 
 
-def test_a_session_shows_no_secret() -> None:
+def test_repr_of_a_session_shows_no_secret() -> None:
     session = ConnectorSession(
         "https://api.example", tenant_id="acme", auth=ClientCredentials("id", "hunter2"), assume_zone=UTC
     )
@@ -74,7 +63,7 @@ def test_a_session_shows_no_secret() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-async def test_a_redirect_is_an_error_and_nothing_goes_elsewhere(status: int) -> None:
+async def test_redirect_is_an_error_and_is_not_followed(status: int) -> None:
     async with (
         HostileServer(http(200, b"1")) as elsewhere,
         HostileServer(http(status, Location=elsewhere.base_url)) as server,
@@ -84,14 +73,14 @@ async def test_a_redirect_is_an_error_and_nothing_goes_elsewhere(status: int) ->
                 await session.request("POST", ("appointment",), body=b"{}")
             assert caught.value.status == status
         async with open_session(server, auth=ClientCredentials("id", "secret")) as session:
-            with pytest.raises(UnexpectedRedirectError, match="/acme/authentication/token answered"):
+            with pytest.raises(UnexpectedRedirectError, match="/acme/authentication/token returned"):
                 await session.request("GET", ("appointment",))
         assert elsewhere.requests == []
 
 
-async def test_an_answer_over_the_cap_is_a_decoding_error_and_an_errors_body_does_not_matter() -> None:
-    answers = http(200, b"x" * 101, X_Request_Id="r"), http(500, b"x" * 101)
-    async with HostileServer(*answers) as server, open_session(server, max_body_size=100) as session:
+async def test_oversized_body_of_a_success_is_a_decoding_error_and_that_of_an_error_is_ignored() -> None:
+    responses = http(200, b"x" * 101, X_Request_Id="r"), http(500, b"x" * 101)
+    async with HostileServer(*responses) as server, open_session(server, max_body_size=100) as session:
         with pytest.raises(DecodingError, match="max_body_size") as caught:
             await session.request("GET", ("appointment",))
         assert caught.value.request_id == "r"
@@ -99,14 +88,15 @@ async def test_an_answer_over_the_cap_is_a_decoding_error_and_an_errors_body_doe
             await session.request("GET", ("appointment",))
 
 
-async def test_closing_a_child_closes_nothing(session: ConnectorSession) -> None:
+async def test_closing_a_session_from_for_tenant_closes_nothing(session: ConnectorSession) -> None:
     async with session.for_tenant("globex") as child:
         await child.request("GET", ("appointment", "preview"))
     await child.request("GET", ("appointment", "preview"))
     await session.request("GET", ("appointment", "preview"))
 
 
-async def test_c2_use_after_closing_is_a_clear_error(session: ConnectorSession) -> None:
+@pytest.mark.row("C2")
+async def test_request_after_closing_raises_a_clear_error(session: ConnectorSession) -> None:
     await session.request("GET", ("appointment", "preview"))
     await session.aclose()
     await session.aclose()
@@ -115,7 +105,8 @@ async def test_c2_use_after_closing_is_a_clear_error(session: ConnectorSession) 
             await closed.request("GET", ("appointment", "preview"))
 
 
-async def test_a_session_goes_through_a_borrowed_one_and_does_not_close_it(sandbox: Sandbox) -> None:
+@pytest.mark.row("C2")
+async def test_borrowed_aiohttp_session_is_used_and_not_closed(sandbox: Sandbox) -> None:
     async with aiohttp.ClientSession(raise_for_status=True) as borrowed:
         auth = ClientCredentials("sandbox", "sandbox-secret")
         async with ConnectorSession(sandbox.base_url, tenant_id="acme", auth=auth, session=borrowed) as session:
@@ -125,7 +116,7 @@ async def test_a_session_goes_through_a_borrowed_one_and_does_not_close_it(sandb
         assert not borrowed.closed
 
 
-async def test_a_server_that_is_not_there_is_a_connect_failed_error() -> None:
+async def test_unreachable_server_is_a_connect_failed_error() -> None:
     async with HostileServer(hang) as server:
         session = open_session(server)
     async with session:

@@ -1,4 +1,4 @@
-"""Arguments of a session that are refused by name, before anything is sent."""
+"""Invalid arguments of a session are rejected by name before anything is sent."""
 
 import math
 from datetime import datetime, timedelta, tzinfo
@@ -21,7 +21,7 @@ from tests.support.hostile import HostileServer, http
 
 
 @pytest.mark.parametrize("prefix", ["/public/v1", "/public/v1/", "/a%2Fb", "/"])
-async def test_the_base_url_may_have_a_path(prefix: str) -> None:
+async def test_base_url_may_have_a_path(prefix: str) -> None:
     async with HostileServer(http(200, b"1")) as server:
         async with ConnectorSession(server.base_url + prefix, tenant_id="acme", auth=StaticToken("t")) as session:
             await session.request("GET", ("appointment",))
@@ -63,19 +63,19 @@ async def test_the_base_url_may_have_a_path(prefix: str) -> None:
         ({"user_agent_suffix": "a\r\nb"}, ValueError, "user_agent_suffix"),
     ],
 )
-def test_a_bad_argument_is_refused_by_name(options: dict[str, Any], error: type[Exception], rule: str) -> None:
+def test_invalid_argument_is_rejected_by_name(options: dict[str, Any], error: type[Exception], rule: str) -> None:
     arguments: dict[str, Any] = {"base_url": "https://api.example", "tenant_id": "acme", "auth": StaticToken("t")}
     with pytest.raises(error, match=rule):
         ConnectorSession(**arguments | options)
 
 
-def test_http_beyond_the_loopback_may_be_permitted() -> None:
+def test_http_beyond_the_loopback_can_be_allowed() -> None:
     session = ConnectorSession("http://api.internal/", tenant_id="a", auth=StaticToken("t"), allow_http=True)
     assert session.base_url == "http://api.internal"
     assert (session.tenant_id, session.wire_format, session.assume_zone) == ("a", WireFormat.GUIDE, None)
 
 
-async def test_a_child_refuses_bad_arguments_too(session: ConnectorSession) -> None:
+async def test_for_tenant_rejects_invalid_arguments(session: ConnectorSession) -> None:
     with pytest.raises(ValueError, match="tenant_id must not be"):
         session.for_tenant("..")
     with pytest.raises(TypeError, match="auth must be a TokenProvider"):
@@ -99,13 +99,13 @@ class _Abstract(_NoOffset):
 
 
 class _Unhashable(_NoOffset):
-    """As those of dateutil."""
+    """Like the zones of dateutil."""
 
     __hash__ = None  # type: ignore[assignment]
 
 
 class _NeedsLocalizing(_NoOffset):
-    """As those of pytz: the offset it tells is not that of the date."""
+    """Like the zones of pytz, whose offset is not that of the date."""
 
     def localize(self, value: datetime) -> datetime:
         return value
@@ -120,7 +120,7 @@ class _NeedsLocalizing(_NoOffset):
         (_NeedsLocalizing(), "assume_zone must be hashable and not from pytz"),
     ],
 )
-def test_a_zone_that_would_fail_later_or_be_wrong_is_refused(zone: tzinfo, rule: str) -> None:
+def test_time_zone_that_would_fail_later_or_be_wrong_is_rejected(zone: tzinfo, rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
         ConnectorSession("https://api.example", tenant_id="acme", auth=StaticToken("t"), assume_zone=zone)
 
@@ -136,12 +136,12 @@ def test_a_zone_that_would_fail_later_or_be_wrong_is_refused(zone: tzinfo, rule:
         ("https://ⅷ.example", "https://viii.example"),
     ],
 )
-def test_a_base_url_is_kept_as_it_is_sent(base_url: str, sent: str) -> None:
+def test_base_url_is_normalized(base_url: str, sent: str) -> None:
     assert ConnectorSession(base_url, tenant_id="acme", auth=StaticToken("t")).base_url == sent
 
 
 @pytest.mark.parametrize("base_url", ["https://good.example\\.evil.example", "https://a..b/"])
-def test_a_base_url_whose_host_is_none_is_refused_at_once(base_url: str) -> None:
+def test_base_url_with_an_invalid_host_is_rejected(base_url: str) -> None:
     with pytest.raises(ValueError, match="base_url is not a valid URL"):
         ConnectorSession(base_url, tenant_id="acme", auth=StaticToken("t"))
 
@@ -185,22 +185,22 @@ SEGMENT_RULE = "each segment of path must"
         ({"deadline": Deadline}, TypeError, "deadline must be a Deadline or None, not type"),
     ],
 )
-async def test_a_request_that_cannot_be_meant_is_refused_before_its_token(
+async def test_invalid_request_is_rejected_before_its_token_is_fetched(
     arguments: dict[str, Any], error: type[Exception], rule: str
 ) -> None:
-    asked: dict[str, Any] = {"method": "GET", "path": ("appointment",)}
+    valid: dict[str, Any] = {"method": "GET", "path": ("appointment",)}
     async with (
         HostileServer(http(200, b"1")) as server,
         ConnectorSession(server.base_url, tenant_id="acme", auth=ClientCredentials("id", "secret")) as session,
     ):
         with pytest.raises(error, match=rule) as caught:
-            await session.request(**asked | arguments)
+            await session.request(**valid | arguments)
         assert server.requests == []
     assert "hunter2" not in str(caught.value)
     assert caught.value.__context__ is None
 
 
-async def test_a_request_may_be_any_other() -> None:
+async def test_request_can_have_any_valid_method_path_and_query() -> None:
     async with (
         HostileServer(http(200, b"1")) as server,
         ConnectorSession(server.base_url, tenant_id="acme", auth=StaticToken("t")) as session,
@@ -218,7 +218,7 @@ async def test_a_request_may_be_any_other() -> None:
             session.quoted_path(("..",))
 
 
-async def test_paths_without_number_are_not_all_kept() -> None:
+async def test_number_of_cached_paths_is_bounded() -> None:
     session = ConnectorSession("https://api.example", tenant_id="acme", auth=StaticToken("t"))
     for number in range(1_000):
         assert session.quoted_path((str(number),)) == f"/acme/{number}"
@@ -235,7 +235,7 @@ async def test_paths_without_number_are_not_all_kept() -> None:
         (None, TypeError, "seconds must be a number of seconds, not NoneType"),
     ],
 )
-async def test_what_is_no_duration_is_not_slept(seconds: Any, error: type[Exception], rule: str) -> None:
+async def test_invalid_duration_is_rejected_before_the_sleep(seconds: Any, error: type[Exception], rule: str) -> None:
     class Sleepless(Clock):
         async def sleep(self, seconds: float) -> None:
             raise AssertionError(seconds)

@@ -1,4 +1,4 @@
-"""Tokens on the path of a request: fetched, shared, refused, renewed."""
+"""Tokens of a request: fetched, shared, refused and renewed."""
 
 import asyncio
 import itertools
@@ -10,6 +10,7 @@ from connector_async import (
     AppointmentService,
     AuthenticationError,
     ClientCredentials,
+    ConnectorError,
     ConnectorSession,
     DecodingError,
     NewAppointment,
@@ -24,13 +25,13 @@ from connector_async import (
 from connector_async.auth import Secret
 from connector_async.protocol import VERSION
 from connector_async.sandbox import Sandbox
-from tests.client.test_session import TOKEN_ANSWER, open_session
 from tests.conftest import ManualClock
-from tests.support.hostile import HostileServer, drop, hang, http
+from tests.support.hostile import HostileServer, ScriptedResponse, drop, hang, http
+from tests.support.services import TOKEN_RESPONSE, open_session
 from tests.support.virtual_time import LoopClock
 
 
-async def test_a_request_carries_the_token_the_tenant_twice_and_who_sends_it() -> None:
+async def test_request_carries_token_tenant_and_user_agent() -> None:
     async with HostileServer(http(200, b"1")) as server, open_session(server, user_agent_suffix="shop/2") as session:
         await session.request("GET", ("appointment",), query={"appointmentId": "1"})
         request = server.requests[0]
@@ -42,7 +43,10 @@ async def test_a_request_carries_the_token_the_tenant_twice_and_who_sends_it() -
         assert "content-type" not in request.headers
 
 
-async def test_a2_twenty_callers_with_a_revoked_token_fetch_one(session: ConnectorSession, sandbox: Sandbox) -> None:
+@pytest.mark.row("A2")
+async def test_concurrent_requests_with_a_revoked_token_fetch_one_token(
+    session: ConnectorSession, sandbox: Sandbox
+) -> None:
     await session.request("GET", ("appointment", "preview"))
     sandbox.revoke_tokens("acme")
     await asyncio.gather(*(session.request("GET", ("appointment", "preview")) for _ in range(20)))
@@ -52,10 +56,11 @@ async def test_a2_twenty_callers_with_a_revoked_token_fetch_one(session: Connect
     assert session.traffic.requests == sandbox.log.count()
     assert session.for_tenant("globex").traffic.requests == 0
     session.traffic.requests = 0
-    assert session.traffic.requests == sandbox.log.count()  # what was read is a copy
+    assert session.traffic.requests == sandbox.log.count()  # `traffic` is a copy
 
 
-async def test_a3_a_token_that_is_always_refused_is_renewed_once() -> None:
+@pytest.mark.row("A3")
+async def test_token_that_is_always_refused_is_renewed_once() -> None:
     first, second = (http(200, b'{"token":"%s"}' % name) for name in (b"first", b"second"))
     async with HostileServer(first, http(401), second, http(401)) as server:
         async with open_session(server, auth=ClientCredentials("id", "secret")) as session:
@@ -66,15 +71,16 @@ async def test_a3_a_token_that_is_always_refused_is_renewed_once() -> None:
         assert tokens == [None, "Bearer first", None, "Bearer second"]
 
 
-async def test_a_static_token_is_not_replayed() -> None:
+async def test_request_with_a_refused_static_token_is_not_replayed() -> None:
     async with HostileServer(http(401)) as server, open_session(server) as session:
         with pytest.raises(AuthenticationError):
             await session.request("GET", ("appointment",))
         assert len(server.requests) == 1
 
 
+@pytest.mark.row("A7")
 @pytest.mark.parametrize("status", [400, 401, 403])
-async def test_a7_refused_credentials_are_an_authentication_error(status: int) -> None:
+async def test_rejected_credentials_are_an_authentication_error(status: int) -> None:
     async with HostileServer(http(status)) as server:
         async with open_session(server, auth=ClientCredentials("id", "secret")) as session:
             with pytest.raises(AuthenticationError) as caught:
@@ -84,13 +90,13 @@ async def test_a7_refused_credentials_are_an_authentication_error(status: int) -
 
 
 @pytest.mark.parametrize(
-    ("answer", "error"),
+    ("response", "error"),
     [(http(500), ServerError), (drop, TransportError), (http(200, b"{}"), DecodingError), (hang, RequestTimeoutError)],
 )
-async def test_whatever_becomes_of_the_tokens_request_the_operation_was_not_sent(
-    answer: bytes, error: type[TransportError]
+async def test_failed_token_request_means_that_the_operation_was_not_sent(
+    response: ScriptedResponse, error: type[ConnectorError]
 ) -> None:
-    async with HostileServer(answer) as server:
+    async with HostileServer(response) as server:
         auth = ClientCredentials("id", "secret")
         async with open_session(server, auth=auth, attempt_timeout=0.3) as session:
             with pytest.raises(error) as caught:
@@ -99,8 +105,8 @@ async def test_whatever_becomes_of_the_tokens_request_the_operation_was_not_sent
         assert [request.target for request in server.requests] == ["/acme/authentication/token"]
 
 
-async def test_the_tokens_request_carries_the_tenant_and_the_credentials_and_no_token() -> None:
-    async with HostileServer(TOKEN_ANSWER, http(200, b"1")) as server:
+async def test_token_request_carries_tenant_and_credentials_and_no_token() -> None:
+    async with HostileServer(TOKEN_RESPONSE, http(200, b"1")) as server:
         async with open_session(server, auth=ClientCredentials("id", "hunter2")) as session:
             await session.request("GET", ("appointment",))
         request = server.requests[0]
@@ -111,17 +117,16 @@ async def test_the_tokens_request_carries_the_tenant_and_the_credentials_and_no_
         assert "authorization" not in request.headers
 
 
-async def test_a9_tenants_that_take_turns_over_one_pool_keep_their_tokens_apart(
-    session: ConnectorSession, sandbox: Sandbox
-) -> None:
+@pytest.mark.row("A9")
+async def test_tenants_on_one_pool_never_share_a_token(session: ConnectorSession, sandbox: Sandbox) -> None:
     sessions = [session.for_tenant(tenant) for tenant in ("globex", "initech", "acme")]
-    await asyncio.gather(*(turn.request("GET", ("appointment", "preview")) for turn in sessions * 20))
+    await asyncio.gather(*(session.request("GET", ("appointment", "preview")) for session in sessions * 20))
     # The sandbox refuses a token with another tenant's id.
     assert sandbox.log.count(operation="preview", status=200) == 60
     assert sandbox.log.count(operation="token") == 3
 
 
-async def test_sessions_for_one_tenant_share_its_token_when_their_credentials_are_equal(
+async def test_sessions_of_a_tenant_with_equal_credentials_share_its_token(
     session: ConnectorSession, sandbox: Sandbox
 ) -> None:
     for _ in range(3):
@@ -136,7 +141,7 @@ async def test_sessions_for_one_tenant_share_its_token_when_their_credentials_ar
     await session.request("GET", ("appointment", "preview"))
 
 
-async def test_a_provider_of_the_users_own_is_asked_before_each_request() -> None:
+async def test_custom_provider_is_asked_before_each_request() -> None:
     class Counting:
         def __init__(self) -> None:
             self.asked: list[tuple[str, str]] = []
@@ -162,7 +167,7 @@ async def test_a_provider_of_the_users_own_is_asked_before_each_request() -> Non
         ]
 
 
-async def test_closing_ends_a_tokens_request_and_its_callers() -> None:
+async def test_closing_ends_a_token_request_and_its_callers() -> None:
     async with HostileServer(hang) as server:
         session = open_session(server, auth=ClientCredentials("id", "secret"))
         calls = [asyncio.create_task(session.request("GET", ("appointment",))) for _ in range(2)]
@@ -174,7 +179,7 @@ async def test_closing_ends_a_tokens_request_and_its_callers() -> None:
         assert asyncio.all_tasks() - {asyncio.current_task()} - server._tasks == set()
 
 
-async def test_an_expired_token_is_renewed_ahead(
+async def test_token_is_renewed_before_it_expires(
     session: ConnectorSession, sandbox: Sandbox, clock: ManualClock
 ) -> None:
     for _ in range(2):
@@ -184,13 +189,13 @@ async def test_an_expired_token_is_renewed_ahead(
     assert sandbox.log.count(status=401) == 0
 
 
-async def test_credentials_that_two_sessions_share_are_fetched_by_each_for_itself(
+async def test_sessions_with_shared_credentials_fetch_their_own_tokens(
     credentials: ClientCredentials,
 ) -> None:
-    async with HostileServer(hang, hang, TOKEN_ANSWER, http(200, b"1")) as server:
+    async with HostileServer(hang, hang, TOKEN_RESPONSE, http(200, b"1")) as server:
         closing = open_session(server, auth=credentials)
         staying = open_session(server, auth=credentials, attempt_timeout=0.05)
-        calls = [asyncio.create_task(each.request("GET", ("appointment",))) for each in (closing, staying)]
+        calls = [asyncio.create_task(session.request("GET", ("appointment",))) for session in (closing, staying)]
         while len(server.requests) < 2:
             await asyncio.sleep(0.001)
         await closing.aclose()
@@ -200,25 +205,25 @@ async def test_credentials_that_two_sessions_share_are_fetched_by_each_for_itsel
         await staying.aclose()
 
 
-@pytest.mark.parametrize("answer", [None, "token", 5])
-async def test_a_provider_that_gives_no_token_is_told_so_and_nothing_is_sent(answer: object) -> None:
+@pytest.mark.parametrize("result", [None, "token", 5])
+async def test_provider_that_does_not_return_a_token_is_rejected_before_anything_is_sent(result: object) -> None:
     class Wrong:
         async def token(self, *_: object) -> Any:
-            return answer
+            return result
 
         def invalidate(self, tenant: str, token: Token) -> None: ...
 
     async with HostileServer(http(200, b"1")) as server, open_session(server, auth=Wrong()) as session:
-        with pytest.raises(TypeError, match=r"Wrong must give a Token, not"):
+        with pytest.raises(TypeError, match=r"Wrong must return a Token, not"):
             await session.request("GET", ("appointment",))
         assert server.requests == []
 
 
-async def test_a_token_that_is_refused_and_cannot_be_renewed_means_that_nothing_happened(draft: NewAppointment) -> None:
+async def test_create_with_a_refused_token_that_cannot_be_renewed_has_not_happened(draft: NewAppointment) -> None:
     for renewal in (http(503), drop):
         auth = ClientCredentials("id", "secret")
         async with (
-            HostileServer(TOKEN_ANSWER, http(401), renewal) as server,
+            HostileServer(TOKEN_RESPONSE, http(401), renewal) as server,
             open_session(server, auth=auth) as session,
         ):
             with pytest.raises((ServerError, TransportError)) as caught:
@@ -227,7 +232,7 @@ async def test_a_token_that_is_refused_and_cannot_be_renewed_means_that_nothing_
 
 
 @pytest.mark.virtual_time
-async def test_a_replay_after_a_401_carries_a_token_that_lives_when_its_slot_comes() -> None:
+async def test_replay_after_401_carries_a_token_that_is_valid_at_its_slot() -> None:
     issued: dict[str, float] = {}
     ages: list[float] = []
     clock = LoopClock()
@@ -275,5 +280,5 @@ async def test_calls_that_wait_for_a_token_after_their_slots_are_not_sent_togeth
         await session.request("GET", ("appointment",))
         await session.penalize(10)  # the token expires meanwhile
         await asyncio.gather(*(session.request("GET", ("appointment",)) for _ in range(4)))
-    apart = [later - earlier for earlier, later in itertools.pairwise(moments[1:])]
-    assert min(apart) > 0.9
+    intervals = [later - earlier for earlier, later in itertools.pairwise(moments[1:])]
+    assert min(intervals) > 0.9

@@ -1,4 +1,4 @@
-"""What is kept for each tenant is bounded, however many tenant ids come from outside."""
+"""State per tenant is bounded, however many tenant ids come from outside."""
 
 import asyncio
 import gc
@@ -33,7 +33,7 @@ def open_session(**options: Any) -> ConnectorSession:
 
 
 class Endpoint:
-    """Gives each tenant a token, or rejects the credentials."""
+    """A `TokenSend` that returns a token for each tenant, or rejects the credentials."""
 
     base_url = "https://api.example"
 
@@ -41,7 +41,7 @@ class Endpoint:
         self.rejects = False
         self.bodies: list[bytes] = []
 
-    async def __call__(self, body: bytes) -> Response:
+    async def post_token_request(self, body: bytes) -> Response:
         self.bodies.append(body)
         if self.rejects:
             raise AuthenticationError("rejected", status=401)
@@ -51,12 +51,12 @@ class Endpoint:
         return asyncio.create_task(fetch)
 
 
-def test_the_entries_that_were_used_last_are_kept() -> None:
+def test_entries_used_last_are_kept() -> None:
     table: RecentlyUsed[int, str] = RecentlyUsed(10)
-    table.put(-1, "used again and again")
+    table.put(-1, "used in each round")
     for number in range(100):
         table.put(number, str(number))
-        assert table.get(-1) == "used again and again"
+        assert table.get(-1) == "used in each round"
         assert len(table) <= 20
         used_last = range(max(0, number - 8), number + 1)
         assert [table.get(recent) for recent in used_last] == [str(recent) for recent in used_last]
@@ -69,7 +69,7 @@ def test_the_entries_that_were_used_last_are_kept() -> None:
     assert table.get(50) is None
 
 
-def test_expired_entries_are_dropped_before_others() -> None:
+def test_expired_entries_are_dropped_first() -> None:
     table: RecentlyUsed[int, str] = RecentlyUsed(10, is_expired=lambda value: value == "expired")
     table.put(-1, "alive")
     for number in range(100):
@@ -78,7 +78,7 @@ def test_expired_entries_are_dropped_before_others() -> None:
     assert len(table) <= 20
 
 
-def test_a_tenant_is_one_object_while_a_session_of_it_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tenant_is_one_object_while_a_session_of_it_exists(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_state, "_RECENT", 10)
     session = open_session()
     held = session.for_tenant("held")
@@ -91,7 +91,7 @@ def test_a_tenant_is_one_object_while_a_session_of_it_is_held(monkeypatch: pytes
 
 @pytest.fixture
 def without_collector() -> Iterator[None]:
-    """What is freed is not part of a reference cycle."""
+    """Turn the garbage collector off, so that only objects without reference cycles are freed."""
     gc.collect()
     gc.disable()
     yield
@@ -99,7 +99,7 @@ def without_collector() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("without_collector")
-def test_a_tenant_that_was_used_recently_keeps_its_state_without_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recently_used_tenant_keeps_its_state_without_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_state, "_RECENT", 10)
     session = open_session()
     session.for_tenant("globex").retry_quota.spend(14)
@@ -111,40 +111,40 @@ def test_a_tenant_that_was_used_recently_keeps_its_state_without_a_session(monke
     assert session.for_tenant("globex").retry_quota.available == 500
 
 
-def test_tenants_without_a_session_are_forgotten() -> None:
+def test_tenants_without_a_session_are_dropped() -> None:
     session = open_session()
     for number in range(40_000):
         session.for_tenant(str(number))
-    assert 10_000 <= len(session._shared._tenants) <= 20_001
+    assert 10_000 <= len(session._state._tenants) <= 20_001
 
 
-def test_credentials_that_are_not_used_are_forgotten() -> None:
+def test_unused_credentials_are_dropped() -> None:
     session = open_session()
     for number in range(40_000):
         session.for_tenant("globex", ClientCredentials(str(number), "secret"))
-    assert 10_000 <= len(session._shared._credentials) <= 20_000
+    assert 10_000 <= len(session._state._credentials) <= 20_000
 
 
-def test_threads_that_ask_for_one_tenant_at_once_get_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_get_the_same_tenant_object(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_state, "_RECENT", 10)
     session = open_session()
-    found: list[list[ConnectorSession]] = [[] for _ in range(8)]
+    by_thread: list[list[ConnectorSession]] = [[] for _ in range(8)]
     start = threading.Barrier(8)
 
-    def ask(sessions: list[ConnectorSession]) -> None:
+    def open_all(sessions: list[ConnectorSession]) -> None:
         start.wait()
         sessions += [session.for_tenant(str(number)) for number in range(500)]
 
-    threads = [threading.Thread(target=ask, args=(sessions,)) for sessions in found]
+    threads = [threading.Thread(target=open_all, args=(sessions,)) for sessions in by_thread]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for sessions in zip(*found, strict=True):
-        assert len({id(each._tenant) for each in sessions}) == 1
+    for sessions in zip(*by_thread, strict=True):
+        assert len({id(session._tenant) for session in sessions}) == 1
 
 
-async def test_ten_thousand_tenants_in_turn_fetch_one_token_each(clock: ManualClock) -> None:
+async def test_each_of_ten_thousand_tenants_fetches_one_token(clock: ManualClock) -> None:
     endpoint, credentials = Endpoint(), ClientCredentials("id", "secret", clock=clock)
     tenants = [str(number) for number in range(10_000)]
     for _ in range(2):
@@ -153,9 +153,7 @@ async def test_ten_thousand_tenants_in_turn_fetch_one_token_each(clock: ManualCl
     assert len(endpoint.bodies) == 10_000
 
 
-async def test_tokens_of_tenants_that_do_not_come_back_are_forgotten(
-    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_tokens_of_unused_tenants_are_dropped(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_credentials, "_RECENT", 100)
     endpoint, credentials = Endpoint(), ClientCredentials("id", "secret", clock=clock)
     for number in range(1_000):
@@ -163,7 +161,7 @@ async def test_tokens_of_tenants_that_do_not_come_back_are_forgotten(
     assert 100 <= len(credentials._cache) <= 200
 
 
-async def test_rejections_are_dropped_after_five_seconds_and_are_bounded(
+async def test_rejections_expire_after_five_seconds_and_are_bounded(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client_credentials, "_RECENT", 100)
@@ -180,18 +178,18 @@ async def test_rejections_are_dropped_after_five_seconds_and_are_bounded(
     assert len(credentials._rejections) == 1
 
 
-async def test_closing_ends_the_token_fetch_of_a_tenant_that_was_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_closing_ends_the_token_fetch_of_a_dropped_tenant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_state, "_RECENT", 10)
-    endpoint = asyncio.Event()
+    fetching = asyncio.Event()
 
     async def wait(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        endpoint.set()
+        fetching.set()
         await asyncio.sleep(5)
 
     async with HostileServer(wait) as server:
         session = ConnectorSession(server.base_url, tenant_id="acme", auth=ClientCredentials("id", "secret"))
         call = asyncio.create_task(session.for_tenant("globex").request("GET", ("x",)))
-        await endpoint.wait()
+        await fetching.wait()
         for number in range(100):
             session.for_tenant(str(number))
         await session.aclose()
@@ -200,7 +198,7 @@ async def test_closing_ends_the_token_fetch_of_a_tenant_that_was_forgotten(monke
 
 
 @pytest.mark.slow
-async def test_a_hundred_thousand_tenant_ids_half_of_them_rejected_take_bounded_memory(
+async def test_memory_is_bounded_for_a_hundred_thousand_tenant_ids_half_of_them_rejected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     token = orjson.dumps({"accessToken": "x" * 700, "expiresIn": 3600})
@@ -212,7 +210,7 @@ async def test_a_hundred_thousand_tenant_ids_half_of_them_rejected_take_bounded_
         return Response(status=401 if rejected else 200, headers={}, body=b"{}" if rejected else token)
 
     session = ConnectorSession("https://api.example", tenant_id="acme", auth=ClientCredentials("id", "secret"))
-    monkeypatch.setattr(session._shared.transport, "send", send)
+    monkeypatch.setattr(session._state.transport, "send", send)
     gc.collect()
     before = resident_megabytes()
     rejections = 0

@@ -1,4 +1,4 @@
-"""What takes too long ends, and nothing else does, however many share the one timer."""
+"""Timeouts end the right tasks, although all of them share one timer."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ async def ends_at(timeouts: Timeouts, seconds: float) -> float:
     return now()
 
 
-async def test_what_takes_too_long_ends_and_what_does_not_goes_on(timeouts: Timeouts) -> None:
+async def test_only_blocks_that_take_too_long_end(timeouts: Timeouts) -> None:
     async def in_time() -> float:
         with Timeout(timeouts, 6):
             await asyncio.sleep(5)
@@ -38,12 +38,12 @@ async def test_what_takes_too_long_ends_and_what_does_not_goes_on(timeouts: Time
         return now()
 
     seconds = (5, 7, 7, 9)
-    found = await asyncio.gather(in_time(), *(ends_at(timeouts, each) for each in seconds))
-    assert list(found) == [15, *seconds]
+    ends = await asyncio.gather(in_time(), *(ends_at(timeouts, delay) for delay in seconds))
+    assert list(ends) == [15, *seconds]
     assert timeouts.running == set()
 
 
-async def test_a_shorter_one_that_begins_later_ends_first(timeouts: Timeouts) -> None:
+async def test_later_timeout_that_is_shorter_ends_first(timeouts: Timeouts) -> None:
     long = asyncio.create_task(ends_at(timeouts, 10))
     await asyncio.sleep(1)
     assert await ends_at(timeouts, 2) == 3
@@ -51,14 +51,16 @@ async def test_a_shorter_one_that_begins_later_ends_first(timeouts: Timeouts) ->
     assert await long == 10
 
 
-async def test_a_timer_that_goes_off_a_little_early_is_in_time(timeouts: Timeouts) -> None:
+async def test_timer_that_fires_a_little_early_is_in_time(timeouts: Timeouts) -> None:
     task = asyncio.create_task(ends_at(timeouts, 5))
     await asyncio.sleep(1)
     timeouts.time = lambda: now() - 0.001  # a coarse clock
     assert await task == 5
 
 
-async def test_one_timer_serves_all_that_take_equally_long(timeouts: Timeouts, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_timer_serves_all_timeouts_of_equal_length(
+    timeouts: Timeouts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loop = asyncio.get_running_loop()
     call_at: Callable[..., asyncio.TimerHandle] = loop.call_at
     set_for = []
@@ -74,10 +76,10 @@ async def test_one_timer_serves_all_that_take_equally_long(timeouts: Timeouts, m
             await asyncio.sleep(0.1)
     assert set_for == [30]
     await asyncio.sleep(30)
-    assert timeouts.next == float("inf")  # nothing is under way, and no timer is set
+    assert timeouts.next == float("inf")  # no timeout runs, and no timer is set
 
 
-async def test_a_cancellation_from_outside_is_one(timeouts: Timeouts) -> None:
+async def test_cancellation_from_outside_stays_a_cancellation(timeouts: Timeouts) -> None:
     async def work() -> None:
         with Timeout(timeouts, 5):
             await asyncio.sleep(1_000)
@@ -90,7 +92,7 @@ async def test_a_cancellation_from_outside_is_one(timeouts: Timeouts) -> None:
     assert timeouts.running == set()
 
 
-async def test_a_cancellation_from_outside_at_the_same_moment_is_one(timeouts: Timeouts) -> None:
+async def test_cancellation_from_outside_at_the_same_time_stays_a_cancellation(timeouts: Timeouts) -> None:
     async def work() -> None:
         with Timeout(timeouts, 5):
             try:
@@ -105,7 +107,7 @@ async def test_a_cancellation_from_outside_at_the_same_moment_is_one(timeouts: T
     assert task.cancelled()
 
 
-async def test_a_block_that_ends_otherwise_all_the_same_leaves_no_cancellation(timeouts: Timeouts) -> None:
+async def test_block_that_suppresses_the_timeout_leaves_no_cancellation(timeouts: Timeouts) -> None:
     async def work() -> None:
         with Timeout(timeouts, 5):
             with contextlib.suppress(asyncio.CancelledError):
@@ -117,7 +119,7 @@ async def test_a_block_that_ends_otherwise_all_the_same_leaves_no_cancellation(t
     assert now() == 7
 
 
-async def test_it_goes_together_with_the_loops_own(timeouts: Timeouts) -> None:
+async def test_timeout_works_within_asyncio_timeout(timeouts: Timeouts) -> None:
     async def work() -> None:
         async with asyncio.timeout(3):
             with Timeout(timeouts, 5):
@@ -130,14 +132,14 @@ async def test_it_goes_together_with_the_loops_own(timeouts: Timeouts) -> None:
         assert await ends_at(timeouts, 5) == 8
 
 
-async def test_it_needs_a_task(timeouts: Timeouts) -> None:
+async def test_timeout_outside_a_task_is_rejected(timeouts: Timeouts) -> None:
     done = asyncio.get_running_loop().create_future()
 
     def outside() -> None:
         try:
-            with pytest.raises(RuntimeError, match="needs a task"), Timeout(timeouts, 5):
+            with pytest.raises(RuntimeError, match="must be used in a task"), Timeout(timeouts, 5):
                 pass
-        except BaseException as error:  # noqa: BLE001 - it fails where it is awaited
+        except BaseException as error:  # noqa: BLE001 - raised where `done` is awaited
             done.set_exception(error)
         else:
             done.set_result(None)
@@ -146,7 +148,7 @@ async def test_it_needs_a_task(timeouts: Timeouts) -> None:
     await done
 
 
-async def test_what_is_under_way_can_be_ended_at_once(timeouts: Timeouts) -> None:
+async def test_end_all_expires_every_timeout(timeouts: Timeouts) -> None:
     tasks = [asyncio.create_task(ends_at(timeouts, seconds)) for seconds in (5, 7)]
     await asyncio.sleep(2)
     timer = timeouts._timer
@@ -156,7 +158,7 @@ async def test_what_is_under_way_can_be_ended_at_once(timeouts: Timeouts) -> Non
     assert (timer.cancelled(), timeouts.running) == (True, set())
 
 
-async def test_after_the_end_no_timer_is_left(timeouts: Timeouts) -> None:
+async def test_close_cancels_the_timer(timeouts: Timeouts) -> None:
     with Timeout(timeouts, 500):
         pass
     timer = timeouts._timer

@@ -1,4 +1,4 @@
-"""One attempt against servers that misbehave, on sessions of our own and on borrowed ones."""
+"""One attempt against servers that misbehave, with our own aiohttp session and with a borrowed one."""
 
 import asyncio
 import gzip
@@ -12,10 +12,9 @@ from yarl import URL
 
 from connector_async import ConnectFailedError, DeadlineExceededError, RequestTimeoutError, TransportError
 from connector_async._clock import Deadline
-from connector_async.session.transport import Transport
-from connector_async.session.transport_options import TransportOptions
+from connector_async.session.transport import Transport, TransportOptions
 from tests.conftest import ManualClock
-from tests.support.hostile import HostileServer, drop, hang, http
+from tests.support.hostile import HostileServer, ScriptedResponse, drop, hang, http
 
 OPTIONS = TransportOptions(
     connect_timeout=5, attempt_timeout=5, keepalive_timeout=4, pool_size=10, max_body_size=10 * 1024
@@ -25,11 +24,11 @@ OPTIONS = TransportOptions(
 @pytest.fixture(params=["own", "borrowed"])
 async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
     if request.param == "own":
-        made = Transport(OPTIONS)
-        yield made
-        await made.aclose()
+        own = Transport(OPTIONS)
+        yield own
+        await own.aclose()
     else:
-        # The setting whose error shows the bearer token in its repr.
+        # The error that `raise_for_status` raises shows the bearer token in its repr.
         async with aiohttp.ClientSession(raise_for_status=True) as session:
             yield Transport(OPTIONS, session)
 
@@ -38,23 +37,25 @@ async def get(transport: Transport, server: HostileServer, method: str = "GET", 
     return (await transport.send(method, URL(server.base_url), {"Authorization": "Bearer hunter2"}, body)).body
 
 
-async def test_a_whole_answer_is_returned_whatever_its_status(transport: Transport) -> None:
+async def test_whole_response_is_returned_whatever_its_status(transport: Transport) -> None:
     async with HostileServer(http(404, b'{"title":"x"}', X_Request_Id="r")) as server:
         response = await transport.send("GET", URL(server.base_url), {}, None)
         assert (response.status, response.body, response.headers["x-request-id"]) == (404, b'{"title":"x"}', "r")
 
 
+@pytest.mark.row("R2")
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])
-async def test_r2_a_dropped_connection_is_one_request(transport: Transport, method: str) -> None:
+async def test_attempt_on_a_dropped_connection_is_one_request(transport: Transport, method: str) -> None:
     async with HostileServer(http(200, b"1"), drop) as server:
-        assert await get(transport, server, method, b"{}") == b"1"  # a connection to reuse: only then aiohttp repeats
+        assert await get(transport, server, method, b"{}") == b"1"  # aiohttp repeats only on a reused connection
         with pytest.raises(TransportError) as caught:
             await get(transport, server, method, b"{}")
         assert caught.value.sent is True
         assert len(server.requests) == 2
 
 
-async def test_a_refused_connection_never_left(transport: Transport) -> None:
+@pytest.mark.row("R4")
+async def test_request_on_a_refused_connection_is_not_sent(transport: Transport) -> None:
     async with HostileServer(drop) as server:
         url = URL(server.base_url)
     with pytest.raises(ConnectFailedError, match=r"Cannot connect to host 127\.0\.0\.1") as caught:
@@ -62,8 +63,9 @@ async def test_a_refused_connection_never_left(transport: Transport) -> None:
     assert caught.value.sent is False
 
 
+@pytest.mark.row("R16")
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("response", "message"),
     [
         (http(200, b"half", length=100), "cut short"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal", "cut short"),
@@ -77,14 +79,14 @@ async def test_a_refused_connection_never_left(transport: Transport) -> None:
     ],
     ids=["length", "chunk", "chunk size", "negative", "two lengths", "smtp", "header", "gzip", "head"],
 )
-async def test_r16_an_answer_that_is_not_whole_is_a_transport_error_without_its_bytes(
-    transport: Transport, answer: bytes, message: str
+async def test_incomplete_response_is_a_transport_error_that_shows_no_bytes(
+    transport: Transport, response: bytes, message: str
 ) -> None:
-    async def answer_and_close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer)
+    async def respond_and_close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(response)
         writer.close()
 
-    async with HostileServer(answer_and_close) as server:
+    async with HostileServer(respond_and_close) as server:
         with pytest.raises(TransportError, match=message) as caught:
             await get(transport, server)
     assert caught.value.sent is True
@@ -95,14 +97,14 @@ async def test_r16_an_answer_that_is_not_whole_is_a_transport_error_without_its_
 
 @pytest.mark.parametrize("size", [10_241, 100_000_000])
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
-async def test_an_answer_over_the_cap_is_not_kept(transport: Transport, size: int, encoding: str) -> None:
+async def test_body_over_the_cap_is_dropped(transport: Transport, size: int, encoding: str) -> None:
     body = gzip.compress(b"x" * size) if encoding == "gzip" else b"x" * min(size, 1_000_000)
     async with HostileServer(http(200, body, Content_Encoding=encoding)) as server:
         response = await transport.send("GET", URL(server.base_url), {}, None)
         assert (response.status, response.body, response.oversized) == (200, b"", True)
 
 
-async def test_an_endless_answer_is_cut_off_by_closing_its_connection(transport: Transport) -> None:
+async def test_endless_body_is_cut_off_by_closing_the_connection(transport: Transport) -> None:
     async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         while True:
@@ -117,14 +119,14 @@ async def test_an_endless_answer_is_cut_off_by_closing_its_connection(transport:
 
 
 @pytest.mark.parametrize("size", [0, 1, 10_240])
-async def test_an_answer_up_to_the_cap_is_whole_and_its_connection_reused(transport: Transport, size: int) -> None:
+async def test_body_up_to_the_cap_is_whole_and_its_connection_is_reused(transport: Transport, size: int) -> None:
     async with HostileServer(http(200, b"x" * size)) as server:
         for _ in range(2):
             assert await get(transport, server) == b"x" * size
         assert server.connections == 1
 
 
-async def test_an_answer_in_pieces_is_put_together(transport: Transport) -> None:
+async def test_body_in_pieces_is_joined(transport: Transport) -> None:
     async def in_pieces(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(http(200, b"", length=3))
         for piece in (b"a", b"b", b"c"):
@@ -136,7 +138,7 @@ async def test_an_answer_in_pieces_is_put_together(transport: Transport) -> None
         assert await get(transport, server) == b"abc"
 
 
-async def test_an_attempt_ends_in_time_and_may_have_been_sent() -> None:
+async def test_attempt_that_times_out_may_have_been_sent() -> None:
     transport = Transport(
         TransportOptions(connect_timeout=5, attempt_timeout=0.05, keepalive_timeout=4, pool_size=1, max_body_size=10)
     )
@@ -147,7 +149,7 @@ async def test_an_attempt_ends_in_time_and_may_have_been_sent() -> None:
     await transport.aclose()
 
 
-async def test_a_deadline_that_has_come_is_no_timeout_of_nothing(transport: Transport, clock: ManualClock) -> None:
+async def test_request_after_the_deadline_is_not_sent(transport: Transport, clock: ManualClock) -> None:
     deadline = Deadline(1, clock)
     clock.now += 1
     async with HostileServer(http(200, b"1")) as server:
@@ -157,7 +159,8 @@ async def test_a_deadline_that_has_come_is_no_timeout_of_nothing(transport: Tran
         assert server.requests == []
 
 
-async def test_r17_a_byte_now_and_then_does_not_prolong_an_attempt() -> None:
+@pytest.mark.row("R17")
+async def test_slow_bytes_do_not_prolong_an_attempt() -> None:
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(http(200, length=1_000))
         while True:
@@ -175,7 +178,8 @@ async def test_r17_a_byte_now_and_then_does_not_prolong_an_attempt() -> None:
     await transport.aclose()
 
 
-async def test_a_wait_for_a_connection_of_the_pool_that_is_too_long_never_left() -> None:
+@pytest.mark.row("H5")
+async def test_attempt_that_times_out_in_the_pool_is_not_sent() -> None:
     transport = Transport(
         TransportOptions(connect_timeout=5, attempt_timeout=0.05, keepalive_timeout=4, pool_size=1, max_body_size=10)
     )
@@ -187,11 +191,12 @@ async def test_a_wait_for_a_connection_of_the_pool_that_is_too_long_never_left()
     await transport.aclose()
 
 
-@pytest.mark.parametrize("answer", [hang, http(200, b"half", length=100)])
-async def test_r14_a_call_cancelled_while_it_sends_or_reads_holds_no_connection(
-    transport: Transport, answer: bytes
+@pytest.mark.row("R14")
+@pytest.mark.parametrize("response", [hang, http(200, b"half", length=100)])
+async def test_request_cancelled_while_sending_or_reading_holds_no_connection(
+    transport: Transport, response: ScriptedResponse
 ) -> None:
-    async with HostileServer(answer, http(200, b"1")) as server:
+    async with HostileServer(response, http(200, b"1")) as server:
         call = asyncio.create_task(get(transport, server))
         while not server.requests:
             await asyncio.sleep(0.001)
@@ -206,7 +211,7 @@ async def test_r14_a_call_cancelled_while_it_sends_or_reads_holds_no_connection(
 async def test_cookies_are_not_kept() -> None:
     transport = Transport(OPTIONS)
     async with HostileServer(http(200, b"1", Set_Cookie="id=5; Path=/")) as server:
-        url = URL(server.base_url).with_host("localhost")  # of a bare address aiohttp's own jar keeps none either
+        url = URL(server.base_url).with_host("localhost")  # aiohttp's own jar ignores cookies of an IP address
         for _ in range(2):
             await transport.send("GET", url, {}, None)
         assert [request.headers.get("cookie") for request in server.requests] == [None, None]
@@ -214,7 +219,7 @@ async def test_cookies_are_not_kept() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_returned_and_not_followed(transport: Transport, status: int) -> None:
+async def test_redirect_is_returned_and_not_followed(transport: Transport, status: int) -> None:
     async with (
         HostileServer(http(200, b"1")) as elsewhere,
         HostileServer(http(status, Location=elsewhere.base_url)) as server,
@@ -224,7 +229,8 @@ async def test_a_redirect_is_returned_and_not_followed(transport: Transport, sta
         assert elsewhere.requests == []
 
 
-async def test_c2_a_session_of_our_own_is_closed_and_refuses_further_use() -> None:
+@pytest.mark.row("C2")
+async def test_own_aiohttp_session_is_closed_and_later_requests_are_rejected() -> None:
     transport = Transport(OPTIONS)
     async with HostileServer(http(200, b"1")) as server:
         await get(transport, server)
@@ -236,7 +242,8 @@ async def test_c2_a_session_of_our_own_is_closed_and_refuses_further_use() -> No
             await get(transport, server)
 
 
-async def test_c2_a_borrowed_session_is_never_closed() -> None:
+@pytest.mark.row("C2")
+async def test_borrowed_aiohttp_session_is_never_closed() -> None:
     async with aiohttp.ClientSession() as session, HostileServer(http(200, b"1")) as server:
         transport = Transport(OPTIONS, session)
         await get(transport, server)
@@ -246,7 +253,7 @@ async def test_c2_a_borrowed_session_is_never_closed() -> None:
             await get(transport, server)
 
 
-def test_a_borrowed_session_serves_in_one_event_loop_only() -> None:
+def test_borrowed_aiohttp_session_works_in_one_event_loop_only() -> None:
     sessions: list[aiohttp.ClientSession] = []
 
     async def use(transport: Transport | None = None) -> Transport:
@@ -263,7 +270,7 @@ def test_a_borrowed_session_serves_in_one_event_loop_only() -> None:
         asyncio.run(use(transport))
 
 
-async def test_a_borrowed_session_that_is_closed_is_a_clear_error() -> None:
+async def test_closed_borrowed_aiohttp_session_is_a_clear_error() -> None:
     session = aiohttp.ClientSession()
     await session.close()
     async with HostileServer(http(200, b"1")) as server:
@@ -272,23 +279,27 @@ async def test_a_borrowed_session_that_is_closed_is_a_clear_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["connect_timeout", "attempt_timeout", "keepalive_timeout", "pool_size", "max_body_size"]
+    ("name", "value", "error"),
+    [
+        *[
+            (name, value, ValueError)
+            for name in ("connect_timeout", "attempt_timeout", "keepalive_timeout")
+            for value in (0, -1, float("inf"), float("nan"), 10**400)
+        ],
+        *[(name, value, ValueError) for name in ("pool_size", "max_body_size") for value in (0, -1)],
+        *[(name, value, TypeError) for name in ("attempt_timeout", "pool_size") for value in ("5", None, True)],
+        *[("max_body_size", value, TypeError) for value in (1.5, float("inf"), float("nan"))],
+    ],
 )
-@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), 10**400, "5", None])
-def test_an_option_is_a_finite_number_above_zero(name: str, value: object) -> None:
-    options: dict[str, object] = {
-        "connect_timeout": 5,
-        "attempt_timeout": 5,
-        "keepalive_timeout": 4,
-        "pool_size": 10,
-        "max_body_size": 10,
-    }
-    with pytest.raises((ValueError, TypeError), match=name):
-        TransportOptions(**options | {name: value})  # type: ignore[arg-type]
+def test_option_that_is_not_a_finite_number_above_zero_is_rejected(
+    name: str, value: object, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=f"{name} must be "):
+        attrs.evolve(OPTIONS, **{name: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("borrowed", [False, True])
-async def test_those_who_wait_for_a_connection_when_the_session_closes_are_told_and_not_cancelled(
+async def test_requests_that_wait_for_a_connection_fail_without_a_cancellation_when_the_session_closes(
     *, borrowed: bool
 ) -> None:
     options = attrs.evolve(OPTIONS, pool_size=1)
@@ -308,15 +319,15 @@ async def test_those_who_wait_for_a_connection_when_the_session_closes_are_told_
 
 
 @asynccontextmanager
-async def taking_nothing() -> AsyncIterator[URL]:
-    """Serve connections of which nothing is read, so that what is sent to them stays where it is."""
+async def server_that_reads_nothing() -> AsyncIterator[URL]:
+    """Accept connections and read nothing, so that the sender's buffers stay full."""
     connections: list[asyncio.StreamWriter] = []
 
-    async def take(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.transport.pause_reading()  # type: ignore[attr-defined]  # it reads, too
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # it can read, too
         connections.append(writer)
 
-    server = await asyncio.start_server(take, "127.0.0.1", 0, limit=1024)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=1024)
     try:
         yield URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
     finally:
@@ -327,10 +338,10 @@ async def taking_nothing() -> AsyncIterator[URL]:
 
 
 @pytest.mark.virtual_time
-async def test_the_session_closes_soon_although_a_server_does_not_take_what_is_sent() -> None:
+async def test_closing_takes_a_second_although_the_server_reads_nothing() -> None:
     transport = Transport(OPTIONS)
     loop = asyncio.get_running_loop()
-    async with taking_nothing() as url:
+    async with server_that_reads_nothing() as url:
         call = asyncio.create_task(transport.send("POST", url, {}, b"x" * 20_000_000))
         await asyncio.sleep(2)
         await transport.aclose()
@@ -344,9 +355,9 @@ async def test_the_session_closes_soon_although_a_server_does_not_take_what_is_s
 
 
 @pytest.mark.virtual_time
-async def test_a_closing_that_is_cancelled_ends_what_is_under_way() -> None:
+async def test_cancelled_closing_ends_requests_in_flight() -> None:
     transport = Transport(OPTIONS)
-    async with taking_nothing() as url:
+    async with server_that_reads_nothing() as url:
         call = asyncio.create_task(transport.send("POST", url, {}, b"x" * 20_000_000))
         await asyncio.sleep(2)
         closing = asyncio.create_task(transport.aclose())
@@ -357,13 +368,13 @@ async def test_a_closing_that_is_cancelled_ends_what_is_under_way() -> None:
         assert (closing.cancelled(), type(call.exception())) == (True, TransportError)
 
 
-async def test_a_large_body_is_sent_without_a_warning(transport: Transport) -> None:
+async def test_large_body_is_sent_without_a_warning(transport: Transport) -> None:
     async with HostileServer(http(200, b"1")) as server:
         assert await get(transport, server, "POST", b"x" * 2_000_000) == b"1"
         assert len(server.requests[0].body) == 2_000_000
 
 
-async def test_a_borrowed_session_that_does_not_decompress_is_made_to() -> None:
+async def test_borrowed_aiohttp_session_without_decompression_decompresses() -> None:
     async with (
         aiohttp.ClientSession(auto_decompress=False) as session,
         HostileServer(http(200, gzip.compress(b"1"), Content_Encoding="gzip")) as server,
@@ -371,14 +382,8 @@ async def test_a_borrowed_session_that_does_not_decompress_is_made_to() -> None:
         assert await get(Transport(OPTIONS, session), server) == b"1"
 
 
-async def test_a_borrowed_session_with_credentials_of_its_own_is_refused() -> None:
+async def test_borrowed_aiohttp_session_with_credentials_is_rejected() -> None:
     async with aiohttp.ClientSession(headers={"authorization": "Basic hunter2"}) as session:
         with pytest.raises(ValueError, match="session must have no credentials of its own") as caught:
             Transport(OPTIONS, session)
         assert "hunter2" not in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["attempt_timeout", "pool_size"])
-def test_an_option_is_no_boolean(name: str) -> None:
-    with pytest.raises(TypeError, match=f"{name} must be an? (int|number), not bool"):
-        attrs.evolve(OPTIONS, **{name: True})  # type: ignore[arg-type]

@@ -226,7 +226,7 @@ async def test_invalid_arguments_are_rejected_before_anything_is_sent() -> None:
         session = open_service(server, wire_format=WireFormat.GUIDE).session
         reference = AppointmentService(
             ConnectorSession(
-                server.base_url, tenant_id="acme", auth=session._exchange.auth, wire_format=WireFormat.REFERENCE
+                server.base_url, tenant_id="acme", auth=session._sender.auth, wire_format=WireFormat.REFERENCE
             ),
             user=DirectoryUser("ann", "contoso"),
         )

@@ -1,4 +1,4 @@
-"""What an error reporter would send along with an exception: the locals of each frame of its traceback, and more."""
+"""Search an exception for values as an error reporter would: its causes, and the locals of its traceback's frames."""
 
 import contextlib
 import dataclasses
@@ -13,31 +13,33 @@ import attrs
 
 _TESTS = str(Path(__file__).parents[1])
 _DOCUMENTED = {"problem"}
-"""Attributes of errors that hold what the server sent, and say so."""
+"""Attributes of errors that hold data of the server on purpose."""
 
 
 def exposed(error: BaseException, *hidden: str) -> list[str]:
-    """Return where one of `hidden` shows: in an exception, its causes and parts, or the locals of their frames.
+    """Return the places of an exception that show one of `hidden`, with its causes, its parts and the locals of frames.
 
-    The frames of the tests themselves are left out, whose locals are the application's own.
+    Frames of the tests are left out: their locals are the application's.
     """
     forms = {form for value in hidden for form in _forms(value)}
-    found = [f"{place}: {text[:200]}" for place, text in _texts(error) if any(form in text for form in forms)]
-    return sorted(set(found))
+    places = [
+        f"{place}: {shown[:200]}" for place, shown in _shown_strings(error) if any(form in shown for form in forms)
+    ]
+    return sorted(set(places))
 
 
 def frames(error: BaseException) -> list[str]:
-    """Return the names of the functions in the traceback, those of the tests left out, outermost first."""
+    """Return the names of the functions in the traceback, outermost first. Those of the tests are left out."""
     return [frame.f_code.co_qualname for frame in _frames(error)]
 
 
 def _forms(value: str) -> set[str]:
-    """Return how a string may be written: plain, in JSON, in a URL, and each of these in a `repr`."""
+    """Return the forms in which a string can appear: plain, in JSON, in a URL, and each of these in a `repr`."""
     plain = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], quote(value)}
     return plain | {repr(form)[1:-1] for form in plain} | {repr(form.encode())[2:-1] for form in plain}
 
 
-def _texts(error: BaseException) -> Iterator[tuple[str, str]]:
+def _shown_strings(error: BaseException) -> Iterator[tuple[str, str]]:
     pending, seen = [error], set[int]()
     while pending:
         link = pending.pop()
@@ -45,12 +47,12 @@ def _texts(error: BaseException) -> Iterator[tuple[str, str]]:
             continue
         seen.add(id(link))
         attributes = {name: value for name, value in vars(link).items() if name not in _DOCUMENTED}
-        for text in (str(link), *_shown([link, link.args, attributes], 3)):
-            yield type(link).__name__, text
+        for shown in (str(link), *_reprs([link, link.args, attributes], 3)):
+            yield type(link).__name__, shown
         for frame in _frames(link):
             for name, value in frame.f_locals.items():
-                for text in _shown(value, 2):
-                    yield f"{type(link).__name__} in {frame.f_code.co_qualname}, local {name}", text
+                for shown in _reprs(value, 2):
+                    yield f"{type(link).__name__} in {frame.f_code.co_qualname}, local {name}", shown
                 if isinstance(value, BaseException):
                     pending.append(value)
         pending += [other for other in (link.__cause__, link.__context__) if other is not None]
@@ -66,9 +68,9 @@ def _frames(error: BaseException) -> Iterator[FrameType]:
         traceback = traceback.tb_next
 
 
-def _shown(value: object, levels: int) -> Iterator[str]:
-    """Yield the `repr` of a value, and of what it holds."""
-    with contextlib.suppress(Exception):  # an object that is half built may have none
+def _reprs(value: object, levels: int) -> Iterator[str]:
+    """Yield the `repr` of a value and of its parts."""
+    with contextlib.suppress(Exception):  # a half-built object may have none
         yield repr(value)
     inner: list[object] = []
     if isinstance(value, Mapping):
@@ -81,4 +83,4 @@ def _shown(value: object, levels: int) -> Iterator[str]:
         inner = [getattr(value, field.name) for field in dataclasses.fields(value) if field.repr]
     if levels:
         for item in inner:
-            yield from _shown(item, levels - 1)
+            yield from _reprs(item, levels - 1)

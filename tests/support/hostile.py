@@ -1,4 +1,4 @@
-"""A server of bytes: it answers each request with the next of its answers, as it stands, and counts what came."""
+"""A server of raw bytes: it sends the next of its scripted responses for each request, and records the requests."""
 
 import asyncio
 import contextlib
@@ -9,12 +9,12 @@ from typing import Self
 
 import attrs
 
-Answer = bytes | Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+ScriptedResponse = bytes | Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @attrs.frozen
 class ReceivedRequest:
-    """One request as it came over the wire."""
+    """One request as it was received."""
 
     method: str
     target: str
@@ -24,7 +24,7 @@ class ReceivedRequest:
 
 
 def http(status: int, body: bytes = b"", *, length: int | None = None, **headers: str) -> bytes:
-    """Return an answer. `length` lies about the body's; underscores in header names become hyphens."""
+    """Return a response. `length` replaces the true `Content-Length`. Underscores in header names become hyphens."""
     fields = {"Content-Type": "application/json", "Content-Length": str(len(body) if length is None else length)}
     fields |= {name.replace("_", "-"): value for name, value in headers.items()}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
@@ -32,20 +32,20 @@ def http(status: int, body: bytes = b"", *, length: int | None = None, **headers
 
 
 async def drop(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Close the connection without an answer."""
+    """Close the connection without a response."""
     writer.close()
 
 
 async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    """Never answer, until the client goes."""
+    """Never respond, and wait until the client closes the connection."""
     await reader.read()
 
 
 class HostileServer:
-    """Listens on the loopback. The last answer is given again to whatever comes after it."""
+    """Listens on the loopback. The last response is sent again for every further request."""
 
-    def __init__(self, *answers: Answer, ssl_context: ssl.SSLContext | None = None) -> None:
-        self._answers = list(answers)
+    def __init__(self, *responses: ScriptedResponse, ssl_context: ssl.SSLContext | None = None) -> None:
+        self.responses = list(responses)
         self._ssl_context = ssl_context
         self.requests: list[ReceivedRequest] = []
         self.connections = 0
@@ -75,12 +75,12 @@ class HostileServer:
         try:
             async for request in _requests(reader):
                 self.requests.append(request)
-                answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-                if isinstance(answer, bytes):
-                    writer.write(answer)
+                response = self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
+                if isinstance(response, bytes):
+                    writer.write(response)
                     await writer.drain()
                 else:
-                    await answer(reader, writer)
+                    await response(reader, writer)
             self.closed_by_client.set()
         except ConnectionError:
             self.closed_by_client.set()

@@ -1,4 +1,4 @@
-"""Services over a server of the tests, and what that server answers."""
+"""Sessions and services over a server of the tests, and the usual responses of that server."""
 
 import asyncio
 import re
@@ -32,11 +32,22 @@ FIELDS = {
 FOUND = http(200, orjson.dumps(FIELDS), X_Request_Id="r-1")
 CREATED = http(201, b'{"appointmentId":"123"}')
 PREVIEW = http(200, orjson.dumps([FIELDS]))
+TOKEN_RESPONSE = http(200, b'{"accessToken":"t","expiresIn":3600}')
 
 IDEMPOTENT = ("get", "update", "delete", "preview")
 OPERATIONS = (*IDEMPOTENT, "create")
 
 _OPENED: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[ConnectorSession]] = weakref.WeakKeyDictionary()
+
+
+def open_session(server: HostileServer, **options: Any) -> ConnectorSession:
+    """Return a session with a static token and without a rate limit, unless the options say otherwise."""
+    arguments: dict[str, Any] = {
+        "tenant_id": "acme",
+        "auth": StaticToken("hunter2"),
+        "rate_limit": RateLimit.unlimited(),
+    }
+    return ConnectorSession(server.base_url, **arguments | options)
 
 
 def open_service(
@@ -47,7 +58,7 @@ def open_service(
     retry: RetryPolicy | None = None,
     **options: Any,
 ) -> AppointmentService:
-    """Return a service that waits in no time and is not paced, unless the options say otherwise."""
+    """Return a service whose waits take no time and that has no rate limit, unless the options say otherwise."""
     arguments: dict[str, Any] = {
         "tenant_id": "acme",
         "auth": StaticToken("hunter2"),
@@ -56,13 +67,13 @@ def open_service(
     }
     base_url = server if isinstance(server, str) else server.base_url
     session = ConnectorSession(base_url, **arguments | options)
-    # Kept until its loop shuts down, which closes it; aiohttp warns of one that is collected before.
+    # Kept until its loop shuts down, which closes it. If it were collected earlier, aiohttp would warn.
     _OPENED.setdefault(asyncio.get_running_loop(), []).append(session)
     return AppointmentService(session, user=user, paging=paging or AutoDetectPaging(), retry=retry)
 
 
 async def call(service: AppointmentService, operation: str, draft: NewAppointment, **options: Any) -> object:
-    """Make one call."""
+    """Call one operation of a service."""
     if operation == "preview":
         return [appointment async for appointment in service.preview(**options)]
     if operation == "create":
@@ -73,6 +84,7 @@ async def call(service: AppointmentService, operation: str, draft: NewAppointmen
 
 
 def resident_megabytes(field: str = "VmRSS") -> float:
+    """Return the memory of this process, in MB; `VmHWM` is its peak."""
     found = re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1]) / 1_000

@@ -1,4 +1,4 @@
-"""One session in several event loops: one after another, at once in threads, and in the children of a fork."""
+"""One session in several event loops: one after another, in threads, and in forked children."""
 
 import asyncio
 import subprocess
@@ -22,8 +22,7 @@ session = None
 
 async def use():
     global session
-    # What blocks for so long is told of on stderr. A machine that is busy with other tests keeps a callback for longer
-    # than the 0.1 s that it is by default, and not for that long.
+    # The default of 0.1 s would report slow callbacks on stderr while other tests keep the machine busy.
     asyncio.get_running_loop().slow_callback_duration = 2
     async with Sandbox(port=int(sys.argv[1])) as sandbox:
         if session is None:
@@ -31,15 +30,16 @@ async def use():
             session = ConnectorSession(sandbox.base_url, tenant_id="acme", auth=auth)
         async for appointment in AppointmentService(session).preview():
             pass
-        print("walked")
+        print("done")
 
 for _ in range(3):
     {run}(use())
 """
 
 
+@pytest.mark.row("C1")
 @pytest.mark.parametrize("run", ["asyncio.run", "uvloop.run"])
-def test_c1_one_session_in_three_event_loops_never_closed_leaves_nothing_behind(unused_tcp_port: int, run: str) -> None:
+def test_session_in_three_event_loops_that_is_never_closed_leaves_no_warning(unused_tcp_port: int, run: str) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", LOOPS.format(run=run), str(unused_tcp_port)],
         capture_output=True,
@@ -47,10 +47,11 @@ def test_c1_one_session_in_three_event_loops_never_closed_leaves_nothing_behind(
         check=False,
     )
     assert done.stderr == ""
-    assert done.stdout.split() == ["walked"] * 3
+    assert done.stdout.split() == ["done"] * 3
 
 
-async def test_c1_event_loops_in_threads_share_one_session_its_tokens_and_its_pace() -> None:
+@pytest.mark.row("C1")
+async def test_event_loops_in_threads_share_a_session_its_tokens_and_its_rate_limit() -> None:
     async with Sandbox() as sandbox:
         session = ConnectorSession(
             sandbox.base_url,
@@ -69,20 +70,20 @@ async def test_c1_event_loops_in_threads_share_one_session_its_tokens_and_its_pa
 
             await asyncio.gather(*(preview() for _ in range(20)))
 
-        def in_a_loop_of_its_own() -> None:
+        def run_in_own_loop() -> None:
             together.wait(10)
             asyncio.run(walk())
 
-        begun_at = asyncio.get_running_loop().time()
-        await asyncio.gather(*(asyncio.to_thread(in_a_loop_of_its_own) for _ in range(3)))
-        assert asyncio.get_running_loop().time() - begun_at > 0.6
+        started_at = asyncio.get_running_loop().time()
+        await asyncio.gather(*(asyncio.to_thread(run_in_own_loop) for _ in range(3)))
+        assert asyncio.get_running_loop().time() - started_at > 0.6
         assert sandbox.log.count(operation="preview", status=200) == 60
         assert sandbox.log.count(status=200) == sandbox.log.count()
-        assert sandbox.log.count(operation="token") <= 3  # each loop may fetch one, and none more than one
+        assert sandbox.log.count(operation="token") <= 3  # at most one for each loop
         await session.aclose()
 
 
-async def test_closing_closes_what_is_open_in_the_event_loops_of_other_threads() -> None:
+async def test_closing_ends_connections_in_the_event_loops_of_other_threads() -> None:
     async with HostileServer(FOUND) as server:
         session = ConnectorSession(server.base_url, tenant_id="acme", auth=StaticToken("t"))
         opened, closed = threading.Barrier(3), threading.Event()
@@ -115,23 +116,23 @@ session = ConnectorSession(base_url, tenant_id="acme", auth=StaticToken("t"))
 async def get():
     await AppointmentService(session).get("1")
 
-async def in_child(does):
-    if "get" in does:
+async def in_child(actions):
+    if "get" in actions:
         for _ in range(2):
             await get()
-    if "close" in does:
+    if "close" in actions:
         await session.aclose()
         loop = asyncio.get_running_loop()
-        open_ = [one for one in gc.get_objects() if isinstance(one, aiohttp.ClientSession) and not one.closed]
-        assert not [one for one in open_ if one._loop is loop]
+        sessions = [item for item in gc.get_objects() if isinstance(item, aiohttp.ClientSession)]
+        assert not [item for item in sessions if item._loop is loop and not item.closed]
     gc.collect()
 
 def fork():
-    for does in ("get", "close", "get, close"):
+    for actions in ("get", "close", "get, close"):
         pid = os.fork()
         if pid == 0:
             try:
-                asyncio.run(in_child(does))
+                asyncio.run(in_child(actions))
                 os._exit(0)
             except BaseException:
                 traceback.print_exc()
@@ -155,11 +156,12 @@ print("done")
 """
 
 
+@pytest.mark.row("C3")
 @pytest.mark.parametrize(("moment", "connections"), [("built", 3), ("used", 4), ("running", 3)])
-async def test_c3_each_child_of_a_fork_has_connections_of_its_own(moment: str, connections: int) -> None:
+async def test_each_forked_child_has_its_own_connections(moment: str, connections: int) -> None:
     async with HostileServer(FOUND) as server:
         process = await asyncio.create_subprocess_exec(
-            # A thread of the resolver is there, which Python 3.12 warns of.
+            # Python 3.12 warns about the resolver's thread.
             *(
                 sys.executable,
                 "-W",
@@ -180,7 +182,8 @@ async def test_c3_each_child_of_a_fork_has_connections_of_its_own(moment: str, c
         assert server.connections == connections
 
 
-async def test_c2_a_session_that_is_closed_is_refused_before_its_turn_is_waited_for() -> None:
+@pytest.mark.row("C2")
+async def test_closed_session_rejects_a_call_before_it_waits_for_a_slot() -> None:
     async with HostileServer(FOUND) as server:
         options: dict[str, Any] = {"tenant_id": "acme", "auth": StaticToken("t")}
         session = ConnectorSession(server.base_url, rate_limit=RateLimit(limit=2, per=3_600, burst=1), **options)
@@ -228,17 +231,17 @@ for _ in range(3):
     loop = asyncio.new_event_loop()
     loop.run_until_complete(AppointmentService(session).get("123"))
     loop.close()
-    print(list(session._shared.transport._opened) == [loop])
+    print(list(session._state.transport._opened) == [loop])
 """
 
 
 @pytest.mark.row("H14")
-async def test_event_loops_that_are_closed_without_shutting_down_are_forgotten() -> None:
+async def test_event_loops_closed_without_a_shutdown_are_dropped() -> None:
     async with HostileServer(FOUND) as server:
         program = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", LOOPS_NOT_SHUT_DOWN, server.base_url),
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,  # aiohttp's complaints about what was left open
+            stderr=asyncio.subprocess.DEVNULL,  # aiohttp warns about open sessions
         )
         output, _ = await program.communicate()
     assert output.split() == [b"True"] * 3
@@ -255,17 +258,17 @@ for _ in range(3):
     call = loop.create_task(session.request("GET", ("appointment",)))
     loop.run_until_complete(asyncio.sleep(0.02))
     loop.close()
-    print(len(credentials._fetches), len(session._shared._fetches))
+    print(len(credentials._fetches), len(session._state._fetches))
 """
 
 
 @pytest.mark.row("H14")
-async def test_token_fetches_of_loops_that_were_closed_with_them_are_forgotten() -> None:
+async def test_token_fetches_of_closed_event_loops_are_dropped() -> None:
     async with HostileServer(hang) as server:
         program = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", FETCHES_NOT_ENDED, server.base_url),
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,  # complaints about what was left open
+            stderr=asyncio.subprocess.DEVNULL,  # asyncio warns about pending tasks
         )
         output, _ = await program.communicate()
     assert output.split() == [b"1"] * 6
@@ -290,16 +293,16 @@ for trial in range(150):
     ready = threading.Barrier(2)
     thread = threading.Thread(target=asyncio.run, args=(use(session, ready, trial % 10 * 0.0002),))
     thread.start()
-    began = time.monotonic()
+    started_at = time.monotonic()
     asyncio.run(close(session, ready, trial // 15 * 0.0001))
-    assert time.monotonic() - began < 2, "closing took too long"
+    assert time.monotonic() - started_at < 2, "closing took too long"
     thread.join()
 print("closed")
 """
 
 
 @pytest.mark.row("H14")
-async def test_closing_while_the_loops_of_other_threads_end_is_quick_and_quiet() -> None:
+async def test_closing_while_the_event_loops_of_other_threads_end_is_quick_and_quiet() -> None:
     async with HostileServer(FOUND) as server:
         program = await asyncio.create_subprocess_exec(
             *(sys.executable, "-W", "always", "-c", ENDING_LOOPS, server.base_url),

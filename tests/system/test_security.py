@@ -1,4 +1,4 @@
-"""No secret and no payload value shows anywhere: every error and every public object is searched for them."""
+"""No error and no public object shows a secret or personal data."""
 
 import asyncio
 import copy
@@ -29,7 +29,7 @@ from connector_async import (
     WireFormat,
 )
 from tests.conftest import ManualClock
-from tests.support.hostile import Answer, HostileServer, drop, http
+from tests.support.hostile import HostileServer, ScriptedResponse, drop, http
 
 TOKEN, CLIENT_SECRET, PROXY_PASSWORD = "hunter2-token", "hunter3-secret", "hunter4-proxy"
 TITLE, DESCRIPTION, NOTE = "Jane Doe, oncology", "Diagnosis: confidential", "Joe's room"
@@ -39,10 +39,10 @@ TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
 
 DRAFT = NewAppointment(title=TITLE, start_time=TEN, end_time=TEN, description=DESCRIPTION, extra={"note": NOTE})
 ECHO = {"title": TITLE, "description": DESCRIPTION, "token": TOKEN, "note": NOTE}
-TOKEN_ANSWER = http(200, orjson.dumps({"accessToken": TOKEN}))
+TOKEN_RESPONSE = http(200, orjson.dumps({"accessToken": TOKEN}))
 
-# What a server may say back that holds what it was sent, for each way in which a call can fail.
-ANSWERS: dict[str, Answer] = {
+# Responses that echo what was sent, for each way in which a call can fail.
+RESPONSES: dict[str, ScriptedResponse] = {
     "problem": http(400, orjson.dumps({"title": "no", "detail": f"{TITLE} {TOKEN}", "errors": {"title": [TITLE]}})),
     "problem+json": http(500, orjson.dumps(ECHO), Content_Type="application/problem+json"),
     "html": http(502, f"<html>{TITLE} {TOKEN}".encode(), Content_Type="text/html"),
@@ -73,20 +73,20 @@ async def cut(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.close()
 
 
-async def no_http(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def not_http(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(f"{TITLE} {TOKEN}\r\n\r\n".encode())
     writer.close()
 
 
-ANSWERS |= {"cut": cut, "no http": no_http}
+RESPONSES |= {"cut": cut, "not http": not_http}
 
 
-async def failures(answer: Answer, auth: TokenProvider) -> list[ConnectorError]:
-    answers = [TOKEN_ANSWER, answer] if isinstance(auth, ClientCredentials) else [answer]
-    found: list[ConnectorError] = []
+async def failures(response: ScriptedResponse, auth: TokenProvider) -> list[ConnectorError]:
+    responses = [TOKEN_RESPONSE, response] if isinstance(auth, ClientCredentials) else [response]
+    errors: list[ConnectorError] = []
     for operation in ("get", "create", "update", "delete", "preview"):
         async with (
-            HostileServer(*answers) as server,
+            HostileServer(*responses) as server,
             ConnectorSession(
                 server.base_url,
                 tenant_id=operation,
@@ -99,8 +99,8 @@ async def failures(answer: Answer, auth: TokenProvider) -> list[ConnectorError]:
             try:
                 await call(AppointmentService(session), operation)
             except ConnectorError as error:
-                found.append(error)
-    return found
+                errors.append(error)
+    return errors
 
 
 async def call(service: AppointmentService, operation: str) -> None:
@@ -116,29 +116,29 @@ async def call(service: AppointmentService, operation: str) -> None:
         [appointment async for appointment in service.preview()]
 
 
-@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+@pytest.mark.parametrize("response", RESPONSES.values(), ids=RESPONSES)
 @pytest.mark.parametrize("auth", [StaticToken(TOKEN), ClientCredentials("id", CLIENT_SECRET)], ids=repr)
 async def test_no_error_shows_a_secret_or_a_payload_value(
-    answer: Answer, auth: TokenProvider, caplog: pytest.LogCaptureFixture
+    response: ScriptedResponse, auth: TokenProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    found = await failures(answer, auth)
-    assert found
-    for error in found:
-        texts = [text for link in chain(error) for text in (repr(link), str(link))]
-        texts += traceback.format_exception(error)
-        texts += [repr(getattr(error, "problems", ())), str(getattr(error, "path", ""))]
-        for text in texts:
-            assert not [hidden for hidden in (*SECRETS, *PERSONAL) if hidden in text], text
+    errors = await failures(response, auth)
+    assert errors
+    for error in errors:
+        strings = [string for link in chain(error) for string in (repr(link), str(link))]
+        strings += traceback.format_exception(error)
+        strings += [repr(getattr(error, "problems", ())), str(getattr(error, "path", ""))]
+        for string in strings:
+            assert not [hidden for hidden in (*SECRETS, *PERSONAL) if hidden in string], string
     assert not [hidden for hidden in (*SECRETS, *PERSONAL) if hidden in caplog.text]
 
 
-@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-async def test_what_an_error_hides_stays_hidden_in_its_copies(answer: Answer) -> None:
-    for error in await failures(answer, StaticToken(TOKEN)):
-        for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
-            assert repr(twin) == repr(error)
-            assert not [hidden for hidden in (*SECRETS, *PERSONAL) if hidden in repr(twin)]
+@pytest.mark.parametrize("response", RESPONSES.values(), ids=RESPONSES)
+async def test_copies_of_an_error_show_no_more_than_the_error(response: ScriptedResponse) -> None:
+    for error in await failures(response, StaticToken(TOKEN)):
+        for copied in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+            assert repr(copied) == repr(error)
+            assert not [hidden for hidden in (*SECRETS, *PERSONAL) if hidden in repr(copied)]
 
 
 def public_objects() -> list[object]:
@@ -157,9 +157,9 @@ def public_objects() -> list[object]:
         AppointmentService(session),
         session,
         session.for_tenant("globex", StaticToken(TOKEN)),
-        session._shared,
-        session._shared.transport,
-        session._shared.transport._options,
+        session._state,
+        session._state.transport,
+        session._state.transport._options,
         session._tenant,
         credentials,
         StaticToken(TOKEN),
@@ -176,23 +176,23 @@ def public_objects() -> list[object]:
             operation="create", attempt=1, wait=1, waited_so_far=0, error=ConnectorError("failed")
         ),
         connector_async.found_by_preview(),
-        session._exchange,
+        session._sender,
         session._tenant.limiter,
-        session._shared.naps,
+        session._state.interruptible_sleep,
         AppointmentService(session)._caller,
-        AppointmentService(session)._attempts,
+        AppointmentService(session)._context,
         connector_async.UNSET,
     ]
 
 
 @pytest.mark.parametrize("value", public_objects(), ids=lambda value: type(value).__name__)
 def test_no_public_object_shows_a_secret_or_a_payload_value(value: object) -> None:
-    for text in (repr(value), str(value)):
-        assert not [hidden for hidden in (*SECRETS, *PERSONAL) if hidden in text], text
-    # What is personal is there to be used; what is secret is not shown even so.
+    for string in (repr(value), str(value)):
+        assert not [hidden for hidden in (*SECRETS, *PERSONAL) if hidden in string], string
+    # `asdict` may show personal data, which is there to be used, but no secret.
     if attrs.has(type(value)):
-        text = repr(attrs.asdict(value))  # type: ignore[arg-type]
-        assert not [secret for secret in SECRETS if secret in text], text
+        string = repr(attrs.asdict(value))  # type: ignore[arg-type]
+        assert not [secret for secret in SECRETS if secret in string], string
 
 
 @pytest.mark.parametrize("value", public_objects(), ids=lambda value: type(value).__name__)

@@ -168,7 +168,7 @@ async def stored_titles(sandbox: Sandbox) -> dict[str, str]:
 
 
 def connections_in_use(session: ConnectorSession) -> int:
-    current = session._shared.transport._current
+    current = session._state.transport._current
     assert current is not None
     assert current.session.connector is not None
     return len(current.session.connector._acquired)
