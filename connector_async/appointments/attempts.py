@@ -26,8 +26,8 @@ from connector_async.pagination import (
     PageRequest,
     PageResponse,
     PagingStyle,
-    check_whole,
-    fingerprint_of,
+    check_complete,
+    fingerprint_items,
     next_link,
 )
 from connector_async.protocol import Response, request_id
@@ -178,14 +178,14 @@ class Attempts:
             answer = PageResponse(body=body, headers=response.headers, url=url, status=response.status)
             items, following = style.read(answer, token)
             if following is not None and not following.isprintable():
-                raise DecodingError("the page is not of the paging style", problems=["$: a token is not printable"])
+                raise DecodingError("the page does not match the paging style", problems=["$: token is not printable"])
             valid = self._wire_format.structure_items(items, self._zone, skip_invalid=on_invalid == "skip", exact=exact)
             is_whole = token is None and following is None
             return Page(
                 items=[appointment for appointment in valid.appointments if _overlaps(appointment, start, end)],
                 continuation_token=following,
                 raw=response.headers,
-                fingerprint=None if is_whole or not items else fingerprint_of(items),
+                fingerprint=None if is_whole or not items else fingerprint_items(items),
                 problems=valid.problems,
                 skipped=valid.skipped,
             )
@@ -293,9 +293,9 @@ def _without_items(response: Response, url: str, token: str | None) -> Page[Appo
         problem = "$: no body; only [] and 204 say that there is no appointment"
         raise DecodingError("the preview is empty", problems=[problem])
     answer = PageResponse(body=[], headers=response.headers, url=url, status=response.status)
-    check_whole(answer, [], None, page=1 if token is None else None)
+    check_complete(answer, [], None, page=1 if token is None else None)
     if next_link(response.headers) is not None:
-        raise DecodingError("the page is not of the paging style", problems=["Link: there is a next page"])
+        raise DecodingError("the page does not match the paging style", problems=["Link: there is a next page"])
     return Page(items=[], raw=response.headers)
 
 
