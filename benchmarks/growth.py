@@ -120,7 +120,7 @@ def measure(settings: Settings) -> list[Table]:
         ("plan",),
         _plan_seconds,
         name="growth.plan",
-        title="Seconds of a sync plan, by the items, none of which has changed",
+        title="Seconds of a sync plan, by the items, all unchanged",
         note="All are in sync in the state, in SQLite on disk; nothing is sent.",
         chart="Time of a plan without a change",
         y_label="seconds",

@@ -69,7 +69,7 @@ def check_complete(response: PageResponse, items: list[Any], key: str | None, *,
 
 
 def check_last(response: PageResponse, items: list[Any], key: str | None, *, is_first: bool) -> None:
-    """Reject a last page, as the named style understands it, that says that more pages follow.
+    """Reject a response that says that more pages follow, although its named style found no next page.
 
     Args:
         response: The response.

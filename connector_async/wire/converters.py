@@ -123,7 +123,7 @@ def _make_strict_converter(assume_zone: tzinfo | None, *, detailed: bool) -> Orj
 
     def structure_instant(value: object, type_: object) -> datetime:
         if type(value) is _LocalTime:
-            return parse_instant(value.text, assume_zone=value.zone)
+            return parse_instant(value.string, assume_zone=value.zone)
         return parse_instant(structure_str(value, type_), assume_zone=assume_zone)
 
     converter.register_structure_hook(str, structure_str)
@@ -146,10 +146,10 @@ class _LocalTime:
     server may name, and takes a millisecond to make.
     """
 
-    __slots__ = ("text", "zone")
+    __slots__ = ("string", "zone")
 
-    def __init__(self, text: str, zone: tzinfo | None) -> None:
-        self.text = text
+    def __init__(self, string: str, zone: tzinfo | None) -> None:
+        self.string = string
         self.zone = zone
 
 

@@ -50,7 +50,7 @@ def nested(levels: int) -> bytes:
 
 
 def body(**raw: bytes) -> bytes:
-    """Return the body of an appointment with further members, whose values are JSON."""
+    """Return the body of an appointment with further members. Their values are JSON."""
     more = b"".join(b',"%s":%s' % (name.encode(), value) for name, value in raw.items())
     return orjson.dumps(FIELDS)[:-1] + more + b"}"
 
@@ -64,10 +64,10 @@ def small_heap() -> Iterator[None]:
     gc.unfreeze()
 
 
-def seconds_until_error(text: bytes, wire_format: WireFormat) -> float:
+def seconds_until_error(content: bytes, wire_format: WireFormat) -> float:
     start = time.thread_time()
     with pytest.raises(DecodingError) as caught:
-        wire_format.structure(text, list[Appointment])
+        wire_format.structure(content, list[Appointment])
     assert len(caught.value.problems) <= 21
     return time.thread_time() - start
 
@@ -89,10 +89,10 @@ WRONG_ITEMS = [
 )
 @pytest.mark.usefixtures("small_heap")
 def test_invalid_items_cost_bounded_time_and_memory(item: bytes, megabytes: float, wire_format: WireFormat) -> None:
-    text = array(item, int(megabytes * MEGABYTE))
+    content = array(item, int(megabytes * MEGABYTE))
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = resident_megabytes("VmHWM")
-    assert seconds_until_error(text, wire_format) < 0.3 * max(1, len(text) / MEGABYTE)
+    assert seconds_until_error(content, wire_format) < 0.3 * max(1, len(content) / MEGABYTE)
     assert resident_megabytes("VmHWM") - before < 50
 
 
@@ -115,9 +115,9 @@ async def test_compressed_array_of_invalid_items_is_a_timely_error() -> None:
 def test_many_names_of_time_zones_cost_bounded_time(names: list[str]) -> None:
     fields = {"appointmentId": "1", "subject": "t", "startTime": "2024-01-15T10:00:00Z"}
     fields["endTime"] = fields["startTime"]
-    text = orjson.dumps([{**fields, "timeZone": name} for name in names])
+    content = orjson.dumps([{**fields, "timeZone": name} for name in names])
     start = time.thread_time()
-    assert len(REFERENCE.structure(text, list[Appointment])) == len(names)
+    assert len(REFERENCE.structure(content, list[Appointment])) == len(names)
     assert time.thread_time() - start < 0.2
 
 
@@ -173,10 +173,10 @@ async def test_deeply_nested_problem_or_token_response_is_a_typed_error(levels: 
 @pytest.mark.row("H9")
 @pytest.mark.parametrize("value", [BIG, -BIG, 2**64, 1e30, -(2**63), 1.5])
 async def test_number_in_an_unknown_field_is_kept_exactly(value: float, draft: NewAppointment) -> None:
-    text = body(number=json.dumps([value]).encode())
-    first = b'{"items":[' + text + b'],"nextCursor":"2"}'
+    content = body(number=json.dumps([value]).encode())
+    first = b'{"items":[' + content + b'],"nextCursor":"2"}'
     last = b'{"items":[]}'
-    responses = (http(200, text), http(201, text), http(200, text), http(200, first), http(200, last))
+    responses = (http(200, content), http(201, content), http(200, content), http(200, first), http(200, last))
     async with HostileServer(*responses) as server:
         service = open_service(server, paging=CursorPaging())
         appointments = [
@@ -326,8 +326,8 @@ async def update_reference(**changes: Any) -> Any:
 async def test_update_that_reads_first_merges_the_nested_body_of_the_reference() -> None:
     sent = await update_reference(description="new")
     user = {"adId": "user-1", "domainId": "directory-1"}
-    text = {"content": "new", "contentType": "Text", "preview": "y"}
-    assert sent == REFERENCE_FIELDS | user | {"body": text}
+    nested_body = {"content": "new", "contentType": "Text", "preview": "y"}
+    assert sent == REFERENCE_FIELDS | user | {"body": nested_body}
 
 
 async def test_date_time_without_offset_does_not_move_when_an_update_sets_the_time_zone() -> None:

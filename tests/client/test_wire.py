@@ -51,8 +51,8 @@ def test_example_of_the_guide_is_decoded() -> None:
 
 
 def test_description_may_be_null_or_missing() -> None:
-    for text in (body(description=None), without("description")):
-        assert GUIDE.structure(text, Appointment).description is None
+    for content in (body(description=None), without("description")):
+        assert GUIDE.structure(content, Appointment).description is None
 
 
 def test_integer_id_becomes_its_digits() -> None:
@@ -68,7 +68,7 @@ def test_unknown_fields_are_kept(missing: str) -> None:
 
 @pytest.mark.row("R16")
 @pytest.mark.parametrize(
-    ("text", "problem"),
+    ("content", "problem"),
     [
         (body(appointmentId=1.5), "$.appointmentId: expected a non-empty string or an integer, not a float"),
         (body(appointmentId=1).replace(b":1,", b":%d," % 2**64), "$.appointmentId: expected a non-empty string or"),
@@ -95,17 +95,17 @@ def test_unknown_fields_are_kept(missing: str) -> None:
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else None,
 )
-def test_invalid_appointment_is_rejected_with_path_and_rule(text: bytes, problem: str) -> None:
+def test_invalid_appointment_is_rejected_with_path_and_rule(content: bytes, problem: str) -> None:
     with pytest.raises(DecodingError) as caught:
-        GUIDE.structure(text, Appointment)
+        GUIDE.structure(content, Appointment)
     assert any(line.startswith(problem) for line in caught.value.problems)
     assert caught.value.__context__ is None
 
 
 def test_every_fault_is_named_without_its_value() -> None:
-    text = orjson.dumps([FIELDS, {"appointmentId": 1.5, "title": 7, "startTime": "Jane Doe"}, 3])
+    content = orjson.dumps([FIELDS, {"appointmentId": 1.5, "title": 7, "startTime": "Jane Doe"}, 3])
     with pytest.raises(DecodingError) as caught:
-        GUIDE.structure(text, list[Appointment])
+        GUIDE.structure(content, list[Appointment])
     assert caught.value.problems == (
         "$[1].appointmentId: expected a non-empty string or an integer, not a float",
         "$[1].title: expected a string, not an integer",
@@ -123,10 +123,10 @@ def test_problems_are_cut_after_the_first_twenty() -> None:
     assert caught.value.problems[-1] == "and more"
 
 
-@pytest.mark.parametrize("text", [b"{}", b'"abc"', b"null", b"7", body()])
-def test_list_must_be_an_array(text: bytes) -> None:
+@pytest.mark.parametrize("content", [b"{}", b'"abc"', b"null", b"7", body()])
+def test_list_must_be_an_array(content: bytes) -> None:
     with pytest.raises(DecodingError) as caught:
-        GUIDE.structure(text, list[Appointment])
+        GUIDE.structure(content, list[Appointment])
     assert caught.value.problems[0].startswith("$: expected an array, not")
 
 
@@ -136,8 +136,8 @@ def test_date_time_without_offset_is_read_in_the_assumed_zone() -> None:
 
 
 def test_leap_second_is_accepted() -> None:
-    text = body(startTime="2016-12-31T23:59:60Z", endTime="2017-01-01T00:00:00Z")
-    assert GUIDE.structure(text, Appointment).start_time == datetime(2017, 1, 1, tzinfo=UTC)
+    content = body(startTime="2016-12-31T23:59:60Z", endTime="2017-01-01T00:00:00Z")
+    assert GUIDE.structure(content, Appointment).start_time == datetime(2017, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -214,9 +214,9 @@ def test_appointment_is_encoded_with_its_unknown_fields() -> None:
 
 
 def test_body_that_breaks_a_rule_of_the_model_is_rejected_without_its_values() -> None:
-    text = orjson.dumps({"title": " ", "startTime": FIELDS["startTime"], "endTime": FIELDS["endTime"]})
+    content = orjson.dumps({"title": " ", "startTime": FIELDS["startTime"], "endTime": FIELDS["endTime"]})
     with pytest.raises(DecodingError) as caught:
-        GUIDE.structure(text, NewAppointment)
+        GUIDE.structure(content, NewAppointment)
     assert caught.value.problems == ("$: breaks a rule of the model",)
 
 
@@ -262,9 +262,9 @@ def test_fast_and_explaining_converter_accept_the_same_values(value: Any) -> Non
 
 
 @given(st.binary() | json_values.map(orjson.dumps) | hostile_fields.map(orjson.dumps))
-def test_any_body_is_an_appointment_or_a_decoding_error(text: bytes) -> None:
+def test_any_body_is_an_appointment_or_a_decoding_error(content: bytes) -> None:
     try:
-        assert isinstance(GUIDE.structure(text, Appointment), Appointment)
+        assert isinstance(GUIDE.structure(content, Appointment), Appointment)
     except DecodingError as error:
         assert error.problems
 

@@ -44,9 +44,9 @@ def body(**changes: Any) -> bytes:
     return orjson.dumps(FIELDS | changes)
 
 
-def problems_of(text: bytes) -> tuple[str, ...]:
+def problems_of(content: bytes) -> tuple[str, ...]:
     with pytest.raises(DecodingError) as caught:
-        REFERENCE.structure(text, Appointment)
+        REFERENCE.structure(content, Appointment)
     assert caught.value.__context__ is None
     return caught.value.problems
 
@@ -58,13 +58,13 @@ def test_fields_of_the_reference_are_decoded_to_the_same_models() -> None:
 
 @pytest.mark.parametrize("value", [None, {}, {"content": None}])
 def test_description_may_be_missing(value: object) -> None:
-    found = REFERENCE.structure(body(body=value), Appointment)
-    assert (found.description, found.description_type) == (None, None)
+    appointment = REFERENCE.structure(body(body=value), Appointment)
+    assert (appointment.description, appointment.description_type) == (None, None)
 
 
 def test_unknown_fields_are_kept_and_those_of_the_user_are_not() -> None:
-    text = body(showAs="Busy", body={"content": "x", "contentType": "Html", "preview": "y"})
-    assert REFERENCE.structure(text, Appointment).extra == {"showAs": "Busy", "body.preview": "y"}
+    content = body(showAs="Busy", body={"content": "x", "contentType": "Html", "preview": "y"})
+    assert REFERENCE.structure(content, Appointment).extra == {"showAs": "Busy", "body.preview": "y"}
     assert REFERENCE.structure(body(), Appointment).extra == {}
 
 
@@ -81,25 +81,25 @@ def test_unknown_fields_are_kept_and_those_of_the_user_are_not() -> None:
     ],
 )
 def test_date_time_without_offset_is_in_the_named_zone(time_zone: str, local: str) -> None:
-    found = REFERENCE.structure(body(timeZone=time_zone, startTime=local), Appointment)
-    assert found.start_time == TEN
-    assert found.start_time.tzinfo is UTC
-    assert found.time_zone == time_zone
+    appointment = REFERENCE.structure(body(timeZone=time_zone, startTime=local), Appointment)
+    assert appointment.start_time == TEN
+    assert appointment.start_time.tzinfo is UTC
+    assert appointment.time_zone == time_zone
 
 
 @pytest.mark.parametrize("time_zone", ["no such zone", "../../etc/passwd", "America", "\0", "x" * 10_000])
 def test_unknown_zone_is_not_guessed(time_zone: str) -> None:
-    text = body(timeZone=time_zone, startTime="2024-01-15T10:00:00")
+    content = body(timeZone=time_zone, startTime="2024-01-15T10:00:00")
     with pytest.raises(DecodingError) as caught:
-        REFERENCE.structure(text, Appointment, assume_zone=UTC)
+        REFERENCE.structure(content, Appointment, assume_zone=UTC)
     assert caught.value.problems == ("$.startTime: no offset, and no zone to assume",)
 
 
 def test_zone_of_the_session_is_used_when_none_is_named() -> None:
     fields = {key: value for key, value in FIELDS.items() if key != "timeZone"}
-    text = orjson.dumps(fields | {"startTime": "2024-01-15T10:00:00"})
-    assert REFERENCE.structure(text, Appointment, assume_zone=UTC).start_time == TEN
-    assert problems_of(text) == ("$.startTime: no offset, and no zone to assume",)
+    content = orjson.dumps(fields | {"startTime": "2024-01-15T10:00:00"})
+    assert REFERENCE.structure(content, Appointment, assume_zone=UTC).start_time == TEN
+    assert problems_of(content) == ("$.startTime: no offset, and no zone to assume",)
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ def test_faults_are_named_by_the_paths_of_the_reference(changes: dict[str, objec
 
 
 def test_fields_of_the_guide_are_rejected() -> None:
-    text = b'{"appointmentId":"1","title":"x","startTime":"2024-01-15T10:00:00Z","endTime":"2024-01-15T10:00:00Z"}'
-    assert problems_of(text) == ("$.subject: required, and missing",)
+    content = b'{"appointmentId":"1","title":"x","startTime":"2024-01-15T10:00:00Z","endTime":"2024-01-15T10:00:00Z"}'
+    assert problems_of(content) == ("$.subject: required, and missing",)
 
 
 def test_create_sends_the_user_the_zone_and_the_type_of_the_description() -> None:
@@ -296,11 +296,11 @@ def test_appointment_survives_a_round_trip(
     sent = Appointment(
         appointment_id, title, span[0], span[1], description, description_type, time_zone or "UTC", extra
     )
-    found = REFERENCE.structure(REFERENCE.unstructure(sent, USER), Appointment)
+    appointment = REFERENCE.structure(REFERENCE.unstructure(sent, USER), Appointment)
     if description is not None and description_type is None:
-        assert found.description_type == "Text"
-        found.description_type = None  # type: ignore[misc]
-    assert found == sent
+        assert appointment.description_type == "Text"
+        appointment.description_type = None  # type: ignore[misc]
+    assert appointment == sent
 
 
 @given(titles, spans, st.just(UNSET) | descriptions, types, zone_names)
