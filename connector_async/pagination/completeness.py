@@ -9,7 +9,7 @@ envelope, which is the object that has the items.
     MORE        A page follows, or this list is a part.     `hasMore: true`, a larger total, a cursor, status 206
     PAGED       Describes this page and no other.           `limit`, `offset`, `page`, `count`
     UNKNOWN     No known meaning; it could mean MORE.       any other member
-    IRRELEVANT  Not about pages, whatever its value.        `requestId`, `apiVersion`, `success: true`
+    IRRELEVANT  Says nothing about pages.                   `requestId`, `apiVersion`, `success: true`
 
 Two questions are decided by the signs:
 
@@ -17,8 +17,8 @@ Two questions are decided by the signs:
   well unless another sign is COMPLETE, because servers that cut lists send a limit or a count.
 - `check_last`, for a named style: did the style miss the next page? Only MORE says so.
 
-To teach a new name, add it to its row of `_MEMBERS`. A member that is not listed is UNKNOWN, so the worst that a
-missing name can do is an error that asks for the paging style.
+To teach a new name, add it to its row of `_MEMBERS`. A member that is not listed is UNKNOWN: with auto-detected paging
+it is an error that asks for the paging style, and a named style ignores it.
 """
 
 import enum
