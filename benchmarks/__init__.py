@@ -1,1 +1,5 @@
-"""What this package costs beside its alternatives; each module is run with `python -m benchmarks.NAME`."""
+"""What this package costs beside its alternatives.
+
+`python -m benchmarks` measures everything, and `python -m benchmarks --only NAME` one module. Each of these modules has
+a function `measure(settings)` that returns tables.
+"""

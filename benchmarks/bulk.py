@@ -1,6 +1,6 @@
-"""Many calls at a time: `get_many` and `create_many` beside what people write around raw aiohttp, 32 at a time.
+"""Many calls, 32 at a time: `get_many` and `create_many` beside what programs write around raw aiohttp.
 
-Under a limit none of the CPU counts; what share of the allowed rate is reached then is a table of its own.
+Under a rate limit the CPU does not matter. A second table shows which share of the allowed rate is reached.
 """
 
 import asyncio
@@ -12,12 +12,11 @@ from typing import Any
 import aiometer
 
 from benchmarks import rounds, server
-from benchmarks.peers import Calls, Draft
+from benchmarks.peers import TENANT, Calls, Draft
 from benchmarks.peers.aiohttp_alone import PEER as FLOOR
-from benchmarks.peers.ours import NO_LIMIT_TO_REACH
 from benchmarks.peers.ours import PEER as OURS
-from benchmarks.peers.peer import TENANT
-from benchmarks.tables import Settings, Table, compared
+from benchmarks.peers.ours import UNREACHABLE_LIMIT
+from benchmarks.tables import Settings, Table, compare
 from benchmarks.workload import OPERATIONS, TASKS, check, new_drafts, new_ids
 from connector_async import (
     AppointmentService,
@@ -38,26 +37,28 @@ from connector_async.sandbox import (
 
 _ITEMS = 20_000
 _ROUNDS = 4
-_PACED = 1_200
+_LIMITED_ITEMS = 1_200
 
 Call = Callable[[Any], Awaitable[object]]
 
 
-async def _gather(call: Call, inputs: Iterable[object]) -> None:
-    free = asyncio.Semaphore(TASKS)
+async def gather(call: Call, inputs: Iterable[object]) -> None:
+    """Make a call for each input in `asyncio.gather`, as many at a time as a semaphore allows."""
+    semaphore = asyncio.Semaphore(TASKS)
 
     async def bounded(value: object) -> object:
-        async with free:
+        async with semaphore:
             return await call(value)
 
     await asyncio.gather(*(bounded(value) for value in inputs))
 
 
-async def _task_group(call: Call, inputs: Iterable[object]) -> None:
-    free = asyncio.Semaphore(TASKS)
+async def task_group(call: Call, inputs: Iterable[object]) -> None:
+    """Make a call for each input in an `asyncio.TaskGroup`, as many at a time as a semaphore allows."""
+    semaphore = asyncio.Semaphore(TASKS)
 
     async def bounded(value: object) -> None:
-        async with free:
+        async with semaphore:
             await call(value)
 
     async with asyncio.TaskGroup() as group:
@@ -71,8 +72,8 @@ async def _aiometer(call: Call, inputs: Iterable[object]) -> None:
             pass
 
 
-async def take_all(outcomes: AsyncIterator[object]) -> None:
-    """Take the outcomes of a bulk, all of which are done."""
+async def exhaust(outcomes: AsyncIterator[object]) -> None:
+    """Iterate over the outcomes of a bulk, and fail for one that is not done."""
     async for outcome in outcomes:
         assert getattr(outcome, "status", None) is Status.DONE, outcome
 
@@ -94,15 +95,15 @@ def _contestants(
 
     def many(count: int) -> Awaitable[None]:
         if operation == "get":
-            return take_all(aiter(appointments.get_many(new_ids(count), concurrency=TASKS)))
-        return take_all(aiter(appointments.create_many(map(_new, new_drafts(count)), concurrency=TASKS)))
+            return exhaust(aiter(appointments.get_many(new_ids(count), concurrency=TASKS)))
+        return exhaust(aiter(appointments.create_many(map(_new, new_drafts(count)), concurrency=TASKS)))
 
     return {
-        "gather + semaphore, raw aiohttp": lambda count: _gather(call, inputs(count)),
-        "TaskGroup + semaphore, raw aiohttp": lambda count: _task_group(call, inputs(count)),
+        "gather + semaphore, raw aiohttp": lambda count: gather(call, inputs(count)),
+        "TaskGroup + semaphore, raw aiohttp": lambda count: task_group(call, inputs(count)),
         "aiometer, raw aiohttp": lambda count: _aiometer(call, inputs(count)),
         f"{operation}_many": many,
-        f"gather + semaphore, our {operation}": lambda count: _gather(our_call, inputs(count)),
+        f"gather + semaphore, our {operation}": lambda count: gather(our_call, inputs(count)),
     }
 
 
@@ -114,22 +115,22 @@ async def _measure(base_url: str, settings: Settings) -> list[Table]:
         our_calls = await stack.enter_async_context(OURS.open(base_url))
         await check(raw)
         await check(our_calls)
-        session = ConnectorSession(base_url, tenant_id=TENANT, auth=auth, rate_limit=NO_LIMIT_TO_REACH)
+        session = ConnectorSession(base_url, tenant_id=TENANT, auth=auth, rate_limit=UNREACHABLE_LIMIT)
         appointments = AppointmentService(await stack.enter_async_context(session), deadline=30)
         for operation in OPERATIONS:
             contestants = _contestants(operation, raw, our_calls, appointments)
             items = settings.size(_ITEMS)
-            measured = await rounds.measure(
+            measurement = await rounds.measure(
                 contestants, floor=next(iter(contestants)), rounds=settings.rounds_or(_ROUNDS), calls=items
             )
             ours = (f"{operation}_many", f"gather + semaphore, our {operation}")
             title = f"bulk {operation}, {TASKS} at a time"
-            tables.append(compared(measured, name=f"bulk.{operation}", title=title, each="item", ours=ours))
+            tables.append(compare(measurement, name=f"bulk.{operation}", title=title, unit="item", ours=ours))
     return tables
 
 
-async def _pace(calls: int) -> Table:
-    """Return what share of the allowed rate `get_many` reaches against a server that counts by a sliding window."""
+async def _measure_rate(calls: int) -> Table:
+    """Return the share of the allowed rate that `get_many` reaches on a server that counts in a sliding window."""
     allowed = SandboxLimit(requests=600, per=10.0, window=LimitWindow.SLIDING)
     auth = ClientCredentials(DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET)
     async with (
@@ -138,22 +139,22 @@ async def _pace(calls: int) -> Table:
             sandbox.base_url, tenant_id=TENANT, auth=auth, rate_limit=RateLimit(limit=600, per=10, burst=1)
         ) as session,
     ):
-        (known,) = await sandbox.seed(TENANT, synthetic_seeds(1))
-        began = time.perf_counter()
-        await take_all(aiter(AppointmentService(session).get_many([known] * calls, concurrency=TASKS)))
-        seconds, requests = time.perf_counter() - began, sandbox.log.count()
+        (appointment_id,) = await sandbox.seed(TENANT, synthetic_seeds(1))
+        start = time.perf_counter()
+        await exhaust(aiter(AppointmentService(session).get_many([appointment_id] * calls, concurrency=TASKS)))
+        seconds, requests = time.perf_counter() - start, sandbox.log.count()
         refused = sandbox.log.count(status=429)
     return Table(
         name="bulk.pace",
         title="get_many under a limit of 60 requests a second, counted by a sliding window",
-        columns=["requests", "seconds", "of the allowed rate", "refused"],
+        columns=["requests", "seconds", "share of the allowed rate", "refused"],
         rows=[[f"{requests:,}", f"{seconds:.1f}", f"{requests / seconds / 60:.3f}", str(refused)]],
         figures={"requests": requests, "seconds": seconds, "refused": refused},
     )
 
 
 def measure(settings: Settings) -> list[Table]:
-    """Return a table for each operation, and the one of the pace."""
+    """Return a table for each operation, and the one of the allowed rate."""
     with server.running() as base_url:
         tables = asyncio.run(_measure(base_url, settings))
-    return [*tables, asyncio.run(_pace(settings.size(_PACED)))]
+    return [*tables, asyncio.run(_measure_rate(settings.size(_LIMITED_ITEMS)))]

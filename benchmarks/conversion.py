@@ -1,4 +1,4 @@
-"""CPU of converting previews: from the bytes of one array to objects, and from each object to the bytes of a body."""
+"""CPU of converting previews: the bytes of one array to objects, and each object to the bytes of a body."""
 
 import asyncio
 import functools
@@ -8,10 +8,10 @@ import orjson
 
 from benchmarks import rounds
 from benchmarks.libraries import Library, all_libraries
-from benchmarks.tables import Settings, Table, compared
+from benchmarks.tables import Settings, Table, compare
 
 _SIZES = {1_000: 60, 100_000: 5}
-"""Previews to rounds."""
+"""Number of previews to number of rounds."""
 _FLOOR = "pydantic"
 
 
@@ -42,14 +42,14 @@ def _dumping(library: Library, count: int) -> rounds.Contestant:
     objects = library.load(_body(count))
 
     async def dump(count: int) -> None:
-        for each in objects[:count]:
-            library.dump(each)
+        for one in objects[:count]:
+            library.dump(one)
 
     return dump
 
 
 def check(libraries: Sequence[Library]) -> None:
-    """Refuse a library that does not write what it has read as it was."""
+    """Fail for a library that does not write what it has read."""
     expected = orjson.loads(_body(2))
     for library in libraries:
         (_, one) = library.load(_body(2))
@@ -60,30 +60,29 @@ def check(libraries: Sequence[Library]) -> None:
 
 
 def measure(settings: Settings) -> list[Table]:
-    """Return a table for each number of previews and each way."""
+    """Return a table for each direction and number of previews."""
     libraries = all_libraries()
     check(libraries)
-    strict = {library.name: library.strict for library in libraries}
+    strictness = {library.name: library.strictness for library in libraries}
     tables = []
-    for usual, usual_rounds in _SIZES.items():
-        count = settings.size(usual)
-        for way in ("decoding", "encoding"):
-            measured = asyncio.run(
-                rounds.measure(
-                    {each.name: _loading(each) if way == "decoding" else _dumping(each, count) for each in libraries},
-                    floor=_FLOOR,
-                    rounds=settings.rounds_or(usual_rounds),
-                    calls=count,
-                )
+    for size, default_rounds in _SIZES.items():
+        count = settings.size(size)
+        for direction in ("decoding", "encoding"):
+            contestants = {
+                library.name: _loading(library) if direction == "decoding" else _dumping(library, count)
+                for library in libraries
+            }
+            measurement = asyncio.run(
+                rounds.measure(contestants, floor=_FLOOR, rounds=settings.rounds_or(default_rounds), calls=count)
             )
             tables.append(
-                compared(
-                    measured,
-                    name=f"conversion.{way}_{usual}",
-                    title=f"{way} {count:,} previews",
-                    each="preview",
+                compare(
+                    measurement,
+                    name=f"conversion.{direction}_{size}",
+                    title=f"{direction} {count:,} previews",
+                    unit="preview",
                     ours=(libraries[0].name,),
-                    more={"refuses and keeps": lambda who: strict.get(who, "")},
+                    extra_columns={"strictness": lambda name: strictness.get(name, "")},
                 )
             )
     return tables

@@ -1,19 +1,20 @@
-"""What grows with what: the CPU of a call with the tasks, the memory of a bulk and the time of a plan with the items.
+"""How costs grow: CPU of a call with the tasks; memory of a bulk and time of a plan with the items.
 
-Memory is measured over calls that do nothing, each size in a process of its own.
+Memory is measured with calls that do nothing, and each size in a process of its own.
 """
 
 import argparse
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from benchmarks import rounds, server
-from benchmarks.bulk import take_all
+from benchmarks.bulk import exhaust, gather, task_group
 from benchmarks.peers.aiohttp_alone import PEER as FLOOR
 from benchmarks.peers.ours import PEER as OURS
-from benchmarks.processes import numbers_of, peak_megabytes
-from benchmarks.sync_planning import plan_seconds
+from benchmarks.processes import peak_megabytes, run_python
+from benchmarks.sync_resources import plan_seconds
 from benchmarks.tables import Lines, Settings, Table
 from benchmarks.workload import TASKS, workload
 from connector_async import bulk
@@ -24,69 +25,51 @@ _ROUNDS = 8
 _ITEMS = (1_000, 10_000, 100_000, 1_000_000)
 
 
-async def _nothing(_: int) -> None:
+async def _do_nothing(_: int) -> None:
     await asyncio.sleep(0)
 
 
-async def _gather(count: int) -> None:
-    free = asyncio.Semaphore(TASKS)
-
-    async def bounded(value: int) -> None:
-        async with free:
-            await _nothing(value)
-
-    await asyncio.gather(*(bounded(value) for value in range(count)))
-
-
-async def _task_group(count: int) -> None:
-    free = asyncio.Semaphore(TASKS)
-
-    async def bounded(value: int) -> None:
-        async with free:
-            await _nothing(value)
-
-    async with asyncio.TaskGroup() as group:
-        for value in range(count):
-            group.create_task(bounded(value))
-
-
 async def _bulk(count: int) -> None:
-    await take_all(aiter(bulk(_nothing, range(count), concurrency=TASKS)))
+    await exhaust(aiter(bulk(_do_nothing, range(count), concurrency=TASKS)))
 
 
-_KINDS = {"bulk": _bulk, "gather + semaphore": _gather, "TaskGroup + semaphore": _task_group}
+_KINDS: Final[dict[str, Callable[[int], Coroutine[Any, Any, None]]]] = {
+    "bulk": _bulk,
+    "gather + semaphore": lambda count: gather(_do_nothing, range(count)),
+    "TaskGroup + semaphore": lambda count: task_group(_do_nothing, range(count)),
+}
 
 
-async def _calls(base_url: str, settings: Settings) -> Table:
+async def _by_tasks(base_url: str, settings: Settings) -> Table:
     peers = (FLOOR, OURS)
     points: dict[str, list[tuple[float, float]]] = {peer.name: [] for peer in peers}
-    rows, warnings, figures = [], [], {}
-    calls = settings.size(_CALLS)
+    rows, warnings, all_figures = [], [], {}
+    count = settings.size(_CALLS)
     async with contextlib.AsyncExitStack() as stack:
-        opened = {peer.name: await stack.enter_async_context(peer.open(base_url)) for peer in peers}
-        floor, ours = opened
+        clients = {peer.name: await stack.enter_async_context(peer.open(base_url)) for peer in peers}
         for tasks in _TASKS:
-            measured = await rounds.measure(
-                {name: workload(each, "get", tasks) for name, each in opened.items()},
-                floor=floor,
+            measurement = await rounds.measure(
+                {name: workload(calls, "get", tasks) for name, calls in clients.items()},
+                floor=FLOOR.name,
                 rounds=settings.rounds_or(_ROUNDS),
-                calls=calls,
+                calls=count,
             )
-            found = measured.figures
-            for name in opened:
-                points[name].append((tasks, found[name].cpu_per_call()))
-            costs = (f"{found[name].cpu_per_call():.1f}" for name in opened)
-            rows.append([f"{tasks:,}", *costs, str(found[ours].cpu_over(found[floor])), str(measured.noise())])
-            warnings += [f"{tasks:,} tasks: {warning}" for warning in measured.warnings()]
-            figures[str(tasks)] = {name: each.cpu for name, each in found.items()}
+            figures = measurement.figures
+            for name in clients:
+                points[name].append((tasks, figures[name].cpu_per_call()))
+            costs = (f"{figures[name].cpu_per_call():.1f}" for name in clients)
+            ratio = figures[OURS.name].cpu_ratio(figures[FLOOR.name])
+            rows.append([f"{tasks:,}", *costs, str(ratio), str(measurement.noise())])
+            warnings += [f"{tasks:,} tasks: {warning}" for warning in measurement.warnings()]
+            all_figures[str(tasks)] = {name: contestant.cpu for name, contestant in figures.items()}
     return Table(
         name="growth.tasks",
-        title=f"µs of CPU for one get, by the tasks that call: {settings.rounds_or(_ROUNDS)} rounds of {calls:,} calls",
-        columns=["tasks", *opened, "× (quartiles)", "the floor over itself"],
+        title=f"µs of CPU of a get, by the number of tasks: {settings.rounds_or(_ROUNDS)} rounds of {count:,} calls",
+        columns=["tasks", *clients, "× (quartiles)", "the floor over itself"],
         rows=rows,
-        notes=["Both have 100 connections at most: of 1,000 tasks, 900 wait for one."],
+        notes=["Both have at most 100 connections: of 1,000 tasks, 900 wait for one."],
         warnings=warnings,
-        figures=figures,
+        figures=all_figures,
         chart=Lines(title="CPU of a get", x_label="tasks", y_label="µs", lines=points, ours=(OURS.name,)),
     )
 
@@ -95,23 +78,23 @@ def _by_items(
     settings: Settings, kinds: tuple[str, ...], measure_one: Callable[[str, int], float], **texts: str
 ) -> Table:
     sizes = [settings.size(items) for items in _ITEMS]
-    found = {kind: [(float(size), measure_one(kind, size)) for size in sizes] for kind in kinds}
+    points = {kind: [(float(size), measure_one(kind, size)) for size in sizes] for kind in kinds}
     return Table(
         name=texts["name"],
         title=texts["title"],
         columns=["items", *kinds],
-        rows=[[f"{size:,}", *(f"{found[kind][row][1]:,.2f}" for kind in kinds)] for row, size in enumerate(sizes)],
+        rows=[[f"{size:,}", *(f"{points[kind][row][1]:,.2f}" for kind in kinds)] for row, size in enumerate(sizes)],
         notes=[texts["note"]],
-        figures=found,
+        figures=points,
         chart=Lines(
-            title=texts["chart"], x_label="items", y_label=texts["y_label"], lines=found, ours=("bulk", "plan")
+            title=texts["chart"], x_label="items", y_label=texts["y_label"], lines=points, ours=("bulk", "plan")
         ),
     )
 
 
 def _megabytes(kind: str, count: int) -> float:
-    (grown,) = numbers_of(["-m", "benchmarks.growth", kind, str(count)])
-    return grown
+    (megabytes,) = run_python(["-m", "benchmarks.growth", kind, str(count)])
+    return megabytes
 
 
 def _plan_seconds(_: str, items: int) -> float:
@@ -119,16 +102,16 @@ def _plan_seconds(_: str, items: int) -> float:
 
 
 def measure(settings: Settings) -> list[Table]:
-    """Return the three tables."""
+    """Return the tables of the tasks, of the memory of a bulk and of the time of a plan."""
     with server.running() as base_url:
-        calls = asyncio.run(_calls(base_url, settings))
+        by_tasks = asyncio.run(_by_tasks(base_url, settings))
     memory = _by_items(
         settings,
         tuple(_KINDS),
         _megabytes,
         name="growth.memory",
-        title="MB that a process grows by over the items of a bulk",
-        note="The calls do nothing; 32 at a time; outcomes are taken and forgotten.",
+        title="Growth of the process in MB, by the items of a bulk",
+        note="The calls do nothing, 32 at a time, and the outcomes are discarded.",
         chart="Memory of a bulk",
         y_label="MB",
     )
@@ -137,22 +120,22 @@ def measure(settings: Settings) -> list[Table]:
         ("plan",),
         _plan_seconds,
         name="growth.plan",
-        title="Seconds that the sync's plan takes over items that have not changed",
-        note="All are in step in the state, in SQLite on disk; nothing is sent.",
+        title="Seconds of a sync plan, by the items, all unchanged",
+        note="All are in sync in the state, in SQLite on disk; nothing is sent.",
         chart="Time of a plan without a change",
         y_label="seconds",
     )
-    return [calls, memory, plan]
+    return [by_tasks, memory, plan]
 
 
 def _main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=_KINDS)
     parser.add_argument("count", type=int)
-    given = parser.parse_args()
-    asyncio.run(_nothing(0))
+    options = parser.parse_args()
+    asyncio.run(_do_nothing(0))
     before = peak_megabytes()
-    asyncio.run(_KINDS[given.kind](given.count))
+    asyncio.run(_KINDS[options.kind](options.count))
     print(max(0.0, peak_megabytes() - before))
 
 

@@ -1,7 +1,7 @@
-"""The libraries that turn previews into objects and back, each into a class of its own with the same fields.
+"""The compared libraries: each converts previews to objects of its own class and back.
 
-The classes are frozen and take `null` for the description alone. How strict each is, and whether it keeps the fields
-that it does not know, is said in `Library.strict`: ours does both.
+The classes have the same fields, are frozen, and accept `null` only for the description. `Library.strictness` says what
+else a library checks and whether it keeps unknown fields; ours does both.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,11 +28,11 @@ _CAMEL = {"appointment_id": "appointmentId", "start_time": "startTime", "end_tim
 
 @attrs.frozen(kw_only=True)
 class Library:
-    """One of them."""
+    """A library, or code that does its work."""
 
     name: str
-    strict: str
-    """What it refuses or keeps beyond the types."""
+    strictness: str
+    """What it checks beyond the types, and whether it keeps unknown fields."""
     load: Callable[[bytes], Sequence[Any]]
     """Returns the objects of a JSON array."""
     dump: Callable[[Any], bytes]
@@ -42,7 +42,7 @@ class Library:
 def _ours() -> Library:
     return Library(
         name="connector_async",
-        strict="aware RFC 3339, exact texts, keeps unknown fields",
+        strictness="aware RFC 3339, exact strings, keeps unknown fields",
         load=lambda body: WireFormat.GUIDE.structure(body, list[Appointment]),
         dump=WireFormat.GUIDE.unstructure,
     )
@@ -64,7 +64,7 @@ def _cattrs() -> Library:
     converter.register_unstructure_hook(_ForCattrs, make_dict_unstructure_fn(_ForCattrs, converter, **renamed))
     return Library(
         name="cattrs, as documented",
-        strict="no: takes null and numbers for texts, naive date-times",
+        strictness="accepts null and numbers as strings, naive date-times",
         load=lambda body: converter.loads(body, list[_ForCattrs]),
         dump=converter.dumps,
     )
@@ -84,11 +84,11 @@ class _ForPydanticWithExtra(_ForPydantic):
     model_config = pydantic.ConfigDict(frozen=True, extra="allow")
 
 
-def _pydantic(model: type[_ForPydantic], name: str, strict: str) -> Library:
+def _pydantic(model: type[_ForPydantic], name: str, strictness: str) -> Library:
     validator = pydantic.TypeAdapter(list[model]).validator  # type: ignore[valid-type]
     return Library(
         name=name,
-        strict=strict,
+        strictness=strictness,
         load=validator.validate_json,
         dump=lambda one: model.__pydantic_serializer__.to_json(one, by_alias=True),
     )
@@ -108,7 +108,7 @@ class _ForMsgspec(msgspec.Struct, frozen=True, rename="camel"):
 def _msgspec() -> Library:
     return Library(
         name="msgspec",
-        strict="aware date-times, exact texts",
+        strictness="aware date-times, exact strings",
         load=msgspec.json.Decoder(list[_ForMsgspec]).decode,
         dump=msgspec.json.Encoder().encode,
     )
@@ -129,7 +129,7 @@ class _ForMashumaro(DataClassORJSONMixin):
 def _mashumaro() -> Library:
     return Library(
         name="mashumaro",
-        strict="no: takes anything for a text, naive date-times",
+        strictness="accepts anything as a string, naive date-times",
         load=mashumaro.codecs.orjson.ORJSONDecoder(list[_ForMashumaro]).decode,
         dump=_ForMashumaro.to_jsonb,
     )
@@ -149,7 +149,7 @@ def _adaptix() -> Library:
     load, dump = retort.get_loader(list[_ForAdaptix]), retort.get_dumper(_ForAdaptix)
     return Library(
         name="adaptix, no debug trail",
-        strict="exact texts; takes naive date-times",
+        strictness="exact strings; accepts naive date-times",
         load=lambda body: load(orjson.loads(body)),
         dump=lambda one: orjson.dumps(dump(one)),
     )
@@ -183,16 +183,16 @@ def _dump_by_hand(one: Appointment) -> bytes:
 
 
 def all_libraries() -> tuple[Library, ...]:
-    """Return all of them."""
+    """Return all libraries, ours first."""
     return (
         _ours(),
         _cattrs(),
-        _pydantic(_ForPydantic, "pydantic", "aware date-times, exact texts"),
+        _pydantic(_ForPydantic, "pydantic", "aware date-times, exact strings"),
         _pydantic(
-            _ForPydanticWithExtra, 'pydantic, extra="allow"', "aware date-times, exact texts, keeps unknown fields"
+            _ForPydanticWithExtra, 'pydantic, extra="allow"', "aware date-times, exact strings, keeps unknown fields"
         ),
         _msgspec(),
         _mashumaro(),
         _adaptix(),
-        Library(name="by hand, into ours", strict="no check at all", load=_load_by_hand, dump=_dump_by_hand),
+        Library(name="by hand, into ours", strictness="no checks", load=_load_by_hand, dump=_dump_by_hand),
     )

@@ -1,4 +1,4 @@
-"""Whether the server is the limit: its CPU beside the floor's, and what a client takes that does nothing."""
+"""Whether the server is the limit: its CPU beside that of the fastest client, and of one that writes ready bytes."""
 
 import asyncio
 import functools
@@ -20,11 +20,11 @@ _REQUEST: Final = (
 )
 
 
-class _Asking(asyncio.Protocol):
-    """Writes a ready request as soon as anything of an answer is there: each answer comes in one piece."""
+class _ReadyRequests(asyncio.Protocol):
+    """Writes the same request again as soon as data arrives: each response arrives in one piece."""
 
     def __init__(self, count: int) -> None:
-        self._left = count
+        self._remaining = count
         self.done = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -33,22 +33,25 @@ class _Asking(asyncio.Protocol):
         transport.write(_REQUEST)
 
     def data_received(self, _: bytes) -> None:
-        self._left -= 1
-        if self._left:
+        self._remaining -= 1
+        if self._remaining:
             self._transport.write(_REQUEST)
         else:
             self.done.set_result(None)
             self._transport.close()
 
 
-async def _load(base_url: str, calls: int) -> None:
+async def _send_ready_requests(base_url: str, calls: int) -> None:
     host, _, port = base_url.removeprefix("http://").partition(":")
     loop = asyncio.get_running_loop()
-    opened = [await loop.create_connection(lambda: _Asking(calls // TASKS), host, int(port)) for _ in range(TASKS)]
-    await asyncio.gather(*(protocol.done for _, protocol in opened))
+    connections = [
+        await loop.create_connection(lambda: _ReadyRequests(calls // TASKS), host, int(port)) for _ in range(TASKS)
+    ]
+    await asyncio.gather(*(protocol.done for _, protocol in connections))
 
 
-async def _usage(session: aiohttp.ClientSession, base_url: str) -> float:
+async def _server_cpu(session: aiohttp.ClientSession, base_url: str) -> float:
+    """Return the seconds of CPU that the server has used."""
     async with session.get(f"{base_url}/usage") as response:
         return int(await response.read()) / 1e9
 
@@ -59,55 +62,54 @@ async def _measure(base_url: str, settings: Settings) -> Table:
     async with FLOOR.open(base_url) as raw, aiohttp.ClientSession() as session:
         loads: dict[str, rounds.Contestant] = {
             FLOOR.name: workload(raw, "get"),
-            "ready bytes over plain sockets": functools.partial(_load, base_url),
+            "ready bytes over plain sockets": functools.partial(_send_ready_requests, base_url),
         }
         for load in loads.values():
             await load(calls)
         for _ in range(settings.rounds_or(_ROUNDS)):
             for name, load in loads.items():
-                served_before = await _usage(session, base_url)
-                wall, cpu = time.perf_counter(), time.process_time()
+                server_start = await _server_cpu(session, base_url)
+                wall_start, cpu_start = time.perf_counter(), time.process_time()
                 await load(calls)
-                cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-                served = await _usage(session, base_url) - served_before
-                figures.setdefault(name, []).append((cpu, wall, served))
+                cpu, wall = time.process_time() - cpu_start, time.perf_counter() - wall_start
+                server_cpu = await _server_cpu(session, base_url) - server_start
+                figures.setdefault(name, []).append((cpu, wall, server_cpu))
     return _table(figures, calls)
 
 
 def _table(figures: dict[str, list[tuple[float, float, float]]], calls: int) -> Table:
-    rows, medians = [], {}
-    for name, taken in figures.items():
-        cpu, wall, served = (rounds.quartiles(values) for values in zip(*taken, strict=True))
-        share = rounds.quartiles(served / wall for _, wall, served in taken)
-        medians[name] = calls / wall.middle
-        micro = 1e6 / calls
+    rows, speeds = [], []
+    for name, measured in figures.items():
+        cpu, wall, server_cpu = (rounds.quartiles(values) for values in zip(*measured, strict=True))
+        busy = rounds.quartiles(server / wall for _, wall, server in measured)
+        speeds.append(calls / wall.middle)
         rows.append(
             [
                 name,
-                f"{cpu.middle * micro:.1f}",
-                f"{served.middle * micro:.1f}",
+                f"{cpu.middle / calls * 1e6:.1f}",
+                f"{server_cpu.middle / calls * 1e6:.1f}",
                 f"{calls / wall.middle:,.0f}",
-                str(share),
+                str(busy),
             ]
         )
-    floor, ready = medians.values()
+    floor, ready = speeds
     return Table(
         name="limit.server",
-        title=f"The server beside its clients: {len(taken)} rounds of {calls:,} calls",
+        title=f"The server beside its clients: {len(measured)} rounds of {calls:,} calls",
         columns=["", "µs CPU of the client / call", "µs CPU of the server / call", "calls a second", "server busy"],
         rows=rows,
-        notes=[f"The server answers {ready / floor:.1f} × as many calls as the fastest contestant makes."],
+        notes=[f"The server can handle {ready / floor:.1f} × as many calls as the fastest client makes."],
         warnings=()
         if ready > 1.2 * floor
-        else ["LIMITED: the server is too slow to compare the wall time of clients by"],
+        else ["LIMITED: the server is too slow for comparing the wall time of clients"],
         figures={
-            name: [{"cpu": cpu, "wall": wall, "server": served} for cpu, wall, served in taken]
-            for name, taken in figures.items()
+            name: [{"cpu": cpu, "wall": wall, "server": server} for cpu, wall, server in measured]
+            for name, measured in figures.items()
         },
     )
 
 
 def measure(settings: Settings) -> list[Table]:
-    """Return the table of both loads."""
+    """Return the table of both clients."""
     with server.running() as base_url:
         return [asyncio.run(_measure(base_url, settings))]

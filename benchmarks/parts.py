@@ -1,4 +1,4 @@
-"""What each part of our `get` costs: the whole, and without one part at a time; and when an answer of 100 is a 500."""
+"""The cost of each part of our `get`: the whole, without one part at a time, and when one response of 100 is a 500."""
 
 import asyncio
 import contextlib
@@ -8,10 +8,10 @@ from typing import Any
 import aiohttp
 
 from benchmarks import rounds, server
+from benchmarks.peers import TENANT, TOKEN
 from benchmarks.peers.aiohttp_alone import PEER as FLOOR
-from benchmarks.peers.ours import NO_LIMIT_TO_REACH
-from benchmarks.peers.peer import TENANT, TOKEN
-from benchmarks.tables import Settings, Table, compared
+from benchmarks.peers.ours import UNREACHABLE_LIMIT
+from benchmarks.tables import Settings, Table, compare
 from benchmarks.workload import in_tasks, new_ids
 from connector_async import (
     AppointmentService,
@@ -30,7 +30,7 @@ _ROUNDS = 30
 
 class _ImpatientClock(Clock):
     async def sleep(self, seconds: float) -> None:
-        """Wait for nothing: what is measured is CPU."""
+        """Return at once, because only CPU is measured."""
 
 
 class _NoLimiter:
@@ -46,7 +46,7 @@ def _service(session: ConnectorSession, **options: Any) -> AppointmentService:
 
 
 def _without_policy(service: AppointmentService) -> Callable[[str], Awaitable[object]]:
-    """Return the attempt alone: no policy, no deadline, no record that anybody could read."""
+    """Return a call of the attempt alone: without policy, deadline and `last_call`."""
 
     def get(appointment_id: str) -> Awaitable[object]:
         return GetCall(service._context, appointment_id).attempt(None, CallRecord(operation="get"))  # noqa: SLF001
@@ -58,14 +58,14 @@ async def _measure(base_url: str, settings: Settings, *, faults: bool) -> Table:
     async with contextlib.AsyncExitStack() as stack:
 
         async def session(**options: Any) -> ConnectorSession:
-            defaults = {"auth": ClientCredentials("id", "secret"), "rate_limit": NO_LIMIT_TO_REACH}
+            defaults = {"auth": ClientCredentials("id", "secret"), "rate_limit": UNREACHABLE_LIMIT}
             arguments: dict[str, Any] = {"tenant_id": TENANT, "clock": _ImpatientClock(), **defaults, **options}
             return await stack.enter_async_context(ConnectorSession(base_url, **arguments))
 
         whole = await session()
         raw = (await stack.enter_async_context(FLOOR.open(base_url))).get
         gets: dict[str, Callable[[str], Awaitable[object]]] = {
-            FLOOR.name: _whatever_comes(raw) if faults else raw,
+            FLOOR.name: _ignoring_errors(raw) if faults else raw,
             "get, everything on": _service(whole, deadline=30).get,
         }
         if not faults:
@@ -78,18 +78,18 @@ async def _measure(base_url: str, settings: Settings, *, faults: bool) -> Table:
                 "with a static token": _service(await session(auth=StaticToken(TOKEN)), deadline=30).get,
             }
         calls = settings.size(_CALLS)
-        measured = await rounds.measure(
+        measurement = await rounds.measure(
             {name: _in_tasks(get) for name, get in gets.items()},
             floor=FLOOR.name,
             rounds=settings.rounds_or(_ROUNDS),
             calls=calls,
         )
-    return compared(
-        measured,
+    return compare(
+        measurement,
         name="parts.faults" if faults else "parts.get",
-        title="get when one answer of a hundred is a 500" if faults else "get by its parts",
-        each="call",
-        notes=["The floor takes a 500 for the end; the client tries again."] if faults else (),
+        title="get when one response of a hundred is a 500" if faults else "get by its parts",
+        unit="call",
+        notes=["The floor takes a 500 as final; the client retries."] if faults else (),
     )
 
 
@@ -97,17 +97,17 @@ def _in_tasks(get: Callable[[str], Awaitable[object]]) -> rounds.Contestant:
     return lambda calls: in_tasks(get, new_ids(calls))
 
 
-def _whatever_comes(get: Callable[[str], Awaitable[object]]) -> Callable[[str], Awaitable[object]]:
-    async def get_or_not(appointment_id: str) -> object:
+def _ignoring_errors(get: Callable[[str], Awaitable[object]]) -> Callable[[str], Awaitable[object]]:
+    async def get_or_none(appointment_id: str) -> object:
         with contextlib.suppress(aiohttp.ClientResponseError):
             return await get(appointment_id)
         return None
 
-    return get_or_not
+    return get_or_none
 
 
 def measure(settings: Settings) -> list[Table]:
-    """Return the table of the parts, and that of a server that fails at times."""
+    """Return the table of the parts, and the one of a server with faults."""
     tables = []
     for faults in (False, True):
         with server.running(faults=faults) as base_url:

@@ -1,4 +1,4 @@
-"""One SVG of all tables that have a chart. Its text is text, in a grey that is read on light and on dark pages."""
+"""One SVG with the charts of all tables. Its labels are text, in a gray that is readable on light and dark pages."""
 
 import math
 from collections.abc import Sequence
@@ -11,30 +11,30 @@ from matplotlib.figure import Figure
 
 from benchmarks.tables import Bars, Lines, Table
 
-_GREY: Final = "#808890"
+_GRAY: Final = "#808890"
 _OURS: Final = "#e0782f"
 _OTHERS: Final = ("#4c8ed9", "#4aa564", "#a06cd5")
 _COLUMNS: Final = 2
-_MARKS: Final = ("o-", "s--", "^:")  # lines may lie on each other
-_LEAST: Final = 0.01  # what a logarithmic axis shows of nothing
+_MARKS: Final = ("o-", "s--", "^:")  # lines may overlap
+_MINIMUM: Final = 0.01  # what a logarithmic axis shows for zero
 _STYLE: Final[Any] = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "benchmarks",  # so that equal figures make an equal file
+    "svg.hashsalt": "benchmarks",  # equal figures give an equal file
     "font.family": "sans-serif",
     "font.size": 9,
-    "text.color": _GREY,
-    "axes.edgecolor": _GREY,
-    "axes.labelcolor": _GREY,
-    "xtick.color": _GREY,
-    "ytick.color": _GREY,
+    "text.color": _GRAY,
+    "axes.edgecolor": _GRAY,
+    "axes.labelcolor": _GRAY,
+    "xtick.color": _GRAY,
+    "ytick.color": _GRAY,
 }
 
 
 def draw(tables: Sequence[Table], path: Path) -> None:
-    """Write the picture.
+    """Write the charts of the tables to an SVG file.
 
     Raises:
-        ValueError: No table has a chart.
+        ValueError: If no table has a chart.
     """
     charts = [table.chart for table in tables if table.chart is not None]
     if not charts:
@@ -57,13 +57,13 @@ def draw(tables: Sequence[Table], path: Path) -> None:
 def _draw_bars(axes: Axes, chart: Bars) -> None:
     names = list(chart.values)[::-1]
     values = [chart.values[name] for name in names]
-    spread = [[each.middle - each.lower for each in values], [each.upper - each.middle for each in values]]
-    colours = [_OURS if name in chart.ours else _OTHERS[0] for name in names]
-    axes.barh(names, [each.middle for each in values], xerr=spread, color=colours, ecolor=_GREY, capsize=2)
-    for place, each in enumerate(values):
+    spread = [[value.middle - value.lower for value in values], [value.upper - value.middle for value in values]]
+    colors = [_OURS if name in chart.ours else _OTHERS[0] for name in names]
+    axes.barh(names, [value.middle for value in values], xerr=spread, color=colors, ecolor=_GRAY, capsize=2)
+    for place, value in enumerate(values):
         axes.annotate(
-            f" {each.middle:.2f}" if each.middle < 100 else f" {each.middle:.0f}",
-            (each.upper, place),
+            f" {value.middle:.2f}" if value.middle < 100 else f" {value.middle:.0f}",
+            (value.upper, place),
             va="center",
             fontsize=8,
         )
@@ -74,10 +74,10 @@ def _draw_bars(axes: Axes, chart: Bars) -> None:
 def _draw_lines(axes: Axes, chart: Lines) -> None:
     for place, (name, points) in enumerate(chart.lines.items()):
         sizes, values = zip(*points, strict=True)
-        colour = _OURS if name in chart.ours else _OTHERS[place % len(_OTHERS)]
-        axes.plot(sizes, [max(value, _LEAST) for value in values], _MARKS[place], label=name, color=colour)
+        color = _OURS if name in chart.ours else _OTHERS[place % len(_OTHERS)]
+        axes.plot(sizes, [max(value, _MINIMUM) for value in values], _MARKS[place], label=name, color=color)
     axes.set_xscale("log")
-    shown = [max(value, _LEAST) for points in chart.lines.values() for _, value in points]
+    shown = [max(value, _MINIMUM) for points in chart.lines.values() for _, value in points]
     if max(shown) > 20 * min(shown):
         axes.set_yscale("log")
     else:

@@ -1,4 +1,4 @@
-"""Processes of their own, for what cannot be measured beside anything else: memory, imports."""
+"""Separate processes, for what cannot be measured beside other things: memory and imports."""
 
 import os
 import re
@@ -9,19 +9,19 @@ from pathlib import Path
 
 
 def peak_megabytes() -> float:
-    """Return the most memory that this process has had."""
-    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) / 1_000
+    """Return the largest amount of memory that this process has had."""
+    match = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert match is not None
+    return int(match[1]) / 1_000
 
 
-def numbers_of(command: Sequence[str], environment: dict[str, str] | None = None) -> list[float]:
-    """Run the interpreter with these arguments, and return the numbers that it prints."""
-    done = subprocess.run(
-        [sys.executable, *command],
+def run_python(arguments: Sequence[str], environment: dict[str, str] | None = None) -> list[float]:
+    """Run the Python interpreter in a process of its own, and return the numbers that it prints."""
+    process = subprocess.run(
+        [sys.executable, *arguments],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
         env=None if environment is None else {**os.environ, **environment},
     )
-    return [float(each) for each in done.stdout.split()]
+    return [float(number) for number in process.stdout.split()]

@@ -1,7 +1,7 @@
-"""Interleaved rounds: every contestant once in turn, so that a machine that drifts drifts for all of them.
+"""Interleaved rounds: each round runs every contestant once, so that a drift of the machine affects all of them.
 
-Whoever stands first in one round stands last in the next. The floor runs twice in each round: what its two runs differ
-by is the machine's own noise.
+The contestant that runs first in one round runs last in the next. The floor, with which the others are compared, runs
+twice in each round: the difference of its two runs is the noise of the machine.
 """
 
 import gc
@@ -14,12 +14,15 @@ import attrs
 
 FLOOR_AGAIN: Final = "the floor again"
 NOISE_LIMITS: Final = (0.97, 1.03)
-"""Where the quartiles of the floor over itself have to lie."""
+"""Limits for the quartiles of the floor's ratio to itself."""
+
+Contestant = Callable[[int], Awaitable[object]]
+"""Makes the given number of calls."""
 
 
 @attrs.frozen
 class Quartiles:
-    """A median, and what half of all rounds lie between."""
+    """A median, and the range of half of all rounds."""
 
     lower: float
     middle: float
@@ -30,19 +33,19 @@ class Quartiles:
 
 
 def quartiles(values: Iterable[float]) -> Quartiles:
-    """Return the quartiles of some values, of which one alone is all three."""
-    given = list(values)
-    return Quartiles(*(statistics.quantiles(given, n=4, method="inclusive") if len(given) > 1 else given * 3))
+    """Return the quartiles of the values; a single value is all three."""
+    numbers = list(values)
+    return Quartiles(*(statistics.quantiles(numbers, n=4, method="inclusive") if len(numbers) > 1 else numbers * 3))
 
 
 @attrs.frozen
 class Figures:
-    """What one contestant took in each round."""
+    """The times of one contestant, a number for each round."""
 
     calls: int
-    """In each round."""
+    """Calls in each round."""
     cpu: Sequence[float]
-    """Seconds of CPU of the whole process, its threads included."""
+    """Seconds of CPU of the whole process, including its threads."""
     wall: Sequence[float]
     """Seconds."""
 
@@ -54,28 +57,28 @@ class Figures:
         """Return the median in microseconds."""
         return statistics.median(self.wall) / self.calls * 1e6
 
-    def cpu_over(self, other: "Figures") -> Quartiles:
-        """Return this one's CPU over the other's, round by round."""
+    def cpu_ratio(self, other: "Figures") -> Quartiles:
+        """Return the ratio to the CPU time of another contestant, round by round."""
         return _ratio(self.cpu, other.cpu)
 
-    def wall_over(self, other: "Figures") -> Quartiles:
-        """Return this one's wall time over the other's, round by round."""
+    def wall_ratio(self, other: "Figures") -> Quartiles:
+        """Return the ratio to the wall time of another contestant, round by round."""
         return _ratio(self.wall, other.wall)
 
 
 @attrs.frozen
-class Measured:
-    """All contestants' figures, the floor's second ones included."""
+class Measurement:
+    """The figures of all contestants, including those of the floor's second run."""
 
     figures: Mapping[str, Figures]
     floor: str
 
     def noise(self) -> Quartiles:
-        """Return the CPU of the floor over its own."""
-        return self.figures[FLOOR_AGAIN].cpu_over(self.figures[self.floor])
+        """Return the ratio of the floor's CPU time to itself."""
+        return self.figures[FLOOR_AGAIN].cpu_ratio(self.figures[self.floor])
 
     def warnings(self) -> tuple[str, ...]:
-        """Return what is to be said when the machine was too noisy to compare by."""
+        """Return a warning if the machine was too noisy for small differences."""
         noise = self.noise()
         lowest, highest = NOISE_LIMITS
         if lowest <= noise.lower and noise.upper <= highest:
@@ -85,37 +88,33 @@ class Measured:
         )
 
 
-Contestant = Callable[[int], Awaitable[object]]
-"""Makes so many calls."""
+async def measure(contestants: Mapping[str, Contestant], *, floor: str, rounds: int, calls: int) -> Measurement:
+    """Return the times of `calls` calls of each contestant in every round.
 
-
-async def measure(contestants: Mapping[str, Contestant], *, floor: str, rounds: int, calls: int) -> Measured:
-    """Let each contestant make `calls` calls in every round.
-
-    A tenth as many go before without being measured: while the others had their turns, idle connections were closed, by
-    some clients after 4 s, and the caches of the processor were filled with other things.
+    A tenth of the calls is made before, without being measured: during the turns of the others, idle connections were
+    closed (by some clients after 4 s), and the caches of the processor were filled with other things.
     """
-    takers = list({**contestants, FLOOR_AGAIN: contestants[floor]}.items())
-    cpu: dict[str, list[float]] = {name: [] for name, _ in takers}
-    wall: dict[str, list[float]] = {name: [] for name, _ in takers}
-    for _, contestant in takers:
+    turns = list({**contestants, FLOOR_AGAIN: contestants[floor]}.items())
+    cpu: dict[str, list[float]] = {name: [] for name, _ in turns}
+    wall: dict[str, list[float]] = {name: [] for name, _ in turns}
+    for _, contestant in turns:
         await contestant(calls)
     gc.collect()
-    gc.freeze()  # what was imported is not to be collected anew in the rounds of those who make garbage
+    gc.freeze()  # contestants that make garbage would pay for traversing all imported modules
     try:
         for round_ in range(rounds):
-            first = round_ % len(takers)
-            for name, contestant in takers[first:] + takers[:first]:
+            first = round_ % len(turns)
+            for name, contestant in turns[first:] + turns[:first]:
                 await contestant(-(-calls // 10))
                 gc.collect()
-                wall_began, cpu_began = time.perf_counter(), time.process_time()
+                wall_start, cpu_start = time.perf_counter(), time.process_time()
                 await contestant(calls)
-                cpu[name].append(time.process_time() - cpu_began)
-                wall[name].append(time.perf_counter() - wall_began)
+                cpu[name].append(time.process_time() - cpu_start)
+                wall[name].append(time.perf_counter() - wall_start)
     finally:
         gc.unfreeze()
-    return Measured({name: Figures(calls, cpu[name], wall[name]) for name, _ in takers}, floor)
+    return Measurement({name: Figures(calls, cpu[name], wall[name]) for name, _ in turns}, floor)
 
 
-def _ratio(mine: Sequence[float], theirs: Sequence[float]) -> Quartiles:
-    return quartiles(one / other for one, other in zip(mine, theirs, strict=True))
+def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> Quartiles:
+    return quartiles(one / other for one, other in zip(ours, theirs, strict=True))

@@ -1,8 +1,8 @@
-"""Import time and memory of each client, in fresh interpreters that take turns; `connector-async --help`, too.
+"""Import time and memory of each client and of `connector-async --help`, in fresh interpreters that take turns.
 
-The root of `connector_async` loads its names when they are asked for (PEP 562), so `import connector_async` alone would
-show next to nothing: what is measured are the names that a program needs. The interpreters run without `site`, since
-a package in the environment may have a hook there that all of them would pay for.
+The root of `connector_async` loads its names on first use (PEP 562), so `import connector_async` alone would show next
+to nothing. The names that a program needs are imported instead. The interpreters run without `site`, because a package
+in the environment may have a hook there, and all of them would pay for it.
 """
 
 import os
@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import rounds
-from benchmarks.processes import numbers_of
-from benchmarks.rounds import Quartiles
+from benchmarks.processes import run_python
 from benchmarks.tables import Bars, Settings, Table
 
 _ROUNDS = 8
@@ -58,13 +57,13 @@ print(time.process_time() - cpu, time.perf_counter() - wall, resident() - before
 
 def _environment() -> dict[str, str]:
     paths = [str(Path(__file__).parent.parent), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-    # Where byte code is not written, each interpreter would compile what pip has compiled of all others.
+    # Byte code must be written: each interpreter would compile this package, while pip has compiled the others.
     return {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": ""}
 
 
-def _row(name: str, taken: list[list[float]], floor: list[list[float]]) -> list[str]:
-    cpu, wall, megabytes = (rounds.quartiles(values) for values in zip(*taken, strict=True))
-    over = rounds.quartiles((mine[0] - theirs[0]) * 1e3 for mine, theirs in zip(taken, floor, strict=True))
+def _row(name: str, results: list[list[float]], floor: list[list[float]]) -> list[str]:
+    cpu, wall, megabytes = (rounds.quartiles(values) for values in zip(*results, strict=True))
+    over = rounds.quartiles((result[0] - base[0]) * 1e3 for result, base in zip(results, floor, strict=True))
     return [
         name,
         f"{cpu.middle * 1e3:.0f}",
@@ -76,27 +75,20 @@ def _row(name: str, taken: list[list[float]], floor: list[list[float]]) -> list[
 
 def measure(settings: Settings) -> list[Table]:
     """Return the table of the imports and of the command."""
-    taken: Mapping[str, list[list[float]]] = {name: [] for name in _ALL}
+    results: Mapping[str, list[list[float]]] = {name: [] for name in _ALL}
     for statements in _ALL.values():
-        numbers_of(["-S", "-c", _TIMED.format(statements)], _environment())  # writes the byte code
+        run_python(["-S", "-c", _TIMED.format(statements)], _environment())  # writes the byte code
     for _ in range(settings.rounds_or(_ROUNDS)):
         for name, statements in _ALL.items():
-            taken[name].append(numbers_of(["-S", "-c", _TIMED.format(statements)], _environment()))
-    milliseconds = {
-        name: Quartiles(*(value * 1e3 for value in _quartiles_of_cpu(each))) for name, each in taken.items()
-    }
+            results[name].append(run_python(["-S", "-c", _TIMED.format(statements)], _environment()))
+    milliseconds = {name: rounds.quartiles(result[0] * 1e3 for result in results[name]) for name in _ALL}
     table = Table(
         name="startup.imports",
-        title=f"Start-up: {len(taken[_FLOOR])} fresh interpreters each",
+        title=f"Start-up: {len(results[_FLOOR])} fresh interpreters each",
         columns=["", "ms CPU", "over aiohttp (quartiles)", "ms wall", "MB more"],
-        rows=[_row(name, each, taken[_FLOOR]) for name, each in taken.items()],
-        notes=[f"Of {_OURS}: `{_IMPORTS[_OURS]}`."],
-        figures=taken,
+        rows=[_row(name, results[name], results[_FLOOR]) for name in _ALL],
+        notes=[f"{_OURS} means `{_IMPORTS[_OURS]}`."],
+        figures=results,
         chart=Bars(title="Start-up", label="ms of CPU", values=milliseconds, ours=(_OURS, _COMMAND)),
     )
     return [table]
-
-
-def _quartiles_of_cpu(taken: list[list[float]]) -> tuple[float, float, float]:
-    found = rounds.quartiles(cpu for cpu, _, _ in taken)
-    return found.lower, found.middle, found.upper

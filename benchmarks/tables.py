@@ -1,11 +1,11 @@
-"""A table as data: what is printed, the raw figures behind it, and what a picture shows of it."""
+"""Tables as data: the printed cells, the figures behind them, and a chart."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from benchmarks.rounds import FLOOR_AGAIN, Figures, Measured, Quartiles
+from benchmarks.rounds import FLOOR_AGAIN, Figures, Measurement, Quartiles
 
 
 @attrs.frozen(kw_only=True)
@@ -13,17 +13,17 @@ class Settings:
     """How much is measured."""
 
     rounds: int | None = None
-    """`None`: each module's own number."""
+    """`None`: the default of each module."""
     scale: float = 1.0
-    """What the sizes are multiplied by; below 1 for a quick look."""
+    """The factor of all sizes; below 1 for a quick look."""
 
-    def rounds_or(self, usual: int) -> int:
-        """Return how many rounds to make where `usual` are made."""
-        return usual if self.rounds is None else self.rounds
+    def rounds_or(self, default: int) -> int:
+        """Return the number of rounds."""
+        return default if self.rounds is None else self.rounds
 
-    def size(self, usual: int) -> int:
-        """Return how many to take where `usual` are taken."""
-        return max(1, round(usual * self.scale))
+    def size(self, default: int) -> int:
+        """Return the scaled size, at least 1."""
+        return max(1, round(default * self.scale))
 
 
 @attrs.frozen(kw_only=True)
@@ -34,7 +34,7 @@ class Bars:
     label: str
     values: Mapping[str, Quartiles]
     ours: Collection[str]
-    """Which of them are this package's."""
+    """The names of this package."""
 
 
 @attrs.frozen(kw_only=True)
@@ -46,19 +46,19 @@ class Lines:
     y_label: str
     lines: Mapping[str, Sequence[tuple[float, float]]]
     ours: Collection[str]
-    """Which of them are this package's."""
+    """The names of this package."""
 
 
 @attrs.frozen(kw_only=True)
 class Table:
-    """What one measurement found."""
+    """The result of one measurement."""
 
     name: str
-    """The module, and which of its tables."""
+    """The module and the name of the table in it, such as `bulk.get`."""
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
-    """The first cell of each says whose it is."""
+    """The first cell of each row is its name."""
     notes: Sequence[str] = ()
     warnings: Sequence[str] = ()
     figures: Mapping[str, Any] = attrs.field(factory=dict)
@@ -76,62 +76,63 @@ class Table:
         )
 
 
-def compared(
-    measured: Measured,
+def compare(
+    measurement: Measurement,
     *,
     name: str,
     title: str,
-    each: str,
+    unit: str,
     ours: Collection[str] | None = None,
-    more: Mapping[str, Callable[[str], str]] | None = None,
+    extra_columns: Mapping[str, Callable[[str], str]] | None = None,
     notes: Sequence[str] = (),
 ) -> Table:
     """Return the table of contestants beside their floor.
 
     Args:
-        measured: Their figures.
-        name: The module, and which of its tables.
+        measurement: Their figures.
+        name: The module and the name of the table.
         title: What was measured.
-        each: What the figures are for: `call`, `item`.
-        ours: Which are this package's, in a chart; `None`: there is no chart.
-        more: Further columns: what each says of a contestant.
-        notes: What is to be said below.
+        unit: What the figures are for, such as `call` or `item`.
+        ours: The contestants of this package, in the chart. `None`: there is no chart.
+        extra_columns: The title of a column to the function that returns its cell for a contestant.
+        notes: Lines below the table.
     """
-    floor = measured.figures[measured.floor]
-    extra = {} if more is None else more
-    over = {who: figures.cpu_over(floor) for who, figures in measured.figures.items()}
+    floor = measurement.figures[measurement.floor]
+    extra = {} if extra_columns is None else extra_columns
     rows = [
-        [*_costs(who, each, floor), *(say(who) for say in extra.values())] for who, each in measured.figures.items()
+        [*_times(contestant, figures, floor), *(cell(contestant) for cell in extra.values())]
+        for contestant, figures in measurement.figures.items()
     ]
     return Table(
         name=name,
-        title=f"{title}: {len(floor.cpu)} rounds of {floor.calls:,} {each}s",
+        title=f"{title}: {len(floor.cpu)} rounds of {floor.calls:,} {unit}s",
         columns=[
             "",
-            f"µs CPU / {each}",
-            f"× {measured.floor} (quartiles)",
-            f"µs wall / {each}",
+            f"µs CPU / {unit}",
+            f"× {measurement.floor} (quartiles)",
+            f"µs wall / {unit}",
             "× wall (quartiles)",
             *extra,
         ],
         rows=rows,
         notes=notes,
-        warnings=measured.warnings(),
-        figures={who: attrs.asdict(figures) for who, figures in measured.figures.items()},
-        chart=None if ours is None else _bars(title, measured.floor, over, ours),
+        warnings=measurement.warnings(),
+        figures={contestant: attrs.asdict(figures) for contestant, figures in measurement.figures.items()},
+        chart=None if ours is None else _bars(title, measurement, ours),
     )
 
 
-def _costs(who: str, figures: Figures, floor: Figures) -> list[str]:
+def _times(contestant: str, figures: Figures, floor: Figures) -> list[str]:
     return [
-        who,
+        contestant,
         f"{figures.cpu_per_call():.2f}",
-        str(figures.cpu_over(floor)),
+        str(figures.cpu_ratio(floor)),
         f"{figures.wall_per_call():.2f}",
-        str(figures.wall_over(floor)),
+        str(figures.wall_ratio(floor)),
     ]
 
 
-def _bars(title: str, floor: str, over: Mapping[str, Quartiles], ours: Collection[str]) -> Bars:
-    values = {who: each for who, each in over.items() if who != FLOOR_AGAIN}
-    return Bars(title=title, label=f"× CPU of {floor}", values=values, ours=ours)
+def _bars(title: str, measurement: Measurement, ours: Collection[str]) -> Bars:
+    floor = measurement.figures[measurement.floor]
+    ratios = {name: figures.cpu_ratio(floor) for name, figures in measurement.figures.items() if name != FLOOR_AGAIN}
+    return Bars(title=title, label=f"× CPU of {measurement.floor}", values=ratios, ours=ours)

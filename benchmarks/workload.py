@@ -1,7 +1,4 @@
-"""The calls that are measured: 32 tasks, and a new id on every call.
-
-A repeated id would let the URL caches do the client's work.
-"""
+"""The measured calls: 32 tasks, and a new id for each call, because a repeated id would be served from URL caches."""
 
 import asyncio
 import itertools
@@ -22,12 +19,12 @@ _numbers = itertools.count()
 
 
 def new_ids(count: int) -> Iterator[str]:
-    """Yield so many ids that no call has had."""
+    """Return `count` ids that no call has used."""
     return (f"7c01f588-{number}" for number in itertools.islice(_numbers, count))
 
 
 def new_drafts(count: int) -> Iterator[Draft]:
-    """Yield so many drafts."""
+    """Return `count` drafts."""
     return (
         Draft(title=f"Visit {number}", start_time=TEN, end_time=ELEVEN, description="Quarterly review meeting")
         for number in range(count)
@@ -35,27 +32,27 @@ def new_drafts(count: int) -> Iterator[Draft]:
 
 
 async def in_tasks(call: Callable[[str], Awaitable[object]], ids: Iterable[str], tasks: int = TASKS) -> None:
-    """Make a call for each id, so many at a time."""
-    left = iter(ids)
+    """Make a call for each id, in `tasks` tasks."""
+    remaining = iter(ids)
 
     async def work() -> None:
-        for appointment_id in left:
+        for appointment_id in remaining:
             await call(appointment_id)
 
     await asyncio.gather(*(work() for _ in range(tasks)))
 
 
 def workload(calls: Calls, operation: str, tasks: int = TASKS) -> Contestant:
-    """Return what makes calls of an operation, so many at a time."""
+    """Return a contestant that calls an operation in `tasks` tasks."""
 
     async def get(count: int) -> None:
         await in_tasks(calls.get, new_ids(count), tasks)
 
     async def create(count: int) -> None:
-        left = new_drafts(count)
+        remaining = new_drafts(count)
 
         async def work() -> None:
-            for draft in left:
+            for draft in remaining:
                 await calls.create(draft)
 
         await asyncio.gather(*(work() for _ in range(tasks)))
@@ -64,6 +61,6 @@ def workload(calls: Calls, operation: str, tasks: int = TASKS) -> Contestant:
 
 
 async def check(calls: Calls) -> None:
-    """Refuse a contestant that does not make the call, or does not read its answer."""
-    assert [await calls.get(each) for each in new_ids(1)] == [TITLE]
-    assert [await calls.create(each) for each in new_drafts(1)] == [TITLE]
+    """Fail for a contestant that does not make the call or does not read its response."""
+    assert [await calls.get(appointment_id) for appointment_id in new_ids(1)] == [TITLE]
+    assert [await calls.create(draft) for draft in new_drafts(1)] == [TITLE]

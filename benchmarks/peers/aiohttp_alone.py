@@ -1,4 +1,4 @@
-"""aiohttp and orjson with nothing around them: the floor."""
+"""The floor: aiohttp and orjson, and nothing else."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -7,13 +7,13 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from benchmarks.peers.peer import HEADERS, TENANT, TOKEN, Calls, Draft, Peer
+from benchmarks.peers import HEADERS, TENANT, TOKEN, Calls, Draft, Peer
 
 
 @contextlib.asynccontextmanager
 async def _open(base_url: str) -> AsyncIterator[Calls]:
     url = URL(f"{base_url}/{TENANT}/appointment")
-    # A session's own headers would be merged into those of each request, which costs more.
+    # Headers of the session would be merged into those of each request, which costs more.
     headers = {"Authorization": f"Bearer {TOKEN}", **HEADERS}
     json_headers = {**headers, "Content-Type": "application/json"}
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
@@ -33,4 +33,4 @@ async def _open(base_url: str) -> AsyncIterator[Calls]:
         yield Calls(get=get, create=create)
 
 
-PEER = Peer(name="raw aiohttp + orjson", gives={}, open=_open)
+PEER = Peer(name="raw aiohttp + orjson", features={}, open=_open)

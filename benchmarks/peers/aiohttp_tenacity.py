@@ -1,4 +1,4 @@
-"""aiohttp and orjson inside a tenacity decorator: what people write."""
+"""aiohttp and orjson in a tenacity decorator, as many programs have it."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from benchmarks.peers import aiohttp_alone
-from benchmarks.peers.peer import Calls, Draft, Peer
+from benchmarks.peers import Calls, Draft, Peer, aiohttp_alone
 
 
 @contextlib.asynccontextmanager
@@ -31,4 +30,4 @@ async def _open(base_url: str) -> AsyncIterator[Calls]:
         yield Calls(get=get, create=create)
 
 
-PEER = Peer(name="raw aiohttp in tenacity", gives={"retry": "yes"}, open=_open)
+PEER = Peer(name="raw aiohttp in tenacity", features={"retry": "yes"}, open=_open)

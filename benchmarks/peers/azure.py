@@ -1,4 +1,4 @@
-"""azure-core's pipeline on aiohttp, with the policies of a client of Azure but for logs, traces and proxies."""
+"""azure-core's pipeline on aiohttp, with the policies of an Azure client except logs, traces and proxies."""
 
 import contextlib
 import time
@@ -19,7 +19,7 @@ from azure.core.pipeline.policies import (
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 
-from benchmarks.peers.peer import HEADERS, TENANT, TOKEN, Calls, Draft, Peer
+from benchmarks.peers import HEADERS, TENANT, TOKEN, Calls, Draft, Peer
 
 
 class _Credential:
@@ -57,7 +57,7 @@ async def _open(base_url: str) -> AsyncIterator[Calls]:
         async with client:
 
             async def send(request: HttpRequest) -> str:
-                # Its bearer policy refuses http, unless each call allows it.
+                # The bearer policy rejects http unless each call allows it.
                 response = await client.send_request(request, enforce_https=False)
                 response.raise_for_status()
                 title: str = response.json()["title"]
@@ -76,6 +76,6 @@ async def _open(base_url: str) -> AsyncIterator[Calls]:
 
 PEER = Peer(
     name="azure-core pipeline",
-    gives={"auth": "yours, renewed", "retry": "yes", "deadline": "of the retries"},
+    features={"auth": "yours, renewed", "retry": "yes", "deadline": "of the retries"},
     open=_open,
 )

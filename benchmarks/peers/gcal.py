@@ -1,4 +1,4 @@
-"""The auth layer of gcal_sync: a token from a coroutine of the user's, errors of its own, the JSON of the answer."""
+"""The auth layer of gcal_sync: a token from the user's coroutine, its own errors, the JSON of the response."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 from gcal_sync.auth import AbstractAuth
 
-from benchmarks.peers.peer import HEADERS, TENANT, TOKEN, Calls, Draft, Peer
+from benchmarks.peers import HEADERS, TENANT, TOKEN, Calls, Draft, Peer
 
 
 class _Auth(AbstractAuth):
@@ -16,7 +16,7 @@ class _Auth(AbstractAuth):
 
 @contextlib.asynccontextmanager
 async def _open(base_url: str) -> AsyncIterator[Calls]:
-    # The layer sets the headers of a request itself; what else is sent has to be the session's.
+    # The layer sets the headers of a request itself; others have to be those of the session.
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), headers=HEADERS) as session:
         auth = _Auth(session, host=base_url)
         path = f"{TENANT}/appointment"
@@ -32,4 +32,4 @@ async def _open(base_url: str) -> AsyncIterator[Calls]:
         yield Calls(get=get, create=create)
 
 
-PEER = Peer(name="gcal_sync auth layer", gives={"auth": "yours, asked each time"}, open=_open)
+PEER = Peer(name="gcal_sync auth layer", features={"auth": "yours, asked each time"}, open=_open)

@@ -1,4 +1,4 @@
-"""httpx inside stamina, with orjson."""
+"""httpx in stamina's decorator, with orjson."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -7,7 +7,7 @@ import httpx
 import orjson
 import stamina
 
-from benchmarks.peers.peer import CONNECTIONS, HEADERS, TENANT, TOKEN, Calls, Draft, Peer
+from benchmarks.peers import CONNECTIONS, HEADERS, TENANT, TOKEN, Calls, Draft, Peer
 
 
 @contextlib.asynccontextmanager
@@ -36,4 +36,4 @@ async def _open(base_url: str) -> AsyncIterator[Calls]:
         yield Calls(get=get, create=create)
 
 
-PEER = Peer(name="httpx + stamina", gives={"retry": "yes", "deadline": "of the retries"}, open=_open)
+PEER = Peer(name="httpx + stamina", features={"retry": "yes", "deadline": "of the retries"}, open=_open)

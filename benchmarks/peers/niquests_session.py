@@ -1,11 +1,11 @@
-"""niquests' asynchronous session, with its retries, and its JSON by orjson, which it takes when it is installed."""
+"""niquests' asynchronous session with its retries. It parses JSON with orjson if that is installed."""
 
 import contextlib
 from collections.abc import AsyncIterator
 
 import niquests
 
-from benchmarks.peers.peer import CONNECTIONS, HEADERS, TENANT, TOKEN, Calls, Draft, Peer
+from benchmarks.peers import CONNECTIONS, HEADERS, TENANT, TOKEN, Calls, Draft, Peer
 
 
 @contextlib.asynccontextmanager
@@ -35,4 +35,4 @@ async def _open(base_url: str) -> AsyncIterator[Calls]:
         yield Calls(get=get, create=create)
 
 
-PEER = Peer(name="niquests AsyncSession", gives={"retry": "yes"}, open=_open)
+PEER = Peer(name="niquests AsyncSession", features={"retry": "yes"}, open=_open)

@@ -1,4 +1,4 @@
-"""openai-python's generic `get` and `post` into one of its models, on the transport it comes with and on aiohttp."""
+"""openai-python's generic `get` and `post` into one of its models, on its default transport and on aiohttp."""
 
 import contextlib
 import functools
@@ -9,7 +9,7 @@ import openai
 from openai import AsyncOpenAI
 from pydantic import Field
 
-from benchmarks.peers.peer import HEADERS, TENANT, TOKEN, Calls, Draft, Peer
+from benchmarks.peers import HEADERS, TENANT, TOKEN, Calls, Draft, Peer
 
 
 class _Appointment(openai.BaseModel):
@@ -31,10 +31,10 @@ async def _open(base_url: str, *, on_aiohttp: bool) -> AsyncIterator[Calls]:
     ) as client:
 
         async def get(appointment_id: str) -> str:
-            answer = await client.get(
+            appointment = await client.get(
                 f"/{TENANT}/appointment", cast_to=_Appointment, options={"params": {"appointmentId": appointment_id}}
             )
-            return answer.title
+            return appointment.title
 
         async def create(draft: Draft) -> str:
             return (await client.post(f"/{TENANT}/appointment", cast_to=_Appointment, body=draft.body())).title
@@ -42,7 +42,7 @@ async def _open(base_url: str, *, on_aiohttp: bool) -> AsyncIterator[Calls]:
         yield Calls(get=get, create=create)
 
 
-_GIVES: Final = {"typed result": "unchecked", "auth": "static token", "retry": "yes"}
+_FEATURES: Final = {"typed result": "unchecked", "auth": "static token", "retry": "yes"}
 
-PEER = Peer(name="openai AsyncOpenAI", gives=_GIVES, open=functools.partial(_open, on_aiohttp=False))
-PEER_ON_AIOHTTP = Peer(name="openai on aiohttp", gives=_GIVES, open=functools.partial(_open, on_aiohttp=True))
+PEER = Peer(name="openai AsyncOpenAI", features=_FEATURES, open=functools.partial(_open, on_aiohttp=False))
+PEER_ON_AIOHTTP = Peer(name="openai on aiohttp", features=_FEATURES, open=functools.partial(_open, on_aiohttp=True))

@@ -1,10 +1,10 @@
-"""connector_async with everything on: a token that it fetches, the pace, a policy, a deadline, typed models."""
+"""connector_async with everything on: a fetched token, a rate limit, a retry policy, a deadline, typed models."""
 
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
-from benchmarks.peers.peer import TENANT, Calls, Draft, Peer
+from benchmarks.peers import TENANT, Calls, Draft, Peer
 from connector_async import (
     AppointmentService,
     ClientCredentials,
@@ -15,13 +15,13 @@ from connector_async import (
 )
 
 NAME: Final = "connector_async"
-NO_LIMIT_TO_REACH: Final = RateLimit(limit=10**9, per=60, burst=10**6)
+UNREACHABLE_LIMIT: Final = RateLimit(limit=10**9, per=60, burst=10**6)
 
 
 @contextlib.asynccontextmanager
 async def _open(base_url: str) -> AsyncIterator[Calls]:
     auth = ClientCredentials("id", "secret")
-    async with ConnectorSession(base_url, tenant_id=TENANT, auth=auth, rate_limit=NO_LIMIT_TO_REACH) as session:
+    async with ConnectorSession(base_url, tenant_id=TENANT, auth=auth, rate_limit=UNREACHABLE_LIMIT) as session:
         appointments = AppointmentService(session, retry=RetryPolicy(attempts=3), deadline=30)
 
         async def get(appointment_id: str) -> str:
@@ -41,7 +41,7 @@ async def _open(base_url: str) -> AsyncIterator[Calls]:
 
 PEER = Peer(
     name=NAME,
-    gives={
+    features={
         "typed result": "checked",
         "auth": "fetched, renewed",
         "retry": "yes",

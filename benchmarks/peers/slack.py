@@ -1,4 +1,4 @@
-"""slack_sdk's client over a session that is kept, as its documentation advises, with its retry handlers."""
+"""slack_sdk's client over a session that stays open, as its documentation advises, with its retry handlers."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -7,7 +7,7 @@ import aiohttp
 from slack_sdk.http_retry.builtin_async_handlers import AsyncConnectionErrorRetryHandler, AsyncServerErrorRetryHandler
 from slack_sdk.web.async_client import AsyncWebClient
 
-from benchmarks.peers.peer import HEADERS, TENANT, TOKEN, Calls, Draft, Peer
+from benchmarks.peers import HEADERS, TENANT, TOKEN, Calls, Draft, Peer
 
 
 @contextlib.asynccontextmanager
@@ -15,7 +15,7 @@ async def _open(base_url: str) -> AsyncIterator[Calls]:
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
         client = AsyncWebClient(
             token=TOKEN,
-            base_url=f"{base_url}/ok/{TENANT}/",  # it raises unless an answer says "ok"
+            base_url=f"{base_url}/ok/{TENANT}/",  # it raises an error unless a response says "ok"
             session=session,
             headers=dict(HEADERS),
             retry_handlers=[
@@ -25,8 +25,8 @@ async def _open(base_url: str) -> AsyncIterator[Calls]:
         )
 
         async def get(appointment_id: str) -> str:
-            answer = await client.api_call("appointment", http_verb="GET", params={"appointmentId": appointment_id})
-            title: str = answer["title"]
+            response = await client.api_call("appointment", http_verb="GET", params={"appointmentId": appointment_id})
+            title: str = response["title"]
             return title
 
         async def create(draft: Draft) -> str:
@@ -36,4 +36,4 @@ async def _open(base_url: str) -> AsyncIterator[Calls]:
         yield Calls(get=get, create=create)
 
 
-PEER = Peer(name="slack_sdk AsyncWebClient", gives={"auth": "static token", "retry": "yes"}, open=_open)
+PEER = Peer(name="slack_sdk AsyncWebClient", features={"auth": "static token", "retry": "yes"}, open=_open)

@@ -29,8 +29,8 @@ from connector_async.pagination import (
     PageRequest,
     PageResponse,
     PagingStyle,
-    check_whole,
-    fingerprint_of,
+    check_complete,
+    fingerprint_items,
     next_link,
 )
 from connector_async.protocol import Response, request_id
@@ -316,14 +316,14 @@ class PreviewCall:
         parsed = wire_format.parse(response.body, exact=exact)
         items, next_token = self._style.read(self._page_response(response, parsed), self._token)
         if next_token is not None and not next_token.isprintable():
-            raise DecodingError("the page is not of the paging style", problems=["$: a token is not printable"])
+            raise DecodingError("the page does not match the paging style", problems=["$: token is not printable"])
         valid = wire_format.structure_items(items, self._context.zone, skip_invalid=self._skip_invalid, exact=exact)
         is_only_page = self._token is None and next_token is None
         return Page(
             items=[appointment for appointment in valid.appointments if self._overlaps(appointment)],
             continuation_token=next_token,
             raw=response.headers,
-            fingerprint=None if is_only_page or not items else fingerprint_of(items),
+            fingerprint=None if is_only_page or not items else fingerprint_items(items),
             problems=valid.problems,
             skipped=valid.skipped,
         )
@@ -338,9 +338,9 @@ class PreviewCall:
             # If the body was lost and this were an empty page, a sync would take all appointments for deleted.
             problem = "$: no body; only [] and 204 say that there is no appointment"
             raise DecodingError("the preview is empty", problems=[problem])
-        check_whole(self._page_response(response, []), [], None, page=1 if self._token is None else None)
+        check_complete(self._page_response(response, []), [], None, page=1 if self._token is None else None)
         if next_link(response.headers) is not None:
-            raise DecodingError("the page is not of the paging style", problems=["Link: there is a next page"])
+            raise DecodingError("the page does not match the paging style", problems=["Link: there is a next page"])
         return Page(items=[], raw=response.headers)
 
     def _page_response(self, response: Response, parsed_body: object) -> PageResponse:

@@ -1,14 +1,14 @@
-"""The style that is detected from the response while nobody has named one. It knows the common forms alone.
+"""The default style: it detects the common forms of paging from the response.
 
-What ends a walk is looked at closely, as `completeness` says: whatever may mean that there is more is an error.
+What it takes for the last page is checked by `completeness`: a response that may be part of a longer list is an error.
 """
 
 from typing import Any, Final
 
 import attrs
 
-from .base import PageRequest, PageResponse, foreign_token, items_of, malformed
-from .completeness import check_whole
+from .base import PageRequest, PageResponse, read_items, style_mismatch, unknown_token
+from .completeness import check_complete
 from .links import LinkHeader, NextLink, next_link, request_by_link
 from .styles import CursorPaging, PageNumbers
 
@@ -19,81 +19,83 @@ _CURSOR_PARAMETERS: Final = {
     "nextPageToken": "pageToken",
     "nextToken": "nextToken",
 }
+"""The key of a cursor to the query parameter that takes it."""
 _LINK_KEYS: Final = ("@odata.nextLink", "nextLink", "next")
 _PAGE_KEYS: Final = ("page", "currentPage", "pageNumber")
 
 
 @attrs.frozen
 class AutoDetectPaging:
-    """An array, or an envelope of a common form: items with a cursor, with page numbers, or with a link to the next.
+    """An array, or an object with the items and a cursor, a page number or a link to the next page.
 
-    A `Link` header is honoured beside an array. A response that may mean that there is more, without a way to ask for
-    it that is known here, is an error: name the style then. That is so for `limit`, `offset`, `page` or `count` without
-    a total, a status such as 206, a member that is not known, and a list beside the items.
+    A `Link` header is followed beside an array and beside an object. A response that may have more pages, and does not
+    say how to request them in one of these forms, is an error; name the server's style then. Reasons are `limit`,
+    `offset`, `page` or `count` without a total, a status such as 206, an unknown key, and a second list.
     """
 
     def request(self, token: str | None) -> PageRequest:
-        """Return the cursor or the number, by the name that the answer before suggested, or the query of its link."""
+        """Return the cursor or page number of the token, or the query of its link."""
         name, separator, value = (token or "").partition("=")
         if token is None or token.startswith("?") or "://" in name:
             return request_by_link(token)
         if name == "page":
             return PageNumbers().request(value)
         if not separator or name not in _CURSOR_PARAMETERS.values():
-            raise foreign_token()
+            raise unknown_token()
         return PageRequest(parameters={name: value})
 
-    def read(self, answer: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
-        """Return the items, and what asks for the next page."""
-        items, following = self._read(answer, token)
-        if following is None:
-            key = None if isinstance(answer.body, list) else _items_key(answer.body)
-            check_whole(answer, items, key, page=_number(token))
-        return items, following
+    def read(self, response: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
+        """Return the items and the token of the next page."""
+        items, next_token = self._read(response, token)
+        if next_token is None:
+            key = None if isinstance(response.body, list) else _find_items_key(response.body)
+            check_complete(response, items, key, page=_page_number(token))
+        return items, next_token
 
-    def _read(self, answer: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
-        body = answer.body
-        by_link = token is None or token.startswith("?")
-        if by_link and next_link(answer.headers) is not None:
-            return LinkHeader(items=None if isinstance(body, list) else _items_key(body)).read(answer, token)
-        if by_link and isinstance(body, list):
+    def _read(self, response: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
+        body = response.body
+        may_be_link = token is None or token.startswith("?")
+        if may_be_link and next_link(response.headers) is not None:
+            return LinkHeader(items=None if isinstance(body, list) else _find_items_key(body)).read(response, token)
+        if may_be_link and isinstance(body, list):
             return body, None
-        key = _items_key(body)
+        key = _find_items_key(body)
         for cursor, parameter in _CURSOR_PARAMETERS.items():
             if body.get(cursor):
-                items, following = CursorPaging(items=key, cursor=cursor, parameter=parameter).read(answer, None)
-                return items, None if following is None else f"{parameter}={following}"
+                items, value = CursorPaging(items=key, cursor=cursor, parameter=parameter).read(response, None)
+                return items, None if value is None else f"{parameter}={value}"
         for link in _LINK_KEYS:
             if _is_reference(body.get(link)):
-                return NextLink(items=key, link=link).read(answer, token)
-        numbers = [name for name in _PAGE_KEYS if name in body]
-        if "totalPages" in body and numbers:
-            return _read_numbered(answer, PageNumbers(items=key, page=numbers[0], total_pages="totalPages"), token)
-        return items_of(body, key), None
+                return NextLink(items=key, link=link).read(response, token)
+        page_keys = [name for name in _PAGE_KEYS if name in body]
+        if "totalPages" in body and page_keys:
+            style = PageNumbers(items=key, page=page_keys[0], total_pages="totalPages")
+            return _read_numbered(response, style, token)
+        return read_items(body, key), None
 
 
-def _items_key(body: Any) -> str:
+def _find_items_key(body: Any) -> str:
     keys = [key for key in _ITEM_KEYS if isinstance(body, dict) and isinstance(body.get(key), list)]
     if len(keys) != 1:
-        raise malformed("$: neither an array nor an envelope that is known; name its paging style")
+        raise style_mismatch("$: neither an array nor an object with one known key of items; name the paging style")
     return keys[0]
 
 
 def _is_reference(value: object) -> bool:
-    """Tell a link from a cursor, a number or an object."""
+    """Return whether a value is a link, and not a cursor, a number or an object."""
     return isinstance(value, str) and ("/" in value or value.startswith("?"))
 
 
-def _read_numbered(answer: PageResponse, style: PageNumbers, token: str | None) -> tuple[list[Any], str | None]:
+def _read_numbered(response: PageResponse, style: PageNumbers, token: str | None) -> tuple[list[Any], str | None]:
     name, _, number = (token or "page=1").partition("=")
     if name != "page":
-        raise malformed("$: pages with numbers after those of another style")
-    items, following = style.read(answer, number)
-    return items, None if following is None else f"page={following}"
+        raise style_mismatch("$: numbered pages after pages of another style")
+    items, next_number = style.read(response, number)
+    return items, None if next_number is None else f"page={next_number}"
 
 
-def _number(token: str | None) -> int | None:
-    """Return the number of the page that a token is for; `None`: it has none."""
+def _page_number(token: str | None) -> int | None:
+    """Return the number of the page of a token; `None` if the style has no numbers."""
     if token is None:
         return 1
     return int(token.removeprefix("page=")) if token.startswith("page=") else None

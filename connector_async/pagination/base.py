@@ -1,6 +1,6 @@
-"""What a paging style is: what asks the server for a page, and where its answer says which is next.
+"""`PagingStyle`, the protocol of a paging style, and what all styles share.
 
-Nothing here sends or decodes, and it knows no style.
+A style says how to ask the server for a page and where a response names the next one. Nothing here sends or decodes.
 """
 
 from collections.abc import Mapping
@@ -9,44 +9,21 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 import attrs
 
-from connector_async._checks import check_text
 from connector_async.exceptions import DecodingError
 from connector_async.protocol import reduced
 
-_NONE: Final[Mapping[str, str]] = MappingProxyType({})
-
-
-def check_key(_: object, field: "attrs.Attribute[Any]", value: Any) -> None:
-    """Raise when a field's value is no key of JSON, nor the name of a parameter.
-
-    Raises:
-        ValueError: It is empty, or not printable.
-        TypeError: It is no text.
-    """
-    check_text(field.name, value)
-
-
-def check_key_or_none(instance: object, field: "attrs.Attribute[Any]", value: Any) -> None:
-    """Do the same, and let `None` pass.
-
-    Raises:
-        ValueError: It is empty, or not printable.
-        TypeError: It is neither a text nor `None`.
-    """
-    if value is not None and not isinstance(value, str):
-        raise TypeError(f"{field.name} must be a str or None, not {type(value).__name__}")
-    if value is not None:
-        check_key(instance, field, value)
+_NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @attrs.frozen(kw_only=True)
 class PageRequest:
-    """What asks for a page: parameters beside those that say what is asked for, or a query instead of all of them."""
+    """The part of a request that selects one page: parameters, or a whole query."""
 
-    parameters: Mapping[str, str] = _NONE
-    """Of the query, unquoted; beside those that say what is asked for."""
+    parameters: Mapping[str, str] = _NO_PARAMETERS
+    """Unquoted query parameters, in addition to those that every page of the preview is requested with."""
     query: str | None = None
-    """Quoted, without its question mark, as a link of the server named it. `None`: the query that every page has."""
+    """A whole query, quoted, without its question mark, as a link of the server has it. It replaces all parameters.
+    `None`: the query consists of the parameters."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return reduced(self)
@@ -54,14 +31,14 @@ class PageRequest:
 
 @attrs.frozen(kw_only=True)
 class PageResponse:
-    """The 2xx answer to a `PageRequest`."""
+    """The 2xx response to a `PageRequest`."""
 
     body: Any = attrs.field(repr=False)
-    """What its JSON says."""
+    """The parsed JSON body."""
     headers: Mapping[str, str] = attrs.field(repr=False)
-    """Names are matched without regard to case; `items()` has each line of a header that comes in several."""
+    """The headers. Names are matched without regard to case. `items()` has each line of a repeated header."""
     url: str = attrs.field(repr=False)
-    """What was asked for, absolute and with its query; the links of the answer are relative to it (RFC 3986, section
+    """The URL of the request, absolute and with its query. Links in the response are relative to it (RFC 3986, section
     5)."""
     status: int = 200
     """The HTTP status code, 2xx."""
@@ -72,59 +49,63 @@ class PageResponse:
 
 @runtime_checkable
 class PagingStyle(Protocol):
-    """One way of paging."""
+    """One way in which a server splits a list into pages.
+
+    A continuation token is a printable string that only its own style understands.
+    """
 
     def request(self, token: str | None) -> PageRequest:
-        """Return what asks for the page of a token; `None` is the first one.
+        """Return how to request the page of a token; `None` is the first page.
 
         Raises:
-            ValueError: The token is none of this style.
-            PaginationError: It stands for a page that nothing is sent for.
+            ValueError: If no page of this style has such a token.
+            PaginationError: If the token points to another origin or path, where no request is sent.
         """
         ...
 
-    def read(self, answer: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
-        """Return the items of an answer, as JSON has them, and the next page's token, `None` after the last one.
+    def read(self, response: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
+        """Return the items of a page as parsed JSON, and the token of the next page; `None` after the last page.
 
         Args:
-            answer: The answer to `request(token)`.
-            token: Of the page that it is; a printable text.
+            response: The response to `request(token)`.
+            token: The token of this page.
 
         Raises:
-            DecodingError: It is no answer of this style.
+            DecodingError: If the response does not match this style, or says that pages follow which this style cannot
+                request.
         """
         ...
 
 
-def items_of(body: Any, key: str | None) -> list[Any]:
-    """Return the items of a body; `None`: it is their array.
+def read_items(body: Any, key: str | None) -> list[Any]:
+    """Return the array of items under `key`, or the body itself if `key` is `None`.
 
     Raises:
-        DecodingError: There is no array.
+        DecodingError: If there is no array.
     """
     items = body if key is None else body.get(key) if isinstance(body, dict) else None
     if not isinstance(items, list):
-        raise malformed("$: not an array" if key is None else f"$.{key}: not an array")
+        raise style_mismatch("$: not an array" if key is None else f"$.{key}: not an array")
     return items
 
 
-def count_of(body: Any, key: str) -> int:
-    """Return the integer that a body has under a key.
+def read_integer(body: Any, key: str) -> int:
+    """Return the integer under `key`.
 
     Raises:
-        DecodingError: There is none.
+        DecodingError: If there is no integer.
     """
     value = body.get(key) if isinstance(body, dict) else None
     if isinstance(value, bool) or not isinstance(value, int):
-        raise malformed(f"$.{key}: not an integer")
+        raise style_mismatch(f"$.{key}: not an integer")
     return value
 
 
-def malformed(problem: str) -> DecodingError:
-    """Return the error of an answer that is not of its style, with the place and the rule."""
-    return DecodingError("the page is not of the paging style", problems=[problem])
+def style_mismatch(problem: str) -> DecodingError:
+    """Return the error for a response that does not match its paging style. `problem` names the place and the rule."""
+    return DecodingError("the page does not match the paging style", problems=[problem])
 
 
-def foreign_token() -> ValueError:
-    """Return the error of a token that no page of the style came with."""
-    return ValueError("continuation_token must be one that this server gave")
+def unknown_token() -> ValueError:
+    """Return the error for a continuation token that no page of the style has."""
+    return ValueError("continuation_token must be from a page of the same paging style")

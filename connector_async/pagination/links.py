@@ -1,7 +1,7 @@
-"""Pages that link to the next one, in a `Link` header (RFC 8288) or in the body.
+"""Styles with a link to the next page, in a `Link` header (RFC 8288) or in the body.
 
-Of a link the query alone is taken, and only when it leads to where its page came from: whoever follows it sends the
-token along.
+Only the query of a link is used, and only if the link leads to the same origin and path as its page: the request
+carries the bearer token, which must not reach another host.
 """
 
 import re
@@ -11,138 +11,141 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 import attrs
 
-from connector_async._checks import check_query
+from connector_async._checks import check_query, check_text, validator
 from connector_async.exceptions import PaginationError
 
-from .base import PageRequest, PageResponse, check_key, check_key_or_none, foreign_token, items_of, malformed
+from .base import PageRequest, PageResponse, read_items, style_mismatch, unknown_token
 from .completeness import check_last
 
-# RFC 8288, section 3. A quoted value may hold any separator.
+# RFC 8288, section 3. A quoted value may contain any separator.
 _LINK: Final = re.compile(
     r"""<(?P<reference>[^<>]*)>(?P<parameters>(?:\s*;(?:[^",;]|"(?:[^"\\]|\\.)*")*)*)""", re.DOTALL
 )
 _PARAMETER: Final = re.compile(
     r""";\s*(?P<name>[^\s=;,"]+)\s*(?:=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^\s;,"]*)))?""", re.DOTALL
 )
-_BETWEEN: Final = re.compile(r"[\s,]*")
-_LONGEST: Final = 65_536
+_SEPARATOR: Final = re.compile(r"[\s,]*")
+_MAX_HEADER: Final = 65_536
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-# Reserved and unreserved characters of RFC 3986, and what is quoted already.
-_MAY_STAND: Final = "%/:?#[]@!$&'()*+,;=~"
+# Reserved and unreserved characters of RFC 3986, and the percent sign of quoted characters.
+_NOT_QUOTED: Final = "%/:?#[]@!$&'()*+,;=~"
 
 
 @attrs.frozen(kw_only=True)
 class LinkHeader:
-    """The next page is the `next` link of a `Link` header (RFC 8288); without one it is the last.
+    """The `next` link of a `Link` header (RFC 8288) leads to the next page. The last page has none.
 
     Raises:
-        ValueError: `items` is empty, or not printable.
-        TypeError: `items` is neither a text nor `None`.
+        ValueError: If `items` is empty or not printable.
+        TypeError: If `items` is neither a str nor `None`.
     """
 
-    items: str | None = attrs.field(default=None, validator=check_key_or_none)
-    """The key of the items; `None`: the answer is their array."""
+    items: str | None = attrs.field(default=None, validator=validator(check_text, optional=True))
+    """The key of the items. `None`: the body is their array."""
 
     def request(self, token: str | None) -> PageRequest:
         """Return the query of the link."""
         return request_by_link(token)
 
-    def read(self, answer: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
-        """Return the items, and what the next link leads to."""
-        items = items_of(answer.body, self.items)
-        reference = next_link(answer.headers)
+    def read(self, response: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
+        """Return the items and the token of the `next` link."""
+        items = read_items(response.body, self.items)
+        reference = next_link(response.headers)
         if reference is None:
-            check_last(answer, items, self.items, is_first=token is None)
+            check_last(response, items, self.items, is_first=token is None)
             return items, None
-        return items, token_of(reference, answer.url, "Link")
+        return items, token_for_link(reference, response.url, "Link")
 
 
 @attrs.frozen(kw_only=True)
 class NextLink:
-    """An object with the items and a link to the next page; missing, `null` or empty after the last page.
+    """Each page is an object with the items and a link to the next page.
 
     Raises:
-        ValueError: A key is empty, or not printable; the message names it.
-        TypeError: A key is no text; the message names it.
+        ValueError: If a key is empty or not printable.
+        TypeError: If a key is not a str.
     """
 
-    items: str = attrs.field(default="value", validator=check_key)
+    items: str = attrs.field(default="value", validator=validator(check_text))
     """The key of the items."""
-    link: str = attrs.field(default="nextLink", validator=check_key)
-    """The key of the link: a URL, or a reference that is relative to the page's own."""
+    link: str = attrs.field(default="nextLink", validator=validator(check_text))
+    """The key of the link, a URL or a relative reference. Missing, `null` or empty on the last page."""
 
     def request(self, token: str | None) -> PageRequest:
         """Return the query of the link."""
         return request_by_link(token)
 
-    def read(self, answer: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
-        """Return the items, and what the next link leads to."""
-        items = items_of(answer.body, self.items)
-        reference = answer.body.get(self.link)
+    def read(self, response: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
+        """Return the items and the token of the link."""
+        items = read_items(response.body, self.items)
+        reference = response.body.get(self.link)
         if reference is not None and not isinstance(reference, str):
-            raise malformed(f"$.{self.link}: neither a string nor null")
+            raise style_mismatch(f"$.{self.link}: neither a string nor null")
         if not reference:
-            check_last(answer, items, self.items, is_first=token is None)
+            check_last(response, items, self.items, is_first=token is None)
             return items, None
-        return items, token_of(reference, answer.url, f"$.{self.link}")
+        return items, token_for_link(reference, response.url, f"$.{self.link}")
 
 
 def request_by_link(token: str | None) -> PageRequest:
-    """Return what asks for the page that a link led to; `None` is the first one.
+    """Return how to request the page of a link's token; `None` is the first page.
 
     Raises:
-        ValueError: The token is none of a link.
-        PaginationError: It is of a link that leads elsewhere.
+        ValueError: If `token` is not the token of a link.
+        PaginationError: If the link leads to another origin or path.
     """
     if token is None:
         return PageRequest()
     if token.startswith("?"):
         return PageRequest(query=check_query("continuation_token", token[1:]))
     if "://" in token:
-        raise PaginationError("the next page is elsewhere than the one before, where nothing is sent")
-    raise foreign_token()
+        raise PaginationError("the next page has another origin or path; no request is sent there")
+    raise unknown_token()
 
 
 def next_link(headers: Mapping[str, str]) -> str | None:
-    """Return the reference of the first link to the next page, or `None`.
+    """Return the reference of the first `next` link; `None` without one.
 
     Relation types are compared without regard to case, and a link may have several (RFC 8288, sections 2.1.1 and 3.3).
-    A link with an `anchor` is about another resource than the page (section 3.2).
+    A link with an `anchor` is about another resource than the page and is ignored (section 3.2).
 
     Raises:
-        DecodingError: A `Link` header is longer than 64 kB, or has what is no link: that may have been the next one.
+        DecodingError: If a `Link` header is longer than 64 kB, or a part of it is malformed: that part may be the next
+            link.
     """
     field = ", ".join(value for name, value in headers.items() if name.lower() == "link")
-    if len(field) > _LONGEST:
-        raise malformed("Link: longer than 64 kB")
-    for reference, parameters in _links(field):
+    if len(field) > _MAX_HEADER:
+        raise style_mismatch("Link: longer than 64 kB")
+    for reference, parameters in _parse_links(field):
         if not parameters.get("anchor") and "next" in parameters.get("rel", "").strip("'").lower().split():
             return reference
     return None
 
 
-def token_of(reference: str, url: str, place: str) -> str:
-    """Return the token of the page that a reference leads to: its query, or where it leads to if that is elsewhere.
+def token_for_link(reference: str, url: str, place: str) -> str:
+    """Return the continuation token of a link: its query, or its URL without the query if it leads elsewhere.
+
+    A token with another origin or path is kept, so that `request_by_link` rejects it when that page is requested.
 
     Args:
-        reference: What the answer says, absolute or relative.
-        url: Of the answer.
-        place: Where the answer says it, for the error.
+        reference: The link, absolute or relative.
+        url: The URL of the page that has the link.
+        place: Where the response has the link, for the error.
 
     Raises:
-        DecodingError: It is no reference.
+        DecodingError: If `reference` is not a URI reference.
     """
     page = urlsplit(url)
     try:
-        linked = urlsplit(urljoin(url, reference))
-        is_elsewhere = _origin(linked) != _origin(page) or unquote(linked.path) != unquote(page.path)
+        target = urlsplit(urljoin(url, reference))
+        is_elsewhere = _origin(target) != _origin(page) or unquote(target.path) != unquote(page.path)
     except ValueError:
-        raise malformed(f"{place}: not a URI reference") from None
+        raise style_mismatch(f"{place}: not a URI reference") from None
     if not reference.isprintable():
-        raise malformed(f"{place}: not a URI reference")
-    if is_elsewhere or "@" in linked.netloc:
-        return quote(f"{linked.scheme}://{linked.netloc}{linked.path}", safe=_MAY_STAND)
-    return "?" + quote(linked.query, safe=_MAY_STAND)
+        raise style_mismatch(f"{place}: not a URI reference")
+    if is_elsewhere or "@" in target.netloc:
+        return quote(f"{target.scheme}://{target.netloc}{target.path}", safe=_NOT_QUOTED)
+    return "?" + quote(target.query, safe=_NOT_QUOTED)
 
 
 def _origin(parts: SplitResult) -> tuple[str, str, int | None]:
@@ -151,25 +154,25 @@ def _origin(parts: SplitResult) -> tuple[str, str, int | None]:
     return parts.scheme, host, _DEFAULT_PORTS.get(parts.scheme) if parts.port is None else parts.port
 
 
-def _links(field: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the references of a field and their parameters.
+def _parse_links(field: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the reference and the parameters of each link in a header.
 
     Raises:
-        DecodingError: There is something else between them, once they have been taken.
+        DecodingError: If anything but separators is between the links; raised after the links before it.
     """
     position = 0
     for link in _LINK.finditer(field):
-        _check_between(field[position : link.start()])
+        _check_separator(field[position : link.start()])
         position = link.end()
         parameters: dict[str, str] = {}
         for parameter in _PARAMETER.finditer(link["parameters"]):
             value = parameter["plain"] if parameter["quoted"] is None else re.sub(r"\\(.)", r"\1", parameter["quoted"])
-            # Of a parameter that comes twice the first counts (RFC 8288, section 3.3).
+            # The first of repeated parameters counts (RFC 8288, section 3.3).
             parameters.setdefault(parameter["name"].lower(), value or "")
         yield link["reference"].strip(), parameters
-    _check_between(field[position:])
+    _check_separator(field[position:])
 
 
-def _check_between(text: str) -> None:
-    if not _BETWEEN.fullmatch(text):
-        raise malformed("Link: not as RFC 8288 has it")
+def _check_separator(between: str) -> None:
+    if not _SEPARATOR.fullmatch(between):
+        raise style_mismatch("Link: not in the form of RFC 8288")

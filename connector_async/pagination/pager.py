@@ -1,4 +1,4 @@
-"""The walk over pages, whatever it is that fetches them."""
+"""`AsyncPager`: the walk over pages. It receives the function that fetches a page and knows nothing of HTTP."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 import orjson
 
-from connector_async._checks import check_text
+from connector_async._checks import check_int, check_text
 from connector_async.exceptions import ConnectorError, PaginationError
 from connector_async.protocol import reduced
 
@@ -21,67 +21,64 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 @attrs.frozen(kw_only=True)
 class Page(Generic[T]):
-    """The items of one answer, in the server's order."""
+    """The items of one response, in the server's order."""
 
     items: Sequence[T]
-    """What the page holds; it may be empty, and others may follow all the same."""
+    """The items. A page may be empty although others follow."""
     continuation_token: str | None = None
-    """What the next page is asked for by: an opaque text. `None`: this is the last one."""
+    """An opaque string that requests the next page. `None`: this is the last page."""
     raw: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
-    """The headers of the answer; their names are matched without regard to case."""
+    """The headers of the response. Names are matched without regard to case."""
     fingerprint: int | None = attrs.field(default=None, repr=False)
-    """Equal for pages of the same items; `None`: it cannot be told. By it a server is found out that gives the same
-    page whatever it is asked for."""
+    """Equal for pages with the same items; the pager uses it to detect a server that ignores the token. `None`:
+    unknown."""
     problems: tuple[str, ...] = ()
-    """Path and rule of what is wrong with the skipped items, with their ids as far as they have one: the first twenty.
-    Empty unless items are skipped on request."""
+    """Path and rule of the first twenty faults of skipped items, with the item's id where it has one. Empty unless
+    `on_invalid="skip"`."""
     skipped: int = 0
-    """How many items were left out because they are invalid."""
+    """How many invalid items were left out."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return reduced(self)
 
 
 class AsyncPager(Generic[T]):
-    """Items on demand: `async for item in pager`, or `async for page in pager.pages()`.
+    """The items of all pages, fetched on demand.
 
-    Nothing is sent before the first item is asked for, and each walk sends anew. No connection is held between pages.
-    An error of the `ConnectorError` tree carries the `continuation_token` of the page that it kept from coming, from
-    which `pages` goes on exactly; `None` is the first page.
+    Use `async for item in pager`, or `async for page in pager.pages()`. Nothing is sent before the first item or page
+    is requested, each walk sends its own requests, and no connection is held between pages. A `ConnectorError` has the
+    `continuation_token` of the page that failed, so that `pages` can resume there; `None` is the first page.
 
     Args:
-        fetch: Returns the page that a token is for; `None` is for the first one.
-        prefetch: How many pages are fetched while the caller works on one: 0 or 1. `last_call` does not tell of those
-            that are fetched ahead.
+        fetch: Returns the page of a token; `None` is the first page.
+        prefetch: How many pages to fetch ahead while the caller works on one, 0 or 1. `last_call` does not describe
+            calls that fetch ahead.
 
     Raises:
-        ValueError: `prefetch` is another number.
-        TypeError: `prefetch` is no int, or `fetch` cannot be called.
+        ValueError: If `prefetch` is not 0 or 1.
+        TypeError: If `prefetch` is not an int, or `fetch` is not callable.
     """
 
     def __init__(self, fetch: Callable[[str | None], Awaitable[Page[T]]], *, prefetch: int = 0) -> None:
         if not callable(fetch):
             raise TypeError(f"fetch must be callable, not {type(fetch).__name__}")
-        if isinstance(prefetch, bool) or not isinstance(prefetch, int):
-            raise TypeError(f"prefetch must be an int, not {type(prefetch).__name__}")
-        if prefetch not in {0, 1}:
+        if check_int("prefetch", prefetch, minimum=0) > 1:
             raise ValueError("prefetch must be 0 or 1")
         self._fetch = fetch
         self._prefetch = prefetch
 
     async def pages(self, *, continuation_token: str | None = None) -> AsyncGenerator[Page[T], None]:
-        """Yield the pages, from the one that the token is for.
+        """Yield the pages, starting with the page of a token.
 
         Args:
-            continuation_token: That of a page, or of an error; `None`: from the first page.
+            continuation_token: The token of a page or of an error. `None`: start with the first page.
 
         Raises:
-            PaginationError: The server gave a token for the second time, so that the walk would never end, and the
-                page that it came with has been yielded; or it gave the same page twice in a row, whatever it was
-                asked for; or the next page is where nothing is sent.
-            ConnectorError: What the fetch raises.
-            ValueError: The token is none that the server gave.
-            TypeError: It is no text.
+            PaginationError: If a continuation token repeats (raised after its page is yielded), if two pages in a row
+                have the same items, or if the next page has another origin or path.
+            ConnectorError: If a fetch fails.
+            ValueError: If no page of the paging style has such a token.
+            TypeError: If `continuation_token` is not a str.
         """
         if continuation_token is not None:
             check_text("continuation_token", continuation_token)
@@ -89,17 +86,18 @@ class AsyncPager(Generic[T]):
         seen = {token}
         try:
             while True:
-                page = await (self._fetch_one(token) if ahead is None else ahead)
+                page = await (self._fetch_page(token) if ahead is None else ahead)
                 if page.fingerprint is not None and page.fingerprint == fingerprint:
-                    raise PaginationError("the server gave the same page twice", continuation_token=token)
+                    raise PaginationError("the server returned the same page twice", continuation_token=token)
                 token, fingerprint = page.continuation_token, page.fingerprint
-                fetches_ahead = self._prefetch and token is not None and token not in seen
-                ahead = asyncio.create_task(self._fetch_one(token)) if fetches_ahead else None
+                fetch_ahead = self._prefetch and token is not None and token not in seen
+                ahead = asyncio.create_task(self._fetch_page(token)) if fetch_ahead else None
                 yield page
                 if token is None:
                     return
                 if token in seen:
-                    raise PaginationError("the server gave the same continuation token twice", continuation_token=token)
+                    message = "the server returned the same continuation token twice"
+                    raise PaginationError(message, continuation_token=token)
                 seen.add(token)
         finally:
             if ahead is not None:
@@ -112,27 +110,25 @@ class AsyncPager(Generic[T]):
                     yield item
 
     async def first(self) -> T | None:
-        """Return the first item, or `None` when there is none; no page after it is asked for but those ahead.
+        """Return the first item, or `None` if there are none, without fetching later pages (except by `prefetch`).
 
         Raises:
-            ConnectorError: What the fetch raises.
+            ConnectorError: If a fetch fails.
         """
         for item in await self.collect(limit=1):
             return item
         return None
 
     async def collect(self, *, limit: int | None = None) -> list[T]:
-        """Return the items in a list, `limit` at most; no page after those is asked for but those ahead.
+        """Return a list of the items, at most `limit`, without fetching later pages (except by `prefetch`).
 
         Raises:
-            ConnectorError: What the fetch raises.
-            ValueError: `limit` is negative.
-            TypeError: `limit` is no int.
+            ConnectorError: If a fetch fails.
+            ValueError: If `limit` is negative.
+            TypeError: If `limit` is not an int.
         """
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
-            raise TypeError(f"limit must be an int or None, not {type(limit).__name__}")
-        if limit is not None and limit < 0:
-            raise ValueError("limit must be zero or more")
+        if limit is not None:
+            check_int("limit", limit, minimum=0)
         items: list[T] = []
         if limit == 0:
             return items
@@ -143,7 +139,7 @@ class AsyncPager(Generic[T]):
                     break
         return items
 
-    async def _fetch_one(self, token: str | None) -> Page[T]:
+    async def _fetch_page(self, token: str | None) -> Page[T]:
         try:
             return await self._fetch(token)
         except ConnectorError as error:
@@ -151,8 +147,8 @@ class AsyncPager(Generic[T]):
             raise
 
 
-def fingerprint_of(items: Sequence[Any]) -> int | None:
-    """Return a hash that is equal for equal items, as JSON has them; `None` when they are too deep to tell."""
+def fingerprint_items(items: Sequence[Any]) -> int | None:
+    """Return a hash that is equal for equal items (parsed JSON); `None` if they are nested too deep."""
     try:
         return hash(orjson.dumps(items))
     except TypeError:  # deeper than 254 levels, or an integer beyond 64 bits
@@ -167,4 +163,4 @@ async def _discard(ahead: "asyncio.Task[Page[T]]") -> None:
     ahead.cancel()
     await asyncio.wait([ahead])
     if not ahead.cancelled():
-        ahead.exception()  # asked for, so that asyncio does not report it as never retrieved
+        ahead.exception()  # retrieved, so that asyncio does not log it

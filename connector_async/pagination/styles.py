@@ -1,177 +1,161 @@
-"""Styles that ask for a page by parameters of the query: a cursor, a number, an offset; and the one without pages.
+"""Styles that request a page by query parameters (a cursor, a page number, an offset), and the style without pages.
 
-The API documents none (contract, open point 3), so that the style is a guess until somebody names it. A guess that is
-wrong is an error, never a list that is too short.
+The API documents no paging (contract, open point 3), so a style is a guess until someone names the server's style. A
+wrong guess is an error, never a list that is too short.
 """
 
 from typing import Any
 
 import attrs
 
-from .base import (
-    PageRequest,
-    PageResponse,
-    check_key,
-    check_key_or_none,
-    count_of,
-    foreign_token,
-    items_of,
-    malformed,
-)
+from connector_async._checks import check_int, check_text, validator
+
+from .base import PageRequest, PageResponse, read_integer, read_items, style_mismatch, unknown_token
 from .completeness import check_last
 from .links import next_link
 
 
-def _is_int_from(least: int) -> Any:
-    def check(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{field.name} must be an int, not {type(value).__name__}")
-        if value < least:
-            raise ValueError(f"{field.name} must be {least} or more")
-
-    return check
-
-
 @attrs.frozen(kw_only=True)
 class OnePage:
-    """All there is in one response: an array, as the guide's preview is, or an object that has it.
+    """A server without pages: each response has all items.
 
     Raises:
-        ValueError: `items` is empty, or not printable.
-        TypeError: `items` is neither a str nor `None`.
+        ValueError: If `items` is empty or not printable.
+        TypeError: If `items` is neither a str nor `None`.
     """
 
-    items: str | None = attrs.field(default=None, validator=check_key_or_none)
-    """The key of the items; `None`: the answer is their array."""
+    items: str | None = attrs.field(default=None, validator=validator(check_text, optional=True))
+    """The key of the items. `None`: the body is their array."""
 
     def request(self, token: str | None) -> PageRequest:
-        """Return none: there is no other page."""
+        """Return an empty request; there is only the first page."""
         if token is not None:
-            raise foreign_token()
+            raise unknown_token()
         return PageRequest()
 
-    def read(self, answer: PageResponse, token: str | None) -> tuple[list[Any], str | None]:  # noqa: ARG002 - the protocol's
-        """Return the items, and that there are no more."""
-        items = items_of(answer.body, self.items)
-        if next_link(answer.headers) is not None:
-            raise malformed("Link: there is a next page")
-        check_last(answer, items, self.items, is_first=True)
+    def read(self, response: PageResponse, token: str | None) -> tuple[list[Any], None]:  # noqa: ARG002 - protocol
+        """Return all items, and `None`."""
+        items = read_items(response.body, self.items)
+        if next_link(response.headers) is not None:
+            raise style_mismatch("Link: there is a next page")
+        check_last(response, items, self.items, is_first=True)
         return items, None
 
 
 @attrs.frozen(kw_only=True)
 class CursorPaging:
-    """An object with the items and an opaque text, the cursor, which asks for the next page.
+    """Each page is an object with the items and a cursor: an opaque string that requests the next page.
 
     Raises:
-        ValueError: A field is out of its range; the message names it.
-        TypeError: A field is of another type; the message names it.
+        ValueError: If a key or a name is empty or not printable.
+        TypeError: If a key or a name is not a str.
     """
 
-    items: str = attrs.field(default="items", validator=check_key)
+    items: str = attrs.field(default="items", validator=validator(check_text))
     """The key of the items."""
-    cursor: str = attrs.field(default="nextCursor", validator=check_key)
-    """The key of the next page's cursor; missing, `null` or empty after the last page."""
-    parameter: str = attrs.field(default="cursor", validator=check_key)
-    """The query's parameter that takes a cursor."""
+    cursor: str = attrs.field(default="nextCursor", validator=validator(check_text))
+    """The key of the next page's cursor. Missing, `null` or empty on the last page."""
+    parameter: str = attrs.field(default="cursor", validator=validator(check_text))
+    """The query parameter that takes a cursor."""
 
     def request(self, token: str | None) -> PageRequest:
-        """Return the cursor; none for the first page."""
+        """Return the cursor as a parameter; without one for the first page."""
         return PageRequest() if token is None else PageRequest(parameters={self.parameter: token})
 
-    def read(self, answer: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
-        """Return the items, and the next cursor."""
-        items = items_of(answer.body, self.items)
-        cursor = answer.body.get(self.cursor)
+    def read(self, response: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
+        """Return the items and the next cursor."""
+        items = read_items(response.body, self.items)
+        cursor = response.body.get(self.cursor)
         if cursor is not None and not isinstance(cursor, str):
-            raise malformed(f"$.{self.cursor}: neither a string nor null")
+            raise style_mismatch(f"$.{self.cursor}: neither a string nor null")
         if not cursor:
-            check_last(answer, items, self.items, is_first=token is None)
+            check_last(response, items, self.items, is_first=token is None)
         return items, cursor or None
 
 
 @attrs.frozen(kw_only=True)
 class PageNumbers:
-    """Pages with numbers. The last one is the first without items, or the one that the answer says is the last.
+    """Numbered pages. `total_pages` says which page is the last; without it, that is the first page without items.
 
     Raises:
-        ValueError: A field is out of its range; the message names it.
-        TypeError: A field is of another type; the message names it.
+        ValueError: If `first` is negative, or a key or a name is empty or not printable.
+        TypeError: If a field has another type.
     """
 
-    parameter: str = attrs.field(default="page", validator=check_key)
-    """The query's parameter that takes a number."""
-    first: int = attrs.field(default=1, validator=_is_int_from(0))
+    parameter: str = attrs.field(default="page", validator=validator(check_text))
+    """The query parameter that takes a page number."""
+    first: int = attrs.field(default=1, validator=validator(check_int, minimum=0))
     """The number of the first page."""
-    items: str | None = attrs.field(default="items", validator=check_key_or_none)
-    """The key of the items; `None`: the answer is their array."""
-    page: str | None = attrs.field(default=None, validator=check_key_or_none)
-    """The key of the page's own number, which must be the one that was asked for; `None`: it tells none."""
-    total_pages: str | None = attrs.field(default=None, validator=check_key_or_none)
-    """The key of the number of pages; `None`: it tells none, and one request more finds out."""
+    items: str | None = attrs.field(default="items", validator=validator(check_text, optional=True))
+    """The key of the items. `None`: the body is their array."""
+    page: str | None = attrs.field(default=None, validator=validator(check_text, optional=True))
+    """The key of the page's own number, which must equal the requested number. `None`: there is none."""
+    total_pages: str | None = attrs.field(default=None, validator=validator(check_text, optional=True))
+    """The key of the number of pages. `None`: there is none, and the walk needs one more request to find the end."""
 
     def request(self, token: str | None) -> PageRequest:
-        """Return the page's number."""
+        """Return the page number as a parameter."""
         return PageRequest(parameters={self.parameter: str(self._number(token))})
 
-    def read(self, answer: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
-        """Return the items, and the next number."""
+    def read(self, response: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
+        """Return the items and the next page number."""
         number = self._number(token)
-        items = items_of(answer.body, self.items)
-        if self.page is not None and count_of(answer.body, self.page) != number:
-            raise malformed(f"$.{self.page}: not the page that was asked for")
+        items = read_items(response.body, self.items)
+        if self.page is not None and read_integer(response.body, self.page) != number:
+            raise style_mismatch(f"$.{self.page}: not the requested page")
         if self.total_pages is None and not items:
-            check_last(answer, items, self.items, is_first=token is None)
+            check_last(response, items, self.items, is_first=token is None)
         walked = number - self.first + 1
-        ends = not items if self.total_pages is None else walked >= count_of(answer.body, self.total_pages)
-        return items, None if ends else str(number + 1)
+        is_last = not items if self.total_pages is None else walked >= read_integer(response.body, self.total_pages)
+        return items, None if is_last else str(number + 1)
 
     def _number(self, token: str | None) -> int:
-        return self.first if token is None else _number_of(token)
+        return self.first if token is None else _parse_number(token)
 
 
 @attrs.frozen(kw_only=True)
 class OffsetLimit:
-    """So many items from an offset on. A page that is short is not taken for the last: a server may give fewer.
+    """Up to `limit` items from an offset. A short page is not taken for the last: a server may send fewer items.
 
     Raises:
-        ValueError: A field is out of its range; the message names it.
-        TypeError: A field is of another type; the message names it.
+        ValueError: If `limit` is less than 1, or a key or a name is empty or not printable.
+        TypeError: If a field has another type.
     """
 
-    limit: int = attrs.field(default=100, validator=_is_int_from(1))
-    """Items for a page."""
-    offset_parameter: str = attrs.field(default="offset", validator=check_key)
-    """The query's parameter that takes the number of items before the page."""
-    limit_parameter: str = attrs.field(default="limit", validator=check_key)
-    """The query's parameter that takes the limit."""
-    items: str | None = attrs.field(default="items", validator=check_key_or_none)
-    """The key of the items; `None`: the answer is their array."""
-    total: str | None = attrs.field(default=None, validator=check_key_or_none)
-    """The key of the number of all items; `None`: it tells none, and one request more finds out."""
+    limit: int = attrs.field(default=100, validator=validator(check_int))
+    """How many items to request for a page."""
+    offset_parameter: str = attrs.field(default="offset", validator=validator(check_text))
+    """The query parameter that takes the number of items before the page."""
+    limit_parameter: str = attrs.field(default="limit", validator=validator(check_text))
+    """The query parameter that takes the limit."""
+    items: str | None = attrs.field(default="items", validator=validator(check_text, optional=True))
+    """The key of the items. `None`: the body is their array."""
+    total: str | None = attrs.field(default=None, validator=validator(check_text, optional=True))
+    """The key of the number of all items. `None`: there is none, and the walk needs one more request to find the
+    end."""
 
     def request(self, token: str | None) -> PageRequest:
-        """Return the offset and the limit."""
+        """Return the offset and the limit as parameters."""
         return PageRequest(
             parameters={self.offset_parameter: str(self._offset(token)), self.limit_parameter: str(self.limit)}
         )
 
-    def read(self, answer: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
-        """Return the items, and the offset behind them."""
-        items = items_of(answer.body, self.items)
+    def read(self, response: PageResponse, token: str | None) -> tuple[list[Any], str | None]:
+        """Return the items and the offset of the next page."""
+        items = read_items(response.body, self.items)
         if self.total is None and not items:
-            check_last(answer, items, self.items, is_first=token is None)
-        behind = self._offset(token) + len(items)
-        ends = not items if self.total is None else behind >= count_of(answer.body, self.total)
-        if ends or items:
-            return items, None if ends else str(behind)
-        raise malformed(f"$.{self.total}: more than there is")
+            check_last(response, items, self.items, is_first=token is None)
+        next_offset = self._offset(token) + len(items)
+        is_last = not items if self.total is None else next_offset >= read_integer(response.body, self.total)
+        if not is_last and not items:
+            raise style_mismatch(f"$.{self.total}: more items than the pages have")
+        return items, None if is_last else str(next_offset)
 
     def _offset(self, token: str | None) -> int:
-        return 0 if token is None else _number_of(token)
+        return 0 if token is None else _parse_number(token)
 
 
-def _number_of(token: str) -> int:
+def _parse_number(token: str) -> int:
     if not (token.isascii() and token.isdigit() and len(token) < 20):
-        raise foreign_token()
+        raise unknown_token()
     return int(token)

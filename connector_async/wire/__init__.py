@@ -1,10 +1,10 @@
-"""Between models and the bytes of bodies, by cattrs.
+"""JSON bodies to models and back, with cattrs.
 
-Strict where a mistake would be silent (a naive date-time, a `null` or a number taken for a string), lenient where the
-server may grow: unknown fields are kept. It knows nothing of HTTP.
+Decoding is strict where a mistake would be silent (a naive date-time, a number or `null` instead of a string) and
+lenient where the server may grow: unknown fields are kept. `hooks` and `converters` say exactly how strict.
 
-What the API's documents say, and which points are open, is in `docs/api-contract.md`: "contract, open point 9" in this
-package means that page.
+The API's documents and their open points are in `docs/api-contract.md`. "Contract, open point 9" in this package means
+that page. Nothing here knows of HTTP.
 """
 
 from .problems import MAX_PROBLEMS

@@ -1,4 +1,17 @@
-"""The cattrs converters of a body format: one that is fast, and one that explains what the fast one did not take."""
+"""The cattrs converters of a field layout: JSON objects to models and back.
+
+How strict decoding is:
+
+- A value must have the JSON type of its field (see `hooks`). Only an integer id is converted, to its digits.
+- A required member must exist; `null` is not a string. A description may be `null` or missing.
+- A date-time must be a string in the RFC 3339 profile of `_timestamps`. Without a UTC offset it is read in the zone
+  that the object's `timeZone` names, or, if the object names none, in the session's `assume_zone`. It is an error if
+  neither names a known zone: an unknown name is never replaced by `assume_zone`.
+- An unknown member is kept in `extra`. It is an error only if it is nested deeper than 64 levels.
+- A member of the models must not break a rule of its model.
+
+A layout has two converters. `fast` decodes every body. `explaining` finds the faults of a value that `fast` rejects.
+"""
 
 import contextlib
 import functools
@@ -15,67 +28,66 @@ from connector_async._json import JsonError, may_be_rounded
 from connector_async._timestamps import SEPARATORS, SEPARATORS_IN_UTC, has_offset, parse_instant, zone_named
 from connector_async.models import Appointment, AppointmentUpdate, NewAppointment, Unset
 
-from .body_format import GUIDE, BodyFormat
+from .field_layout import GUIDE_LAYOUT, FieldLayout
 from .hooks import (
     MismatchError,
     is_list,
-    of_object,
-    strict_list_factory,
+    make_list_hook,
+    make_object_hook,
     structure_id,
-    structure_optional_text,
-    structure_text,
+    structure_optional_str,
+    structure_str,
 )
 
 _TIME_ZONE: Final = "timeZone"
 
-# Type checkers see their keyword arguments, which are a class's fields, as options.
+# Type checkers take the keyword arguments, which are the fields of a class, for options.
 _make_structure: Final[Any] = make_dict_structure_fn
 _make_unstructure: Final[Any] = make_dict_unstructure_fn
 
+_CheckExtra = Callable[[dict[str, Any]], object]
+
 
 class RoundedIntegerError(Exception):
-    """An unknown field has a float that may be a rounded integer: the body has to be parsed exactly.
+    """An unknown field has a float that may be a rounded integer, so the body has to be parsed exactly.
 
-    It is not a ValueError, so that it is not taken for a fault of the body.
+    It is not a ValueError, because it is not a fault of the body.
     """
 
 
 @attrs.frozen
 class Converters:
-    """Two converters that take the same values and read them alike."""
+    """Two converters that accept the same values and return equal models."""
 
     fast: OrjsonConverter
     explaining: OrjsonConverter
-    """Finds every fault of a value and its path. It takes ten times as long, and keeps an error for each fault: only
-    single values that `fast` did not take go through it."""
+    """Finds every fault of a value and its path. It takes ten times as long and keeps an error for each fault, so it
+    gets only single values that `fast` rejected."""
 
 
-@functools.cache  # bounded: the caller chooses the zone, and a server none
-def converters(body_format: BodyFormat, assume_zone: tzinfo | None, *, exact: bool = False) -> Converters:
-    """Return the converters of a format.
+@functools.cache  # bounded: the zone is chosen by the application, never by a server
+def get_converters(layout: FieldLayout, assume_zone: tzinfo | None, *, exact: bool = False) -> Converters:
+    """Return the converters of a layout.
 
     Args:
-        body_format: The keys.
-        assume_zone: The zone of date-times without an offset, where the object itself names none.
+        layout: The keys.
+        assume_zone: The zone of date-times without an offset in objects that name no zone.
         exact: Whether the body was parsed with integers beyond 64 bits as integers. If not, both converters raise
-            `RoundedIntegerError` for an unknown field that may have one.
+            `RoundedIntegerError` for an unknown field that may have such an integer.
     """
     check_extra = _check_depth if exact else _check_depth_and_rounding
     return Converters(
-        fast=_make_converter(body_format, assume_zone, check_extra, detailed=False),
-        explaining=_make_converter(body_format, assume_zone, check_extra, detailed=True),
+        fast=_make_converter(layout, assume_zone, check_extra, detailed=False),
+        explaining=_make_converter(layout, assume_zone, check_extra, detailed=True),
     )
 
 
-_CheckExtra = Callable[[dict[str, Any]], object]
-
-
 def _check_depth_and_rounding(extra: dict[str, Any]) -> None:
-    """Check unknown fields.
+    """Check the unknown fields of an object.
 
     Raises:
-        MismatchError: If one is nested too deep to be pickled, copied and written.
-        RoundedIntegerError: If one may have a rounded integer.
+        MismatchError: If a field is nested too deep to be pickled, copied and written.
+        RoundedIntegerError: If a field may have a rounded integer.
     """
     try:
         if not may_be_rounded(extra.values()):
@@ -88,125 +100,127 @@ def _check_depth_and_rounding(extra: dict[str, Any]) -> None:
 
 
 def _check_depth(extra: dict[str, Any]) -> None:
-    """Check unknown fields of a body that was parsed exactly, as the above does."""
+    """Check the unknown fields of an object that was parsed exactly: large floats in it are floats."""
     with contextlib.suppress(RoundedIntegerError):
         _check_depth_and_rounding(extra)
 
 
 def _make_converter(
-    body_format: BodyFormat, assume_zone: tzinfo | None, check_extra: _CheckExtra, *, detailed: bool
+    layout: FieldLayout, assume_zone: tzinfo | None, check_extra: _CheckExtra, *, detailed: bool
 ) -> OrjsonConverter:
-    converter = _strict_converter(assume_zone, detailed=detailed)
+    converter = _make_strict_converter(assume_zone, detailed=detailed)
     for model in (NewAppointment, AppointmentUpdate, Appointment):
-        _register(converter, model, body_format, check_extra)
-    if body_format is GUIDE and not detailed:
+        _register_model(converter, model, layout, check_extra)
+    if layout is GUIDE_LAYOUT and not detailed:
         parse = functools.partial(parse_instant, assume_zone=assume_zone) if assume_zone else parse_instant
-        converter.register_structure_hook(Appointment, _fast_guide_hook(parse, check_extra))
+        converter.register_structure_hook(Appointment, _make_fast_guide_hook(parse, check_extra))
     return converter
 
 
-def _strict_converter(assume_zone: tzinfo | None, *, detailed: bool) -> OrjsonConverter:
-    """Return a converter of values that stand for themselves: strings, date-times, lists."""
+def _make_strict_converter(assume_zone: tzinfo | None, *, detailed: bool) -> OrjsonConverter:
+    """Return a converter for strings, date-times and lists, with the hooks of this package."""
     converter = make_converter(detailed_validation=detailed)
 
     def structure_instant(value: object, type_: object) -> datetime:
-        if type(value) is _InZone:
-            return parse_instant(value.text, assume_zone=value.zone)
-        return parse_instant(structure_text(value, type_), assume_zone=assume_zone)
+        if type(value) is _LocalTime:
+            return parse_instant(value.string, assume_zone=value.zone)
+        return parse_instant(structure_str(value, type_), assume_zone=assume_zone)
 
-    converter.register_structure_hook(str, structure_text)
+    converter.register_structure_hook(str, structure_str)
     converter.register_structure_hook(datetime, structure_instant)
     for unions, hook in (
-        ((str | Unset,), structure_text),
-        ((str | None, str | Unset | None), structure_optional_text),
+        ((str | Unset,), structure_str),
+        ((str | None, str | Unset | None), structure_optional_str),
         ((datetime | Unset,), structure_instant),
     ):
-        # By a predicate: the preconf has one for unions, which would come first.
+        # Registered by a predicate, because cattrs' own hook for unions would come before one for a type.
         converter.register_structure_hook_func(functools.partial(operator.contains, unions), hook)
-    converter.register_structure_hook_factory(is_list, strict_list_factory)
+    converter.register_structure_hook_factory(is_list, make_list_hook)
     return converter
 
 
-class _InZone:
-    """A date-time as it is written, without an offset, and the zone that is named beside it.
+class _LocalTime:
+    """A date-time string without an offset, and the zone that its object names.
 
-    The zone goes along with the value: a converter for each of the 600 zones that a server may name would be kept for
-    ever, and take a millisecond to make.
+    The zone is passed with the value. One converter per zone would be kept forever for each of the 600 zones that a
+    server may name, and takes a millisecond to make.
     """
 
-    __slots__ = ("text", "zone")
+    __slots__ = ("string", "zone")
 
-    def __init__(self, text: str, zone: tzinfo | None) -> None:
-        self.text = text
+    def __init__(self, string: str, zone: tzinfo | None) -> None:
+        self.string = string
         self.zone = zone
 
 
-def _register(converter: OrjsonConverter, model: type[Any], body_format: BodyFormat, check_extra: _CheckExtra) -> None:
-    overrides = _overrides(model, body_format)
-    unstructure_known = _make_unstructure(model, converter, _cattrs_omit_if_default=True, **overrides)
-    start_key, end_key = body_format.keys["start_time"], body_format.keys["end_time"]
-    names_zone = "time_zone" in body_format.keys
-    known = body_format.known
+def _register_model(
+    converter: OrjsonConverter, model: type[Any], layout: FieldLayout, check_extra: _CheckExtra
+) -> None:
+    overrides = _make_overrides(model, layout)
+    unstructure_fields = _make_unstructure(model, converter, _cattrs_omit_if_default=True, **overrides)
+    start_key, end_key = layout.keys["start_time"], layout.keys["end_time"]
+    has_zone = "time_zone" in layout.keys
+    known_keys = layout.known_keys
 
     @functools.cache
-    def structure_known() -> Callable[[dict[str, Any], Any], Any]:
+    def structure_fields() -> Callable[[dict[str, Any], Any], Any]:
         hook: Callable[[dict[str, Any], Any], Any] = _make_structure(model, converter, **overrides)
         return hook
 
-    def structure(fields: dict[str, Any], type_: Any) -> Any:
-        flat = body_format.flatten(fields)
-        if body_format.nested and flat.get(body_format.nested) is not None:
-            raise MismatchError(f"{body_format.nested} must be an object or null")
-        if names_zone and not (_is_in_utc(flat.get(start_key)) and _is_in_utc(flat.get(end_key))):
-            flat = _in_named_zone(flat, (start_key, end_key))
-        if flat.keys() <= known:
-            return structure_known()(flat, type_)
-        extra = {key: value for key, value in flat.items() if key not in known}
+    def structure(value: dict[str, Any], type_: Any) -> Any:
+        flat = layout.flatten(value)
+        if layout.nested and flat.get(layout.nested) is not None:
+            raise MismatchError(f"{layout.nested} must be an object or null")
+        if has_zone and not (_is_in_utc(flat.get(start_key)) and _is_in_utc(flat.get(end_key))):
+            flat = _with_named_zone(flat, (start_key, end_key))
+        if flat.keys() <= known_keys:
+            return structure_fields()(flat, type_)
+        extra = {key: item for key, item in flat.items() if key not in known_keys}
         check_extra(extra)
-        return attrs.evolve(structure_known()(flat, type_), extra=extra)
+        return attrs.evolve(structure_fields()(flat, type_), extra=extra)
 
-    def unstructure(value: Any) -> dict[str, Any]:
-        known: dict[str, Any] = unstructure_known(value)
-        return {**value.extra, **known} if value.extra else known
+    def unstructure(instance: Any) -> dict[str, Any]:
+        fields: dict[str, Any] = unstructure_fields(instance)
+        return {**instance.extra, **fields} if instance.extra else fields
 
-    converter.register_structure_hook(model, of_object(structure))
+    converter.register_structure_hook(model, make_object_hook(structure))
     converter.register_unstructure_hook(model, unstructure)
 
 
-def _is_in_utc(text: object) -> bool:
-    return type(text) is str and text[-1:] == "Z"
+def _is_in_utc(value: object) -> bool:
+    return type(value) is str and value[-1:] == "Z"
 
 
-def _in_named_zone(flat: dict[str, Any], time_keys: tuple[str, ...]) -> dict[str, Any]:
-    """Return flat fields whose date-times, if they have no offset, are in the zone that the object names."""
-    named = flat.get(_TIME_ZONE)
-    if type(named) is not str:
+def _with_named_zone(flat: dict[str, Any], time_keys: tuple[str, ...]) -> dict[str, Any]:
+    """Return a flat object with each date-time that has no offset as a `_LocalTime` in the zone that it names."""
+    name = flat.get(_TIME_ZONE)
+    if type(name) is not str:
         return flat
     copied = flat.copy()
     for key in time_keys:
-        text = flat.get(key)
-        if type(text) is str and not has_offset(text):
-            copied[key] = _InZone(text, zone_named(named))
+        value = flat.get(key)
+        if type(value) is str and not has_offset(value):
+            copied[key] = _LocalTime(value, zone_named(name))
     return copied
 
 
-def _overrides(model: type[Any], body_format: BodyFormat) -> dict[str, Any]:
+def _make_overrides(model: type[Any], layout: FieldLayout) -> dict[str, Any]:
     overrides: dict[str, Any] = {}
     for field in attrs.fields_dict(model):
-        key = body_format.keys.get(field)
+        key = layout.keys.get(field)
         overrides[field] = override(rename=key) if key else override(omit=True)
     if "appointment_id" in overrides:
-        overrides["appointment_id"] = override(rename=body_format.keys["appointment_id"], struct_hook=structure_id)
+        overrides["appointment_id"] = override(rename=layout.keys["appointment_id"], struct_hook=structure_id)
     return overrides
 
 
-def _fast_guide_hook(
+def _make_fast_guide_hook(
     parse: Callable[[str], datetime], check_extra: _CheckExtra
 ) -> Callable[[dict[str, Any], object], Appointment]:
-    """Return a hook that takes what cattrs' own takes, in two thirds of the time.
+    """Return a hook for `Appointment` that accepts what the hook of `_register_model` does, in two thirds of its time.
 
-    cattrs calls a hook for each field; here the checks stand in one function. Whatever it does not take ends in an
-    error that names no path.
+    cattrs calls a hook for each field; here all checks are in one function. A value that it rejects raises an error
+    that names no path, and the explaining converter finds the path.
     """
 
     def structure_appointment(value: dict[str, Any], _: object) -> Appointment:
@@ -223,13 +237,13 @@ def _fast_guide_hook(
                 start_time, end_time = parse(start), parse(end)
         except ValueError:  # a leap second, or a fault
             start_time, end_time = parse(start), parse(end)
-        if description is not None and len(value) == len(known):
+        if description is not None and len(value) == len(known_keys):
             return Appointment(appointment_id, title, start_time, end_time, description)
-        extra = {key: item for key, item in value.items() if key not in known}
+        extra = {key: item for key, item in value.items() if key not in known_keys}
         if extra:
             check_extra(extra)
         return Appointment(appointment_id, title, start_time, end_time, description, extra=extra)
 
-    fromisoformat, known = datetime.fromisoformat, GUIDE.known
+    fromisoformat, known_keys = datetime.fromisoformat, GUIDE_LAYOUT.known_keys
     separators, in_utc = SEPARATORS, SEPARATORS_IN_UTC
     return structure_appointment

@@ -1,6 +1,13 @@
-"""Hooks that take a JSON value for what it is, and refuse what cattrs would bend into shape.
+"""cattrs hooks that accept a JSON value only if it already has the right type. None of them knows models or keys.
 
-They know nothing of models or keys.
+    Expected            Accepted                            cattrs alone would also accept
+    string              string                              anything, by `str(value)`: `null` becomes "None"
+    optional string     string, null                        anything, by `str(value)`
+    id                  non-empty string; integer           a float, a boolean, ""
+    list                array                               whatever can be iterated: a string, an object
+    object              object                              nothing else, but without saying what is wrong
+
+Only an id is converted: an integer becomes the string of its digits.
 """
 
 from collections.abc import Callable
@@ -22,37 +29,37 @@ class MismatchError(ValueError):
     """A value breaks a rule of the contract. The message names the rule, never the value."""
 
 
-def structure_text(value: object, _: object) -> str:
-    """Take a string."""
+def structure_str(value: object, _: object) -> str:
+    """Return a JSON string; reject any other type."""
     if type(value) is str:
         return value
     raise MismatchError(f"expected a string, not {_json_type(value)}")
 
 
-def structure_optional_text(value: object, _: object) -> str | None:
-    """Take a string or null."""
+def structure_optional_str(value: object, _: object) -> str | None:
+    """Return a JSON string or null; reject any other type."""
     if value is None or type(value) is str:
         return value
     raise MismatchError(f"expected a string or null, not {_json_type(value)}")
 
 
 def structure_id(value: object, _: object) -> str:
-    """Take a string that is not empty, or the digits of an integer."""
+    """Return a non-empty JSON string, or the digits of an integer; reject any other value."""
     if type(value) is str and value:
         return value
-    # Not bool, which is an int, and not float, which orjson makes of an integer above 2**64.
+    # `type` excludes bool, which is a subclass of int. orjson parses an integer above 2**64 as a float.
     if type(value) is int:
         return str(value)
     raise MismatchError(f"expected a non-empty string or an integer, not {_json_type(value)}")
 
 
 def is_list(type_: Any) -> bool:
-    """Tell whether a type is `list[...]`."""
+    """Return whether a type is `list[...]`."""
     return getattr(type_, "__origin__", None) is list
 
 
-def strict_list_factory(type_: Any, converter: Any) -> Callable[[object, Any], Any]:
-    """Return a hook that takes an array; cattrs' own takes whatever can be iterated, a text or an object too."""
+def make_list_hook(type_: Any, converter: Any) -> Callable[[object, Any], Any]:
+    """Return a hook that structures the items of a JSON array and rejects any other type."""
     structure_items = list_structure_factory(type_, converter)
 
     def structure_list(value: object, _: object) -> Any:
@@ -63,8 +70,8 @@ def strict_list_factory(type_: Any, converter: Any) -> Callable[[object, Any], A
     return structure_list
 
 
-def of_object(structure: Callable[[dict[str, Any], Any], Any]) -> Callable[[object, Any], Any]:
-    """Return a hook that hands an object to `structure`, and refuses anything else."""
+def make_object_hook(structure: Callable[[dict[str, Any], Any], Any]) -> Callable[[object, Any], Any]:
+    """Return a hook that passes a JSON object to `structure` and rejects any other type."""
 
     def structure_object(value: object, type_: Any) -> Any:
         if isinstance(value, dict):

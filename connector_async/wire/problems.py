@@ -1,6 +1,6 @@
-"""What cattrs found wrong with a body, as lines of path and rule.
+"""The faults that cattrs found in a body, as lines of path and rule, such as `$[1].title: expected a string, not null`.
 
-Only the messages of our own errors are shown: those of others may hold values.
+Only the messages of this package's own errors are shown: those of other errors may contain values.
 """
 
 import itertools
@@ -14,41 +14,41 @@ from connector_async._timestamps import InstantError
 from .hooks import MismatchError
 
 MAX_PROBLEMS: Final = 20
-"""Faults that are explained. A body may have millions, and to explain one takes 20 µs."""
-_LONGEST_ID: Final = 128
+"""How many faults are explained. A body may have millions, and explaining one takes 20 µs."""
+_MAX_ID: Final = 128
 
 
-def problems(error: BaseException, keys: Mapping[str, str], path: str = "$") -> list[str]:
-    """Return one line for each fault, of the first `MAX_PROBLEMS`.
+def describe(error: BaseException, keys: Mapping[str, str], path: str = "$") -> list[str]:
+    """Return a line for each of the first `MAX_PROBLEMS` faults.
 
     Args:
-        error: What the explaining converter raised.
-        keys: Field of a model to key.
-        path: Of the value that it was given.
+        error: The error of the explaining converter.
+        keys: Field of a model to its key.
+        path: The path of the value that the converter was given.
     """
     return list(itertools.islice(_lines(error, path, keys), MAX_PROBLEMS))
 
 
-def shown(lines: Sequence[str]) -> list[str]:
-    """Return the first `MAX_PROBLEMS` lines, and one that says whether there are more."""
+def truncate(lines: Sequence[str]) -> list[str]:
+    """Return the first `MAX_PROBLEMS` lines, and "and more" if there are others."""
     return [*lines[:MAX_PROBLEMS], "and more"] if len(lines) > MAX_PROBLEMS else list(lines)
 
 
-def with_id(lines: Sequence[str], item: Any, key: str) -> list[str]:
-    """Add to each line the id that an item has under a key, if it is printable and short: an id is not personal."""
+def add_id(lines: Sequence[str], item: Any, key: str) -> list[str]:
+    """Return the lines with the item's id at their ends, if it has a printable and short one. Ids are not personal."""
     value = item.get(key) if isinstance(item, dict) else None
     name = str(value) if type(value) is str or type(value) is int else ""
-    if not name or len(name) > _LONGEST_ID or not name.isprintable():
+    if not name or len(name) > _MAX_ID or not name.isprintable():
         return list(lines)
     return [f"{line} ({key} {name})" for line in lines]
 
 
 def _lines(error: BaseException, path: str, keys: Mapping[str, str]) -> Iterator[str]:
     if isinstance(error, ClassValidationError):
-        of_fields, of_the_whole = error.group_exceptions()
-        for inner, field in of_fields:
+        field_errors, other_errors = error.group_exceptions()
+        for inner, field in field_errors:
             yield from _lines(inner, f"{path}.{keys.get(field.name, field.name)}", keys)
-        for inner in of_the_whole:
+        for inner in other_errors:
             yield from _lines(inner, path, keys)
     elif isinstance(error, IterableValidationError):
         for inner, item in error.group_exceptions()[0]:

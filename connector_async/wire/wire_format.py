@@ -1,4 +1,4 @@
-"""`WireFormat`: the choice of a document, and bodies to models and back by it."""
+"""`WireFormat`: which document's layout the bodies have, and the conversion of bodies to models and back."""
 
 import enum
 import functools
@@ -16,61 +16,82 @@ from connector_async._timestamps import InstantError, format_instant, has_offset
 from connector_async.exceptions import DecodingError
 from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
 
-from .body_format import GUIDE, REFERENCE, BodyFormat
-from .converters import RoundedIntegerError, converters
+from .converters import RoundedIntegerError, get_converters
+from .field_layout import GUIDE_LAYOUT, REFERENCE_LAYOUT, FieldLayout
 from .hooks import MismatchError, is_list
-from .problems import MAX_PROBLEMS, problems, shown, with_id
+from .problems import MAX_PROBLEMS, add_id, describe, truncate
 
 T = TypeVar("T")
 
-_BODY_FORMATS = {"guide": GUIDE, "reference": REFERENCE}
-_FAULTS: Final = (AttributeError, KeyError, TypeError, ValueError)
-"""What the hooks of a fast converter raise for what they do not take."""
+_LAYOUTS = {"guide": GUIDE_LAYOUT, "reference": REFERENCE_LAYOUT}
+_REJECTIONS: Final = (AttributeError, KeyError, TypeError, ValueError)
+"""What the hooks of a fast converter raise for a value that they reject."""
 
 
 @attrs.frozen
 class ValidItems:
-    """The valid items of a page, and what is known of the others."""
+    """The valid items of a page, and a report of the invalid ones."""
 
     appointments: Sequence[Appointment]
     problems: tuple[str, ...] = ()
-    """Path, rule and id of the first faults, twenty at most."""
+    """Path, rule and id of the first faults, at most twenty."""
     skipped: int = 0
-    """How many items are left out."""
+    """How many items were left out."""
 
 
 class WireFormat(enum.Enum):
-    """How bodies are written. One is chosen for a session; the models are the same in each."""
+    """The layout of bodies. A session has one; the models are the same in each."""
 
     GUIDE = "guide"
-    """As the appointments guide shows: `title`, `startTime`, `endTime`, `description`; no user, no zone."""
+    """The layout of the appointments guide: `title`, `startTime`, `endTime`, `description`; no user, no time zone."""
     REFERENCE = "reference"
-    """As the API reference shows: `subject`, `body`, `startTime`, `endTime`, `timeZone`, for one directory user.
+    """The layout of the API reference: `subject`, `body`, `startTime`, `endTime`, `timeZone`, for one directory user.
 
-    Date-times are written in UTC. Those that are read without an offset are in the zone that `timeZone` names beside
-    them, by its IANA or its Windows name; of an hour that comes twice the first is meant (PEP 495, `fold=0`).
+    Date-times are sent in UTC. A received date-time without an offset is in the zone that `timeZone` names, by its IANA
+    or Windows name. An hour that the clocks repeat means the first of the two (PEP 495, `fold=0`).
     """
 
     def __init__(self, name: str) -> None:
-        self._body_format = _BODY_FORMATS[name]
+        self._layout = _LAYOUTS[name]
 
     @property
     def carries_user(self) -> bool:
-        """Whether a request names the directory user whose appointments are meant."""
-        return bool(self._body_format.user_keys)
+        """Whether a request names the directory user of the appointments."""
+        return bool(self._layout.user_keys)
 
-    def user_fields(self, user: DirectoryUser | None) -> dict[str, str]:
-        """Return what names `user` in a query and in a body; nothing where the format carries no user.
+    def carries(self, field: str) -> bool:
+        """Return whether a body has a key for a field of the models."""
+        return field in self._layout.keys
+
+    def check(self, model: NewAppointment | AppointmentUpdate | Appointment) -> None:
+        """Reject a model that cannot be encoded.
 
         Raises:
-            ValueError: A user is missing, or given to a format that carries none.
-            TypeError: `user` is no `DirectoryUser`.
+            ValueError: If a field is set that the format does not carry, the time zone is unknown, or `extra` has the
+                key of a field or a value that is not JSON.
         """
-        keys = self._body_format.user_keys
+        for field in _fields_not_carried(type(model), self._layout):  # type: ignore[arg-type]  # a class is hashable
+            if getattr(model, field) not in (None, UNSET):
+                raise ValueError(f"{field} is not carried by {self}")
+        if isinstance(model.time_zone, str) and zone_named(model.time_zone) is None:
+            raise ValueError("time_zone must be the IANA or Windows name of a time zone")
+        if model.extra:
+            if clashing := self._layout.known_keys & model.extra.keys():
+                raise ValueError(f"extra must not have {', '.join(sorted(clashing))}: the models have fields for them")
+            _check_extra(model.extra)
+
+    def user_fields(self, user: DirectoryUser | None) -> dict[str, str]:
+        """Return the members that name `user` in a query or a body; none if the format carries no user.
+
+        Raises:
+            ValueError: If `user` is missing, or given although the format carries no user.
+            TypeError: If `user` is not a `DirectoryUser`.
+        """
+        keys = self._layout.user_keys
         if not keys and user is None:
             return {}
         if not keys:
-            raise ValueError(f"user must be None: {self} carries no directory user, so all of the tenant's are meant")
+            raise ValueError(f"user must be None: {self} carries no user and covers all appointments of the tenant")
         if user is None:
             raise ValueError(f"user must be given: {self} names the directory user in each request")
         if not isinstance(user, DirectoryUser):
@@ -78,57 +99,19 @@ class WireFormat(enum.Enum):
         return {key: getattr(user, field) for field, key in keys.items()}
 
     def preview_query(self, user: DirectoryUser | None, start: datetime | None, end: datetime | None) -> dict[str, str]:
-        """Return the query of a preview: with GUIDE none, with REFERENCE the user and both ends of the time.
+        """Return the query of a preview: empty for GUIDE; the user and the time range for REFERENCE.
 
         Raises:
-            ValueError: `user` is missing or too much, or an end that must be sent is `None`, naive, or outside the
-                years 1 to 9999 in UTC.
-            TypeError: `user` is no `DirectoryUser`.
+            ValueError: If `user` is missing, or given although the format carries no user; or if an end that must be
+                sent is `None`, naive, or outside the years 1 to 9999 in UTC.
+            TypeError: If `user` is not a `DirectoryUser`.
         """
         user_fields = self.user_fields(user)
         if not self.carries_user:
             return {}
         if start is None or end is None:
-            raise ValueError(f"start and end must be given: {self} asks the server for a time with two ends")
-        return user_fields | {"startDate": _as_sent("start", start), "endDate": _as_sent("end", end)}
-
-    def structure(self, body: bytes, type_: type[T], assume_zone: tzinfo | None = None) -> T:
-        """Decode a body into `type_`.
-
-        Args:
-            body: JSON.
-            type_: A model, or `list[Appointment]`.
-            assume_zone: The zone of date-times without an offset. `None`: they are refused.
-
-        Raises:
-            DecodingError: The body is not JSON, or not a `type_`.
-            TypeError: `body` is of another type.
-        """
-        try:
-            return self._structure(parse(body), type_, assume_zone)
-        except (JsonError, RoundedIntegerError):
-            pass  # parsed again, exactly, or to say what is wrong with it
-        return self._structure(_parse(body, exact=True), type_, assume_zone, exact=True)
-
-    def structure_items(
-        self, items: list[Any], assume_zone: tzinfo | None = None, *, skip_invalid: bool = False, exact: bool = False
-    ) -> ValidItems:
-        """Decode the items of a page, as `parse` returned them.
-
-        Args:
-            items: Of the page.
-            assume_zone: The zone of date-times without an offset. `None`: they are rejected.
-            skip_invalid: Whether invalid items are left out and reported, instead of raised.
-            exact: Whether `parse` was called with it.
-
-        Raises:
-            DecodingError: If an item is not an appointment, unless `skip_invalid`.
-            RoundedIntegerError: If `items` may have an integer beyond 64 bits, unless `exact`.
-        """
-        if not skip_invalid:
-            return ValidItems(self._structure(items, list[Appointment], assume_zone, exact=exact))
-        appointments, lines, skipped = self._structure_each(items, Appointment, assume_zone, exact=exact, skips=True)
-        return ValidItems(appointments, tuple(lines[:MAX_PROBLEMS]), skipped)
+            raise ValueError(f"start and end must be given: {self} requires both ends of the time range")
+        return user_fields | {"startDate": _format_end("start", start), "endDate": _format_end("end", end)}
 
     @staticmethod
     def parse(body: bytes, *, exact: bool = False) -> Any:
@@ -139,64 +122,105 @@ class WireFormat(enum.Enum):
             exact: Whether integers beyond 64 bits stay integers, at ten times the cost.
 
         Raises:
-            DecodingError: If `body` is not JSON, or has more values than are read.
+            DecodingError: If `body` is not JSON, or has more values than the parser allows.
         """
         return _parse(body, exact=exact)
 
-    def structure_created(self, body: bytes, sent: NewAppointment, assume_zone: tzinfo | None = None) -> Appointment:
-        """Decode the answer to a create: the appointment, an object with its id, or the bare id.
+    def structure(self, body: bytes, type_: type[T], assume_zone: tzinfo | None = None) -> T:
+        """Return the model of a body.
 
-        What the answer leaves out is taken from `sent`.
+        Args:
+            body: JSON.
+            type_: A model, or `list[Appointment]`.
+            assume_zone: The zone of date-times without an offset. `None`: they are rejected.
 
         Raises:
-            DecodingError: The answer has no id, or what else it has is malformed.
+            DecodingError: If `body` is not JSON, or not a valid `type_`.
+            TypeError: If `body` is not bytes.
+        """
+        try:
+            return self._structure(parse(body), type_, assume_zone)
+        except (JsonError, RoundedIntegerError):
+            pass  # parsed again: exactly, or to find what is wrong
+        return self._structure(_parse(body, exact=True), type_, assume_zone, exact=True)
+
+    def structure_items(
+        self, items: list[Any], assume_zone: tzinfo | None = None, *, skip_invalid: bool = False, exact: bool = False
+    ) -> ValidItems:
+        """Return the appointments of a page.
+
+        Args:
+            items: The items of the page, as `parse` returned them.
+            assume_zone: The zone of date-times without an offset. `None`: they are rejected.
+            skip_invalid: Whether invalid items are left out and reported, instead of raised.
+            exact: Whether `parse` was called with `exact`.
+
+        Raises:
+            DecodingError: If an item is not a valid appointment, unless `skip_invalid`.
+            RoundedIntegerError: If `items` may have an integer beyond 64 bits, unless `exact`.
+        """
+        if not skip_invalid:
+            return ValidItems(self._structure(items, list[Appointment], assume_zone, exact=exact))
+        appointments, lines, skipped = self._structure_each(
+            items, Appointment, assume_zone, exact=exact, skip_invalid=True
+        )
+        return ValidItems(appointments, tuple(lines[:MAX_PROBLEMS]), skipped)
+
+    def structure_created(self, body: bytes, sent: NewAppointment, assume_zone: tzinfo | None = None) -> Appointment:
+        """Return the created appointment from the response to a create.
+
+        The response is the appointment, an object with its id, or the id alone. Missing fields are taken from `sent`.
+
+        Raises:
+            DecodingError: If the response has no id, or a member is invalid.
         """
         return exactly_if_needed(functools.partial(self._structure_created, body, sent, assume_zone))
 
     def _structure_created(
         self, body: bytes, sent: NewAppointment, assume_zone: tzinfo | None, *, exact: bool
     ) -> Appointment:
-        reply = _parse(body, exact=exact) if body else None
-        if not isinstance(reply, dict):
-            reply = {"appointmentId": reply}
-        body_format = self._body_format
-        told = body_format.flatten(reply)
-        if not told.keys() >= body_format.of_models:
+        parsed = _parse(body, exact=exact) if body else None
+        if not isinstance(parsed, dict):
+            parsed = {"appointmentId": parsed}
+        layout = self._layout
+        fields = layout.flatten(parsed)
+        if not fields.keys() >= layout.model_keys:
             sent_fields = orjson.loads(_dump(self._unstructure(sent)))
-            told = {key: value for key, value in sent_fields.items() if not body_format.replaces(told, key)} | told
-        created = self._structure(told, Appointment, assume_zone, exact=exact)
+            kept = {key: value for key, value in sent_fields.items() if not layout.overrides_sent(fields, key)}
+            fields = kept | fields
+        created = self._structure(fields, Appointment, assume_zone, exact=exact)
         if created.time_zone or isinstance(sent.time_zone, Unset):
             return created
         return attrs.evolve(created, time_zone=sent.time_zone)
 
     def structure_updated(self, body: bytes, assume_zone: tzinfo | None = None) -> Appointment | None:
-        """Decode the answer to an update: the appointment, or `None` when the server sends none.
+        """Return the appointment in the response to an update; `None` if the response has none.
 
         Raises:
-            DecodingError: The answer is not JSON, or has fields of an appointment and is none.
+            DecodingError: If the response is not JSON, or has fields of an appointment but not a valid one.
         """
         return exactly_if_needed(functools.partial(self._structure_updated, body, assume_zone))
 
     def _structure_updated(self, body: bytes, assume_zone: tzinfo | None, *, exact: bool) -> Appointment | None:
-        reply = _parse(body, exact=exact) if body else None
-        if not isinstance(reply, dict):
+        parsed = _parse(body, exact=exact) if body else None
+        if not isinstance(parsed, dict):
             return None
-        keys = self._body_format.of_models - {"appointmentId"}
-        if keys.isdisjoint(self._body_format.flatten(reply)):
+        keys = self._layout.model_keys - {"appointmentId"}
+        if keys.isdisjoint(self._layout.flatten(parsed)):
             return None
-        return self._structure(reply, Appointment, assume_zone, exact=exact)
+        return self._structure(parsed, Appointment, assume_zone, exact=exact)
 
     def unstructure(
         self, model: NewAppointment | AppointmentUpdate | Appointment, user: DirectoryUser | None = None
     ) -> bytes:
-        """Encode a model as a body, with the user whose it is. Fields that are `UNSET` are left out.
+        """Return the body of a model, for the directory user of the appointment. Fields that are `UNSET` are left out.
 
         Raises:
-            ValueError: A field is set that the format does not carry, `extra` has the key of a field, or `user` is
-                missing or too much.
-            TypeError: `model` is no model of an appointment, or `user` no `DirectoryUser`.
+            ValueError: If a field is set that the format does not carry, `extra` has the key of a field, or `user` is
+                missing, or given although the format carries no user.
+            TypeError: If `model` is not one of the models, or `user` not a `DirectoryUser`.
         """
-        return _dump(self._body_format.unflatten(self.user_fields(user) | self._unstructure(model)))
+        return _dump(self._layout.unflatten(self.user_fields(user) | self._unstructure(model)))
 
     def unstructure_over(
         self,
@@ -205,51 +229,56 @@ class WireFormat(enum.Enum):
         user: DirectoryUser | None = None,
         assume_zone: tzinfo | None = None,
     ) -> bytes:
-        """Encode an update together with all that a body has beside it, for a server that replaces the whole.
+        """Return the body of a whole appointment with an update applied, for a server that replaces on PUT.
 
-        What the update does not set goes back as it was read: unknown fields with integers of any length, all digits
-        of a date-time. Nothing says which of a server's fields it does not take back, so none is left out. A date-time
-        without an offset goes back in UTC if the update sets the time zone, which would move it otherwise.
+        What the update does not set goes back as it was read: unknown fields with integers of any length, and all
+        digits of a date-time. No document says which fields a server does not accept back, so none is left out. A
+        date-time without an offset goes back in UTC if the update sets the time zone, which would move it otherwise.
 
         Args:
-            body: The response to a read of the appointment.
+            body: The response to a get of the appointment.
             update: The changes.
-            user: Whose the appointment is.
+            user: The directory user of the appointment.
             assume_zone: The zone of date-times without an offset.
 
         Raises:
-            DecodingError: If `body` is not an appointment.
+            DecodingError: If `body` is not a valid appointment.
             ValueError: As `unstructure`, for `update` and `user`.
         """
         current = self.structure(body, Appointment, assume_zone)
-        read = _parse(body, exact=True)
+        whole = _parse(body, exact=True)
         changes = orjson.loads(self.unstructure(update, user))
-        whole = read | changes
-        nested = self._body_format.nested
-        if nested and isinstance(read.get(nested), dict) and nested in changes:
-            whole[nested] = read[nested] | changes[nested]
-        if self._body_format.keys.get("time_zone") in changes:
+        nested = self._layout.nested
+        if nested and isinstance(whole.get(nested), dict) and nested in changes:
+            changes[nested] = whole[nested] | changes[nested]
+        whole |= changes
+        if self._layout.keys.get("time_zone") in changes:
             for field in ("start_time", "end_time"):
-                key = self._body_format.keys[field]
+                key = self._layout.keys[field]
                 if not has_offset(whole[key]):
                     whole[key] = format_instant(getattr(current, field))
-        # Not orjson, which refuses integers beyond 64 bits.
+        # orjson would reject integers beyond 64 bits.
         return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
 
     def unstructure_id(self, appointment_id: str, user: DirectoryUser | None = None) -> bytes:
-        """Encode the body that names one appointment, and the user whose it is.
+        """Return the body that names one appointment and its directory user.
 
         Raises:
-            ValueError: `user` is missing or too much.
-            TypeError: `user` is no `DirectoryUser`.
+            ValueError: If `user` is missing, or given although the format carries no user.
+            TypeError: If `user` is not a `DirectoryUser`.
         """
         return orjson.dumps(self.user_fields(user) | {"appointmentId": appointment_id})
 
+    def _unstructure(self, model: NewAppointment | AppointmentUpdate | Appointment) -> dict[str, Any]:
+        self.check(model)
+        flat = get_converters(self._layout, None).fast.unstructure(model)
+        return self._layout.add_defaults(flat, creates=isinstance(model, NewAppointment))
+
     def _structure(self, parsed: Any, type_: type[T], assume_zone: tzinfo | None, *, exact: bool = False) -> T:
         try:
-            hook = _fast_hook(self._body_format, type_, assume_zone, exact)  # type: ignore[arg-type]  # hashable
+            hook = _fast_hook(self._layout, type_, assume_zone, exact)  # type: ignore[arg-type]  # hashable
             structured: T = hook(parsed, type_)
-        except _FAULTS:
+        except _REJECTIONS:
             pass
         else:
             return structured
@@ -260,32 +289,33 @@ class WireFormat(enum.Enum):
         else:
             lines = self._explain(parsed, type_, assume_zone, exact=exact)
         # Raised outside of the handlers: the caught errors may hold values.
-        raise DecodingError("the body is not what the contract says", problems=shown(lines))
+        raise DecodingError("the body does not match the API contract", problems=truncate(lines))
 
     def _structure_each(
-        self, items: list[Any], type_: type[T], assume_zone: tzinfo | None, *, exact: bool, skips: bool = False
+        self, items: list[Any], type_: type[T], assume_zone: tzinfo | None, *, exact: bool, skip_invalid: bool = False
     ) -> tuple[list[T], list[str], int]:
-        """Return the valid items, what is wrong with the others, and how many these are.
+        """Return the valid items, the problems of the others, and how many those are.
 
-        cattrs would keep an error for each fault: 10 MiB of `1,1,…` took 7 GB and two minutes. So items are explained
-        one by one, until there are more lines than are shown; unless it `skips`, the walk ends there, too.
+        Items are explained one at a time, and only until there are more problems than are shown: cattrs would keep an
+        error for each fault, and 10 MiB of `1,1,…` took 7 GB and two minutes. The walk stops there unless invalid items
+        are skipped.
         """
-        hook = _fast_hook(self._body_format, type_, assume_zone, exact)  # type: ignore[arg-type]  # hashable
-        id_key = self._body_format.keys["appointment_id"]
+        hook = _fast_hook(self._layout, type_, assume_zone, exact)  # type: ignore[arg-type]  # hashable
+        id_key = self._layout.keys["appointment_id"]
         valid: list[T] = []
         lines: list[str] = []
         invalid = 0
         for index, item in enumerate(items):
             try:
                 valid.append(hook(item, type_))
-            except _FAULTS:
+            except _REJECTIONS:
                 invalid += 1
             else:
                 continue
             if len(lines) <= MAX_PROBLEMS:
-                of_item = self._explain(item, type_, assume_zone, path=f"$[{index}]", exact=exact)
-                lines += with_id(of_item, item, id_key) if skips else of_item
-            elif not skips:
+                item_lines = self._explain(item, type_, assume_zone, path=f"$[{index}]", exact=exact)
+                lines += add_id(item_lines, item, id_key) if skip_invalid else item_lines
+            elif not skip_invalid:
                 break
         return valid, lines, invalid
 
@@ -293,59 +323,14 @@ class WireFormat(enum.Enum):
         self, value: Any, type_: type[Any], assume_zone: tzinfo | None, *, path: str = "$", exact: bool
     ) -> list[str]:
         try:
-            converters(self._body_format, assume_zone, exact=exact).explaining.structure(value, type_)
+            get_converters(self._layout, assume_zone, exact=exact).explaining.structure(value, type_)
         except (BaseValidationError, MismatchError) as error:
-            return problems(error, self._body_format.keys, path)
-        return [f"{path}: breaks a rule of the model"]  # pragma: no cover - both converters take the same
-
-    def carries(self, field: str) -> bool:
-        """Tell whether a body has a key for a field of the models."""
-        return field in self._body_format.keys
-
-    def check(self, model: NewAppointment | AppointmentUpdate | Appointment) -> None:
-        """Refuse a model that cannot be encoded.
-
-        Raises:
-            ValueError: A field is set that the format does not carry, the time zone is none that there is, or `extra`
-                has the key of a field or what JSON cannot say.
-        """
-        for field in _not_carried(type(model), self._body_format):  # type: ignore[arg-type]  # a class is hashable
-            if getattr(model, field) not in (None, UNSET):
-                raise ValueError(f"{field} is not carried by {self}")
-        if isinstance(model.time_zone, str) and zone_named(model.time_zone) is None:
-            raise ValueError("time_zone must be the IANA or Windows name of a time zone")
-        if model.extra:
-            if clashing := self._body_format.known & model.extra.keys():
-                raise ValueError(f"extra must not have {', '.join(sorted(clashing))}: the models have fields for them")
-            _check_json(model.extra)
-
-    def _unstructure(self, model: NewAppointment | AppointmentUpdate | Appointment) -> dict[str, Any]:
-        self.check(model)
-        flat = converters(self._body_format, None).fast.unstructure(model)
-        return self._body_format.complete(flat, creates=isinstance(model, NewAppointment))
-
-
-def _as_sent(name: str, instant: datetime) -> str:
-    try:
-        return format_instant(instant)
-    except InstantError as error:
-        problem = str(error)
-    raise ValueError(f"{name}: {problem}")
-
-
-@functools.cache
-def _fast_hook(
-    body_format: BodyFormat,
-    type_: Any,
-    assume_zone: tzinfo | None,
-    exact: bool,  # noqa: FBT001 - a keyword would double the cost of the look-up
-) -> Callable[[Any, Any], Any]:
-    """Return what the fast converter would look up for each value that it structures."""
-    return converters(body_format, assume_zone, exact=exact).fast.get_structure_hook(type_)
+            return describe(error, self._layout.keys, path)
+        return [f"{path}: breaks a rule of the model"]  # pragma: no cover - both converters accept the same values
 
 
 def exactly_if_needed(structure: Callable[..., T]) -> T:
-    """Call `structure`, and once more with `exact` if the body may have integers beyond 64 bits."""
+    """Return `structure(exact=False)`, or `structure(exact=True)` if the body may have integers beyond 64 bits."""
     try:
         return structure(exact=False)
     except RoundedIntegerError:
@@ -353,29 +338,54 @@ def exactly_if_needed(structure: Callable[..., T]) -> T:
     return structure(exact=True)
 
 
+def _format_end(name: str, end: datetime) -> str:
+    try:
+        return format_instant(end)
+    except InstantError as error:
+        problem = str(error)
+    raise ValueError(f"{name}: {problem}")
+
+
 @functools.cache
-def _not_carried(model_type: type, body_format: BodyFormat) -> tuple[str, ...]:
-    """Return the fields of a model that a format has no key for.
+def _fast_hook(
+    layout: FieldLayout,
+    type_: Any,
+    assume_zone: tzinfo | None,
+    exact: bool,  # noqa: FBT001 - a keyword would double the cost of the look-up
+) -> Callable[[Any, Any], Any]:
+    """Return the hook that the fast converter would look up again for each value."""
+    return get_converters(layout, assume_zone, exact=exact).fast.get_structure_hook(type_)
+
+
+@functools.cache
+def _fields_not_carried(model_type: type, layout: FieldLayout) -> tuple[str, ...]:
+    """Return the fields of a model that a layout has no key for.
 
     Raises:
-        TypeError: It is no model of an appointment.
+        TypeError: If `model_type` is not one of the models.
     """
     if not issubclass(model_type, NewAppointment | AppointmentUpdate | Appointment):
-        raise TypeError(f"model must be one of an appointment, not {model_type.__name__}")
-    return tuple(name for name in attrs.fields_dict(model_type) if name not in body_format.keys and name != "extra")
+        raise TypeError(f"model must be a NewAppointment, AppointmentUpdate or Appointment, not {model_type.__name__}")
+    return tuple(name for name in attrs.fields_dict(model_type) if name not in layout.keys and name != "extra")
 
 
-def _check_json(extra: Mapping[str, Any]) -> None:
+def _check_extra(extra: Mapping[str, Any]) -> None:
+    """Reject unknown fields that JSON cannot represent, or that no response could return.
+
+    Raises:
+        ValueError: If a value is not JSON, or nested deeper than 64 levels.
+    """
     try:
-        json.dumps(dict(extra), allow_nan=False)  # orjson writes NaN as null, and date-times without an offset
-        # And json integers beyond 64 bits, and lone surrogates. Parsed again, since a tuple is an array, too.
+        # json rejects NaN, and date-times without an offset; orjson would write them, NaN as null.
+        json.dumps(dict(extra), allow_nan=False)
+        # orjson rejects integers beyond 64 bits and lone surrogates. Parsed again, because a tuple becomes an array.
         may_be_rounded(orjson.loads(orjson.dumps(dict(extra))).values())
     except JsonError:
-        rule = f"extra must not be nested deeper than {MAX_DEPTH} levels: the response would not be read"
+        rule = f"extra must not be nested deeper than {MAX_DEPTH} levels: the response would not be decoded"
     except (RecursionError, TypeError, ValueError):
         rule = (
-            "extra must hold nothing but what JSON can: objects with text keys, arrays, texts, finite numbers, "
-            "integers of 64 bits"
+            "extra must hold only JSON values: objects with keys of type str, arrays, strings, finite numbers, "
+            "integers of at most 64 bits, booleans and null"
         )
     else:
         return
@@ -392,4 +402,4 @@ def _parse(body: bytes, *, exact: bool = False) -> Any:
         return parse(body, exact=exact)
     except JsonError as error:
         problem = f"$: {error}"
-    raise DecodingError("the body is not JSON that can be read", problems=[problem])
+    raise DecodingError("the body is not readable JSON", problems=[problem])

@@ -1,4 +1,4 @@
-"""What each operation sends and returns, without a server: requests and answers as pairs of values."""
+"""The request and the result of each operation, without a server."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -21,7 +21,7 @@ class _Writer:
 
 
 class _Response(aiohttp.ClientResponse):
-    """aiohttp 3.14 asks for a `stream_writer`, which aioresponses 0.7.9 does not pass."""
+    """Has the `stream_writer` that aiohttp 3.14 requires and aioresponses 0.7.9 does not pass."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"stream_writer": _Writer()} | kwargs)
@@ -44,8 +44,8 @@ def appointment(draft: NewAppointment) -> Appointment:
     return Appointment("123", draft.title, draft.start_time, draft.end_time, "Quarterly review meeting")
 
 
-def answer(mock: aioresponses, method: str, url: str, body: object = None, status: int = 200) -> list[dict[str, Any]]:
-    """Answer the request, and return what it was sent with, once it was."""
+def respond(mock: aioresponses, method: str, url: str, body: object = None, status: int = 200) -> list[dict[str, Any]]:
+    """Set the response to a request, and return the list that its arguments are appended to."""
     sent: list[dict[str, Any]] = []
 
     def record(_: URL, **arguments: Any) -> CallbackResult:
@@ -57,36 +57,42 @@ def answer(mock: aioresponses, method: str, url: str, body: object = None, statu
     return sent
 
 
-async def test_get(service: AppointmentService, mocked: aioresponses, appointment: Appointment) -> None:
-    sent = answer(mocked, "GET", f"{ONE}?appointmentId=123", FIELDS)
+async def test_get_sends_id_token_and_tenant(
+    service: AppointmentService, mocked: aioresponses, appointment: Appointment
+) -> None:
+    sent = respond(mocked, "GET", f"{ONE}?appointmentId=123", FIELDS)
     assert await service.get("123") == appointment
     assert sent[0]["data"] is None
     assert sent[0]["headers"]["Authorization"] == "Bearer hunter2"
     assert sent[0]["headers"]["tenantId"] == "acme"
 
 
-async def test_preview(service: AppointmentService, mocked: aioresponses, appointment: Appointment) -> None:
-    answer(mocked, "GET", f"{ONE}/preview", [FIELDS])
+async def test_preview_returns_the_appointments(
+    service: AppointmentService, mocked: aioresponses, appointment: Appointment
+) -> None:
+    respond(mocked, "GET", f"{ONE}/preview", [FIELDS])
     assert [item async for item in service.preview()] == [appointment]
 
 
-async def test_create(
+async def test_create_sends_the_fields_of_the_draft(
     service: AppointmentService, mocked: aioresponses, draft: NewAppointment, appointment: Appointment
 ) -> None:
-    sent = answer(mocked, "POST", ONE, {"appointmentId": "123"})
+    sent = respond(mocked, "POST", ONE, {"appointmentId": "123"})
     assert await service.create(draft) == appointment
     assert orjson.loads(sent[0]["data"]) == {key: FIELDS[key] for key in FIELDS if key != "appointmentId"}
 
 
-async def test_update(service: AppointmentService, mocked: aioresponses, appointment: Appointment) -> None:
-    sent = answer(mocked, "PUT", ONE, FIELDS)
+async def test_update_sends_the_set_fields(
+    service: AppointmentService, mocked: aioresponses, appointment: Appointment
+) -> None:
+    sent = respond(mocked, "PUT", ONE, FIELDS)
     changed = await service.update("123", title="Meeting with Client", end_time=appointment.end_time)
     assert changed == appointment
     assert orjson.loads(sent[0]["data"]) == {key: FIELDS[key] for key in ("appointmentId", "title", "endTime")}
 
 
-async def test_delete(service: AppointmentService, mocked: aioresponses) -> None:
-    sent = answer(mocked, "DELETE", ONE, status=204)
+async def test_delete_sends_the_id_as_json(service: AppointmentService, mocked: aioresponses) -> None:
+    sent = respond(mocked, "DELETE", ONE, status=204)
     await service.delete("123")
     assert orjson.loads(sent[0]["data"]) == {"appointmentId": "123"}
     assert sent[0]["headers"]["Content-Type"] == "application/json"

@@ -1,4 +1,4 @@
-"""Walks over pages: every item once, from any page on, whatever ends them, and no task left."""
+"""The walk over pages: each item once, resuming from any page, and no task left behind."""
 
 import asyncio
 import gc
@@ -15,7 +15,7 @@ from tests.support.services import PREVIEW, open_service
 
 
 class Book:
-    """Pages of items; the token of a page is its number, and the first one goes without."""
+    """Fetches pages of items. The token of a page is its number; the first page has none."""
 
     def __init__(self, *pages: list[str], last_token: str | None = None) -> None:
         self.pages = pages
@@ -33,25 +33,25 @@ class Book:
         if token in self.failures:
             raise self.failures.pop(token)
         number = int(token or 0)
-        following = str(number + 1) if number + 1 < len(self.pages) else self.last_token
-        return Page(items=self.pages[number], continuation_token=following)
+        next_token = str(number + 1) if number + 1 < len(self.pages) else self.last_token
+        return Page(items=self.pages[number], continuation_token=next_token)
 
 
-def alone() -> bool:
+def no_other_task() -> bool:
     return asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def take(pages: AsyncIterator[Page[str]], taken: list[str]) -> None:
+async def collect_into(items: list[str], pages: AsyncIterator[Page[str]]) -> None:
     async for page in pages:
-        taken += page.items
+        items += page.items
         for _ in range(3):
-            await asyncio.sleep(0)  # in which a page may be fetched ahead
+            await asyncio.sleep(0)  # gives a page time to be fetched ahead
 
 
 ABC: tuple[list[str], ...] = (["a", "b"], [], ["c"], ["d", "e"])
 
 
-async def test_nothing_is_fetched_before_the_first_item_is_asked_for() -> None:
+async def test_nothing_is_fetched_before_the_first_item_is_requested() -> None:
     book = Book(*ABC)
     pager = AsyncPager(book)
     assert book.fetched == []
@@ -59,7 +59,7 @@ async def test_nothing_is_fetched_before_the_first_item_is_asked_for() -> None:
     assert book.fetched == [None, "1", "2", "3"]
 
 
-async def test_each_walk_fetches_anew() -> None:
+async def test_each_walk_sends_its_own_requests() -> None:
     book = Book(["a"])
     pager = AsyncPager(book)
     for _ in range(2):
@@ -67,58 +67,62 @@ async def test_each_walk_fetches_anew() -> None:
     assert book.fetched == [None, None]
 
 
+@pytest.mark.row("P1")
 @given(st.lists(st.lists(st.integers().map(str), max_size=4), min_size=1, max_size=8), st.integers(0, 1))
-def test_p1_from_each_pages_token_the_rest_comes_exactly_once(pages: list[list[str]], prefetch: int) -> None:
+def test_walk_from_each_page_token_returns_the_rest_exactly_once(pages: list[list[str]], prefetch: int) -> None:
     async def walk() -> None:
         pager = AsyncPager(Book(*pages), prefetch=prefetch)
-        whole = [item for page in pages for item in page]
-        assert [item async for item in pager] == whole
-        taken: list[str] = []
+        expected = [item for page in pages for item in page]
+        assert [item async for item in pager] == expected
+        seen: list[str] = []
         async for page in pager.pages():
-            taken += page.items
+            seen += page.items
             if page.continuation_token is not None:
                 rest = [page async for page in pager.pages(continuation_token=page.continuation_token)]
-                assert taken + [item for page in rest for item in page.items] == whole
-        assert taken == whole
+                assert seen + [item for page in rest for item in page.items] == expected
+        assert seen == expected
 
     asyncio.run(walk())
 
 
+@pytest.mark.row("P2")
 @pytest.mark.parametrize("prefetch", [0, 1])
-async def test_p2_a_token_that_comes_twice_is_an_error_after_the_page_that_it_came_with(prefetch: int) -> None:
+async def test_repeated_token_is_an_error_after_its_page(prefetch: int) -> None:
     for last_token in ("1", "2", "3"):
         book = Book(*ABC, last_token=last_token)
-        taken: list[str] = []
+        items: list[str] = []
         with pytest.raises(PaginationError) as caught:
-            await take(AsyncPager(book, prefetch=prefetch).pages(), taken)
-        assert taken == ["a", "b", "c", "d", "e"]
+            await collect_into(items, AsyncPager(book, prefetch=prefetch).pages())
+        assert items == ["a", "b", "c", "d", "e"]
         assert caught.value.continuation_token == last_token
         assert book.fetched == [None, "1", "2", "3"]
 
 
+@pytest.mark.row("P2")
 @pytest.mark.parametrize("prefetch", [0, 1])
-async def test_p2_the_token_it_began_with_is_one_that_came(prefetch: int) -> None:
+async def test_token_that_the_walk_started_with_counts_as_seen(prefetch: int) -> None:
     book = Book(*ABC, last_token="2")
     with pytest.raises(PaginationError):
-        await take(AsyncPager(book, prefetch=prefetch).pages(continuation_token="2"), [])
+        await collect_into([], AsyncPager(book, prefetch=prefetch).pages(continuation_token="2"))
     assert book.fetched == ["2", "3"]
 
 
+@pytest.mark.row("P2")
 @pytest.mark.parametrize("prefetch", [0, 1])
-async def test_p2_an_error_on_the_third_page_tells_where_to_go_on(prefetch: int) -> None:
+async def test_walk_resumes_from_the_token_of_an_error_on_the_third_page(prefetch: int) -> None:
     book = Book(*ABC)
     book.failures["2"] = ServerError("down", status=503)
     pager = AsyncPager(book, prefetch=prefetch)
-    taken: list[str] = []
+    items: list[str] = []
     with pytest.raises(ServerError) as caught:
-        await take(pager.pages(), taken)
+        await collect_into(items, pager.pages())
     assert caught.value.continuation_token == "2"
-    await take(pager.pages(continuation_token=caught.value.continuation_token), taken)
-    assert taken == ["a", "b", "c", "d", "e"]
-    assert alone()
+    await collect_into(items, pager.pages(continuation_token=caught.value.continuation_token))
+    assert items == ["a", "b", "c", "d", "e"]
+    assert no_other_task()
 
 
-async def test_an_error_on_the_first_page_has_no_token() -> None:
+async def test_error_on_the_first_page_has_no_token() -> None:
     book = Book(*ABC)
     book.failures[None] = ServerError("down")
     with pytest.raises(ServerError) as caught:
@@ -126,9 +130,10 @@ async def test_an_error_on_the_first_page_has_no_token() -> None:
     assert caught.value.continuation_token is None
 
 
+@pytest.mark.row("P2")
 @pytest.mark.parametrize("prefetch", [0, 1])
 @pytest.mark.parametrize("how", ["break", "error", "cancel"])
-async def test_p2_a_walk_that_is_left_asks_for_no_further_page_and_leaves_no_task(how: str, prefetch: int) -> None:
+async def test_abandoned_walk_fetches_no_more_and_leaves_no_task(how: str, prefetch: int) -> None:
     book = Book(*[["a"]] * 10)
     reached = asyncio.Event()
 
@@ -148,15 +153,15 @@ async def test_p2_a_walk_that_is_left_asks_for_no_further_page_and_leaves_no_tas
     await asyncio.wait([task])
     gc.collect()
     for _ in range(100):
-        if alone():
+        if no_other_task():
             break
         await asyncio.sleep(0)
     assert len(book.fetched) <= 1 + prefetch
     assert book.ended == len(book.fetched)
-    assert alone()
+    assert no_other_task()
 
 
-async def test_a_page_is_fetched_while_the_caller_works_on_the_one_before() -> None:
+async def test_prefetch_fetches_the_next_page_while_the_caller_works() -> None:
     for prefetch in (0, 1):
         book = Book(*ABC)
         ahead = []
@@ -167,7 +172,7 @@ async def test_a_page_is_fetched_while_the_caller_works_on_the_one_before() -> N
         assert ahead == ([1, 2, 3, 4] if prefetch == 0 else [2, 3, 4, 4])
 
 
-async def test_a_page_that_fails_ahead_and_is_not_asked_for_is_silent() -> None:
+async def test_failed_prefetch_that_nobody_awaits_is_not_logged() -> None:
     book = Book(*ABC)
     book.failures["1"] = ServerError("down")
     reported: list[dict[str, Any]] = []
@@ -182,7 +187,7 @@ async def test_a_page_that_fails_ahead_and_is_not_asked_for_is_silent() -> None:
     assert reported == []
 
 
-async def test_a_cancellation_while_a_page_is_awaited_cancels_its_fetch() -> None:
+async def test_cancelling_the_walk_cancels_the_fetch() -> None:
     for prefetch in (0, 1):
         ended = asyncio.Event()
 
@@ -201,10 +206,10 @@ async def test_a_cancellation_while_a_page_is_awaited_cancels_its_fetch() -> Non
         with pytest.raises(asyncio.CancelledError):
             await task
         assert ended.is_set()
-        assert alone()
+        assert no_other_task()
 
 
-async def test_the_first_item_is_had_without_the_pages_after_it() -> None:
+async def test_first_fetches_no_page_after_the_first_item() -> None:
     book = Book([], ["a", "b"], ["c"])
     assert await AsyncPager(book).first() == "a"
     assert book.fetched == [None, "1"]
@@ -214,22 +219,23 @@ async def test_the_first_item_is_had_without_the_pages_after_it() -> None:
 @pytest.mark.parametrize(
     ("limit", "items", "pages"), [(None, "abcde", 4), (0, "", 0), (2, "ab", 1), (3, "abc", 3), (9, "abcde", 4)]
 )
-async def test_items_are_collected_up_to_a_limit(limit: int | None, items: str, pages: int) -> None:
+async def test_collect_stops_at_the_limit(limit: int | None, items: str, pages: int) -> None:
     book = Book(*ABC)
     assert await AsyncPager(book).collect(limit=limit) == list(items)
     assert len(book.fetched) == pages
 
 
-async def test_bad_arguments_are_refused_by_name() -> None:
+async def test_invalid_arguments_are_rejected_by_name() -> None:
     with pytest.raises(ValueError, match="limit must be zero or more"):
         await AsyncPager(Book()).collect(limit=-1)
     wrong: Any
     for wrong in (1.5, True, "1"):
-        with pytest.raises(TypeError, match="limit must be an int or None"):
+        with pytest.raises(TypeError, match=f"limit must be an int, not {type(wrong).__name__}"):
             await AsyncPager(Book()).collect(limit=wrong)
-    for wrong in (2, -1):
-        with pytest.raises(ValueError, match="prefetch must be 0 or 1"):
-            AsyncPager(Book(), prefetch=wrong)
+    with pytest.raises(ValueError, match="prefetch must be 0 or 1"):
+        AsyncPager(Book(), prefetch=2)
+    with pytest.raises(ValueError, match="prefetch must be zero or more"):
+        AsyncPager(Book(), prefetch=-1)
     for wrong in (1.0, True, None, "1", []):
         with pytest.raises(TypeError, match=f"prefetch must be an int, not {type(wrong).__name__}"):
             AsyncPager(Book(), prefetch=wrong)
@@ -238,18 +244,18 @@ async def test_bad_arguments_are_refused_by_name() -> None:
             AsyncPager(wrong)
 
 
-async def test_a_preview_is_one_page_with_its_headers(draft: NewAppointment) -> None:
+async def test_preview_is_one_page_with_its_headers(draft: NewAppointment) -> None:
     async with HostileServer(PREVIEW.replace(b"Content-Type", b"X-Total: 1\r\nContent-Type")) as server:
         service: AppointmentService = open_service(server)
         (page,) = [page async for page in service.preview().pages()]
         assert [appointment.title for appointment in page.items] == [draft.title]
         assert (page.continuation_token, page.raw["x-total"]) == (None, "1")
         assert await service.preview().first() == page.items[0]
-        with pytest.raises(ValueError, match="continuation_token must be one that this server gave"):
+        with pytest.raises(ValueError, match="continuation_token must be from a page of the same paging style"):
             await anext(service.preview().pages(continuation_token="2"))
 
 
-async def test_an_error_of_a_preview_goes_on_from_the_first_page() -> None:
+async def test_failed_preview_resumes_from_the_first_page() -> None:
     async with HostileServer(http(403)) as server:
         with pytest.raises(Exception, match="403") as caught:
             await open_service(server).preview().collect()

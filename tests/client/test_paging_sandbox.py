@@ -1,4 +1,4 @@
-"""Every style that the sandbox serves, walked by the client: named, and recognized where it can be."""
+"""Each paging style of the sandbox, walked by the client: named, and detected where that is possible."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -30,6 +30,7 @@ from connector_async.sandbox import (
     Sandbox,
     synthetic_seeds,
 )
+from tests.support.paging import walks_from_each_page
 from tests.support.services import open_service
 
 NAMED: dict[PreviewPaging, PagingStyle] = {
@@ -54,30 +55,35 @@ def service(sandbox: Sandbox, body_format: BodyFormat, paging: PagingStyle) -> A
     )
 
 
-@pytest.mark.parametrize("recognized", [False, True], ids=["named", "recognized"])
-@pytest.mark.parametrize("body_format", list(BodyFormat))
-@pytest.mark.parametrize("style", list(PreviewPaging))
-async def test_p1_every_appointment_comes_once_from_any_page_on(
-    style: PreviewPaging,
-    body_format: BodyFormat,
-    *,
-    recognized: bool,
+# Each style is walked both ways, and in both formats.
+GUIDE_WHEN_NAMED = (PreviewPaging.ARRAY, PreviewPaging.PAGE_NUMBERS, PreviewPaging.NEXT_LINK)
+WALKS = [
+    (style, is_named, BodyFormat.GUIDE if is_named is (style in GUIDE_WHEN_NAMED) else BodyFormat.REFERENCE)
+    for style in PreviewPaging
+    for is_named in (True, False)
+    if is_named or style is not PreviewPaging.OFFSET
+]
+
+
+@pytest.mark.row("P1")
+@pytest.mark.parametrize(("style", "is_named", "body_format"), WALKS)
+async def test_walk_from_any_page_returns_each_appointment_once(
+    style: PreviewPaging, body_format: BodyFormat, *, is_named: bool
 ) -> None:
     span: Any = () if body_format is BodyFormat.GUIDE else SPAN
     async with Sandbox(paging=style, page_size=10, body_format=body_format) as sandbox:
-        ids = await sandbox.seed("acme", synthetic_seeds(34))
-        paging = AutoDetectPaging() if recognized else NAMED[style]
-        pager = service(sandbox, body_format, paging).preview(*span)
-        if recognized and style is PreviewPaging.OFFSET:
-            with pytest.raises(DecodingError) as caught:  # there is more, and how to ask for it is not told
-                await pager.collect()
-            assert caught.value.problems[0].startswith("$.total: there may be more pages")
-            return
-        assert sorted([item.appointment_id async for item in pager]) == sorted(ids)
+        ids = sorted(await sandbox.seed("acme", synthetic_seeds(34)))
+        pager = service(sandbox, body_format, NAMED[style] if is_named else AutoDetectPaging()).preview(*span)
+        assert sorted([item.appointment_id async for item in pager]) == ids
         assert sandbox.log.count(operation="preview") == (1 if style is PreviewPaging.ARRAY else 4)
-        taken: list[str] = []
-        async for page in pager.pages():
-            taken += [item.appointment_id for item in page.items]
-            if page.continuation_token is not None:
-                rest = [page async for page in pager.pages(continuation_token=page.continuation_token)]
-                assert sorted(taken + [item.appointment_id for page in rest for item in page.items]) == sorted(ids)
+        assert all(sorted(walk) == ids for walk in await walks_from_each_page(pager))
+
+
+@pytest.mark.parametrize("body_format", list(BodyFormat))
+async def test_offsets_cannot_be_detected(body_format: BodyFormat) -> None:
+    span: Any = () if body_format is BodyFormat.GUIDE else SPAN
+    async with Sandbox(paging=PreviewPaging.OFFSET, page_size=10, body_format=body_format) as sandbox:
+        await sandbox.seed("acme", synthetic_seeds(34))
+        with pytest.raises(DecodingError) as caught:  # more pages, and nothing says how to request them
+            await service(sandbox, body_format, AutoDetectPaging()).preview(*span).collect()
+        assert caught.value.problems[0].startswith("$.total: there may be more pages")

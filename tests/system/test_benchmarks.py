@@ -13,8 +13,8 @@ from benchmarks import __main__ as suite
 from benchmarks import conversion, rounds, server, workload
 from benchmarks.libraries import Library, all_libraries
 from benchmarks.peers import Calls, Draft, Peer
-from benchmarks.rounds import FLOOR_AGAIN, Figures, Measured, quartiles
-from benchmarks.tables import Bars, Settings, Table, compared
+from benchmarks.rounds import FLOOR_AGAIN, Figures, Measurement, quartiles
+from benchmarks.tables import Bars, Settings, Table, compare
 
 PEERS = (
     "aiohttp_alone",
@@ -29,20 +29,21 @@ PEERS = (
 )
 
 
-def measured(*again: float) -> Measured:
+def measurement(*again: float) -> Measurement:
+    """Return the figures of a floor that took a second in each round, and `again` seconds in its second run."""
     ones = [1.0] * len(again)
-    return Measured({"floor": Figures(10, ones, ones), FLOOR_AGAIN: Figures(10, again, ones)}, "floor")
+    return Measurement({"floor": Figures(10, ones, ones), FLOOR_AGAIN: Figures(10, again, ones)}, "floor")
 
 
-def test_the_command_writes_what_its_tables_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found, picture = tmp_path / "found.json", tmp_path / "picture.svg"
+def test_command_writes_the_figures_of_its_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results, picture = tmp_path / "results.json", tmp_path / "picture.svg"
 
     suite.main(
-        ["--only", "conversion", "--rounds", "2", "--scale", "0.002", "--json", str(found), "--plot", str(picture)]
+        ["--only", "conversion", "--rounds", "2", "--scale", "0.002", "--json", str(results), "--plot", str(picture)]
     )
 
     printed = capsys.readouterr().out
-    written = json.loads(found.read_text(encoding="utf-8"))
+    written = json.loads(results.read_text(encoding="utf-8"))
     assert written["settings"] == {"rounds": 2, "scale": 0.002}
     assert [table["name"] for table in written["tables"]] == [
         "conversion.decoding_1000",
@@ -57,21 +58,21 @@ def test_the_command_writes_what_its_tables_show(tmp_path: Path, capsys: pytest.
             figures = table["figures"][row[0]]
             assert len(figures["cpu"]) == len(figures["wall"]) == 2
             assert f"{quartiles(figures['cpu']).middle / figures['calls'] * 1e6:.2f}" == row[1]
-    drawn = picture.read_text(encoding="utf-8")
-    assert "<text" in drawn
-    assert "msgspec" in drawn
+    svg = picture.read_text(encoding="utf-8")
+    assert "<text" in svg
+    assert "msgspec" in svg
 
 
-def test_a_peer_that_is_not_installed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_peer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "niquests", None)
-    for name in ("benchmarks.single_call", "benchmarks.peers.all_peers", "benchmarks.peers.niquests_session"):
+    for name in ("benchmarks.single_call", "benchmarks.peers.niquests_session"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
     with pytest.raises(SystemExit, match=r"niquests.*pip install"):
         suite.main(["--only", "single_call"])
 
 
-def test_each_contestant_runs_once_a_round_and_the_first_moves_on() -> None:
+def test_each_contestant_runs_once_a_round_in_a_rotating_order() -> None:
     turns: list[tuple[str, int]] = []
 
     def contestant(name: str) -> rounds.Contestant:
@@ -80,45 +81,45 @@ def test_each_contestant_runs_once_a_round_and_the_first_moves_on() -> None:
 
         return run
 
-    async def both() -> Measured:
+    async def measure_both() -> Measurement:
         return await rounds.measure(
             {"floor": contestant("floor"), "other": contestant("other")}, floor="floor", rounds=2, calls=50
         )
 
-    found = asyncio.run(both())
+    result = asyncio.run(measure_both())
 
-    assert turns[:3] == [("floor", 50), ("other", 50), ("floor", 50)]  # to warm up
+    assert turns[:3] == [("floor", 50), ("other", 50), ("floor", 50)]  # warm-up
     assert [name for name, calls in turns[3:] if calls == 50] == ["floor", "other", "floor", "other", "floor", "floor"]
-    assert {len(figures.cpu) for figures in found.figures.values()} == {2}
+    assert {len(figures.cpu) for figures in result.figures.values()} == {2}
     assert gc.get_freeze_count() == 0
 
 
 @pytest.mark.parametrize("again", [(1.0, 1.0, 1.0), (0.98, 1.0, 1.02), (0.5, 1.0, 1.0, 1.0, 2.0)])
-def test_a_quiet_machine_is_not_warned_of(again: tuple[float, ...]) -> None:
-    assert measured(*again).warnings() == ()
+def test_quiet_machine_gives_no_warning(again: tuple[float, ...]) -> None:
+    assert measurement(*again).warnings() == ()
 
 
 @pytest.mark.parametrize("again", [(1.1, 1.1, 1.1), (0.9, 1.0, 1.0, 0.9), (1.0, 1.0, 1.1, 1.1)])
-def test_a_noisy_machine_is_warned_of(again: tuple[float, ...]) -> None:
-    noisy = measured(*again)
+def test_noisy_machine_gives_a_warning(again: tuple[float, ...]) -> None:
+    noisy = measurement(*again)
 
     (warning,) = noisy.warnings()
-    table = compared(noisy, name="a.b", title="something", each="call")
+    table = compare(noisy, name="a.b", title="something", unit="call")
 
     assert warning.startswith("NOISY")
     assert str(noisy.noise()) in warning
     assert warning in str(table)
 
 
-def test_the_ratios_are_taken_round_by_round() -> None:
+def test_ratios_are_taken_round_by_round() -> None:
     slow = Figures(10, [2.0, 4.0, 6.0], [1.0, 1.0, 1.0])
     fast = Figures(10, [1.0, 2.0, 3.0], [1.0, 1.0, 1.0])
 
-    assert str(slow.cpu_over(fast)) == "2.000 (2.000 to 2.000)"
+    assert str(slow.cpu_ratio(fast)) == "2.000 (2.000 to 2.000)"
     assert str(quartiles([1.5])) == "1.500 (1.500 to 1.500)"
 
 
-def test_a_table_is_shown_with_its_notes() -> None:
+def test_table_is_printed_with_its_notes() -> None:
     table = Table(
         name="a.b", title="Something", columns=["", "cost"], rows=[["one", "1"]], notes=["Of note."], warnings=["NOISY"]
     )
@@ -128,8 +129,8 @@ def test_a_table_is_shown_with_its_notes() -> None:
     ]  # fmt: skip
 
 
-def test_a_bar_stands_for_each_contestant_and_not_for_the_floor_again() -> None:
-    chart = compared(measured(1.0, 1.0), name="a.b", title="something", each="call", ours=["floor"]).chart
+def test_chart_leaves_out_the_second_run_of_the_floor() -> None:
+    chart = compare(measurement(1.0, 1.0), name="a.b", title="something", unit="call", ours=["floor"]).chart
 
     assert isinstance(chart, Bars)
     assert list(chart.values) == ["floor"]
@@ -138,7 +139,7 @@ def test_a_bar_stands_for_each_contestant_and_not_for_the_floor_again() -> None:
 @pytest.mark.parametrize("name", PEERS)
 async def test_each_peer_makes_the_calls(name: str) -> None:
     module = importlib.import_module(f"benchmarks.peers.{name}")
-    peers = [each for each in vars(module).values() if isinstance(each, Peer)]
+    peers = [value for value in vars(module).values() if isinstance(value, Peer)]
     assert peers
     with server.running() as base_url:
         for peer in peers:
@@ -146,7 +147,7 @@ async def test_each_peer_makes_the_calls(name: str) -> None:
                 await workload.check(calls)
 
 
-async def test_a_contestant_that_makes_no_call_is_refused() -> None:
+async def test_contestant_that_makes_no_call_is_rejected() -> None:
     async def nothing(_: Any) -> str:
         return ""
 
@@ -154,11 +155,11 @@ async def test_a_contestant_that_makes_no_call_is_refused() -> None:
         await workload.check(Calls(get=nothing, create=nothing))
 
 
-async def test_each_call_has_an_id_of_its_own() -> None:
-    asked: list[str] = []
+async def test_each_call_uses_a_new_id() -> None:
+    ids: list[str] = []
 
     async def get(appointment_id: str) -> str:
-        asked.append(appointment_id)
+        ids.append(appointment_id)
         return ""
 
     async def create(_: Draft) -> str:
@@ -166,18 +167,18 @@ async def test_each_call_has_an_id_of_its_own() -> None:
 
     await workload.workload(Calls(get=get, create=create), "get", tasks=4)(10)
 
-    assert len(set(asked)) == len(asked) == 10
+    assert len(set(ids)) == len(ids) == 10
 
 
-def test_a_library_that_loses_a_field_is_refused() -> None:
+def test_library_that_loses_a_field_is_rejected() -> None:
     ours = all_libraries()[0]
-    losing = Library(name="losing", strict="", load=ours.load, dump=lambda _: b'{"startTime":"","endTime":""}')
+    losing = Library(name="losing", strictness="", load=ours.load, dump=lambda _: b'{"startTime":"","endTime":""}')
 
     with pytest.raises(AssertionError, match="losing"):
         conversion.check([losing])
 
 
-def test_sizes_are_scaled_and_never_none() -> None:
+def test_sizes_are_scaled_and_at_least_one() -> None:
     settings = Settings(scale=0.001)
 
     assert (settings.size(100_000), settings.size(10), settings.rounds_or(7)) == (100, 1, 7)

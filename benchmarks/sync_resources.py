@@ -1,4 +1,4 @@
-"""What the sync costs without its requests: the seconds of a plan, and the memory of a cold start."""
+"""The cost of the sync without its requests: the seconds of a plan, and the memory of a cold start."""
 
 import argparse
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.processes import peak_megabytes
-from benchmarks.sync_bench import GRACE, bench, calendars_of, record_of, records_of, services, session_for
+from benchmarks.sync_setup import GRACE, calendars_of, open_setup, record_of, records_of, services, session_for
 from connector_async import RateLimit, WireFormat
 from connector_async.sync.bulk_sync import BulkSync, SyncSettings
 from connector_async.sync.formats import IterableSource
@@ -23,24 +23,24 @@ from connector_async.sync.state.journal import Journal, SyncedPair
 
 
 async def plan_seconds(items: int) -> float:
-    """Return the seconds that a plan takes when nothing has changed."""
+    """Return the seconds of a plan over `items` unchanged items."""
     calendars = calendars_of(10, min(100, max(1, items // 10)))
-    each = items // len(calendars)
-    async with bench(None) as one:
-        ledger = Journal(one.state, "benchmark", one.session.clock)
+    items_each = items // len(calendars)
+    async with open_setup(None) as setup:
+        ledger = Journal(setup.state, "benchmark", setup.session.clock)
         for calendar in calendars:
-            await ledger.in_step(calendar, [_as_in_step(record) for record in records_of([calendar], each)])
-        source = (record_of(calendar, number) for calendar in calendars for number in range(each))
-        sync = BulkSync(one.state, one.service, SyncSettings(wire_format=WireFormat.REFERENCE))
-        began = time.perf_counter()
+            await ledger.in_step(calendar, [_synced_pair(record) for record in records_of([calendar], items_each)])
+        source = (record_of(calendar, number) for calendar in calendars for number in range(items_each))
+        sync = BulkSync(setup.state, setup.service, SyncSettings(wire_format=WireFormat.REFERENCE))
+        start = time.perf_counter()
         planned = [operation async for operation in sync.plan(IterableSource(source), SyncOptions())]
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - start
         assert planned == []
     return seconds
 
 
 @contextlib.contextmanager
-def _serving() -> Iterator[str]:
+def _running_sandbox() -> Iterator[str]:
     command = [sys.executable, "-c", "from connector_async.cli import main; main()", "sandbox", "--port", "0"]
     with subprocess.Popen([*command, "--format", "reference"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -51,8 +51,8 @@ def _serving() -> Iterator[str]:
 
 
 async def print_peak(users: int) -> None:
-    """Print the peak of the process after a cold start of so many users; the server has one of its own."""
-    with _serving() as base_url, tempfile.TemporaryDirectory() as folder:
+    """Print the peak memory in MB of this process after a cold start; the server runs in another process."""
+    with _running_sandbox() as base_url, tempfile.TemporaryDirectory() as folder:
         async with (
             session_for(base_url, RateLimit.unlimited()) as session,
             await State.open(Path(folder) / "state.db", owner="benchmark") as state,
@@ -64,7 +64,7 @@ async def print_peak(users: int) -> None:
     print(peak_megabytes())
 
 
-def _as_in_step(record: SourceRecord) -> SyncedPair:
+def _synced_pair(record: SourceRecord) -> SyncedPair:
     content = content_hash(record.appointment)
     return SyncedPair(
         key=record.key, appointment_id=record.key, local_hash=content, remote_hash=content,
@@ -73,8 +73,8 @@ def _as_in_step(record: SourceRecord) -> SyncedPair:
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("users", type=int, help="print the peak after a cold start of so many")
+    parser = argparse.ArgumentParser(description="Print the peak memory of a cold start.")
+    parser.add_argument("users", type=int, help="users of the cold start")
     asyncio.run(print_peak(parser.parse_args().users))
 
 

@@ -1,4 +1,4 @@
-"""A sandbox with a rate limit, a session and a state, and appointments to be synced: what the sync is measured with."""
+"""What the sync is measured with: a sandbox with a rate limit, a session, a state, and appointments."""
 
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -42,14 +42,14 @@ GRACE: Final = 1.0
 
 
 def calendars_of(tenants: int, users: int) -> list[Calendar]:
-    """Return so many users of so many tenants."""
+    """Return a calendar for each of `users` users of `tenants` tenants."""
     return [
         Calendar(f"tenant-{tenant}", "directory", f"user-{user}") for tenant in range(tenants) for user in range(users)
     ]
 
 
 def record_of(calendar: Calendar, number: int, generation: int = 0) -> SourceRecord:
-    """Return an appointment as the source has it, changed with its generation."""
+    """Return an appointment of the source; another generation has another title."""
     start = _TEN + timedelta(hours=number)
     new = NewAppointment(
         title=f"Visit {number}, {generation}", start_time=start, end_time=start + timedelta(minutes=30), description="x"
@@ -58,7 +58,7 @@ def record_of(calendar: Calendar, number: int, generation: int = 0) -> SourceRec
 
 
 def records_of(calendars: Iterable[Calendar], items: int, *, changed_each: int = 0) -> list[SourceRecord]:
-    """Return the items of each calendar; each `changed_each`-th is not as it was, with 0 none."""
+    """Return `items` records of each calendar. Every `changed_each`-th is changed; with 0 none is."""
     records = [(calendar, number) for calendar in calendars for number in range(items)]
     return [
         record_of(calendar, number, int(changed_each > 0 and index % changed_each == 0))
@@ -66,24 +66,24 @@ def records_of(calendars: Iterable[Calendar], items: int, *, changed_each: int =
     ]
 
 
-def session_for(base_url: str, pace: RateLimit) -> ConnectorSession:
-    """Return a session of a sandbox that speaks the reference's format."""
+def session_for(base_url: str, rate_limit: RateLimit) -> ConnectorSession:
+    """Return a session for a sandbox in the format of the reference."""
     return ConnectorSession(
         base_url,
         tenant_id="tenant-0",
         auth=ClientCredentials(DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET),
         wire_format=WireFormat.REFERENCE,
-        rate_limit=pace,
+        rate_limit=rate_limit,
     )
 
 
 def services(session: ConnectorSession) -> Services:
-    """Return what gives each calendar its service."""
+    """Return the function that makes the service of a calendar."""
     return lambda calendar: AppointmentService(session.for_tenant(calendar.tenant_id), user=calendar.user)
 
 
 @attrs.define
-class Bench:
+class SyncSetup:
     """A server, a session and a state."""
 
     sandbox: Sandbox
@@ -99,32 +99,32 @@ class Bench:
             self.state, self.service, SyncSettings(wire_format=WireFormat.REFERENCE, grace=GRACE, pause=0.1)
         )
         scope = Scope() if mode is Mode.TRUST else SCOPE
-        mirror = _Nowhere() if mode is Mode.TWO_WAY else None
+        mirror = _DiscardingMirror() if mode is Mode.TWO_WAY else None
         return await sync.run(IterableSource(records), SyncOptions(mode=mode, scope=scope), budget, mirror=mirror)
 
 
-class _Nowhere:
+class _DiscardingMirror:
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator["_Nowhere"]:
+    async def writing(self) -> AsyncIterator["_DiscardingMirror"]:
         yield self
 
     async def write(self, record: SourceRecord) -> None:
-        """Forget it."""
+        """Discard the record."""
 
 
 @asynccontextmanager
-async def bench(per_minute: int | None, faults: FaultRates | None = None) -> AsyncIterator[Bench]:
-    """Start all, with so many requests a minute for each tenant; `None`: any number."""
+async def open_setup(per_minute: int | None, faults: FaultRates | None = None) -> AsyncIterator[SyncSetup]:
+    """Start everything, with `per_minute` requests a minute for each tenant; `None` is no limit."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        limit = None
-        pace = RateLimit.unlimited()
+        sandbox_limit = None
+        rate_limit = RateLimit.unlimited()
         if per_minute is not None:
-            limit = SandboxLimit(requests=per_minute, per=60.0, window=LimitWindow.SLIDING)
-            pace = RateLimit(limit=per_minute, per=60, burst=1)
+            sandbox_limit = SandboxLimit(requests=per_minute, per=60.0, window=LimitWindow.SLIDING)
+            rate_limit = RateLimit(limit=per_minute, per=60, burst=1)
         sandbox = await stack.enter_async_context(
-            Sandbox(body_format=BodyFormat.REFERENCE, limit=limit, fault_rates=faults)
+            Sandbox(body_format=BodyFormat.REFERENCE, limit=sandbox_limit, fault_rates=faults)
         )
-        session = await stack.enter_async_context(session_for(sandbox.base_url, pace))
+        session = await stack.enter_async_context(session_for(sandbox.base_url, rate_limit))
         state = await stack.enter_async_context(await State.open(Path(folder) / "state.db", owner="benchmark"))
-        yield Bench(sandbox, session, state)
+        yield SyncSetup(sandbox, session, state)
