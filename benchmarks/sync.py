@@ -20,7 +20,7 @@ from benchmarks.tables import Settings, Table
 from connector_async import bulk
 from connector_async.sandbox import DropAfter, FaultRates, StatusFault
 from connector_async.sync.budget import Budget
-from connector_async.sync.planning.three_way import Mode
+from connector_async.sync.planning.options import Mode
 from connector_async.sync.records import Calendar, SourceRecord
 from connector_async.sync.report import RunReport
 

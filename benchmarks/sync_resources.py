@@ -13,9 +13,9 @@ from pathlib import Path
 from benchmarks.processes import peak_megabytes
 from benchmarks.sync_setup import GRACE, calendars_of, open_setup, record_of, records_of, services, session_for
 from connector_async import RateLimit, WireFormat
-from connector_async.sync.bulk_sync import BulkSync, SyncSettings
+from connector_async.sync.bulk_sync import BulkSync
 from connector_async.sync.formats import IterableSource
-from connector_async.sync.planning.options import SyncOptions
+from connector_async.sync.planning.options import SyncOptions, SyncSettings
 from connector_async.sync.records import SourceRecord, content_hash
 from connector_async.sync.report import Fate
 from connector_async.sync.state import State

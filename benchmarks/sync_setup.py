@@ -27,10 +27,9 @@ from connector_async.sandbox import (
     SandboxLimit,
 )
 from connector_async.sync.budget import Budget
-from connector_async.sync.bulk_sync import BulkSync, SyncSettings
+from connector_async.sync.bulk_sync import BulkSync
 from connector_async.sync.formats import IterableSource
-from connector_async.sync.planning.options import Services, SyncOptions
-from connector_async.sync.planning.three_way import Mode
+from connector_async.sync.planning.options import Mode, Services, SyncOptions, SyncSettings
 from connector_async.sync.records import Calendar, SourceRecord
 from connector_async.sync.report import RunReport
 from connector_async.sync.scope import Scope

@@ -9,7 +9,7 @@ import math
 import re
 import sys
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -149,6 +149,19 @@ def check_seconds(name: str, value: float, *, above_zero: bool = False, finite: 
         raise ValueError(f"{name} must be {'above zero' if above_zero else 'zero or more'}")
     if value > _LARGEST and (finite or value != math.inf):  # an int can exceed it, too
         raise ValueError(f"{name} must be finite")
+    return value
+
+
+def check_timedelta(name: str, value: timedelta) -> timedelta:
+    """Return `value`, which must be a timedelta above zero.
+
+    Raises:
+        ValueError: If `value` is zero or negative.
+        TypeError: If `value` is not a timedelta.
+    """
+    check_type(name, value, timedelta)
+    if value <= timedelta(0):
+        raise ValueError(f"{name} must be above zero")
     return value
 
 

@@ -10,12 +10,11 @@ from cyclopts import Parameter
 
 from connector_async.sync.budget import Budget
 from connector_async.sync.bulk_sync import BulkSync
-from connector_async.sync.bulk_sync import SyncSettings as How
 from connector_async.sync.formats import file_mirror
 from connector_async.sync.planning.operations import Kind, Operation
-from connector_async.sync.planning.options import SyncOptions
+from connector_async.sync.planning.options import Mode, SyncOptions
+from connector_async.sync.planning.options import SyncSettings as How
 from connector_async.sync.planning.saved_plan import SavedPlan, save_plan
-from connector_async.sync.planning.three_way import Mode
 from connector_async.sync.report import RunReport
 from connector_async.sync.state import State
 from connector_async.sync.state.inspection import read_dead_letters
@@ -131,7 +130,7 @@ async def plan(
                 async for _ in operations:
                     pass
             else:
-                await save_plan(operations, out, serial=await it.state.serial(), plan=how)
+                await save_plan(operations, out, serial=await it.state.serial(), options=how)
     return tally.exit_code(tells_changes=exit_code)
 
 

@@ -11,12 +11,10 @@ from connector_async._checks import check_seconds
 from connector_async._clock import Clock
 from connector_async._files import check_replaceable
 from connector_async.sync.budget import Budget
-from connector_async.sync.bulk_sync import GRACE, SyncSettings
 from connector_async.sync.formats import FileFormat
 from connector_async.sync.guard import MaxDelete
-from connector_async.sync.planning.operations import ConflictRules
-from connector_async.sync.planning.options import SyncOptions
-from connector_async.sync.planning.three_way import Mode, Policy
+from connector_async.sync.planning.options import GRACE, ConflictRules, Mode, SyncOptions, SyncSettings
+from connector_async.sync.planning.three_way import Policy
 from connector_async.sync.scope import Scope
 from connector_async.sync.state.db.errors import file_errors
 from connector_async.wire import WireFormat

@@ -9,7 +9,6 @@ import orjson
 
 from connector_async._files import atomic_replace
 from connector_async.sync.budget import StopReason
-from connector_async.sync.planning.operation_json import as_json
 from connector_async.sync.planning.operations import Operation
 from connector_async.sync.report import Fate, RunReport, Stopped, TenantReport
 from connector_async.sync.state import State
@@ -59,7 +58,7 @@ def print_line(text: str) -> None:
 def print_operation(operation: Operation, display: Display) -> None:
     """Print what is to be done with one key, in a line of its own."""
     if display.json:
-        Printer(display, ()).add(as_json(operation))
+        Printer(display, ()).add(operation.as_json())
         return
     calendar = operation.calendar
     columns = (operation.kind.value, calendar.tenant_id, calendar.ad_id, operation.key, operation.reason)

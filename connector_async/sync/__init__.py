@@ -1,16 +1,16 @@
-"""Keeping the appointments of many tenants in step with a local source, with every record accounted for.
+"""Bulk sync: keeps the appointments of many tenants in sync with a local source, and accounts for every record.
 
-The names are loaded when they are first asked for: SQLAlchemy alone takes 300 ms to import.
+The pipeline is planning (what differs becomes operations), applying (operations are sent), and state (what is known is
+remembered between runs). The names are loaded on first use: SQLAlchemy alone takes 300 ms to import.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from .applying.scheduler import Job, LocalRunner, Runner
+    from .applying.scheduler import LocalRunner, Runner, Slice
     from .budget import Budget, StopReason
-    from .bulk_sync import BulkSync, SyncSettings
-    from .change import Change, ChangeKind
+    from .bulk_sync import BulkSync
     from .exceptions import (
         FencedError,
         GuardError,
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     )
     from .formats import IterableSource, Mirror, RecordWriter, Source, file_mirror, file_source
     from .guard import MaxDelete
-    from .planning.operations import ConflictRules, Kind, Operation
-    from .planning.options import Services, SyncOptions
+    from .planning.operations import Kind, Operation
+    from .planning.options import ConflictRules, Mode, Services, SyncOptions, SyncSettings
     from .planning.saved_plan import SavedPlan, save_plan
-    from .planning.three_way import Conflict, ConflictCallback, Mode, Policy
-    from .pull import Pull, PullOptions
+    from .planning.three_way import Conflict, ConflictCallback, Policy
+    from .pull import Change, ChangeKind, Pull, PullOptions
     from .records import Calendar, SourceProblem, SourceRecord, content_hash
     from .report import Fate, RunReport, Stopped, TenantReport
     from .scope import Scope
     from .state import State, backup, export_state, import_state
-    from .state.inspection import read_dead_letters, status, why
+    from .state.inspection import explain_key, read_dead_letters, read_status
 
 _HOMES: Final = {
+    "applying.scheduler": ("LocalRunner", "Runner", "Slice"),
     "budget": ("Budget", "StopReason"),
-    "change": ("Change", "ChangeKind"),
-    "planning.three_way": ("Conflict", "ConflictCallback", "Mode", "Policy"),
+    "bulk_sync": ("BulkSync",),
     "exceptions": (
         "FencedError",
         "GuardError",
@@ -48,17 +48,16 @@ _HOMES: Final = {
     ),
     "formats": ("IterableSource", "Mirror", "RecordWriter", "Source", "file_mirror", "file_source"),
     "guard": ("MaxDelete",),
-    "state.inspection": ("read_dead_letters", "status", "why"),
-    "bulk_sync": ("BulkSync", "SyncSettings"),
-    "planning.operations": ("Kind", "Operation", "ConflictRules"),
-    "planning.options": ("SyncOptions", "Services"),
-    "pull": ("Pull", "PullOptions"),
+    "planning.operations": ("Kind", "Operation"),
+    "planning.options": ("ConflictRules", "Mode", "Services", "SyncOptions", "SyncSettings"),
+    "planning.saved_plan": ("SavedPlan", "save_plan"),
+    "planning.three_way": ("Conflict", "ConflictCallback", "Policy"),
+    "pull": ("Change", "ChangeKind", "Pull", "PullOptions"),
     "records": ("Calendar", "SourceProblem", "SourceRecord", "content_hash"),
     "report": ("Fate", "RunReport", "Stopped", "TenantReport"),
-    "applying.scheduler": ("Job", "LocalRunner", "Runner"),
-    "planning.saved_plan": ("SavedPlan", "save_plan"),
     "scope": ("Scope",),
     "state": ("State", "backup", "export_state", "import_state"),
+    "state.inspection": ("explain_key", "read_dead_letters", "read_status"),
 }
 
 __all__ = [
@@ -74,7 +73,6 @@ __all__ = [
     "FencedError",
     "GuardError",
     "IterableSource",
-    "Job",
     "Kind",
     "LocalRunner",
     "MaxDelete",
@@ -90,6 +88,7 @@ __all__ = [
     "SavedPlan",
     "Scope",
     "Services",
+    "Slice",
     "Source",
     "SourceError",
     "SourceProblem",
@@ -106,14 +105,14 @@ __all__ = [
     "TenantReport",
     "backup",
     "content_hash",
+    "explain_key",
     "export_state",
     "file_mirror",
     "file_source",
     "import_state",
     "read_dead_letters",
+    "read_status",
     "save_plan",
-    "status",
-    "why",
 ]
 
 
@@ -121,12 +120,13 @@ def __getattr__(name: str) -> Any:
     for home, names in _HOMES.items():
         if name in names:
             try:
-                globals()[name] = found = getattr(import_module(f"{__name__}.{home}"), name)
+                value = getattr(import_module(f"{__name__}.{home}"), name)
             except ModuleNotFoundError as error:
                 if error.name == "sqlalchemy":
                     error.msg = "connector_async.sync needs SQLAlchemy: install connector-async[sync]"
                 raise
-            return found
+            globals()[name] = value
+            return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,12 +1,12 @@
-"""What keeps a bulk sync from beginning or going on. Each is picklable and holds no personal data.
+"""The errors that stop a bulk sync. All are picklable, and none holds personal data.
 
 SyncError
-├─ StateError              the state cannot be used: not readable, not writable, full, damaged
-│  ├─ StateBusyError       another run works with it
-│  ├─ StateVersionError    a newer version of this package wrote it
-│  └─ FencedError          another run has taken over: nothing more may be written by this one
-├─ SourceError             the source cannot be read at all; a single bad record is a `SourceProblem` instead
-├─ GuardError              more would be deleted than may be; nothing was written
+├─ StateError              the state cannot be used: it is not readable, not writable, full, or damaged
+│  ├─ StateBusyError       another run is using the state
+│  ├─ StateVersionError    a newer version of this package wrote the state
+│  └─ FencedError          another run has taken the lease; this run must not write any more
+├─ SourceError             the source cannot be read at all (a single bad record is a `SourceProblem`)
+├─ GuardError              more would be deleted than the limit allows; nothing was written
 └─ StalePlanError          the state has changed since the plan was made
 """
 
@@ -18,24 +18,24 @@ class StateError(SyncError):
 
 
 class StateBusyError(StateError):
-    """Another run works with the state."""
+    """Another run is using the state."""
 
 
 class StateVersionError(StateError):
-    """A newer version of this package has written the state, and this one does not know how to read it."""
+    """A newer version of this package wrote the state, and this version cannot read it."""
 
 
 class FencedError(StateError):
-    """Another run has taken the lease over, so that this one must not write any more."""
+    """Another run has taken the lease. This run must not write any more."""
 
 
 class SourceError(SyncError):
-    """The source cannot be read at all."""
+    """The source cannot be read at all, or its file cannot be written."""
 
 
 class GuardError(SyncError):
-    """More would be deleted than the guard lets pass. Nothing was written."""
+    """More would be deleted than the limit allows. Nothing was written."""
 
 
 class StalePlanError(SyncError):
-    """The state has changed since the plan was made, so that it may not be applied any more."""
+    """The state has changed since the plan was made. The plan must not be applied any more."""

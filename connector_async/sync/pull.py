@@ -1,38 +1,72 @@
-"""`Pull`: mirrors what the server has, calendar by calendar, and tells what has changed since it was last looked at."""
+"""`Pull`: mirrors what the server has, calendar by calendar, and yields what has changed since the last pull."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+import enum
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from datetime import timedelta
 from itertools import chain, zip_longest
-from typing import Final
+from typing import Final, Self
 
 import attrs
 
-from connector_async._checks import check_sequence, check_type, validator
+from connector_async._checks import check_sequence, check_timedelta, check_type, validator
 from connector_async._clock import Clock, checked_clock
 from connector_async.appointments import AppointmentService
 from connector_async.bulk_calls import bulk
 from connector_async.exceptions import AuthenticationError, ConnectorError, NotFoundError, SyncError
 from connector_async.models import Appointment
-from connector_async.session import Traffic
-from connector_async.sync.planning.operations import key_of_server
-from connector_async.sync.planning.options import MAX_DELETE, Services, check_time, check_window
-from connector_async.sync.planning.snapshot import pages_of
-from connector_async.sync.state.journal import DeadLetter, Journal, SyncedPair
-from connector_async.sync.state.reader import LastSeen, StateReader
 from connector_async.wire import WireFormat
 
+from .applying.accounting import TrafficMeter, recorded_run
 from .budget import Budget
-from .change import Change, ChangeKind
 from .exceptions import GuardError
 from .formats import Mirror, RecordWriter
 from .guard import MaxDelete, MissingGuard
-from .records import Calendar, UnusableIdError, content_hash, record_of, sortable, usable_id, why_unsayable
+from .planning.operations import key_of_server, pulled_pair
+from .planning.options import MAX_DELETE, Services, check_preview_range
+from .planning.snapshot import ServerSnapshot
+from .records import Calendar, UnusableIdError, content_hash, record_of, unrecordable_reason, usable_id
 from .report import Fate, RunReport, Stopped, TenantReport
 from .scope import Scope
 from .state import State
+from .state.journal import DeadLetter, Journal
+from .state.reader import StateReader
 
-_AT_A_TIME: Final = 128
+_CONCURRENCY: Final = 128
+
+
+class ChangeKind(enum.Enum):
+    """What has happened to an appointment."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    DELETED = "deleted"
+    MOVED = "moved"
+    """It has moved out of the range of time that is mirrored, and out of the mirror."""
+
+
+@attrs.frozen(kw_only=True)
+class Change:
+    """What has happened to one appointment on the server since the last pull."""
+
+    kind: ChangeKind
+    calendar: Calendar
+    key: str
+    """The key in the mirror: `server:` and the id."""
+    appointment_id: str
+    appointment: Appointment | None = attrs.field(default=None, repr=False)
+    """What the server has now; `None` with `DELETED`."""
+
+    @classmethod
+    def of(cls, kind: ChangeKind, calendar: Calendar, key: str, appointment: Appointment) -> Self:
+        """Return the change of an appointment that the server has now."""
+        return cls(
+            kind=kind,
+            calendar=calendar,
+            key=key,
+            appointment_id=appointment.appointment_id,
+            appointment=appointment,
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -40,95 +74,97 @@ class PullOptions:
     """What a pull mirrors.
 
     Raises:
-        ValueError: A field is out of its range; the message names it.
-        TypeError: A field is of another type.
+        ValueError: If a field is out of its range; the message names it.
+        TypeError: If a field has another type; the message names it.
     """
 
     calendars: Sequence[Calendar] = attrs.field(validator=validator(check_sequence, Calendar))
-    """Whose appointments."""
+    """The calendars to mirror."""
     scope: Scope = attrs.field(factory=Scope, validator=validator(check_type, Scope))
-    """Of which time."""
-    window: timedelta | None = attrs.field(default=None, validator=check_window)
-    """How long a time is previewed at once; `None`: the whole scope."""
+    """The range of time to mirror."""
+    window: timedelta | None = attrs.field(default=None, validator=validator(check_timedelta, optional=True))
+    """The length of each preview; `None` to preview the whole scope at once."""
     max_delete: MaxDelete = attrs.field(default=MAX_DELETE, validator=validator(check_type, MaxDelete))
-    """How much may have gone from the server at once, of a calendar, a tenant and all; more is not believed."""
+    """How much of a calendar, of a tenant and of all may be missing on the server at once. More is not believed."""
     allow_empty: bool = attrs.field(default=False, validator=validator(check_type, bool))
-    """Whether a preview that shows nothing at all is believed."""
+    """Whether an empty preview of a calendar with known appointments is believed."""
 
     def __attrs_post_init__(self) -> None:
         if not self.calendars:
             raise ValueError("calendars must name one at least: a mirror of none would be emptied")
 
     def check(self, wire_format: WireFormat) -> None:
-        """Refuse what a wire format cannot do.
+        """Reject options that the wire format cannot serve.
 
         Raises:
-            ValueError: A calendar has a user although the format carries none, or none although it names one; or the
-                time cannot be asked for.
+            ValueError: If a calendar has a user and the format carries none, or the other way round, or if the range
+                of time cannot be previewed.
         """
         for calendar in self.calendars:
             calendar.check(wire_format)
-        check_time(wire_format, self.scope, self.window, looks=True)
+        check_preview_range(wire_format, self.scope, self.window, looks=True)
 
 
 @attrs.frozen
-class _Looked:
+class _Look:
     """What the server has of one calendar."""
 
-    appointments: Sequence[Appointment]
-    known: Mapping[str, LastSeen]
-    """By id, what it had."""
-    gone: Sequence[str]
-    """The ids of what it has not any more."""
+    snapshot: ServerSnapshot
+    shown: Sequence[Appointment]
+    """The appointments within the range of time."""
+    deleted: Sequence[str]
+    """The ids of those that the server has deleted."""
     moved: Sequence[Appointment]
-    """What it has outside of the time that is mirrored, and had in it."""
+    """Those that have moved out of the range."""
 
 
 class Pull:
-    """One pull, for `async for change in pull`; a calendar is written down as seen when its changes have been taken.
+    """One pull, for `async for change in pull`. A calendar is recorded as seen when its changes have been taken.
 
     Args:
-        state: What it remembers between pulls; one that no other kind of run uses.
-        services: Returns the service of a calendar; its session keeps the tenant's pace.
-        plan: What is mirrored.
-        mirror: Is written anew with all that the server has, unless a calendar could not be looked at; `None`: the
-            changes are enough.
-        clock: Time as it reads it; `None`: the machine's.
-        budget: When to end before the work does; `None`: never.
+        state: What is remembered between pulls. No other kind of run may use it.
+        services: Returns the service of a calendar. Its session limits the tenant's rate.
+        options: What to mirror.
+        mirror: Is rewritten with everything that the server has, unless a calendar could not be read; `None` for the
+            changes alone.
+        clock: The clock to measure by; `None` for the machine's.
+        budget: When to end before the work is done; `None` for no limit.
 
     Raises:
-        TypeError: An argument is of another type; the message names it.
+        TypeError: If an argument has another type; the message names it.
     """
 
     def __init__(
         self,
         state: State,
         services: Services,
-        plan: PullOptions,
+        options: PullOptions,
         *,
         mirror: Mirror | None = None,
         clock: Clock | None = None,
         budget: Budget | None = None,
     ) -> None:
         check_type("state", state, State)
-        check_type("plan", plan, PullOptions)
+        check_type("options", options, PullOptions)
         self._clock = checked_clock(clock)
         self._services = services
-        self._plan = plan
+        self._options = options
         self._mirror = mirror
         self._budget = budget or Budget(self._clock)
-        self._before: dict[str, Traffic] = {}
-        self._known = StateReader(state)
-        self._guard = MissingGuard(plan.max_delete, allow_empty=plan.allow_empty)
-        self._ledger = Journal.of_new_run(state, self._clock)
-        self.report = RunReport(run_id=self._ledger.run_id)
-        """What became of it."""
-        for calendar in plan.calendars:
+        self._state_reader = StateReader(state)
+        self._guard = MissingGuard(options.max_delete, allow_empty=options.allow_empty)
+        self._journal = Journal.of_new_run(state, self._clock)
+        self.report = RunReport(run_id=self._journal.run_id)
+        """What became of the calendars."""
+        for calendar in options.calendars:
             self.report.tenants.setdefault(calendar.tenant_id, TenantReport())
+        self._meters = {
+            tenant_id: TrafficMeter(self._budget, report) for tenant_id, report in self.report.tenants.items()
+        }
 
     @property
     def is_whole(self) -> bool:
-        """Whether every calendar could be looked at; if not, the mirror is as it was."""
+        """Whether every calendar could be read. Otherwise the mirror is as it was."""
         tenants = self.report.tenants.values()
         return self._budget.reason is None and not any(each.stopped or each.calendars_failed for each in tenants)
 
@@ -136,134 +172,112 @@ class Pull:
         return self.changes()
 
     async def changes(self) -> AsyncGenerator[Change, None]:
-        """Yield the changes; with `contextlib.aclosing` around it, a loop that is left early is ended at once.
+        """Yield the changes. With `contextlib.aclosing` around it, leaving the loop early ends the pull at once.
 
         Raises:
-            ValueError: The plan asks for what the wire format of the services cannot do; nothing was begun.
-            SourceError: The mirror cannot be written.
-            StateError: The state cannot be used, or is one of another kind of run.
+            ValueError: If the options ask for what the wire format of the services cannot do; nothing was started.
+            SourceError: If the mirror cannot be written.
+            StateError: If the state cannot be used, or is one of another kind of run.
         """
-        self._plan.check(self._services(self._plan.calendars[0]).session.wire_format)
-        begun_at = self._clock.monotonic()
-        await self._ledger.begin_run(kind="pull", mode="pull")
-        looks = bulk(self._look, _in_turn(self._plan.calendars), concurrency=_AT_A_TIME, ends_on=Exception)
-        status = "failed"
-        try:
-            async with self._writing() as writer, aclosing(looks.outcomes()) as outcomes:
-                async for outcome in outcomes:
-                    if outcome.error is not None:
-                        raise outcome.error
-                    if outcome.result is not None:
-                        async with aclosing(self._changes(outcome.input, outcome.result, writer)) as changes:
-                            async for change in changes:
-                                yield change
-                self.report.reason = self._budget.reason
-                status = "ended" if self.report.reason is None else self.report.reason.value
-                if not self.is_whole:
-                    raise _PartOnlyError
-        except _PartOnlyError:
-            pass
-        finally:
-            self.report.elapsed = self._clock.monotonic() - begun_at
-            await self._ledger.end_run(self.report, status)
+        self._options.check(self._services(self._options.calendars[0]).session.wire_format)
+        looks = bulk(self._look, _in_turn(self._options.calendars), concurrency=_CONCURRENCY, ends_on=Exception)
+        async with recorded_run(self._journal, self.report, self._budget, self._clock, kind="pull", mode="pull"):
+            try:
+                async with self._writing() as writer, aclosing(looks.outcomes()) as outcomes:
+                    async for outcome in outcomes:
+                        if outcome.error is not None:
+                            raise outcome.error
+                        if outcome.result is not None:
+                            async with aclosing(self._changes(outcome.input, outcome.result, writer)) as changes:
+                                async for change in changes:
+                                    yield change
+                    if not self.is_whole:
+                        raise _IncompleteError
+            except _IncompleteError:
+                pass
 
     def _writing(self) -> AbstractAsyncContextManager[RecordWriter | None]:
         return nullcontext() if self._mirror is None else self._mirror.writing()
 
-    async def _look(self, calendar: Calendar) -> _Looked | None:
-        """Return what the server has of a calendar; `None`: it could not be looked at."""
-        report = self.report.tenants[calendar.tenant_id]
-        if report.stopped is Stopped.CREDENTIALS or not self._budget.begin():
+    async def _look(self, calendar: Calendar) -> _Look | None:
+        """Return what the server has of a calendar; `None` if it could not be read."""
+        report, meter = self.report.tenants[calendar.tenant_id], self._meters[calendar.tenant_id]
+        if report.stopped is Stopped.CREDENTIALS:
             return None
-        service = self._services(calendar)
-        before = self._before.setdefault(calendar.tenant_id, service.session.traffic)
-        try:
-            return await self._preview(calendar, service, report)
-        except AuthenticationError:
-            report.stopped = Stopped.CREDENTIALS
-        except GuardError:
-            report.stopped = Stopped.GUARD  # of this calendar: the tenant's others go on
-        except SyncError:
-            raise
-        except ConnectorError:
-            report.calendars_failed += 1
-        finally:
-            self._budget.end()
-            now = service.session.traffic
-            report.requests, report.waited = now.requests - before.requests, now.waited - before.waited
+        with meter.operation() as may_start:
+            if not may_start:
+                return None
+            service = self._services(calendar)
+            meter.watch(service.session)
+            try:
+                return await self._preview(calendar, service, report)
+            except AuthenticationError:
+                report.stopped = Stopped.CREDENTIALS
+            except GuardError:
+                report.stopped = Stopped.GUARD  # of this calendar alone: the tenant's others are read
+            except SyncError:
+                raise
+            except ConnectorError:
+                report.calendars_failed += 1
         return None
 
-    async def _preview(self, calendar: Calendar, service: AppointmentService, report: TenantReport) -> _Looked | None:
-        scope = self._plan.scope
-        appointments: list[Appointment] = []
-        async with aclosing(pages_of(service, scope.start, scope.end, self._plan.window)) as pages:
-            async for page in pages:
-                report.minimum += 1
-                appointments += page.items
-        known = await self._known.appointments(calendar, *scope.as_texts())
-        shown = {appointment.appointment_id: appointment for appointment in appointments}
-        missing = [
-            appointment_id for appointment_id, had in known.items() if had.in_time and appointment_id not in shown
-        ]
-        if missing:
-            self._guard.check(
-                calendar,
-                missing=len(missing),
-                shown=len(shown),
-                known=sum(had.in_time for had in known.values()),
-                known_of_tenant=await self._known.count(calendar.tenant_id),
-                known_of_all=await self._known.count(),
-            )
-        gone, moved = [], []
-        for appointment_id in missing:
-            # It may have moved out of the time that is mirrored, and a preview may lag behind.
+    async def _preview(self, calendar: Calendar, service: AppointmentService, report: TenantReport) -> _Look:
+        scope = self._options.scope
+        known = await self._state_reader.appointments(calendar, *scope.bounds())
+        snapshot = await ServerSnapshot.look(service, known, scope, window=self._options.window, keep_all=True)
+        report.minimum += snapshot.pages
+        shown, deleted, moved = snapshot.shown or {}, [], []
+        for appointment_id in await snapshot.check_missing(self._guard, calendar, self._state_reader):
+            # It may have moved out of the range that is mirrored, and a preview may lag behind.
             try:
-                asked = usable_id(appointment_id)
+                usable_id(appointment_id)
                 report.minimum += 1
-                appointment = await service.get(asked)
-            except (NotFoundError, UnusableIdError):  # of one that no request can name the preview alone tells
-                gone.append(appointment_id)
+                appointment = await service.get(appointment_id)
+            except (NotFoundError, UnusableIdError):  # no request can name the id: the preview alone decides
+                deleted.append(appointment_id)
                 continue
-            if scope.has(appointment):
+            if scope.overlaps(appointment):
                 shown[appointment_id] = appointment
             else:
                 moved.append(appointment)
-        return _Looked(list(shown.values()), known, gone, moved)
+        return _Look(snapshot, list(shown.values()), deleted, moved)
 
     async def _changes(
-        self, calendar: Calendar, looked: _Looked, writer: RecordWriter | None
+        self, calendar: Calendar, look: _Look, writer: RecordWriter | None
     ) -> AsyncGenerator[Change, None]:
-        """Yield what has changed in a calendar, and then write it down."""
-        report, there, letters = self.report.tenants[calendar.tenant_id], [], []
-        for appointment in looked.appointments:
-            had = looked.known.get(appointment.appointment_id)
-            key = key_of_server(appointment.appointment_id) if had is None else had.key
+        """Yield what has changed in a calendar, and then record that it was seen."""
+        known = look.snapshot.known
+        pairs, letters = [], []
+        for appointment in look.shown:
+            last_seen = known.get(appointment.appointment_id)
+            key = key_of_server(appointment.appointment_id) if last_seen is None else last_seen.key
             if not await _write(writer, calendar, key, appointment):
-                letters.append((calendar, _unsayable(key, appointment)))
-            if had is None or had.remote_hash != content_hash(appointment):
-                kind = ChangeKind.CREATED if had is None else ChangeKind.UPDATED
+                letters.append((calendar, _dead_letter(key, appointment)))
+            if last_seen is None or last_seen.remote_hash != content_hash(appointment):
+                kind = ChangeKind.CREATED if last_seen is None else ChangeKind.UPDATED
                 yield Change.of(kind, calendar, key, appointment)
-                there.append(_in_step(key, appointment))
-        for appointment in looked.moved:
-            yield Change.of(ChangeKind.MOVED, calendar, looked.known[appointment.appointment_id].key, appointment)
-        for appointment_id in looked.gone:
-            key = looked.known[appointment_id].key
+                pairs.append(pulled_pair(key, appointment.appointment_id, appointment))
+        for appointment in look.moved:
+            yield Change.of(ChangeKind.MOVED, calendar, known[appointment.appointment_id].key, appointment)
+        for appointment_id in look.deleted:
+            key = known[appointment_id].key
             yield Change(kind=ChangeKind.DELETED, calendar=calendar, key=key, appointment_id=appointment_id)
-        left = [*looked.gone, *(appointment.appointment_id for appointment in looked.moved)]
-        gone = [looked.known[appointment_id].key for appointment_id in left]
-        await self._ledger.seen(calendar, there=there, gone=gone, letters=letters)
-        report.records += len(looked.appointments)
-        report.in_step += len(looked.appointments) - len(letters)
-        report.counts[Fate.PULLED] += len(there) + len(gone)
+        removed = [*look.deleted, *(appointment.appointment_id for appointment in look.moved)]
+        removed_keys = [known[appointment_id].key for appointment_id in removed]
+        await self._journal.seen(calendar, there=pairs, gone=removed_keys, letters=letters)
+        report = self.report.tenants[calendar.tenant_id]
+        report.records += len(look.shown)
+        report.in_sync += len(look.shown) - len(letters)
+        report.counts[Fate.PULLED] += len(pairs) + len(removed_keys)
         report.counts[Fate.REFUSED] += len(letters)
 
 
-class _PartOnlyError(Exception):
-    """Not every calendar could be looked at."""
+class _IncompleteError(Exception):
+    """Not every calendar could be read."""
 
 
 def _in_turn(calendars: Sequence[Calendar]) -> Iterator[Calendar]:
-    """Yield one of each tenant in turn, so that no tenant waits for another's pace."""
+    """Yield one calendar of each tenant in turn, so that no tenant waits for another one's rate limit."""
     by_tenant: dict[str, list[Calendar]] = {}
     for calendar in dict.fromkeys(calendars):
         by_tenant.setdefault(calendar.tenant_id, []).append(calendar)
@@ -271,7 +285,7 @@ def _in_turn(calendars: Sequence[Calendar]) -> Iterator[Calendar]:
 
 
 async def _write(writer: RecordWriter | None, calendar: Calendar, key: str, appointment: Appointment) -> bool:
-    """Mirror an appointment, and tell whether a record can say it."""
+    """Write an appointment to the mirror, and return whether a record can hold it."""
     try:
         record = record_of(appointment, key=key, calendar=calendar)
         if writer is not None:
@@ -281,20 +295,8 @@ async def _write(writer: RecordWriter | None, calendar: Calendar, key: str, appo
     return True
 
 
-def _unsayable(key: str, appointment: Appointment) -> DeadLetter:
-    reason = why_unsayable(appointment)
+def _dead_letter(key: str, appointment: Appointment) -> DeadLetter:
+    reason = unrecordable_reason(appointment)
     return DeadLetter(
         key=key, operation="pull", error="ValueError", reason=reason, content_hash=content_hash(appointment)
-    )
-
-
-def _in_step(key: str, appointment: Appointment) -> SyncedPair:
-    content = content_hash(appointment)
-    return SyncedPair(
-        key=key,
-        appointment_id=appointment.appointment_id,
-        local_hash=content,
-        remote_hash=content,
-        start_time=sortable(appointment.start_time),
-        end_time=sortable(appointment.end_time),
     )

@@ -1,6 +1,7 @@
-"""What a source says there should be: one appointment under a key of its own, and the hash of what counts of it.
+"""The values that all parts of the sync share: records, calendars, and the hashes of what they contain.
 
-It knows no file format, no state and no API.
+A `SourceRecord` is one appointment of the source, under a key of its own. The module knows no file format, no database
+and no API.
 """
 
 import hashlib
@@ -29,20 +30,24 @@ FIELDS: Final = (
     "time_zone",
     "modified",
 )
-"""The fields of a row, in their order. `ad_id` and `domain_id` go together; those after `end_time` may be missing."""
+"""The fields of a row, in order. `ad_id` and `domain_id` are given together; those after `end_time` are optional."""
 
-_SHOWN: Final = 64  # characters of an id in a message
-_TEXT: Final = "Text"  # what a description is unless it says otherwise
+ABSENT: Final = ""
+"""The hash of an appointment that does not exist."""
+
+_MAX_SHOWN: Final = 64  # characters of an id in a message
+_PLAIN: Final = "Text"  # the type of a description that names none
 _OPTIONAL: Final = ("description", "description_type", "time_zone")
 
 
 @attrs.frozen(order=True)
 class Calendar:
-    """Whose appointments they are: a tenant's, and where the wire format has users one user's of it.
+    """The owner of appointments: a tenant, or one user of a tenant where the wire format has users.
 
     Raises:
-        ValueError: The tenant cannot be one, or `ad_id` or `domain_id` is not printable, or there without the other.
-        TypeError: A field is no text.
+        ValueError: If `tenant_id` cannot be sent, if `ad_id` or `domain_id` is not printable, or if only one of these
+            two is given.
+        TypeError: If a field is not a str.
     """
 
     tenant_id: str = attrs.field(validator=lambda _, __, value: check_tenant_id(value))
@@ -60,10 +65,10 @@ class Calendar:
             raise ValueError("ad_id and domain_id must be given together")
 
     def check(self, wire_format: WireFormat) -> None:
-        """Refuse what a wire format cannot name.
+        """Reject a calendar that the wire format cannot name.
 
         Raises:
-            ValueError: There is a user although the format carries none, or none although it names one.
+            ValueError: If there is a user and the format carries none, or if there is none and the format needs one.
         """
         if bool(self.ad_id) is wire_format.carries_user:
             return
@@ -73,7 +78,7 @@ class Calendar:
 
     @property
     def user(self) -> DirectoryUser | None:
-        """The user; `None`: all of the tenant's."""
+        """The user; `None` if the calendar is the whole tenant's."""
         return DirectoryUser(self.ad_id, self.domain_id) if self.ad_id else None
 
 
@@ -82,23 +87,24 @@ class SourceRecord:
     """One record of a source.
 
     Raises:
-        ValueError: The key is empty or not printable, the appointment has `extra`, of which a sync knows nothing, or
-            `modified` has no time zone, or lies outside of the years 1 to 9999 in UTC.
-        TypeError: A field is of another type.
+        ValueError: If the key is empty or not printable, if the appointment has `extra` fields (a sync does not know
+            what they mean), or if `modified` is naive or outside the years 1 to 9999 in UTC.
+        TypeError: If a field has another type.
     """
 
     key: str = attrs.field(validator=validator(check_text))
-    """Stable and unique among its calendar's."""
+    """Stable, and unique within its calendar."""
     calendar: Calendar = attrs.field(validator=validator(check_type, Calendar))
-    """Whose it is."""
+    """The calendar that the appointment belongs to."""
     appointment: NewAppointment = attrs.field(validator=validator(check_type, NewAppointment))
-    """What there should be. A time zone is sent where the wire format carries one; a change of it alone is none."""
+    """The content. Its time zone is sent where the wire format carries one; a change of the time zone alone is not
+    a change."""
     modified: datetime | None = attrs.field(default=None, validator=validator(check_type, datetime, optional=True))
-    """When it was last changed; aware. `None`: the source does not say."""
+    """The time of the last change in the source; aware. `None` if the source does not say."""
 
     def __attrs_post_init__(self) -> None:
         if self.appointment.extra:
-            raise ValueError("appointment must have no extra: a sync knows nothing of what its fields mean")
+            raise ValueError("appointment must have no extra: a sync does not know what these fields mean")
         if self.modified is not None and self.modified.utcoffset() is None:
             raise ValueError("modified must be aware: it has no time zone")
         if self.modified is not None:
@@ -110,96 +116,108 @@ class SourceRecord:
 
 @attrs.frozen(kw_only=True)
 class SourceProblem:
-    """A record that cannot be read. It does not stop the rest, and nothing is done to what it may stand for.
+    """A record that cannot be read. The others are synced, and the appointment under its key stays as it is.
 
     Raises:
-        ValueError: The key is empty or not printable.
-        TypeError: A field is of another type.
+        ValueError: If the key is empty or not printable.
+        TypeError: If the key is not a str, or the calendar not a `Calendar`.
     """
 
-    source: str = attrs.field(validator=validator(check_type, str))
-    """The file, as it was named, or what else the records come from."""
-    line: int | None = attrs.field(validator=validator(check_type, int, optional=True))
-    """Where it begins, from 1; `None` where there are no lines."""
-    reason: str = attrs.field(validator=validator(check_type, str))
+    source: str
+    """The name of the source: the file as the user named it, for example."""
+    line: int | None
+    """The line on which the record starts, from 1; `None` where there are no lines."""
+    reason: str
     """The field and the rule it breaks, never a value."""
     key: str | None = attrs.field(default=None, validator=validator(check_text, optional=True))
-    """Its key, if that much could be read."""
+    """The key, if that could be read."""
     calendar: Calendar | None = attrs.field(default=None, validator=validator(check_type, Calendar, optional=True))
-    """Whose it is, if that much could be read."""
+    """The calendar, if that could be read."""
+
+
+@attrs.frozen
+class LastSynced:
+    """What both sides had when a key was last in sync.
+
+    The two hashes may differ, since a server may store what it is sent in its own way.
+    """
+
+    local: str
+    """The hash of the source's record, or `ABSENT`."""
+    remote: str | None
+    """The hash of the server's appointment, or `ABSENT`; `None` if what the server made of the last write is not known
+    yet."""
+    pending: frozenset[str] = frozenset()
+    """The hashes of what was sent since without a known result, `ABSENT` for a delete. Without them, a change whose
+    response was lost would stay on the server when the source takes it back."""
 
 
 def content_hash(appointment: NewAppointment | Appointment) -> str:
-    """Return the hash of what counts of an appointment, 32 hexadecimal digits.
+    """Return the hash of the content that a sync compares, 32 hexadecimal digits.
 
-    That is the title, both instants, the description and its type. A description that is missing is an empty one, and
-    one without a type is text. The name of a zone does not count, as the instants are told in UTC; nor do fields that
-    this version does not know, which a server may set by itself.
+    The content is the title, both times, the description and its type. A missing description equals an empty one, and
+    a description without a type is plain text. The time zone's name does not count, as the times are compared in UTC;
+    nor do fields that this version does not know, which a server may set by itself.
     """
     description_type = appointment.description_type
     fields = (
         appointment.title,
         format_instant(appointment.start_time),
         format_instant(appointment.end_time),
-        _text(appointment.description),
-        "" if description_type == _TEXT else _text(description_type),
+        _or_empty(appointment.description),
+        "" if description_type == _PLAIN else _or_empty(description_type),
     )
     return hashlib.blake2b(orjson.dumps(fields), digest_size=16).hexdigest()
 
 
 class UnusableIdError(ValueError):
-    """The server gave an appointment an id that no request can name. The message shows it escaped."""
+    """The server gave an appointment an id that no request can name. The message shows the id escaped."""
 
 
 def usable_id(appointment_id: str | None) -> str:
-    """Return the id of an appointment when a request can name it.
+    """Return the id of an appointment if a request can name it.
 
     Raises:
-        UnusableIdError: It is missing, `.` or `..`, or has a character that is not printable.
+        UnusableIdError: If the id is missing, `.` or `..`, or has a character that is not printable.
     """
     try:
         return check_appointment_id(appointment_id or "")
     except ValueError as error:
         rule = str(error)
-    shown = repr((appointment_id or "")[:_SHOWN])
+    shown = repr((appointment_id or "")[:_MAX_SHOWN])
     raise UnusableIdError(f"{rule}, and the server has given it the id {shown}")
 
 
-def why_unsayable(appointment: Appointment | None) -> str:
-    """Return why no record can say what the server has, for a dead letter."""
+def unrecordable_reason(appointment: Appointment | None) -> str:
+    """Return why no record can hold an appointment of the server, for a dead letter."""
     try:
         usable_id(None if appointment is None else appointment.appointment_id)
     except UnusableIdError as error:
         return str(error)
-    return "no record can say what the server has"
+    return "no record can hold what the server has"
 
 
 def sortable(instant: datetime) -> str:
-    """Return an instant as the state has it: RFC 3339, in UTC, with six digits of a second, so that texts sort."""
+    """Return a date-time as the state stores it: RFC 3339 in UTC with microseconds, so that the strings sort."""
     return instant.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def record_from_row(row: Mapping[str, Any], *, tenant_id: str | None = None) -> SourceRecord:
-    """Return the record that a row of `FIELDS` says.
+    """Return the record of a row.
 
     Args:
-        row: Texts; `None` and the empty text stand for a field that is missing, but for `description`, where `None` is
-            sent as `null` and the empty text as it is. Date-times are of RFC 3339, with an offset.
+        row: Strings under names of `FIELDS`. `None` and the empty string mean that a field is missing, except for
+            `description`: there `None` is sent as `null` and the empty string as it is. Date-times are RFC 3339 with
+            an offset.
         tenant_id: The tenant of a row that names none.
 
     Raises:
-        ValueError: A field breaks its rule; the message names the field and the rule, never the value.
-        TypeError: A field is no text; the message names it.
+        ValueError: If a field breaks its rule; the message names the field and the rule, never the value.
+        TypeError: If a field is not a str; the message names it.
     """
     for name in row.keys() - FIELDS:
         raise ValueError(f"{name if name.isidentifier() else 'a field'} is not known")
-    appointment = NewAppointment(
-        title=_required(row, "title"),
-        start_time=_instant(row, "start_time"),
-        end_time=_instant(row, "end_time"),
-        description=row.get("description", UNSET),
-        **{name: row[name] for name in _OPTIONAL[1:] if row.get(name)},
-    )
+    appointment = appointment_from_row(row)
     return SourceRecord(
         key=key_of(row),
         calendar=calendar_of(row, tenant_id=tenant_id),
@@ -208,26 +226,42 @@ def record_from_row(row: Mapping[str, Any], *, tenant_id: str | None = None) -> 
     )
 
 
+def appointment_from_row(row: Mapping[str, Any]) -> NewAppointment:
+    """Return the appointment of a row.
+
+    Raises:
+        ValueError: If a field breaks its rule; the message names the field and the rule, never the value.
+        TypeError: If a field is not a str; the message names it.
+    """
+    return NewAppointment(
+        title=_required(row, "title"),
+        start_time=_instant(row, "start_time"),
+        end_time=_instant(row, "end_time"),
+        description=row.get("description", UNSET),
+        **{name: row[name] for name in _OPTIONAL[1:] if row.get(name)},
+    )
+
+
 def key_of(row: Mapping[str, Any]) -> str:
     """Return the key of a row.
 
     Raises:
-        ValueError: It is missing, empty, or has a character that is not printable.
-        TypeError: It is no text.
+        ValueError: If it is missing, empty, or has a character that is not printable.
+        TypeError: If it is not a str.
     """
     return check_text("key", _required(row, "key"))
 
 
 def calendar_of(row: Mapping[str, Any], *, tenant_id: str | None = None) -> Calendar:
-    """Return whose a row is.
+    """Return the calendar of a row.
 
     Args:
-        row: Of `FIELDS`.
+        row: Strings under names of `FIELDS`.
         tenant_id: The tenant of a row that names none.
 
     Raises:
-        ValueError: The tenant is missing or cannot be one, or `ad_id` and `domain_id` are not both there.
-        TypeError: One is no text.
+        ValueError: If the tenant is missing or cannot be sent, or if only one of `ad_id` and `domain_id` is given.
+        TypeError: If one of them is not a str.
     """
     tenant = check_tenant_id(row.get("tenant_id") or tenant_id or "")
     if not row.get("ad_id") and not row.get("domain_id"):
@@ -240,10 +274,10 @@ def calendar_of(row: Mapping[str, Any], *, tenant_id: str | None = None) -> Cale
 
 
 def record_of(appointment: Appointment, *, key: str, calendar: Calendar) -> SourceRecord:
-    """Return the record that says what the server has. Fields that this version does not know are left out.
+    """Return the record for an appointment of the server, without the fields that this version does not know.
 
     Raises:
-        ValueError: The server has what no record can say, such as a blank title; it names the field.
+        ValueError: If no record can hold the appointment, as with a blank title; the message names the field.
     """
     options: dict[str, Any] = {}
     if appointment.description:
@@ -259,7 +293,7 @@ def record_of(appointment: Appointment, *, key: str, calendar: Calendar) -> Sour
 
 
 def row_of(record: SourceRecord) -> dict[str, str | None]:
-    """Return the row that says a record: the fields that it sets, date-times in UTC."""
+    """Return the row of a record: the fields that it sets, date-times in UTC."""
     appointment, calendar = record.appointment, record.calendar
     row: dict[str, str | None] = {"key": record.key, "tenant_id": calendar.tenant_id}
     if calendar.ad_id:
@@ -279,17 +313,17 @@ def row_of(record: SourceRecord) -> dict[str, str | None]:
 
 
 def as_carried(appointment: NewAppointment, wire_format: WireFormat) -> NewAppointment:
-    """Return an appointment without what a wire format does not carry and need not.
+    """Return an appointment without the fields that a wire format does not carry and that may be left out.
 
-    That is the name of a zone, as the times are told in UTC, and that a description is text.
+    These are the time zone's name, as the times are sent in UTC, and the type of a plain-text description.
 
     Raises:
-        ValueError: It has something else that the format does not carry, or a zone that there is not.
+        ValueError: If another field is set that the format does not carry, or the time zone is not known.
     """
     changes: dict[str, Any] = {}
     if not wire_format.carries("time_zone") and appointment.time_zone is not UNSET:
         changes["time_zone"] = UNSET
-    if not wire_format.carries("description_type") and appointment.description_type == _TEXT:
+    if not wire_format.carries("description_type") and appointment.description_type == _PLAIN:
         changes["description_type"] = UNSET
     if changes:
         appointment = attrs.evolve(appointment, **changes)
@@ -297,7 +331,7 @@ def as_carried(appointment: NewAppointment, wire_format: WireFormat) -> NewAppoi
     return appointment
 
 
-def _text(value: str | Unset | None) -> str:
+def _or_empty(value: str | Unset | None) -> str:
     return value if isinstance(value, str) else ""
 
 
@@ -306,7 +340,7 @@ def _required(row: Mapping[str, Any], name: str) -> str:
     if value is None:
         raise ValueError(f"{name} is missing")
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a text, not {type(value).__name__}")
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     return value
 
 

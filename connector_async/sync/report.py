@@ -1,8 +1,8 @@
-"""What became of a run: every record accounted for, and what it cost. It makes no calls."""
+"""The report of a run: what became of every record, and what that cost. It makes no calls."""
 
 import enum
 from collections import Counter
-from typing import Any
+from typing import Any, Final, Self
 
 import attrs
 
@@ -15,57 +15,77 @@ class Fate(enum.Enum):
     CREATED = "created"
     UPDATED = "updated"
     DELETED = "deleted"
-    UNCHANGED = "agreed"
-    """Nothing was sent: both sides had the same, or what the server has was taken note of."""
+    UNCHANGED = "unchanged"
+    """Nothing was sent: both sides had the same, or the state was brought up to date with the server."""
     PULLED = "pulled"
-    """The source takes over what the server has."""
+    """The source gets what the server has."""
     CONFLICT = "conflict"
-    """Both sides had changed it, or in one direction the server alone, and nobody wins: a dead letter."""
+    """Both sides had changed it, or in one direction the server alone, and the policy lets nobody win. It is a dead
+    letter."""
     REFUSED = "refused"
-    """The server refuses it as it is: a dead letter."""
-    RETRYABLE = "temporary"
-    """The server or the way to it failed; a later run tries again."""
+    """The server refused it for good: a dead letter."""
+    RETRYABLE = "retryable"
+    """The server or the network failed. A later run retries it."""
     UNKNOWN = "unknown"
-    """A create whose outcome is still open; a later run settles it."""
-    SKIPPED = "given_up"
-    """It was given up before, and the source has not changed it since: it was not tried."""
+    """A pending create: whether it happened is not known. A later run finds out."""
+    SKIPPED = "skipped"
+    """It was given up before, and the source has not changed it since. Nothing was sent."""
     NOT_STARTED = "not_started"
-    """It was not begun: the run or its tenant had been stopped before, or it is not among what is to be tried again."""
+    """It was not sent: the run or its tenant had been stopped before, or it is not among what this run retries."""
     UNREADABLE = "unreadable"
     """The record could not be read: a dead letter."""
 
+    @property
+    def stored_name(self) -> str:
+        """The name in the state, which older versions read."""
+        return _STORED_NAMES.get(self, self.value)
+
+    @classmethod
+    def from_stored(cls, name: str) -> Self:
+        """Return the fate that has this name in the state.
+
+        Raises:
+            ValueError: If no fate has it.
+        """
+        return cls(_VALUES_OF_STORED_NAMES.get(name, name))
+
+
+_STORED_NAMES: Final = {Fate.UNCHANGED: "agreed", Fate.RETRYABLE: "temporary", Fate.SKIPPED: "given_up"}
+_VALUES_OF_STORED_NAMES: Final = {name: fate.value for fate, name in _STORED_NAMES.items()}
+
 
 class Stopped(enum.Enum):
-    """Why a tenant's work ended before its end."""
+    """Why the work for one tenant was stopped."""
 
     CREDENTIALS = "credentials"
-    """They were rejected."""
+    """The credentials were rejected."""
     GUARD = "guard"
-    """More has gone from the server than may have."""
+    """More is missing on the server than the limit allows."""
 
 
 @attrs.define(kw_only=True)
 class TenantReport:
-    """What became of one tenant's share."""
+    """What became of the records of one tenant."""
 
     records: int = 0
-    """How many records the source has that can be read."""
-    in_step: int = 0
-    """How many of them are in step with the server in the end; what became of the others is among the counts."""
+    """How many readable records the source has."""
+    in_sync: int = 0
+    """How many of them are in sync with the server in the end. The counts say what became of the others."""
     counts: Counter[Fate] = attrs.field(factory=Counter)
-    """How many keys came to what; those that are in step already are in none."""
+    """How many keys had each fate. Keys that were in sync before are not counted."""
     minimum: int = 0
-    """How many requests it needed: one for each operation and for each page of each preview that the mode asks for."""
+    """How many requests were needed: one for each operation, and for each page of the previews that the mode asks
+    for."""
     requests: int = 0
-    """How many requests were sent: tokens, retries, and what settles lost answers, too."""
+    """How many requests were sent, those for tokens, retries and pending creates included."""
     waited: float = 0.0
-    """Seconds that its requests waited for their turns, added up."""
+    """The seconds that requests waited for rate-limit slots, added up."""
     elapsed: float = 0.0
-    """Seconds from the first share of its work to the end of the last."""
+    """The seconds from the start of the first slice of work to the end of the last."""
     calendars_failed: int = 0
-    """How many calendars could not be brought into step for what may pass."""
+    """How many calendars could not be synced, for a transient failure."""
     stopped: Stopped | None = None
-    """Why it ended before its end; `None`: it did not, or the run did."""
+    """Why the tenant's work was stopped; `None` if it was not, or only with the run."""
 
 
 @attrs.define(kw_only=True)
@@ -74,17 +94,17 @@ class RunReport:
 
     run_id: str
     tenants: dict[str, TenantReport] = attrs.field(factory=dict)
-    """By tenant."""
+    """The reports by tenant."""
     unreadable: int = 0
-    """How many records could not be read, those of no tenant included."""
+    """How many records could not be read, including those whose tenant is not known."""
     elapsed: float = 0.0
-    """Seconds."""
+    """The duration of the run in seconds."""
     reason: StopReason | None = None
-    """Why it ended before its work did; `None`: it did not."""
+    """Why the run ended before its work was done; `None` if it was done."""
 
     @property
     def counts(self) -> Counter[Fate]:
-        """Of all tenants together."""
+        """The counts of all tenants together."""
         total: Counter[Fate] = Counter()
         for report in self.tenants.values():
             total += report.counts
@@ -103,7 +123,7 @@ class RunReport:
 
     @property
     def waited(self) -> float:
-        """Seconds that requests waited for their turns, added up."""
+        """The seconds that requests waited for rate-limit slots, added up."""
         return sum(report.waited for report in self.tenants.values())
 
     @property
@@ -113,11 +133,11 @@ class RunReport:
         return counts[Fate.CONFLICT] + counts[Fate.REFUSED] + counts[Fate.UNREADABLE] + counts[Fate.SKIPPED]
 
     def stopped(self, reason: Stopped) -> list[str]:
-        """Return the tenants that were stopped for that reason."""
+        """Return the tenants that were stopped for a reason."""
         return [tenant_id for tenant_id, report in self.tenants.items() if report.stopped is reason]
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON can say it."""
+        """Return the report as a JSON object."""
         return {
             "run_id": self.run_id,
             "elapsed": self.elapsed,

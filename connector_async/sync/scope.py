@@ -1,4 +1,4 @@
-"""Which differences between the source and the server are meant. It knows no database."""
+"""The part of the differences between the source and the server that a run acts on. It knows no database."""
 
 from datetime import datetime
 
@@ -12,42 +12,41 @@ from .records import sortable
 
 @attrs.frozen(kw_only=True)
 class Scope:
-    """Which time the source speaks of. What is outside of it is never taken for gone.
+    """The range of time that the source covers. An appointment outside of it is never deleted.
 
     Raises:
-        ValueError: An end has no time zone, or lies outside the years 1 to 9999 in UTC, or they are the wrong way
-            round.
-        TypeError: An end is of another type.
+        ValueError: If an end is naive or outside the years 1 to 9999 in UTC, or `end` is before `start`.
+        TypeError: If an end is not a datetime.
     """
 
     start: datetime | None = None
-    """Aware; kept in UTC. `None`: from the beginning of time."""
+    """Aware; kept in UTC. `None` if there is no start."""
     end: datetime | None = None
-    """Aware; kept in UTC. `None`: to its end."""
+    """Aware; kept in UTC. `None` if there is no end."""
 
     def __attrs_post_init__(self) -> None:
         for name, instant in zip(("start", "end"), check_time_range(self.start, self.end), strict=True):
             object.__setattr__(self, name, instant)  # frozen for others
 
-    def has(self, appointment: Appointment) -> bool:
-        """Tell whether an appointment overlaps it."""
-        begins = self.end is None or appointment.start_time < self.end
-        is_after = self.start is None or appointment.end_time > self.start or appointment.start_time >= self.start
-        return begins and is_after
+    def overlaps(self, appointment: Appointment) -> bool:
+        """Return whether an appointment overlaps the range."""
+        starts_before_end = self.end is None or appointment.start_time < self.end
+        is_after_start = self.start is None or appointment.end_time > self.start or appointment.start_time >= self.start
+        return starts_before_end and is_after_start
 
-    def as_texts(self) -> tuple[str | None, str | None]:
-        """Return both ends as the state has instants; `None` where there is none."""
+    def bounds(self) -> tuple[str | None, str | None]:
+        """Return both ends as the state stores date-times; `None` where there is no end."""
         start = None if self.start is None else sortable(self.start)
         return start, None if self.end is None else sortable(self.end)
 
 
 @attrs.frozen(kw_only=True)
 class Selection:
-    """Which differences are meant."""
+    """The differences that a run acts on."""
 
     scope: Scope = attrs.field(factory=Scope)
-    """Which time the source speaks of."""
+    """The range of time that the source covers."""
     withheld: tuple[str, ...] = ()
-    """Tenants of which nothing is deleted, since a record of theirs could not be read."""
+    """The tenants of which nothing is deleted, since one of their records could not be read."""
     retry_run: str | None = None
-    """The run whose dead letters are tried again, and nothing else; `None`: everything but dead letters."""
+    """The run whose dead letters are retried, and nothing else; `None` for everything but dead letters."""

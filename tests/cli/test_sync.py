@@ -103,7 +103,7 @@ def test_a_plan_is_printed_saved_applied_and_then_stale(
     assert sent(sandbox) == {"create": 2}
     assert command("sync", "plan", name, "--exit-code").code == ExitCode.DONE
     refused = command("sync", "plan", name, "--out", out, "--mode", "two-way")
-    assert (refused.code, "two ways cannot be saved" in refused.err) == (ExitCode.USAGE, True)
+    assert (refused.code, "two-way plan cannot be saved" in refused.err) == (ExitCode.USAGE, True)
 
 
 def test_a_check_looks_at_both_sides_and_changes_nothing(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
@@ -115,7 +115,7 @@ def test_a_check_looks_at_both_sides_and_changes_nothing(command: CommandLine, s
     before = sent(sandbox)
     found = command("sync", "check", name, "--exit-code")
     assert found.code == ExitCode.CHANGES_PENDING
-    assert found.out == "update\tacme\t\tk1\tchanged in the source\npull\tglobex\t\tk0\tgone from the server\n"
+    assert found.out == "update\tacme\t\tk1\tchanged in the source\npull\tglobex\t\tk0\tdeleted on the server\n"
     assert command("sync", "check", name).code == ExitCode.DONE
     assert sent(sandbox) == before
 
@@ -147,7 +147,7 @@ def test_two_ways_write_the_source_anew(command: CommandLine, source: Path, sand
     ("policy", "counts", "code"),
     [
         ("local", {"created": 1}, ExitCode.DONE),
-        ("remote", {"agreed": 1}, ExitCode.NOTHING_TO_DO),
+        ("remote", {"unchanged": 1}, ExitCode.NOTHING_TO_DO),
         ("fail", {"conflict": 1}, ExitCode.DEAD_LETTERS),
     ],
 )
@@ -209,7 +209,7 @@ def test_the_guard_keeps_it_from_deleting(command: CommandLine, source: Path, sa
     fill(source, 1)
     refused = command("sync", "run", name)
     assert (refused.code, refused.out) == (ExitCode.GUARD, "")
-    assert refused.err == "connector-async: tenant acme would lose 7 of 8 appointments; 50% may go\n"
+    assert refused.err == "connector-async: tenant acme would lose 7 of 8 appointments; the limit is 50%\n"
     for command_ in ("plan", "check"):
         assert command("sync", command_, name).code == ExitCode.GUARD
     assert command("sync", "run", name, "--max-delete", "20").code == ExitCode.GUARD

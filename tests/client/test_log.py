@@ -18,7 +18,7 @@ from connector_async import (
     StaticToken,
 )
 from connector_async.sandbox import DropBefore, Sandbox, StatusFault
-from connector_async.sync.planning.three_way import Mode
+from connector_async.sync.planning.options import Mode
 from tests.conftest import ManualClock
 from tests.support.hostile import HostileServer, http
 from tests.support.services import FOUND, open_service

@@ -36,7 +36,7 @@ from connector_async import (
 )
 from connector_async.protocol import Response
 from connector_async.sync import Calendar, PullOptions, SyncOptions
-from connector_async.sync.change import Change, ChangeKind
+from connector_async.sync.pull import Change, ChangeKind
 from connector_async.sync.records import SourceRecord
 from connector_async.sync.report import RunReport, TenantReport
 from tests.support.hostile import HostileServer

@@ -16,13 +16,10 @@ import orjson
 from connector_async import AppointmentService, ClientCredentials, ConnectorSession, RateLimit, RetryPolicy
 from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
 from connector_async.session.transport import _SentOnceResponse
+from connector_async.sync import BulkSync, Calendar, MaxDelete, State, SyncOptions, SyncSettings
 from connector_async.sync.applying.executor import OperationExecutor
-from connector_async.sync.bulk_sync import BulkSync, SyncSettings
 from connector_async.sync.formats import JsonLinesSource
-from connector_async.sync.guard import DeleteGuard, MaxDelete
-from connector_async.sync.planning.options import SyncOptions
-from connector_async.sync.records import Calendar
-from connector_async.sync.state import State
+from connector_async.sync.guard import DeleteGuard
 from connector_async.sync.state.journal import Journal
 
 GRACE = 0.3
@@ -89,7 +86,7 @@ POINTS: dict[str, Callable[[], None]] = {
     "update answered": lambda: _after(AppointmentService, "update"),
     "DELETE sent": lambda: _when_sent("DELETE"),
     "delete answered": lambda: _after(AppointmentService, "delete"),
-    "operation done": lambda: _after(OperationExecutor, "perform"),
+    "operation done": lambda: _after(OperationExecutor, "execute"),
 }
 
 

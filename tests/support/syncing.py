@@ -19,14 +19,20 @@ from connector_async import (
     WireFormat,
 )
 from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, BodyFormat, Sandbox
-from connector_async.sync.applying.scheduler import Runner
-from connector_async.sync.budget import Budget
-from connector_async.sync.bulk_sync import BulkSync, SyncSettings
-from connector_async.sync.planning.options import SyncOptions
-from connector_async.sync.planning.saved_plan import SavedPlan, save_plan
-from connector_async.sync.records import Calendar, SourceProblem, SourceRecord
-from connector_async.sync.report import RunReport
-from connector_async.sync.state import State
+from connector_async.sync import (
+    Budget,
+    BulkSync,
+    Calendar,
+    Runner,
+    RunReport,
+    SavedPlan,
+    SourceProblem,
+    SourceRecord,
+    State,
+    SyncOptions,
+    SyncSettings,
+    save_plan,
+)
 
 TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
 ACME = Calendar("acme")
@@ -103,7 +109,7 @@ async def saved(sync: Syncing, path: Path, records: list[SourceRecord], **plan: 
     async with sync.opened() as (bulk_sync, opened):
         plan_ = SyncOptions(**plan)
         serial = await opened.serial()
-        await save_plan(bulk_sync.plan(Listed(records), plan_), path, serial=serial, plan=plan_)
+        await save_plan(bulk_sync.plan(Listed(records), plan_), path, serial=serial, options=plan_)
     return SavedPlan.open(path)
 
 

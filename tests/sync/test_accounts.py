@@ -7,10 +7,7 @@ import pytest
 
 from connector_async import RetryPolicy
 from connector_async.sandbox import DropAfter, SeedAppointment, StatusFault
-from connector_async.sync.budget import Budget
-from connector_async.sync.planning.operations import ConflictRules
-from connector_async.sync.planning.three_way import Mode, Policy
-from connector_async.sync.report import Fate, RunReport
+from connector_async.sync import Budget, ConflictRules, Fate, Mode, Policy, RunReport
 from tests.support.syncing import ACME, TEN, record, saved, syncing
 from tests.sync.test_modes import Kept, ids, run
 
@@ -24,7 +21,7 @@ def state(tmp_path: Path) -> Path:
 
 def figures(report: RunReport) -> tuple[int, int, dict[Fate, int]]:
     tenant = report.tenants["acme"]
-    return tenant.records, tenant.in_step, dict(report.counts)
+    return tenant.records, tenant.in_sync, dict(report.counts)
 
 
 @pytest.mark.parametrize("mode", [Mode.CHECK, Mode.TWO_WAY])

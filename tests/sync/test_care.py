@@ -18,16 +18,23 @@ from connector_async.sandbox import (
     StatusFault,
     WriteReply,
 )
-from connector_async.sync.budget import Budget
-from connector_async.sync.exceptions import SourceError
-from connector_async.sync.guard import MaxDelete
-from connector_async.sync.planning.operations import ConflictRules
-from connector_async.sync.planning.options import SyncOptions
-from connector_async.sync.planning.three_way import Mode, Policy
-from connector_async.sync.records import Calendar, SourceProblem, SourceRecord
-from connector_async.sync.report import Fate, RunReport, Stopped
-from connector_async.sync.scope import Scope
-from connector_async.sync.state.inspection import read_dead_letters
+from connector_async.sync import (
+    Budget,
+    Calendar,
+    ConflictRules,
+    Fate,
+    MaxDelete,
+    Mode,
+    Policy,
+    RunReport,
+    Scope,
+    SourceError,
+    SourceProblem,
+    SourceRecord,
+    Stopped,
+    SyncOptions,
+    read_dead_letters,
+)
 from tests.support.syncing import ACME, TEN, Listed, Syncing, record, syncing
 from tests.sync.test_modes import SCOPE, Kept, ids, run
 
@@ -400,7 +407,7 @@ async def test_whatever_goes_wrong_in_between_a_clean_run_brings_all_into_step(s
         last = await _any_run(sync, kept, mode, None)
         assert last is not None
         assert last.requests == (1 if two_way else 0)
-        assert last.tenants["acme"].in_step == last.tenants["acme"].records
+        assert last.tenants["acme"].in_sync == last.tenants["acme"].records
 
 
 async def _any_run(sync: Syncing, kept: Kept, mode: Mode, budget: Budget | None) -> RunReport | None:
@@ -417,5 +424,5 @@ def _check_accounts(report: RunReport, generation: int) -> None:
             for fate in (Fate.CONFLICT, Fate.REFUSED, Fate.RETRYABLE, Fate.UNKNOWN, Fate.SKIPPED, Fate.NOT_STARTED)
         }
         # What is left may also be a delete, which no record stands for.
-        assert tenant.records - tenant.in_step <= sum(left.values()), (generation, left)
+        assert tenant.records - tenant.in_sync <= sum(left.values()), (generation, left)
         assert tenant.minimum <= tenant.requests

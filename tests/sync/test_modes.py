@@ -10,16 +10,26 @@ import pytest
 
 from connector_async import AppointmentService, NewAppointment
 from connector_async.sandbox import BodyFormat
-from connector_async.sync.budget import Budget
-from connector_async.sync.exceptions import SourceError
-from connector_async.sync.formats import JsonLinesMirror, JsonLinesSource, Mirror, RecordWriter
-from connector_async.sync.guard import MaxDelete
-from connector_async.sync.planning.operations import ConflictRules
-from connector_async.sync.planning.options import SyncOptions
-from connector_async.sync.planning.three_way import Conflict, Mode, Policy
-from connector_async.sync.records import Calendar, SourceProblem, SourceRecord
-from connector_async.sync.report import Fate, RunReport, Stopped
-from connector_async.sync.scope import Scope
+from connector_async.sync import (
+    Budget,
+    Calendar,
+    Conflict,
+    ConflictRules,
+    Fate,
+    MaxDelete,
+    Mirror,
+    Mode,
+    Policy,
+    RecordWriter,
+    RunReport,
+    Scope,
+    SourceError,
+    SourceProblem,
+    SourceRecord,
+    Stopped,
+    SyncOptions,
+)
+from connector_async.sync.formats import JsonLinesMirror, JsonLinesSource
 from tests.support.syncing import ACME, TEN, Listed, Syncing, record, syncing
 
 USER = Calendar("acme", "d-1", "u-1")
@@ -241,7 +251,7 @@ async def test_what_was_taken_over_survives_a_file_that_cannot_be_written(state:
 
 async def test_a_source_that_cannot_be_read_whole_is_not_written_anew(state: Path) -> None:
     async with syncing(state) as sync:
-        with pytest.raises(SourceError, match="key comes 2 times; the source cannot be written anew"):
+        with pytest.raises(SourceError, match="key comes 2 times; the source cannot be rewritten"):
             await run(sync, Kept(record("a"), record("a")))
         async with sync.opened() as (bulk_sync, _):
             mirror: Mirror = Kept()

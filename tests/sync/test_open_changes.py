@@ -7,14 +7,19 @@ import pytest
 
 from connector_async import RetryPolicy
 from connector_async.sandbox import DropAfter, DropBefore, StatusFault
-from connector_async.sync.budget import Budget
-from connector_async.sync.exceptions import GuardError, SourceError
-from connector_async.sync.guard import MaxDelete
-from connector_async.sync.planning.operations import ConflictRules
-from connector_async.sync.planning.options import SyncOptions
-from connector_async.sync.planning.three_way import Mode, Policy
-from connector_async.sync.records import SourceRecord
-from connector_async.sync.report import Fate, RunReport
+from connector_async.sync import (
+    Budget,
+    ConflictRules,
+    Fate,
+    GuardError,
+    MaxDelete,
+    Mode,
+    Policy,
+    RunReport,
+    SourceError,
+    SourceRecord,
+    SyncOptions,
+)
 from tests.support.syncing import ACME, Syncing, record, syncing
 from tests.sync.test_modes import Kept, ids, run
 
@@ -110,7 +115,7 @@ async def test_what_is_not_there_to_be_changed_is_not_in_step_when_the_change_is
         assert (await sync.run([record("a", "New"), record("z")], rules=FAIL)).counts == {Fate.REFUSED: 1}
         for fate in (Fate.REFUSED, Fate.SKIPPED):
             report = await sync.run([record("a"), record("z")], rules=FAIL)
-            assert (report.counts, report.tenants["acme"].in_step) == ({fate: 1}, 1)
+            assert (report.counts, report.tenants["acme"].in_sync) == ({fate: 1}, 1)
 
 
 @pytest.mark.parametrize("is_deleted", [False, True])
@@ -156,9 +161,9 @@ async def test_creates_that_are_open_and_not_wanted_any_more_are_deletes_to_the_
         sync.sandbox.faults.script(*[DropAfter()] * len(records), operation="create")
         await sync.run(records, Budget(sync.clock, max_requests=len(records)))
         assert len(await sync.titles()) == len(records)
-        with pytest.raises(GuardError, match="no record of tenant acme, of which 5 appointments are known"):
+        with pytest.raises(GuardError, match="no record of tenant acme; 5 appointments of it are known"):
             await sync.run([])
-        with pytest.raises(GuardError, match="would lose 4 of 4 appointments; 3 may go"):
+        with pytest.raises(GuardError, match="would lose 4 of 4 appointments; the limit is 3"):
             await sync.run(records[:1], max_delete=MaxDelete(number=3))
         assert len(await sync.titles()) == len(records)
         report = await sync.run(records[:1], max_delete=MaxDelete(number=4))

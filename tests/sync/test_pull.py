@@ -8,15 +8,24 @@ import orjson
 import pytest
 
 from connector_async.sandbox import BodyFormat, PreviewPaging, StatusFault
-from connector_async.sync.budget import Budget
-from connector_async.sync.change import ChangeKind
-from connector_async.sync.exceptions import SourceError, StateError
-from connector_async.sync.formats import JsonLinesMirror, file_mirror, file_source
-from connector_async.sync.guard import MaxDelete
-from connector_async.sync.pull import Pull, PullOptions
-from connector_async.sync.records import Calendar, SourceRecord
-from connector_async.sync.report import Fate, RunReport, Stopped
-from connector_async.sync.state import State
+from connector_async.sync import (
+    Budget,
+    Calendar,
+    ChangeKind,
+    Fate,
+    MaxDelete,
+    Pull,
+    PullOptions,
+    RunReport,
+    SourceError,
+    SourceRecord,
+    State,
+    StateError,
+    Stopped,
+    file_mirror,
+    file_source,
+)
+from connector_async.sync.formats import JsonLinesMirror
 from tests.support.syncing import ACME, TEN, Syncing, record, syncing
 from tests.sync.test_modes import SCOPE, ids
 
@@ -95,7 +104,7 @@ async def test_a_mirror_of_each_format_is_a_source_that_is_in_step(state: Path, 
         records = [each async for each in file_source(path).records() if isinstance(each, SourceRecord)]
         assert sorted(each.appointment.title for each in records) == ["Visit a", "Visit b", "Visit c"]
         sync.path = tmp_path / "other.db"
-        from connector_async.sync.planning.three_way import Mode  # noqa: PLC0415
+        from connector_async.sync import Mode  # noqa: PLC0415
 
         assert (await sync.run(records, mode=Mode.CHECK)).counts == {Fate.UNCHANGED: 3}
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector_async import Appointment, DirectoryUser, NewAppointment
-from connector_async.sync.records import Calendar, SourceRecord, content_hash, record_from_row, row_of
+from connector_async.sync import Calendar, SourceRecord, content_hash
+from connector_async.sync.records import record_from_row, row_of
 
 TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
 ROW = {
@@ -76,7 +77,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown type": ({"description": "x", "description_type": "Rtf"}, "description_type must be one of"),
     "a field that nobody knows": ({"location": "x"}, "location is not known"),
     "a field whose name is odd": ({"a b": "x"}, "a field is not known"),
-    "a number": ({"title": 5}, "title must be a text, not int"),
+    "a number": ({"title": 5}, "title must be a str, not int"),
     "a number as a description": ({"description": 5}, "description must be a str, not int"),
     "a wrong modified": ({"modified": "yesterday"}, "modified: not an RFC 3339 date-time"),
 }

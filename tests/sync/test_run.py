@@ -7,15 +7,21 @@ import pytest
 
 from connector_async import ConnectorSession, DecodingError, Priority, priority
 from connector_async.sandbox import BodyFormat, DropAfter, DropBefore, PutSemantics, StatusFault, WriteReply
-from connector_async.sync.applying.scheduler import LocalRunner
-from connector_async.sync.budget import Budget, StopReason
-from connector_async.sync.exceptions import GuardError
-from connector_async.sync.guard import MaxDelete
-from connector_async.sync.planning.operations import ConflictRules
-from connector_async.sync.planning.options import SyncOptions
-from connector_async.sync.planning.three_way import Mode, Policy
-from connector_async.sync.records import Calendar, SourceProblem
-from connector_async.sync.report import Fate, Stopped
+from connector_async.sync import (
+    Budget,
+    Calendar,
+    ConflictRules,
+    Fate,
+    GuardError,
+    LocalRunner,
+    MaxDelete,
+    Mode,
+    Policy,
+    SourceProblem,
+    Stopped,
+    StopReason,
+    SyncOptions,
+)
 from tests.support.syncing import ACME, Listed, record, syncing
 
 USER = Calendar("acme", "d-1", "u-1")
@@ -113,7 +119,7 @@ async def test_what_the_server_refuses_is_a_dead_letter_and_not_sent_again_until
         assert report.dead_letters == 1
         sent = sync.sandbox.log.count()
         again = await sync.run([record("a"), record("b")])
-        assert (again.counts, again.tenants["acme"].in_step) == ({Fate.SKIPPED: 1}, 1)
+        assert (again.counts, again.tenants["acme"].in_sync) == ({Fate.SKIPPED: 1}, 1)
         assert sync.sandbox.log.count() == sent
         await sync.run([record("a"), record("b")], retry_run="another")
         assert sync.sandbox.log.count() == sent
@@ -254,7 +260,7 @@ async def test_a_plan_is_what_a_run_then_does(state: Path) -> None:
             planned = [operation async for operation in bulk_sync.plan(source, SyncOptions())]
         assert [(operation.kind.value, operation.key, operation.reason) for operation in planned] == [
             ("update", "a", "changed in the source"),
-            ("delete", "b", "gone from the source"),
+            ("delete", "b", "deleted in the source"),
             ("create", "c", "new in the source"),
         ]
         assert "Other" not in repr(planned)

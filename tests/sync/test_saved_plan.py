@@ -7,10 +7,7 @@ import orjson
 import pytest
 
 from connector_async.sandbox import BodyFormat, DropAfter, StatusFault
-from connector_async.sync.budget import Budget
-from connector_async.sync.exceptions import SourceError, StalePlanError
-from connector_async.sync.planning.saved_plan import SavedPlan
-from connector_async.sync.report import Fate
+from connector_async.sync import Budget, Fate, SavedPlan, SourceError, StalePlanError
 from tests.support.syncing import record, saved, syncing
 
 
@@ -27,7 +24,7 @@ async def test_a_saved_plan_does_nothing_twice(state: Path, tmp_path: Path) -> N
         async with sync.opened() as (bulk_sync, _):
             report = await bulk_sync.apply(plan)
         assert report.counts == {Fate.CREATED: 2, Fate.UPDATED: 1}
-        assert (report.tenants["acme"].records, report.tenants["acme"].in_step) == (3, 3)
+        assert (report.tenants["acme"].records, report.tenants["acme"].in_sync) == (3, 3)
         assert await sync.titles() == ["Other", "Visit a", "Visit b"]
 
 
@@ -38,7 +35,7 @@ async def test_a_saved_plan_accounts_for_what_it_does_not_come_to(state: Path, t
         async with sync.opened() as (bulk_sync, _):
             report = await bulk_sync.apply(plan, Budget(sync.clock, max_requests=10))
         assert report.counts.total() == 50
-        assert report.counts[Fate.CREATED] == report.tenants["acme"].in_step > 0
+        assert report.counts[Fate.CREATED] == report.tenants["acme"].in_sync > 0
 
 
 async def test_a_plan_is_stale_when_anything_was_begun_since(state: Path, tmp_path: Path) -> None:
@@ -145,6 +142,6 @@ async def test_a_plan_for_another_wire_format_is_refused_before_anything_is_sent
     async with syncing(state, body_format=BodyFormat.REFERENCE) as sync, sync.opened() as (bulk_sync, opened):
         head = HEAD | {"serial": await opened.serial()}
         plan = SavedPlan.open(write_plan(tmp_path / "plan", head, orjson.dumps(LINE)))
-        with pytest.raises(SourceError, match="plan: not a plan for this: ad_id and domain_id must be given"):
+        with pytest.raises(SourceError, match="plan: a plan for another wire format: ad_id and domain_id must"):
             await bulk_sync.apply(plan)
         assert sync.writes() == {}

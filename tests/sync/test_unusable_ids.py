@@ -11,14 +11,22 @@ import pytest
 from connector_async import AppointmentService, PageRequest, PageResponse, RetryPolicy
 from connector_async.cli.options import Display
 from connector_async.cli.output import Printer
-from connector_async.sync import BulkSync, Calendar, Mode, Pull, PullOptions, SyncOptions
-from connector_async.sync.bulk_sync import SyncSettings
-from connector_async.sync.formats import file_mirror
-from connector_async.sync.guard import MaxDelete
-from connector_async.sync.records import SourceRecord
-from connector_async.sync.report import Fate, RunReport
-from connector_async.sync.state import State
-from connector_async.sync.state.inspection import read_dead_letters
+from connector_async.sync import (
+    BulkSync,
+    Calendar,
+    Fate,
+    MaxDelete,
+    Mode,
+    Pull,
+    PullOptions,
+    RunReport,
+    SourceRecord,
+    State,
+    SyncOptions,
+    SyncSettings,
+    file_mirror,
+    read_dead_letters,
+)
 from tests.support.hostile import HostileServer, http
 from tests.support.services import open_service
 from tests.support.syncing import Listed, record
@@ -132,7 +140,7 @@ async def test_a_created_appointment_that_no_request_can_name_is_reported_and_no
         runs = Runs(server, tmp_path)
         report = await runs.sync(records(), mode)
         assert others(report) == {Fate.CREATED: 8}
-        assert (report.tenants["t2"].in_step, became(report, "t2")) == (0, {Fate.REFUSED: 2})
+        assert (report.tenants["t2"].in_sync, became(report, "t2")) == (0, {Fate.REFUSED: 2})
         assert set(runs.letters) == {"t2-0", "t2-1"}
         reason = runs.letters["t2-0"]["reason"]
         assert reason.startswith(f"appointment_id must be printable, and the server has given it the id '{ESCAPED}")

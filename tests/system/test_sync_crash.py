@@ -31,13 +31,19 @@ from connector_async.sandbox import (
     Sandbox,
     StatusFault,
 )
-from connector_async.sync.bulk_sync import BulkSync, SyncSettings
-from connector_async.sync.exceptions import StateBusyError, StateError
+from connector_async.sync import (
+    BulkSync,
+    Calendar,
+    Fate,
+    SourceRecord,
+    State,
+    StateBusyError,
+    StateError,
+    SyncOptions,
+    SyncSettings,
+)
 from connector_async.sync.formats import JsonLinesMirror, JsonLinesSource
-from connector_async.sync.planning.options import SyncOptions
-from connector_async.sync.records import Calendar, SourceRecord
-from connector_async.sync.report import Fate
-from connector_async.sync.state import State, Transaction
+from connector_async.sync.state import Transaction
 from tests.support.sync_child import FORKS, GRACE, POINTS, run
 from tests.support.syncing import ACME, Listed, record, syncing
 

@@ -17,13 +17,19 @@ from connector_async.sandbox import (
     TruncatedResponse,
     WrongLength,
 )
-from connector_async.sync.budget import Budget
-from connector_async.sync.guard import MaxDelete
-from connector_async.sync.planning.options import SyncOptions
-from connector_async.sync.planning.three_way import Mode
-from connector_async.sync.records import Calendar, SourceProblem, SourceRecord, content_hash
-from connector_async.sync.report import Fate, RunReport
-from connector_async.sync.state.inspection import status
+from connector_async.sync import (
+    Budget,
+    Calendar,
+    Fate,
+    MaxDelete,
+    Mode,
+    RunReport,
+    SourceProblem,
+    SourceRecord,
+    SyncOptions,
+    content_hash,
+    read_status,
+)
 from tests.support.syncing import TEN, Listed, Syncing, record, syncing
 from tests.sync.test_modes import SCOPE, Kept
 
@@ -86,7 +92,7 @@ class World:
 
     async def _has_open_creates(self) -> bool:
         async with self.sync.opened() as (_, state):
-            return bool((await status(state))["open_creates"])
+            return bool((await read_status(state))["open_creates"])
 
     def script(self) -> None:
         """Let a few requests of each kind fail."""
@@ -147,9 +153,9 @@ def check_accounts(report: RunReport, records: list[SourceRecord | SourceProblem
     )
     for tenant_id, tenant in report.tenants.items():
         assert tenant.records == expected[tenant_id]
-        assert 0 <= tenant.in_step <= tenant.records
+        assert 0 <= tenant.in_sync <= tenant.records
         # Beside the records that are out of step there may be what is still to be deleted.
-        assert sum(tenant.counts[fate] for fate in _NOT_DONE) >= tenant.records - tenant.in_step
+        assert sum(tenant.counts[fate] for fate in _NOT_DONE) >= tenant.records - tenant.in_sync
     assert all(count >= 0 for count in report.counts.values())
 
 
@@ -186,7 +192,7 @@ async def test_both_sides_are_the_same_in_the_end(
         wanted = Counter((each.calendar, content_hash(each.appointment)) for each in world.source.values())
         assert await world.there() == wanted
         check_accounts(report, list(world.source.values()))
-        assert [tenant.in_step for tenant in report.tenants.values()] == [
+        assert [tenant.in_sync for tenant in report.tenants.values()] == [
             tenant.records for tenant in report.tenants.values()
         ]
         before = sync.writes() | {"preview": 0}

@@ -1,1 +1,1 @@
-"""Applying a plan: operations are sent, lost creates recovered, and every record accounted for."""
+"""Applying: operations are sent, lost creates recovered, and every record is accounted for."""

@@ -1,70 +1,130 @@
-"""Counting what became of a tenant's keys, so that every record is accounted for."""
+"""The accounts of a run: its record in the state, the requests it sends, and what became of every key."""
 
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from connector_async._clock import Clock
+from connector_async.session import ConnectorSession, Traffic
+from connector_async.sync.budget import Budget
 from connector_async.sync.planning.operations import Operation
 from connector_async.sync.planning.planner import Planner
 from connector_async.sync.records import Calendar
-from connector_async.sync.report import Fate, TenantReport
+from connector_async.sync.report import Fate, RunReport, TenantReport
+from connector_async.sync.state.journal import Journal
 from connector_async.sync.state.reader import StateReader
 
-from .recovery import PendingCreateResolver
+
+@asynccontextmanager
+async def recorded_run(
+    journal: Journal, report: RunReport, budget: Budget, clock: Clock, *, kind: str, mode: str, conditions: str = ""
+) -> AsyncGenerator[None, None]:
+    """Record the start and the end of a run in the state.
+
+    If the block raises, the run has failed. Otherwise it is done, or the budget says why it ended early.
+
+    Raises:
+        StateError: If the state cannot be written, or is one of another kind of run.
+    """
+    started_at = clock.monotonic()
+    await journal.begin_run(kind=kind, mode=mode, conditions=conditions)
+    status = "failed"
+    try:
+        yield
+        report.reason = budget.reason
+        status = "ended" if budget.reason is None else budget.reason.value
+    finally:
+        report.elapsed = clock.monotonic() - started_at
+        await journal.end_run(report, status)
+
+
+class TrafficMeter:
+    """Counts the requests that are sent for one tenant, from its first session on.
+
+    Args:
+        budget: The budget that the requests are taken from.
+        report: The report that gets the sums.
+    """
+
+    def __init__(self, budget: Budget, report: TenantReport) -> None:
+        self._budget = budget
+        self._report = report
+        self._session: ConnectorSession | None = None
+        self._before = Traffic()
+
+    def watch(self, session: ConnectorSession) -> None:
+        """Count the requests of a session of the tenant. All sessions of a tenant share one count."""
+        if self._session is None:
+            self._session = session
+            self._before = session.traffic
+
+    @contextmanager
+    def operation(self) -> Iterator[bool]:
+        """Yield whether one more operation may start, as `Budget.operation` does, and count its requests."""
+        with self._budget.operation() as may_start:
+            try:
+                yield may_start
+            finally:
+                self.update()
+
+    def update(self) -> None:
+        """Bring the report and the budget up to date."""
+        if self._session is None:
+            return
+        now = self._session.traffic
+        requests = now.requests - self._before.requests
+        self._budget.spend(requests - self._report.requests)
+        self._report.requests = requests
+        self._report.waited = now.waited - self._before.waited
 
 
 class OutcomeCounter:
-    """Counts for one tenant in one run.
+    """Counts what became of the keys of one tenant in one run.
 
     Args:
-        run_id: The run.
         tenant_id: The tenant.
-        known: Knows which creates are open in the end.
-        settlement: Is told of the creates whose outcome is known.
-        report: Gets the counts.
+        reader: Knows which creates are pending in the end.
+        report: The report that gets the counts.
     """
 
-    def __init__(
-        self, run_id: str, tenant_id: str, known: StateReader, settlement: PendingCreateResolver, report: TenantReport
-    ) -> None:
-        self._run_id = run_id
+    def __init__(self, tenant_id: str, reader: StateReader, report: TenantReport) -> None:
         self._tenant_id = tenant_id
-        self._known = known
-        self._settlement = settlement
+        self._state_reader = reader
         self._report = report
-        self._temporary: set[tuple[Calendar, str]] = set()
+        self._retryable: set[tuple[Calendar, str]] = set()
         self._given_up: set[tuple[Calendar, str]] = set()
 
     def add(self, operation: Operation, fate: Fate) -> None:
-        """Count what became of one operation; what may change yet is counted in the end."""
-        place = operation.calendar, operation.key
+        """Count what became of an operation. What may still change is counted by `finish`."""
+        key = operation.calendar, operation.key
         if fate is Fate.NOT_STARTED:
             return
         if fate is Fate.RETRYABLE:
-            self._temporary.add(place)
+            self._retryable.add(key)
         else:
-            self._temporary.discard(place)
-        if fate is not Fate.UNKNOWN:
-            self._settlement.answered(*place)
-        if fate in {Fate.RETRYABLE, Fate.UNKNOWN} or place in self._given_up:
-            return  # it is counted in the end, or was in a pass before
+            self._retryable.discard(key)
+        if fate in {Fate.RETRYABLE, Fate.UNKNOWN} or key in self._given_up:
+            return  # counted by `finish`, or in an earlier pass
         if fate in {Fate.CONFLICT, Fate.REFUSED}:
-            self._given_up.add(place)
+            self._given_up.add(key)
         self._report.counts[fate] += 1
 
-    async def finish(self, planner: Planner, *, has_ended: bool, failing: int) -> None:
-        """Count what is left.
+    async def finish(self, planner: Planner, *, retries_only: bool, has_ended: bool, failing: int) -> None:
+        """Count the keys that are left.
 
         Args:
             planner: Knows what differs.
-            has_ended: Whether the work was ended before its end, so that what is left may not have been begun.
-            failing: How many calendars failed in a way that may pass.
+            retries_only: Whether the run acts on the dead letters of another run alone.
+            has_ended: Whether the work was ended early, so that some of what is left may not have been started.
+            failing: How many calendars failed transiently.
         """
         counts = self._report.counts
-        accounts = await planner.accounts(self._tenant_id, self._run_id)
-        rest = accounts.to_be_tried
-        temporary = min(rest, len(self._temporary)) if has_ended else rest
-        counts[Fate.RETRYABLE] += temporary
-        counts[Fate.NOT_STARTED] += rest - temporary
-        counts[Fate.UNKNOWN] += await self._known.count_open(self._tenant_id)
-        others = Fate.NOT_STARTED if planner.tries_again else Fate.SKIPPED
-        counts[others] += accounts.others
-        self._report.records = accounts.records
-        self._report.in_step = accounts.in_step
+        progress = await planner.progress()
+        left = progress.to_be_tried
+        retryable = min(left, len(self._retryable)) if has_ended else left
+        counts[Fate.RETRYABLE] += retryable
+        counts[Fate.NOT_STARTED] += left - retryable
+        counts[Fate.UNKNOWN] += await self._state_reader.count_open(self._tenant_id)
+        counts[Fate.NOT_STARTED if retries_only else Fate.SKIPPED] += progress.others
+        self._report.records = progress.records
+        self._report.in_sync = progress.in_step
         self._report.calendars_failed = failing

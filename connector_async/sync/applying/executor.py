@@ -1,11 +1,11 @@
-"""Doing one operation: what is sent, what is written down before and after, and what became of it."""
+"""The executor: one operation is recorded, sent, and recorded again with its result."""
 
 import contextlib
-from collections.abc import Callable
 from typing import Final
 
 import orjson
 
+from connector_async._clock import Clock
 from connector_async.appointments import AppointmentService
 from connector_async.exceptions import (
     AuthenticationError,
@@ -20,49 +20,50 @@ from connector_async.exceptions import (
 )
 from connector_async.models import UNSET, Appointment, NewAppointment
 from connector_async.retry import may_have_happened
-from connector_async.sync.planning.operations import Kind, Operation
-from connector_async.sync.planning.three_way import ABSENT, Policy
-from connector_async.sync.records import as_carried, content_hash, record_from_row, usable_id
+from connector_async.sync.planning.operations import Kind, Operation, synced_pair
+from connector_async.sync.planning.options import SyncOptions, SyncSettings
+from connector_async.sync.planning.three_way import Policy
+from connector_async.sync.records import ABSENT, appointment_from_row, as_carried, content_hash, usable_id
 from connector_async.sync.report import Fate
-from connector_async.sync.state.journal import DeadLetter, Journal, SyncedPair
+from connector_async.sync.state.journal import DeadLetter, Journal
 from connector_async.sync.state.reader import Intent
 
-# What the same request will get again, whenever it is sent.
-_REFUSALS: Final = (InvalidRequestError, ForbiddenError, ConflictError, NotFoundError)
+from .recovery import PendingCreateResolver
+
+# The same request gets the same response, whenever it is sent.
+_PERMANENT: Final = (InvalidRequestError, ForbiddenError, ConflictError, NotFoundError)
 
 
 class OperationExecutor:
-    """Does operations of one run.
+    """Executes the operations of one run.
 
     Args:
-        ledger: Where it is written down.
-        clock_time: Returns the seconds since 1970 in UTC.
-        policy: Who wins when what is to be updated is not there any more.
-        read_first: Whether an update reads the appointment first, for servers whose PUT replaces the whole.
-        intended: Is told of each create, just before it is sent.
+        journal: Records what is sent and what came of it.
+        resolver: Keeps the times at which creates are sent.
+        clock: The clock that dates them in the state.
+        options: Say who wins if an appointment that is to be updated does not exist any more.
+        settings: Say whether an update reads the appointment first.
     """
 
     def __init__(
         self,
-        ledger: Journal,
-        clock_time: Callable[[], float],
-        *,
-        policy: Policy,
-        read_first: bool,
-        intended: Callable[[Operation], None],
+        journal: Journal,
+        resolver: PendingCreateResolver,
+        clock: Clock,
+        options: SyncOptions,
+        settings: SyncSettings,
     ) -> None:
-        self._ledger = ledger
-        self._time = clock_time
-        self._policy = policy
-        self._read_first = read_first
-        self._intended = intended
+        self._journal = journal
+        self._resolver = resolver
+        self._clock = clock
+        self._options = options
+        self._settings = settings
 
-    async def perform(self, service: AppointmentService, operation: Operation) -> Fate:
-        """Do one operation that sends something, and tell what became of it.
+    async def execute(self, service: AppointmentService, operation: Operation) -> Fate:
+        """Execute an operation that sends something or gives up, and return what became of it.
 
         Raises:
-            AuthenticationError: The credentials were rejected.
-            StateError: It could not be written down.
+            AuthenticationError: If the credentials were rejected.
         """
         try:
             match operation.kind:
@@ -73,117 +74,34 @@ class OperationExecutor:
                 case Kind.DELETE:
                     return await self._delete(service, operation)
                 case _:
-                    await self._note_out_of_step(operation)
-                    await self.refuse(operation, "conflict", "Conflict", operation.reason)
+                    await self._record_out_of_sync(operation)
+                    await self.give_up(operation, "conflict", "Conflict", operation.reason)
                     return Fate.CONFLICT
         except AuthenticationError:
             raise
-        except ConnectorError as error:
-            await self._note_out_of_step(operation)
-            if not _is_refusal(error):
+        except (
+            ConnectorError,
+            ValueError,
+            TypeError,
+        ) as error:  # the last two: a request breaks a rule, and is not sent
+            await self._record_out_of_sync(operation)
+            if isinstance(error, ConnectorError) and not _is_permanent(error):
                 return Fate.RETRYABLE
-            await self.refuse(operation, operation.kind.value, type(error).__name__, str(error), error)
-            return Fate.REFUSED
-        except (ValueError, TypeError) as error:  # what breaks a rule of a request, before it is sent
-            await self._note_out_of_step(operation)
-            await self.refuse(operation, operation.kind.value, type(error).__name__, str(error))
+            await self.give_up(operation, operation.kind.value, type(error).__name__, str(error), cause=error)
             return Fate.REFUSED
 
-    async def _create(self, service: AppointmentService, operation: Operation) -> Fate:
-        new = _new(operation, service)
-        await self._ledger.intend(operation.calendar, self._intent(operation, new))
-        self._intended(operation)
-        try:
-            created = await service.create(new)
-        except (OutcomeUnknownError, DecodingError):
-            return Fate.UNKNOWN  # the intent stays open, until a preview tells
-        except ConnectorError:
-            await self._ledger.drop_intents(operation.calendar, [operation.key])  # it has not happened
-            raise
-        await self._ledger.in_step(operation.calendar, [_in_step(operation, created)])
-        usable_id(created.appointment_id)  # it is known from now on, so that it is not created again
-        return Fate.CREATED
-
-    async def _update(self, service: AppointmentService, operation: Operation) -> Fate:
-        new, appointment_id = _new(operation, service), usable_id(operation.appointment_id)
-        changed: Appointment | None
-        await self._pend(operation)
-        try:
-            changed = await service.update(
-                appointment_id,
-                title=new.title,
-                start_time=new.start_time,
-                end_time=new.end_time,
-                # What the source does not have any more, the server is not to have either.
-                description="" if new.description is UNSET else new.description or "",
-                description_type=new.description_type,
-                time_zone=new.time_zone,
-                read_first=self._read_first,
-            )
-        except DecodingError as error:
-            if not error.sent:
-                raise
-            changed = None  # it was changed, and its answer is malformed
-        except NotFoundError:
-            may_be_deleted = ABSENT in _pending(operation)
-            if self._policy is not Policy.LOCAL and not may_be_deleted:
-                raise  # the change stays noted, so that it is not taken for in step when the source takes it back
-            return await self._create(service, operation)
-        except ConnectorError as error:
-            await self._take_back(operation, error)
-            raise
-        await self._ledger.in_step(operation.calendar, [_in_step(operation, changed)])
-        return Fate.UPDATED
-
-    async def _delete(self, service: AppointmentService, operation: Operation) -> Fate:
-        appointment_id = usable_id(operation.appointment_id)
-        await self._pend(operation)
-        try:
-            with contextlib.suppress(NotFoundError):  # somebody else was faster
-                await service.delete(appointment_id)
-        except ConnectorError as error:
-            await self._take_back(operation, error)
-            raise
-        await self._ledger.deleted(operation.calendar, [operation.key])
-        return Fate.DELETED
-
-    async def _pend(self, operation: Operation) -> None:
-        """Note that a change or a delete is about to be sent."""
-        hashes = _pending(operation)
-        known = {}
-        if operation.remote in hashes:
-            # An earlier one is seen to have happened: whatever comes next, it is what was last in step.
-            known = {"local_hash": operation.remote, "remote_hash": operation.remote}
-        await self._ledger.pending(operation.calendar, operation.key, {*hashes, operation.local}, **known)
-
-    async def _note_out_of_step(self, operation: Operation) -> None:
-        """Note that what the source has is still to be sent, where only a look at the server has told so."""
-        base = operation.base
-        if base is not None and operation.remote is not None and operation.local == base.local:
-            hashes = base.pending | {operation.local}
-            await self._ledger.pending(operation.calendar, operation.key, hashes)
-
-    async def _take_back(self, operation: Operation, error: ConnectorError) -> None:
-        """Note that a change or a delete has not happened, if the error says so."""
-        # Of several attempts the error tells of the last one alone.
-        if error.attempts == 1 and not may_have_happened(error):
-            await self._ledger.pending(operation.calendar, operation.key, _pending(operation))
-
-    def _intent(self, operation: Operation, new: NewAppointment) -> Intent:
-        bare = NewAppointment(title=new.title, start_time=new.start_time, end_time=new.end_time)
-        return Intent(
-            key=operation.key,
-            content_hash=operation.local,
-            summary_hash=content_hash(bare),
-            start_time=operation.start_time,
-            end_time=operation.end_time,
-            sent_at=self._time(),
-        )
-
-    async def refuse(
-        self, operation: Operation, name: str, error: str, reason: str, cause: ConnectorError | None = None
+    async def give_up(
+        self, operation: Operation, name: str, error: str, reason: str, *, cause: Exception | None = None
     ) -> None:
-        """Write a dead letter of an operation: what it would have done, the class of its error, and what that says."""
+        """Record a dead letter.
+
+        Args:
+            operation: The operation.
+            name: What the operation would have done.
+            error: The name of the error's class.
+            reason: What the error says.
+            cause: The error, if there is one; its status and request id are recorded as well.
+        """
         letter = DeadLetter(
             key=operation.key,
             operation=name,
@@ -193,49 +111,111 @@ class OperationExecutor:
             status=getattr(cause, "status", None),
             request_id=getattr(cause, "request_id", None),
         )
-        await self._ledger.give_up([(operation.calendar, letter)])
+        await self._journal.give_up([(operation.calendar, letter)])
+
+    async def _create(self, service: AppointmentService, operation: Operation) -> Fate:
+        new = _content(operation, service)
+        await self._journal.intend(operation.calendar, self._intent(operation, new))
+        self._resolver.sent(operation.calendar, operation.key)
+        try:
+            created = await service.create(new)
+        except (OutcomeUnknownError, DecodingError):
+            return Fate.UNKNOWN  # pending until a preview shows what became of it
+        except ConnectorError:
+            await self._journal.drop_intents(operation.calendar, [operation.key])  # it has not happened
+            self._resolver.resolved(operation.calendar, operation.key)
+            raise
+        pair = synced_pair(operation, created.appointment_id, content_hash(created))
+        await self._journal.in_step(operation.calendar, [pair])
+        self._resolver.resolved(operation.calendar, operation.key)
+        usable_id(created.appointment_id)  # only now: an appointment that is recorded is not created again
+        return Fate.CREATED
+
+    async def _update(self, service: AppointmentService, operation: Operation) -> Fate:
+        new, appointment_id = _content(operation, service), usable_id(operation.appointment_id)
+        updated: Appointment | None
+        await self._record_pending(operation)
+        try:
+            updated = await service.update(
+                appointment_id,
+                title=new.title,
+                start_time=new.start_time,
+                end_time=new.end_time,
+                # A description that the source has removed is removed on the server.
+                description="" if new.description is UNSET else new.description or "",
+                description_type=new.description_type,
+                time_zone=new.time_zone,
+                read_first=self._settings.read_first,
+            )
+        except DecodingError as error:
+            if not error.sent:
+                raise
+            updated = None  # it was updated, and the response is malformed
+        except NotFoundError:
+            may_be_deleted_by_us = ABSENT in operation.pending
+            if self._options.rules.policy is not Policy.LOCAL and not may_be_deleted_by_us:
+                raise  # it stays recorded as pending, so that it is out of sync when the source takes the change back
+            return await self._create(service, operation)
+        except ConnectorError as error:
+            await self._record_not_sent(operation, error)
+            raise
+        if updated is None:  # a server may store what it is sent in its own way
+            pair = synced_pair(operation, appointment_id, None)
+        else:
+            pair = synced_pair(operation, updated.appointment_id, content_hash(updated))
+        await self._journal.in_step(operation.calendar, [pair])
+        return Fate.UPDATED
+
+    async def _delete(self, service: AppointmentService, operation: Operation) -> Fate:
+        appointment_id = usable_id(operation.appointment_id)
+        await self._record_pending(operation)
+        try:
+            with contextlib.suppress(NotFoundError):  # someone else has deleted it
+                await service.delete(appointment_id)
+        except ConnectorError as error:
+            await self._record_not_sent(operation, error)
+            raise
+        await self._journal.deleted(operation.calendar, [operation.key])
+        return Fate.DELETED
+
+    async def _record_pending(self, operation: Operation) -> None:
+        """Record that an update or a delete is about to be sent."""
+        hashes = operation.pending
+        known = {}
+        if operation.remote in hashes:
+            # An earlier write is seen to have taken effect. Whatever comes next, that is what was last synced.
+            known = {"local_hash": operation.remote, "remote_hash": operation.remote}
+        await self._journal.pending(operation.calendar, operation.key, {*hashes, operation.local}, **known)
+
+    async def _record_out_of_sync(self, operation: Operation) -> None:
+        """Record what is still to be sent where only a look at the server has shown the difference."""
+        base = operation.base
+        if base is not None and operation.remote is not None and operation.local == base.local:
+            hashes = base.pending | {operation.local}
+            await self._journal.pending(operation.calendar, operation.key, hashes)
+
+    async def _record_not_sent(self, operation: Operation, error: ConnectorError) -> None:
+        """Record that an update or a delete has not happened, if the error says so."""
+        # An error after several attempts describes the last one alone.
+        if error.attempts == 1 and not may_have_happened(error):
+            await self._journal.pending(operation.calendar, operation.key, operation.pending)
+
+    def _intent(self, operation: Operation, new: NewAppointment) -> Intent:
+        summary = NewAppointment(title=new.title, start_time=new.start_time, end_time=new.end_time)
+        return Intent(
+            key=operation.key,
+            content_hash=operation.local,
+            summary_hash=content_hash(summary),
+            start_time=operation.start_time,
+            end_time=operation.end_time,
+            sent_at=self._clock.time(),
+        )
 
 
-def _pending(operation: Operation) -> frozenset[str]:
-    return frozenset() if operation.base is None else operation.base.pending
+def _content(operation: Operation, service: AppointmentService) -> NewAppointment:
+    """Return what to send, as the wire format carries it."""
+    return as_carried(appointment_from_row(orjson.loads(operation.body or b"{}")), service.session.wire_format)
 
 
-def agreed(operation: Operation) -> SyncedPair:
-    """Return what is written down of an operation that sends nothing."""
-    return SyncedPair(
-        key=operation.key,
-        appointment_id=operation.appointment_id or "",
-        local_hash=operation.local,
-        remote_hash=seen_of(operation),
-        start_time=operation.start_time,
-        end_time=operation.end_time,
-    )
-
-
-def seen_of(operation: Operation) -> str | None:
-    """Return the hash of what the server has, or of what it had when it was last looked at."""
-    if operation.remote is None and operation.base is not None:
-        return operation.base.remote
-    return operation.remote
-
-
-def _new(operation: Operation, service: AppointmentService) -> NewAppointment:
-    record = record_from_row(orjson.loads(operation.body or b"{}"))
-    return as_carried(record.appointment, service.session.wire_format)
-
-
-def _in_step(operation: Operation, answer: Appointment | None) -> SyncedPair:
-    return SyncedPair(
-        key=operation.key,
-        appointment_id=(operation.appointment_id or "") if answer is None else answer.appointment_id,
-        local_hash=operation.local,
-        # A server may write what it is sent in its own way: without an answer that is not known.
-        remote_hash=None if answer is None else content_hash(answer),
-        start_time=operation.start_time,
-        end_time=operation.end_time,
-    )
-
-
-def _is_refusal(error: ConnectorError) -> bool:
-    """Tell what the same request will get again from what may pass."""
-    return isinstance(error, _REFUSALS) or (isinstance(error, ResponseError) and error.status in {501, 505})
+def _is_permanent(error: ConnectorError) -> bool:
+    return isinstance(error, _PERMANENT) or (isinstance(error, ResponseError) and error.status in {501, 505})

@@ -1,4 +1,4 @@
-"""Finding out what became of creates whose answers were lost: one preview for all of a calendar, after a grace."""
+"""Recovery: what became of creates whose responses were lost. One preview answers that for a whole calendar."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -10,8 +10,11 @@ from connector_async._clock import Clock
 from connector_async._timestamps import parse_instant
 from connector_async.appointments import AppointmentService
 from connector_async.sync.budget import Budget
+from connector_async.sync.planning.operations import synced_pair
+from connector_async.sync.planning.options import SyncSettings
 from connector_async.sync.planning.snapshot import ServerSnapshot
 from connector_async.sync.records import Calendar
+from connector_async.sync.scope import Scope
 from connector_async.sync.state.journal import Journal, SyncedPair
 from connector_async.sync.state.reader import Intent, StateReader
 
@@ -19,122 +22,116 @@ _MOMENT: Final = timedelta(seconds=1)
 
 
 @attrs.frozen
-class Settled:
-    """What was found out."""
+class Resolved:
+    """What became of the pending creates of a calendar."""
 
-    found: frozenset[str] = frozenset()
-    """The keys of those that have happened."""
-    absent: frozenset[str] = frozenset()
-    """The keys of those that have not."""
-    of_before: frozenset[str] = frozenset()
-    """The keys, among both, of those that a run before has sent."""
+    created: frozenset[str] = frozenset()
+    """The keys of those that happened."""
+    not_created: frozenset[str] = frozenset()
+    """The keys of those that did not."""
+    from_earlier_run: frozenset[str] = frozenset()
+    """The keys, among both, of those that an earlier run had sent."""
 
 
 class PendingCreateResolver:
-    """Settles the open creates of one run.
+    """Finds out what became of the pending creates of one run.
 
-    A server may still be at work on what was sent when its answer is lost, or when the process that sent it is killed.
-    So it is looked at when the grace has passed: since the create was sent, by the clock that never jumps; for those of
-    a run before since this one began, as nobody knows how far the wall clock has jumped meanwhile.
+    A server may still be working on a create when its response is lost, or when the process that sent it is killed. So
+    the resolver looks after a grace period. It starts when the create is sent, measured by the monotonic clock. For the
+    creates of an earlier run it starts with this run, since the wall clock may have jumped in between.
 
     Args:
-        known: Knows which are open.
-        ledger: Is told what became of them.
+        reader: Knows which creates are pending.
+        journal: Records what became of them.
         budget: Ends the waits.
-        clock: By which it is waited.
-        grace: Seconds that a server may take to make what it was sent visible.
+        clock: The clock to wait by.
+        settings: Have the grace period.
     """
 
-    def __init__(self, known: StateReader, ledger: Journal, budget: Budget, clock: Clock, *, grace: float) -> None:
-        self._known = known
-        self._ledger = ledger
+    def __init__(
+        self, reader: StateReader, journal: Journal, budget: Budget, clock: Clock, settings: SyncSettings
+    ) -> None:
+        self._state_reader = reader
+        self._journal = journal
         self._budget = budget
         self._clock = clock
-        self._grace = grace
-        self._begun_at = clock.monotonic()
+        self._settings = settings
+        self._started_at = clock.monotonic()
         self._sent_at: dict[tuple[Calendar, str], float] = {}
 
     def sent(self, calendar: Calendar, key: str) -> None:
         """Note that a create is about to be sent."""
         self._sent_at[calendar, key] = self._clock.monotonic()
 
-    def answered(self, calendar: Calendar, key: str) -> None:
-        """Note that what became of it is known."""
+    def resolved(self, calendar: Calendar, key: str) -> None:
+        """Note that the result of a create is known."""
         self._sent_at.pop((calendar, key), None)
 
     async def due(self, calendar: Calendar) -> float | None:
-        """Return when the creates of a calendar can be settled, by the monotonic clock; `None`: none is open."""
-        intents = await self._known.open_intents(calendar)
-        if not intents:
-            return None
-        return self._grace + max(self._sent_at.get((calendar, intent.key), self._begun_at) for intent in intents)
+        """Return when the grace period of a calendar ends, by the monotonic clock; `None` if no create is pending."""
+        return self._due(calendar, await self._state_reader.open_intents(calendar))
 
-    async def settle(self, service: AppointmentService, calendar: Calendar) -> Settled:
-        """Find out what became of the open creates of a calendar.
+    async def resolve(self, service: AppointmentService, calendar: Calendar) -> Resolved:
+        """Wait for the end of the grace period, and find out what became of the pending creates of a calendar.
 
-        Those of equal content are twins: as many as the preview shows, beyond what is known, have happened.
+        Creates of equal content are twins: as many of them have happened as the preview shows untracked appointments.
 
         Raises:
-            ConnectorError: The preview failed; nothing is settled.
-            StateError: It could not be written down.
+            ConnectorError: If the preview failed; nothing is resolved then.
+            StateError: If the result could not be recorded.
         """
-        due = await self.due(calendar)
+        pending = await self._state_reader.open_intents(calendar)
+        due = self._due(calendar, pending)
         if due is None:
-            return Settled()
-        intents = await self._known.open_intents(calendar)
+            return Resolved()
         wait = due - self._clock.monotonic()
-        if (wait > 0 and not await self._budget.sleep(wait)) or not self._budget.begin():
-            return Settled()
-        try:
-            start, end = _time_of(service, intents)
-            remote = await ServerSnapshot.look(service, await self._known.appointments(calendar), start, end)
-        finally:
-            self._budget.end()
-        found, absent = _match(intents, remote)
-        if found:
-            await self._ledger.in_step(calendar, found)
-        if absent:
-            await self._ledger.drop_intents(calendar, absent)
-        before = frozenset(intent.key for intent in intents if (calendar, intent.key) not in self._sent_at)
-        for intent in intents:
-            self.answered(calendar, intent.key)
-        return Settled(frozenset(result.key for result in found), frozenset(absent), before)
+        if wait > 0 and not await self._budget.sleep(wait):
+            return Resolved()
+        with self._budget.operation() as may_start:
+            if not may_start:
+                return Resolved()
+            known = await self._state_reader.appointments(calendar)
+            snapshot = await ServerSnapshot.look(service, known, _range_of(service, pending))
+        created, not_created = _match(pending, snapshot)
+        if created:
+            await self._journal.in_step(calendar, created)
+        if not_created:
+            await self._journal.drop_intents(calendar, not_created)
+        from_earlier_run = frozenset(intent.key for intent in pending if (calendar, intent.key) not in self._sent_at)
+        for intent in pending:
+            self.resolved(calendar, intent.key)
+        return Resolved(frozenset(pair.key for pair in created), frozenset(not_created), from_earlier_run)
+
+    def _due(self, calendar: Calendar, pending: Sequence[Intent]) -> float | None:
+        if not pending:
+            return None
+        sent_at = max(self._sent_at.get((calendar, intent.key), self._started_at) for intent in pending)
+        return self._settings.grace + sent_at
 
 
-def _match(intents: Sequence[Intent], remote: ServerSnapshot) -> tuple[list[SyncedPair], list[str]]:
-    found, left = [], []
-    for intent in intents:
-        appointment_id = remote.claim(intent.content_hash)
+def _match(pending: Sequence[Intent], snapshot: ServerSnapshot) -> tuple[list[SyncedPair], list[str]]:
+    created, unmatched = [], []
+    for intent in pending:
+        appointment_id = snapshot.claim(intent.content_hash)
         if appointment_id is None:
-            left.append(intent)
+            unmatched.append(intent)
         else:
-            found.append(_in_step(intent, appointment_id, intent.content_hash))
-    absent = []
-    for intent in left:
-        # A preview may leave descriptions out: then title and times have to do.
-        appointment_id = remote.claim_without_description(intent.summary_hash)
+            created.append(synced_pair(intent, appointment_id, intent.content_hash))
+    not_created = []
+    for intent in unmatched:
+        # A preview may omit descriptions. Then title and times must be enough.
+        appointment_id = snapshot.claim_without_description(intent.summary_hash)
         if appointment_id is None:
-            absent.append(intent.key)
+            not_created.append(intent.key)
         else:
-            found.append(_in_step(intent, appointment_id, None))
-    return found, absent
+            created.append(synced_pair(intent, appointment_id, None))
+    return created, not_created
 
 
-def _in_step(intent: Intent, appointment_id: str, remote_hash: str | None) -> SyncedPair:
-    return SyncedPair(
-        key=intent.key,
-        appointment_id=appointment_id,
-        local_hash=intent.content_hash,
-        remote_hash=remote_hash,
-        start_time=intent.start_time,
-        end_time=intent.end_time,
-    )
-
-
-def _time_of(service: AppointmentService, intents: Sequence[Intent]) -> tuple[datetime | None, datetime | None]:
-    """Return a time that all of them overlap, where the wire format asks for one."""
+def _range_of(service: AppointmentService, pending: Sequence[Intent]) -> Scope:
+    """Return a range of time that all pending creates overlap, where the wire format asks for one."""
     if not service.session.wire_format.carries_user:
-        return None, None
-    start = min(parse_instant(intent.start_time) for intent in intents)
-    end = max(parse_instant(intent.end_time) for intent in intents)
-    return start, end + min(_MOMENT, datetime.max.replace(tzinfo=end.tzinfo) - end)
+        return Scope()
+    start = min(parse_instant(intent.start_time) for intent in pending)
+    end = max(parse_instant(intent.end_time) for intent in pending)
+    return Scope(start=start, end=end + min(_MOMENT, datetime.max.replace(tzinfo=end.tzinfo) - end))

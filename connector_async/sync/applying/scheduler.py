@@ -1,4 +1,4 @@
-"""Who works on which tenant when. It knows nothing of what the work is."""
+"""The scheduler: which tenant is worked on when. It does not know what the work is."""
 
 import asyncio
 from collections import deque
@@ -11,43 +11,43 @@ from connector_async._checks import check_int
 
 
 @attrs.frozen(kw_only=True)
-class Job:
-    """A share of one tenant's work."""
+class Slice:
+    """A slice of one tenant's work."""
 
     tenant_id: str
     quantum: int
-    """How many operations it has at most, before others have their turn."""
+    """How many operations the slice has at most, before other tenants get their turn."""
 
 
-Work = Callable[[Job], Awaitable[bool]]
-"""Does a share of a tenant's work, and tells whether there is more. One tenant's shares never overlap."""
+Work = Callable[[Slice], Awaitable[bool]]
+"""Works on one slice, and returns whether more is left. The slices of one tenant never overlap."""
 
 
 class Runner(Protocol):
-    """Has the work of all tenants done, none of them starving another."""
+    """Works on all tenants, so that none waits for another to be finished."""
 
     async def run(self, tenant_ids: Iterable[str], work: Work) -> None:
         """Return when no tenant has work left.
 
         Raises:
-            Exception: What `work` raised; no other share is begun then, and those under way are cancelled.
+            Exception: What `work` raised. No other slice starts after that, and those in flight are cancelled.
         """
         ...
 
 
 class LocalRunner:
-    """Works on several tenants at a time in this process, on each for a quantum in turn.
+    """Works on several tenants at a time in this process, on each for a slice in turn.
 
-    A tenant waits for its pace nearly all the time, so that as many as there are can be worked on at once; those beyond
-    have their turns by the quantum.
+    A tenant's work is nearly always waiting for a rate-limit slot, so all tenants can be worked on at once. Those above
+    the limit get their turn slice by slice.
 
     Args:
         tenants_at_a_time: How many tenants are worked on at once.
-        quantum: How many operations of a tenant are made before the next one has its turn.
+        quantum: How many operations of a tenant are in one slice.
 
     Raises:
-        ValueError: An argument is not above zero.
-        TypeError: An argument is no int.
+        ValueError: If an argument is not above zero.
+        TypeError: If an argument is not an int.
     """
 
     def __init__(self, *, tenants_at_a_time: int = 128, quantum: int = 100) -> None:
@@ -63,7 +63,7 @@ class LocalRunner:
         async def worker() -> None:
             while waiting:
                 tenant_id = waiting.popleft()
-                if await work(Job(tenant_id=tenant_id, quantum=self._quantum)):
+                if await work(Slice(tenant_id=tenant_id, quantum=self._quantum)):
                     waiting.append(tenant_id)
 
         try:

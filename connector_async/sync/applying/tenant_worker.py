@@ -1,4 +1,4 @@
-"""The work of one tenant, a share at a time: its calendars one after the other, in each what differs."""
+"""The worker of one tenant: works through its calendars slice by slice, and in each through what differs."""
 
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
@@ -14,57 +14,53 @@ from connector_async.exceptions import AuthenticationError, ConnectorError, Sync
 from connector_async.rate_limit import bulk_priority
 from connector_async.sync.budget import Budget
 from connector_async.sync.exceptions import GuardError
-from connector_async.sync.planning.operations import Kind, Operation
-from connector_async.sync.planning.options import Services
+from connector_async.sync.planning.operations import Kind, Operation, synced_pair
+from connector_async.sync.planning.options import Services, SyncOptions, SyncSettings
 from connector_async.sync.planning.planner import Planner
-from connector_async.sync.planning.three_way import ABSENT
-from connector_async.sync.records import Calendar, why_unsayable
+from connector_async.sync.planning.snapshot import CalendarReader
+from connector_async.sync.records import ABSENT, Calendar, unrecordable_reason
 from connector_async.sync.report import Fate, Stopped, TenantReport
 from connector_async.sync.state.journal import Journal
 from connector_async.sync.state.reader import StateReader
 
-from .accounting import OutcomeCounter
-from .executor import OperationExecutor, agreed, seen_of
+from .accounting import OutcomeCounter, TrafficMeter
+from .executor import OperationExecutor
 from .recovery import PendingCreateResolver
-from .scheduler import Job
+from .scheduler import Slice
 from .writeback import SourceWriteback
 
-_ROUNDS: Final = 5  # of creates that are lost again and again
-_SENDING: Final = (Kind.CREATE, Kind.UPDATE, Kind.DELETE, Kind.CONFLICT)
+_MAX_ROUNDS: Final = 5  # of creates whose responses are lost again and again
+_EXECUTED: Final = (Kind.CREATE, Kind.UPDATE, Kind.DELETE, Kind.CONFLICT)
 
 
 @attrs.frozen(kw_only=True)
-class Tools:
-    """What the work of every tenant of a run shares."""
+class RunContext:
+    """What the workers of all tenants of a run share."""
 
+    options: SyncOptions
+    settings: SyncSettings
     services: Services
-    known: StateReader
-    ledger: Journal
-    push: OperationExecutor
-    settlement: PendingCreateResolver
-    take_over: SourceWriteback
+    state_reader: StateReader
+    journal: Journal
+    executor: OperationExecutor
+    resolver: PendingCreateResolver
+    writeback: SourceWriteback
     budget: Budget
     clock: Clock
     progress: ProgressListener | None = None
-    concurrency: int = 4
-    """How many operations of a tenant are under way at a time."""
-    passes: int = 3
-    """How often a calendar is gone through, as long as something in it fails that may pass."""
-    pause: float = 5.0
-    """Seconds between two passes."""
 
 
 @attrs.frozen
-class _Lost:
-    """A calendar that has creates whose answers were lost."""
+class _Unresolved:
+    """A calendar with pending creates."""
 
     due: float
-    """When they can be settled, by the monotonic clock."""
+    """The end of their grace period, by the monotonic clock."""
     calendar: Calendar
     rounds: int
     """How often they were sent."""
     is_planned: bool
-    """Whether all else in the calendar has been done."""
+    """Whether everything else in the calendar is done."""
 
 
 class TenantWorker:
@@ -72,91 +68,98 @@ class TenantWorker:
 
     Args:
         tenant_id: The tenant.
-        planner: Says what is to be done.
-        tools: What all tenants share.
-        report: Is told what became of it.
+        planner: Says what to do.
+        context: What the workers of all tenants share.
+        report: The report that gets the results.
     """
 
-    def __init__(self, tenant_id: str, planner: Planner, tools: Tools, report: TenantReport) -> None:
-        self._tenant_id = tenant_id
+    def __init__(self, tenant_id: str, planner: Planner, context: RunContext, report: TenantReport) -> None:
         self._planner = planner
-        self._tools = tools
+        self._context = context
         self._report = report
+        self._meter = TrafficMeter(context.budget, report)
+        self._outcomes = OutcomeCounter(tenant_id, context.state_reader, report)
         self._quantum = 1
-        self._begun_at: float | None = None
+        self._started_at: float | None = None
+        self._looked_at: set[Calendar] = set()
         self._failing: dict[Calendar, None] = {}
-        self._lost: deque[_Lost] = deque()
-        self._tally = OutcomeCounter(tools.ledger.run_id, tenant_id, tools.known, tools.settlement, report)
-        self._shares = self._work()
+        self._unresolved: deque[_Unresolved] = deque()
+        self._slices = self._work()
 
-    async def share(self, job: Job) -> bool:
-        """Do a share of the work, and tell whether there is more.
+    async def run_slice(self, work: Slice) -> bool:
+        """Work on one slice, and return whether more is left.
 
         Raises:
-            StateError: The state cannot be used; the run has to end.
+            StateError: If the state cannot be used. The run must end then.
         """
-        self._quantum = job.quantum
-        clock = self._tools.clock
-        if self._begun_at is None:
-            self._begun_at = clock.monotonic()
+        self._quantum = work.quantum
+        clock = self._context.clock
+        if self._started_at is None:
+            self._started_at = clock.monotonic()
         try:
-            with bulk_priority():  # whatever runner it is that calls
-                await anext(self._shares)
-        except StopAsyncIteration:
-            await self._tally.finish(self._planner, has_ended=self._has_ended(), failing=len(self._failing))
-            return False
-        except AuthenticationError:
-            self._report.stopped = Stopped.CREDENTIALS
-            await self._tally.finish(self._planner, has_ended=self._has_ended(), failing=len(self._failing))
+            with bulk_priority():  # no matter which runner calls
+                await anext(self._slices)
+        except (StopAsyncIteration, AuthenticationError) as end:
+            if isinstance(end, AuthenticationError):
+                self._report.stopped = Stopped.CREDENTIALS
+            await self._outcomes.finish(
+                self._planner,
+                retries_only=self._context.options.retry_run is not None,
+                has_ended=self._has_ended(),
+                failing=len(self._failing),
+            )
             return False
         finally:
-            self._report.elapsed = clock.monotonic() - self._begun_at
-            self._planner.meter.note()
+            self._report.elapsed = clock.monotonic() - self._started_at
+            self._meter.update()
         return True
 
     async def aclose(self) -> None:
-        """End it, wherever it is."""
-        await self._shares.aclose()
+        """End the work early."""
+        await self._slices.aclose()
 
     async def _work(self) -> AsyncGenerator[None, None]:
-        for calendar in await self._planner.calendars(self._tenant_id):
-            async for _ in self._calendar(calendar, is_first=True):
+        for calendar in await self._planner.calendars():
+            async for _ in self._sync(calendar, is_first=True):
                 yield
-            async for _ in self._settle(waits=False):
+            async for _ in self._resolve(wait=False):
                 yield
             if self._has_ended():
                 return
-        async for _ in self._settle(waits=True):
+        async for _ in self._resolve(wait=True):
             yield
-        for _ in range(self._tools.passes - 1):
-            if not self._failing or self._has_ended() or not await self._tools.budget.sleep(self._tools.pause):
+        settings = self._context.settings
+        for _ in range(settings.passes - 1):
+            if not self._failing or self._has_ended() or not await self._context.budget.sleep(settings.pause):
                 return
-            async for _ in self._pass_again():
+            async for _ in self._retry_failing():
                 yield
 
-    async def _pass_again(self) -> AsyncGenerator[None, None]:
-        """Go through the calendars once more in which something failed that may pass."""
+    async def _retry_failing(self) -> AsyncGenerator[None, None]:
+        """Go once more through the calendars in which something failed transiently."""
         failing, self._failing = self._failing, {}
         for calendar in failing:
-            async for _ in self._calendar(calendar, is_first=False):
+            async for _ in self._sync(calendar, is_first=False):
                 yield
-        async for _ in self._settle(waits=True):
+        async for _ in self._resolve(wait=True):
             yield
 
     def _has_ended(self) -> bool:
-        return self._tools.budget.reason is not None or self._report.stopped is not None
+        return self._context.budget.reason is not None or self._report.stopped is not None
 
-    async def _calendar(self, calendar: Calendar, *, is_first: bool) -> AsyncGenerator[None, None]:
-        """Bring one calendar into step, as far as it goes without settling what is lost."""
-        due = await self._tools.settlement.due(calendar) if self._planner.looks_at_all else None
+    async def _sync(self, calendar: Calendar, *, is_first: bool) -> AsyncGenerator[None, None]:
+        """Bring one calendar in sync, except for pending creates."""
+        looks_at_all = self._context.options.looks_at_all_calendars
+        due = await self._context.resolver.due(calendar) if looks_at_all else None
         if due is not None:
-            # What a run before has created and does not know of would pass for new on the server.
-            self._lost.append(_Lost(due, calendar, rounds=1, is_planned=False))
+            # What an earlier run has created, and may not know of, would be taken for new on the server.
+            self._unresolved.append(_Unresolved(due, calendar, rounds=1, is_planned=False))
             return
         service = self._service(calendar)
+        reader = CalendarReader(service, self._meter.operation)
         failures = 0
         try:
-            async for batch in self._planner.batches(service, calendar, lambda: self._quantum):
+            async for batch in self._planner.batches(reader, calendar, lambda: self._quantum):
                 failures += await self._apply(service, batch, is_first=is_first)
                 yield
                 if self._has_ended():
@@ -168,103 +171,114 @@ class TenantWorker:
             raise
         except ConnectorError:
             failures += 1
+        finally:
+            self._count_needed(calendar, reader.requests_needed)
         await self._finish(calendar, failures)
 
+    def _count_needed(self, calendar: Calendar, requests: int) -> None:
+        """Count the requests that a look at a calendar needed, for the first look alone."""
+        if requests and calendar not in self._looked_at:
+            self._looked_at.add(calendar)
+            self._report.minimum += requests
+
     async def _finish(self, calendar: Calendar, failures: int, *, rounds: int = 1, is_planned: bool = True) -> None:
-        """Note what is left of a calendar: what is to be settled, what failed, or nothing."""
-        due = await self._tools.settlement.due(calendar)
-        if due is not None and rounds < _ROUNDS:
-            self._lost.append(_Lost(due, calendar, rounds, is_planned=is_planned))
+        """Note what is left of a calendar: pending creates, failures, or nothing."""
+        due = await self._context.resolver.due(calendar)
+        if due is not None and rounds < _MAX_ROUNDS:
+            self._unresolved.append(_Unresolved(due, calendar, rounds, is_planned=is_planned))
         elif failures:
             self._failing[calendar] = None
-        elif due is None and self._planner.looks_at_all and is_planned and not self._has_ended():
-            await self._tools.ledger.done(calendar)
+        elif due is None and self._context.options.looks_at_all_calendars and is_planned and not self._has_ended():
+            await self._context.journal.done(calendar)
 
-    async def _settle(self, *, waits: bool) -> AsyncGenerator[None, None]:
-        """Settle the calendars whose grace has passed; with `waits` all. Meanwhile the others go on."""
-        now = self._tools.clock.monotonic
-        while self._lost and (waits or self._lost[0].due <= now()) and not self._has_ended():
-            lost = self._lost.popleft()
-            failures = 0
+    async def _resolve(self, *, wait: bool) -> AsyncGenerator[None, None]:
+        """Resolve the pending creates of the calendars whose grace period is over, or with `wait` of all calendars."""
+        now = self._context.clock.monotonic
+        while self._unresolved and (wait or self._unresolved[0].due <= now()) and not self._has_ended():
+            unresolved = self._unresolved.popleft()
+            calendar, failures = unresolved.calendar, 0
             try:
-                failures += await self._create_again(self._service(lost.calendar), lost.calendar)
+                failures += await self._resolve_creates(self._service(calendar), calendar)
             except (AuthenticationError, SyncError):
                 raise
             except ConnectorError:
                 failures += 1
             yield
-            if lost.is_planned or failures:
-                await self._finish(lost.calendar, failures, rounds=lost.rounds + 1, is_planned=lost.is_planned)
+            if unresolved.is_planned or failures:
+                rounds = unresolved.rounds + 1
+                await self._finish(calendar, failures, rounds=rounds, is_planned=unresolved.is_planned)
             else:
-                async for _ in self._calendar(lost.calendar, is_first=True):
+                async for _ in self._sync(calendar, is_first=True):
                     yield
 
-    async def _create_again(self, service: AppointmentService, calendar: Calendar) -> int:
-        """Settle the creates whose answers were lost, and do what is then to be done with their keys."""
-        settled = await self._tools.settlement.settle(service, calendar)
-        keys = settled.found | settled.absent
-        remaining = await self._planner.again(calendar, keys, self._tools.ledger.run_id)
-        # What has happened and is not what the source says any more has a fate of its own.
-        has_another_fate = {operation.key for operation in remaining.operations}.union(remaining.others)
-        self._report.counts[Fate.CREATED] += len(settled.found - has_another_fate)
-        needed = settled.of_before | settled.found
-        before = [operation for operation in remaining.operations if operation.key in needed]
-        failures = await self._apply(service, before, is_first=True)
-        rest = [operation for operation in remaining.operations if operation.key not in needed]
-        return failures + await self._apply(service, rest, is_first=False)
+    async def _resolve_creates(self, service: AppointmentService, calendar: Calendar) -> int:
+        """Resolve the pending creates of a calendar, do what is left to do with their keys, and count the failures."""
+        resolved = await self._context.resolver.resolve(service, calendar)
+        remaining = await self._planner.remaining(calendar, resolved.created | resolved.not_created)
+        # A create that happened, and is not what the source has any more, is not counted as a create.
+        counted_otherwise = {operation.key for operation in remaining.operations}.union(remaining.others)
+        self._report.counts[Fate.CREATED] += len(resolved.created - counted_otherwise)
+        # A create of this run that is sent again was counted as needed when it was sent first.
+        uncounted_keys = resolved.from_earlier_run | resolved.created
+        uncounted = [operation for operation in remaining.operations if operation.key in uncounted_keys]
+        counted = [operation for operation in remaining.operations if operation.key not in uncounted_keys]
+        failures = await self._apply(service, uncounted, is_first=True)
+        return failures + await self._apply(service, counted, is_first=False)
 
     async def _apply(self, service: AppointmentService, operations: Sequence[Operation], *, is_first: bool) -> int:
-        """Do operations of one calendar; return how many failed in a way that may pass."""
-        await self._agree(operations)
-        await self._pull(operations)
+        """Apply operations of one calendar, and return how many failed transiently."""
+        if agreed := [operation for operation in operations if operation.kind is Kind.AGREE]:
+            await self._record_agreed(agreed)
+        if pulled := [operation for operation in operations if operation.kind is Kind.PULL]:
+            await self._pull(pulled)
         failures = 0
         error: Exception | None = None
 
-        async def perform(operation: Operation) -> Fate:
-            if not self._tools.budget.begin():
-                return Fate.NOT_STARTED
-            try:
-                fate = await self._tools.push.perform(service, operation)
+        async def execute(operation: Operation) -> Fate:
+            with self._meter.operation() as may_start:
+                if not may_start:
+                    return Fate.NOT_STARTED
+                fate = await self._context.executor.execute(service, operation)
                 self._report.minimum += is_first and operation.kind is not Kind.CONFLICT
                 return fate
-            finally:
-                self._tools.budget.end()
-                self._planner.meter.note()
 
-        sending = [operation for operation in operations if operation.kind in _SENDING]
-        run = bulk(perform, sending, concurrency=self._tools.concurrency, ends_on=Exception)
+        executed = [operation for operation in operations if operation.kind in _EXECUTED]
+        run = bulk(execute, executed, concurrency=self._context.settings.concurrency, ends_on=Exception)
         async with aclosing(run.outcomes()) as outcomes:
             async for outcome in outcomes:
                 error = error or outcome.error
-                self._tally.add(outcome.input, outcome.result or Fate.NOT_STARTED)
+                self._outcomes.add(outcome.input, outcome.result or Fate.NOT_STARTED)
                 failures += outcome.result is Fate.RETRYABLE
-                if self._tools.progress is not None:
-                    self._tools.progress.advance(outcome)
+                if self._context.progress is not None:
+                    self._context.progress.advance(outcome)
         if error is not None:
             raise error
         return failures
 
-    async def _agree(self, operations: Sequence[Operation]) -> None:
-        """Write down what is in step without anything sent."""
-        agreeing = [operation for operation in operations if operation.kind is Kind.AGREE]
-        gone = [operation for operation in agreeing if operation.local == ABSENT == seen_of(operation)]
-        there = [operation for operation in agreeing if not operation.local == ABSENT == seen_of(operation)]
-        if gone:
-            await self._tools.ledger.deleted(gone[0].calendar, [operation.key for operation in gone])
-        if there:
-            await self._tools.ledger.in_step(there[0].calendar, [agreed(operation) for operation in there])
-        self._report.counts[Fate.UNCHANGED] += len(agreeing)
+    async def _record_agreed(self, operations: Sequence[Operation]) -> None:
+        """Record in the state what both sides have, without sending anything."""
+        deleted, pairs = [], []
+        for operation in operations:
+            if operation.local == ABSENT == operation.last_remote:
+                deleted.append(operation.key)
+            else:
+                pairs.append(synced_pair(operation, operation.appointment_id or "", operation.last_remote))
+        if deleted:
+            await self._context.journal.deleted(operations[0].calendar, deleted)
+        if pairs:
+            await self._context.journal.in_step(operations[0].calendar, pairs)
+        self._report.counts[Fate.UNCHANGED] += len(operations)
 
     async def _pull(self, operations: Sequence[Operation]) -> None:
-        """Let the source take over what the server has."""
-        pulling = [operation for operation in operations if operation.kind is Kind.PULL]
-        refused = await self._tools.take_over.take(pulling)
+        """Keep for the source what the server has changed."""
+        refused = await self._context.writeback.keep(operations)
         for operation in refused:
-            await self._tools.push.refuse(operation, "pull", "ValueError", why_unsayable(operation.appointment))
-            self._tally.add(operation, Fate.REFUSED)
-        self._report.counts[Fate.PULLED] += len(pulling) - len(refused)
+            reason = unrecordable_reason(operation.appointment)
+            await self._context.executor.give_up(operation, "pull", "ValueError", reason)
+            self._outcomes.add(operation, Fate.REFUSED)
+        self._report.counts[Fate.PULLED] += len(operations) - len(refused)
 
     def _service(self, calendar: Calendar) -> AppointmentService:
-        service = self._tools.services(calendar)
-        self._planner.meter.watch(service.session)
+        service = self._context.services(calendar)
+        self._meter.watch(service.session)
         return service

@@ -1,4 +1,7 @@
-"""What the source takes over from the server: kept until its file is written anew, also through a crash in between."""
+"""The write-back to the source: what the server has changed is kept until the source's file is rewritten.
+
+It survives a crash in between.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -8,89 +11,62 @@ import orjson
 from sqlalchemy import and_, delete, func, literal, not_, select, tuple_, update
 
 from connector_async.sync.formats import Mirror
-from connector_async.sync.planning.operations import Operation
-from connector_async.sync.planning.three_way import ABSENT
-from connector_async.sync.records import record_from_row, record_of, row_of, sortable
+from connector_async.sync.planning.operations import Operation, pulled_pair
+from connector_async.sync.records import ABSENT, record_from_row, record_of, row_of, sortable
 from connector_async.sync.state import State, Transaction
-from connector_async.sync.state.journal import Journal, SyncedPair
+from connector_async.sync.state.journal import Journal
 from connector_async.sync.state.reader import of_calendar
 from connector_async.sync.state.schema import KEY, desired, items, pulled
 
-_AT_A_TIME: Final = 500
+_PAGE: Final = 500
 
 
 @attrs.frozen
-class _Taken:
+class _Pulled:
+    """An operation, and the row that the source gets; no row if the server has deleted the appointment."""
+
     operation: Operation
     body: bytes | None = attrs.field(repr=False)
 
 
 class SourceWriteback:
-    """Takes over for one run.
+    """Writes back to the source what the server has changed, for one run.
 
     Args:
-        state: Where the source's side is kept until its file is written.
-        ledger: Is told that both sides are in step.
+        state: Keeps it until the file is rewritten.
+        journal: Records that both sides are in sync.
     """
 
-    def __init__(self, state: State, ledger: Journal) -> None:
+    def __init__(self, state: State, journal: Journal) -> None:
         self._state = state
-        self._ledger = ledger
+        self._journal = journal
 
-    async def take(self, operations: Sequence[Operation]) -> list[Operation]:
-        """Let the source have what the server has, all of one calendar at once; return what no record can say.
-
-        Raises:
-            StateError: It could not be written down; nothing is.
-        """
-        taken, refused = [], []
-        for operation in operations:
-            try:
-                taken.append(_Taken(operation, _body(operation)))
-            except (ValueError, TypeError):
-                refused.append(operation)
-        if taken:
-            async with self._state.writing() as transaction:
-                await self._write_pulled(transaction, taken)
-                await self._write_sides(transaction, taken)
-        return refused
-
-    async def overlay(self, *, forgets: bool) -> None:
-        """Let the source have what was taken over and is not in its file yet, unless that has been changed since.
+    async def keep(self, operations: Sequence[Operation]) -> list[Operation]:
+        """Keep what the server has for the source, and return the operations that no record can hold.
 
         Args:
-            forgets: Whether what the file has by now, or has been changed in it, need not be kept any longer.
-        """
-        same = and_(*(pulled.c[name] == desired.c[name] for name in KEY))
-        is_unreadable = and_(desired.c.key.is_not(None), desired.c.content_hash.is_(None))
-        now = func.coalesce(desired.c.content_hash, ABSENT)
-        query = select(pulled, now.label("now")).select_from(pulled.outerjoin(desired, same)).where(not_(is_unreadable))
-        async with self._state.reading() as connection:
-            rows = (await connection.execute(query)).mappings().all()
-        async with self._state.writing() as transaction:
-            for row in rows:
-                if row["now"] != row["replaced_hash"]:
-                    if forgets:
-                        await self._forget(transaction, row)
-                elif row["body"] is None:
-                    await transaction.connection.execute(delete(desired).where(_of_row(desired, row)))
-                else:
-                    content = {name: row[name] for name in ("content_hash", "start_time", "end_time", "body")}
-                    names = {name: row[name] for name in KEY}
-                    await transaction.upsert(desired, [names | content | {"modified": None, "copies": 1}])
-
-    async def _forget(self, transaction: Transaction, row: Any) -> None:
-        """Keep no longer what the file has by now, or what has been changed in it meanwhile: that is a conflict."""
-        await transaction.connection.execute(delete(pulled).where(_of_row(pulled, row)))
-        if row["now"] != row["content_hash"] and row["replaced_hash"] != ABSENT:
-            before = {"local_hash": row["replaced_hash"], "remote_hash": row["replaced_hash"], "deleted_at": None}
-            await transaction.connection.execute(update(items).where(_of_row(items, row)).values(before))
-
-    async def write(self, mirror: Mirror) -> int:
-        """Write the source's file anew if something was taken over; return how many keys were.
+            operations: Operations of one calendar.
 
         Raises:
-            SourceError: It cannot be written; what was taken over is kept for the next run.
+            StateError: If the state cannot be written; nothing is kept then.
+        """
+        kept, refused = [], []
+        for operation in operations:
+            try:
+                kept.append(_Pulled(operation, _body(operation)))
+            except (ValueError, TypeError):
+                refused.append(operation)
+        if kept:
+            async with self._state.writing() as transaction:
+                await self._write_pulled(transaction, kept)
+                await self._write_sides(transaction, kept)
+        return refused
+
+    async def rewrite(self, mirror: Mirror) -> int:
+        """Rewrite the source's file if anything is kept for it, and return how many keys were.
+
+        Raises:
+            SourceError: If the file cannot be written; everything is kept for the next run.
         """
         async with self._state.reading() as connection:
             count = int((await connection.execute(select(func.count()).select_from(pulled))).scalar_one())
@@ -107,33 +83,73 @@ class SourceWriteback:
 
     async def _page(self, after: tuple[Any, ...] | None) -> Sequence[Any]:
         names = [desired.c[name] for name in KEY]
-        query = select(*names, desired.c.body).where(desired.c.body.is_not(None)).order_by(*names).limit(_AT_A_TIME)
+        query = select(*names, desired.c.body).where(desired.c.body.is_not(None)).order_by(*names).limit(_PAGE)
         if after is not None:
             query = query.where(tuple_(*names) > tuple_(*map(literal, after)))
         async with self._state.reading() as connection:
             return (await connection.execute(query)).all()
 
-    async def _write_pulled(self, transaction: Transaction, taken: Sequence[_Taken]) -> None:
-        for each in taken:
+    async def _write_pulled(self, transaction: Transaction, kept: Sequence[_Pulled]) -> None:
+        for each in kept:
             operation = each.operation
-            # What was taken over before and is not in the file yet has replaced what the file has.
+            # If an earlier version is kept already, the file still has what that one replaced.
             query = select(pulled.c.replaced_hash).where(_of_operation(pulled, operation))
             before = (await transaction.connection.execute(query)).scalar_one_or_none()
             row = {"replaced_hash": operation.local if before is None else before, "body": each.body}
-            await transaction.upsert(pulled, [row | _names(operation) | _content(operation)])
+            await transaction.upsert(pulled, [row | _place(operation) | _content(operation)])
 
-    async def _write_sides(self, transaction: Transaction, taken: Sequence[_Taken]) -> None:
-        there = [each for each in taken if each.body is not None]
-        gone = [each.operation for each in taken if each.body is None]
-        if there:
-            rows = [_names(each.operation) | _content(each.operation) | {"body": each.body} for each in there]
-            await transaction.upsert(desired, [row | {"modified": None, "copies": 1} for row in rows])
-            results = [_in_step(each.operation) for each in there]
-            await self._ledger.write_in_step(transaction, there[0].operation.calendar, results)
-        for operation in gone:
-            await transaction.connection.execute(delete(desired).where(_of_operation(desired, operation)))
-        if gone:
-            await self._ledger.write_deleted(transaction, gone[0].calendar, [operation.key for operation in gone])
+    async def _write_sides(self, transaction: Transaction, kept: Sequence[_Pulled]) -> None:
+        rows, pairs, deleted = [], [], []
+        for each in kept:
+            operation, appointment = each.operation, each.operation.appointment
+            if appointment is None:
+                deleted.append(operation.key)
+                await transaction.connection.execute(delete(desired).where(_of_operation(desired, operation)))
+            else:
+                rows.append(_place(operation) | _content(operation) | _AS_STAGED | {"body": each.body})
+                pairs.append(pulled_pair(operation.key, operation.appointment_id or "", appointment))
+        calendar = kept[0].operation.calendar
+        if pairs:
+            await transaction.upsert(desired, rows)
+            await self._journal.write_in_step(transaction, calendar, pairs)
+        if deleted:
+            await self._journal.write_deleted(transaction, calendar, deleted)
+
+
+async def restore_pulled(state: State, *, forget: bool) -> None:
+    """Apply to the staged source what is kept for it, unless the file has been changed there since.
+
+    Args:
+        state: The state, with the source staged.
+        forget: Whether to delete what the file has by now, or what was changed in it.
+    """
+    same = and_(*(pulled.c[name] == desired.c[name] for name in KEY))
+    is_unreadable = and_(desired.c.key.is_not(None), desired.c.content_hash.is_(None))
+    now = func.coalesce(desired.c.content_hash, ABSENT)
+    query = select(pulled, now.label("now")).select_from(pulled.outerjoin(desired, same)).where(not_(is_unreadable))
+    async with state.reading() as connection:
+        rows = (await connection.execute(query)).mappings().all()
+    async with state.writing() as transaction:
+        for row in rows:
+            if row["now"] != row["replaced_hash"]:
+                if forget:
+                    await _forget(transaction, row)
+            elif row["body"] is None:
+                await transaction.connection.execute(delete(desired).where(_of_row(desired, row)))
+            else:
+                columns = (*KEY, "content_hash", "start_time", "end_time", "body")
+                await transaction.upsert(desired, [{name: row[name] for name in columns} | _AS_STAGED])
+
+
+async def _forget(transaction: Transaction, row: Any) -> None:
+    """Delete what was kept for a key. If the file has something else by now, both sides have changed: a conflict."""
+    await transaction.connection.execute(delete(pulled).where(_of_row(pulled, row)))
+    if row["now"] != row["content_hash"] and row["replaced_hash"] != ABSENT:
+        before = {"local_hash": row["replaced_hash"], "remote_hash": row["replaced_hash"], "deleted_at": None}
+        await transaction.connection.execute(update(items).where(_of_row(items, row)).values(before))
+
+
+_AS_STAGED: Final = {"modified": None, "copies": 1}
 
 
 def _body(operation: Operation) -> bytes | None:
@@ -142,33 +158,15 @@ def _body(operation: Operation) -> bytes | None:
     return orjson.dumps(row_of(record_of(operation.appointment, key=operation.key, calendar=operation.calendar)))
 
 
-def _names(operation: Operation) -> dict[str, Any]:
+def _place(operation: Operation) -> dict[str, Any]:
     return attrs.asdict(operation.calendar) | {"key": operation.key}
 
 
 def _content(operation: Operation) -> dict[str, Any]:
-    return {"content_hash": operation.remote or ABSENT} | _times(operation)
-
-
-def _times(operation: Operation) -> dict[str, str]:
     appointment = operation.appointment
-    if appointment is None:
-        return {"start_time": operation.start_time, "end_time": operation.end_time}
-    return {
-        "start_time": sortable(appointment.start_time),
-        "end_time": sortable(appointment.end_time),
-    }
-
-
-def _in_step(operation: Operation) -> SyncedPair:
-    remote = operation.remote or ABSENT
-    return SyncedPair(
-        key=operation.key,
-        appointment_id=operation.appointment_id or "",
-        local_hash=remote,
-        remote_hash=remote,
-        **_times(operation),
-    )
+    start_time = operation.start_time if appointment is None else sortable(appointment.start_time)
+    end_time = operation.end_time if appointment is None else sortable(appointment.end_time)
+    return {"content_hash": operation.remote or ABSENT, "start_time": start_time, "end_time": end_time}
 
 
 def _of_operation(table: Any, operation: Operation) -> Any:

@@ -1,1 +1,1 @@
-"""Planning a sync: what to do with each key, from the source, the state and what the server shows."""
+"""Planning: what differs between the source, the state and the server becomes operations."""

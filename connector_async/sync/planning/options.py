@@ -1,89 +1,143 @@
-"""How a run goes about its work."""
+"""The options of a run: what it looks at, who wins, what it may delete, and how fast it works."""
 
+import enum
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
-from connector_async._checks import check_text, check_type, validator
+from connector_async._checks import (
+    check_callable,
+    check_int,
+    check_seconds,
+    check_text,
+    check_timedelta,
+    check_type,
+    validator,
+)
 from connector_async.appointments import AppointmentService
 from connector_async.sync.guard import MaxDelete
 from connector_async.sync.records import Calendar
 from connector_async.sync.scope import Scope, Selection
 from connector_async.wire import WireFormat
 
-from .operations import ConflictRules
-from .three_way import Mode
+from .three_way import ConflictCallback, Policy
 
 Services = Callable[[Calendar], AppointmentService]
 """Returns the service of a calendar, over a session for its tenant."""
 
+GRACE: Final = 30.0
 MAX_DELETE: Final = MaxDelete(share=0.5)
 
 
-def check_window(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
-    """Refuse, as a validator of attrs, what is not a duration above zero, or `None`.
+class Mode(enum.Enum):
+    """What a run looks at on the server."""
+
+    TRUST = "trust"
+    """Nothing: the server is taken to be as the last run left it. What is unchanged in the source costs no request."""
+    CHECK = "check"
+    """Each calendar in which the source has changed something, before anything is written to it."""
+    TWO_WAY = "two-way"
+    """Every known calendar: the source has a record of it, or it was in sync once. What has changed on the server alone
+    is written back to the source."""
+
+
+@attrs.frozen(kw_only=True)
+class ConflictRules:
+    """Who wins a conflict.
 
     Raises:
-        ValueError: It is zero or less.
-        TypeError: It is of another type.
+        TypeError: If a field has another type; the message names it.
     """
-    if value is not None:
-        check_type(field.name, value, timedelta)
-    if isinstance(value, timedelta) and value <= timedelta(0):
-        raise ValueError(f"{field.name} must be above zero")
+
+    policy: Policy = attrs.field(default=Policy.LOCAL, validator=validator(check_type, Policy))
+    """The side that wins."""
+    on_conflict: ConflictCallback | None = attrs.field(default=None, validator=validator(check_callable, optional=True))
+    """Decides each conflict instead of the policy."""
+    modified_field: str = attrs.field(default="lastModified", validator=validator(check_type, str))
+    """The field, on the wire, in which the server says when an appointment was changed, for `Policy.NEWER`."""
 
 
-def check_time(wire_format: WireFormat, scope: Scope, window: timedelta | None, *, looks: bool) -> None:
-    """Refuse a time that a wire format cannot ask for.
+@attrs.frozen(kw_only=True)
+class SyncOptions:
+    """What a run does.
 
     Raises:
-        ValueError: There is a window although the server is asked for no time, or an end is missing although both are
-            asked for.
+        ValueError: If a field is out of its range; the message names it.
+        TypeError: If a field has another type; the message names it.
+    """
+
+    mode: Mode = attrs.field(default=Mode.TRUST, validator=validator(check_type, Mode))
+    """What the run looks at on the server."""
+    rules: ConflictRules = attrs.field(factory=ConflictRules, validator=validator(check_type, ConflictRules))
+    """Who wins a conflict."""
+    scope: Scope = attrs.field(factory=Scope, validator=validator(check_type, Scope))
+    """The range of time that the source covers and the run looks at."""
+    window: timedelta | None = attrs.field(default=None, validator=validator(check_timedelta, optional=True))
+    """The length of each preview; `None` to preview the whole scope at once."""
+    max_delete: MaxDelete = attrs.field(default=MAX_DELETE, validator=validator(check_type, MaxDelete))
+    """How much may be deleted at once."""
+    allow_empty: bool = attrs.field(default=False, validator=validator(check_type, bool))
+    """Whether a tenant without any record in the source may lose its known appointments."""
+    retry_run: str | None = attrs.field(default=None, validator=validator(check_text, optional=True))
+    """The run whose dead letters are retried, and nothing else; `None` for everything but dead letters."""
+
+    @property
+    def looks_at_all_calendars(self) -> bool:
+        """Whether the run also looks at the calendars in which the source has changed nothing."""
+        return self.mode is Mode.TWO_WAY and self.retry_run is None
+
+    def selection(self, withheld: Iterable[str]) -> Selection:
+        """Return the differences to act on. Nothing of the tenants in `withheld` is deleted."""
+        return Selection(scope=self.scope, withheld=tuple(withheld), retry_run=self.retry_run)
+
+    def check(self, wire_format: WireFormat) -> None:
+        """Reject options that the wire format cannot serve.
+
+        Raises:
+            ValueError: If there is a window and previews have no range of time, or if an end of the scope is missing
+                and previews need both.
+        """
+        check_preview_range(wire_format, self.scope, self.window, looks=self.mode is not Mode.TRUST)
+
+    def conditions(self) -> str:
+        """Return what must be the same for a run to resume one that was ended early."""
+        return repr((self.scope.bounds(), self.window, self.retry_run))
+
+
+@attrs.frozen(kw_only=True)
+class SyncSettings:
+    """How a sync works: the wire format, the concurrency, and the waits.
+
+    Raises:
+        ValueError: If a number is out of its range; the message names it.
+        TypeError: If a value has another type; the message names it.
+    """
+
+    wire_format: WireFormat = attrs.field(default=WireFormat.GUIDE, validator=validator(check_type, WireFormat))
+    """The wire format of the services' sessions."""
+    concurrency: int = attrs.field(default=4, validator=validator(check_int))
+    """How many operations of a tenant are in flight at a time."""
+    grace: float = attrs.field(default=GRACE, validator=validator(check_seconds))
+    """The seconds that the server may take to show what it was sent. If that is too short, an appointment is created
+    twice when the response to its create is lost."""
+    passes: int = attrs.field(default=3, validator=validator(check_int))
+    """How often a calendar is worked through at most, as long as something in it fails transiently."""
+    pause: float = attrs.field(default=5.0, validator=validator(check_seconds))
+    """The seconds between two passes."""
+    read_first: bool = attrs.field(default=False, validator=validator(check_type, bool))
+    """Whether an update reads the appointment first, for servers that replace the whole appointment with a PUT."""
+
+
+def check_preview_range(wire_format: WireFormat, scope: Scope, window: timedelta | None, *, looks: bool) -> None:
+    """Reject a range of time that previews in a wire format cannot have.
+
+    Raises:
+        ValueError: If there is a window and previews have no range, or if `looks`, an end is missing, and previews
+            need both ends.
     """
     if window is not None and not wire_format.carries_user:
         raise ValueError(f"window must be None: {wire_format} asks the server for no time")
     if looks and wire_format.carries_user and None in (scope.start, scope.end):
         raise ValueError(f"scope must have a start and an end: {wire_format} asks the server for both")
-
-
-@attrs.frozen(kw_only=True)
-class SyncOptions:
-    """How a run goes about its work.
-
-    Raises:
-        ValueError: A field is out of its range; the message names it.
-        TypeError: A field is of another type.
-    """
-
-    mode: Mode = attrs.field(default=Mode.TRUST, validator=validator(check_type, Mode))
-    """What of the server is looked at."""
-    rules: ConflictRules = attrs.field(factory=ConflictRules, validator=validator(check_type, ConflictRules))
-    """Who wins."""
-    scope: Scope = attrs.field(factory=Scope, validator=validator(check_type, Scope))
-    """Which time the source speaks of, and is looked at."""
-    window: timedelta | None = attrs.field(default=None, validator=check_window)
-    """How long a time is previewed at once; `None`: the whole scope."""
-    max_delete: MaxDelete = attrs.field(default=MAX_DELETE, validator=validator(check_type, MaxDelete))
-    """How much may be deleted at once."""
-    allow_empty: bool = attrs.field(default=False, validator=validator(check_type, bool))
-    """Whether a tenant of which the source has no record may lose what is known of it."""
-    retry_run: str | None = attrs.field(default=None, validator=validator(check_text, optional=True))
-    """The run whose dead letters are tried again, and nothing else; `None`: everything but dead letters."""
-
-    def selection(self, withheld: Iterable[str]) -> Selection:
-        """Return which differences are meant; of the tenants in `withheld` nothing is deleted."""
-        return Selection(scope=self.scope, withheld=tuple(withheld), retry_run=self.retry_run)
-
-    def check(self, wire_format: WireFormat) -> None:
-        """Refuse what a wire format cannot do.
-
-        Raises:
-            ValueError: It has windows although previews are asked for no time, or no ends although they have to be.
-        """
-        check_time(wire_format, self.scope, self.window, looks=self.mode is not Mode.TRUST)
-
-    def conditions(self) -> str:
-        """Return what has to be the same for a run to go on with one that was ended early."""
-        return repr((self.scope.as_texts(), self.window, self.retry_run))

@@ -1,84 +1,82 @@
-"""A plan as a file: JSON Lines, a head and an operation each, applied only while the state is as it was.
+"""A plan as a file: JSON Lines, a head and one operation a line. It is applied only while the state is as it was.
 
-It holds what the source says of each record that is to be sent: personal data.
+The file holds the records that are to be sent: personal data.
 """
 
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import attrs
 import orjson
 
-from connector_async._checks import check_type
+from connector_async._checks import check_text, check_type
 from connector_async._files import atomic_replace
-from connector_async.appointments import AppointmentService
 from connector_async.sync.exceptions import SourceError, StalePlanError
-from connector_async.sync.records import Calendar
+from connector_async.sync.records import ABSENT, Calendar, LastSynced, content_hash, record_from_row
 from connector_async.sync.state.diff import TenantProgress
 from connector_async.sync.state.reader import StateReader
 from connector_async.wire import WireFormat
 
-from .operation_json import as_json, checked_operation, operation_of
-from .operations import ConflictRules, Operation
-from .options import SyncOptions
+from .operations import Kind, Operation
+from .options import ConflictRules, Mode, SyncOptions
 from .planner import Remaining
-from .three_way import ABSENT, Mode, Policy
-from .traffic_meter import TrafficMeter
+from .snapshot import CalendarReader
+from .three_way import Policy
 
 _FORMAT: Final = 1
 
 
 @attrs.define
 class _Section:
-    """Where a calendar's operations stand in the file."""
+    """The lines of one calendar's operations in the file."""
 
     offset: int
-    """Of the first one's line, in bytes."""
+    """The first byte of the first line."""
     lines: int = 0
 
 
 class SavedPlan:
-    """A plan that was saved. Open one by `SavedPlan.open`."""
+    """A plan in a file. Open one with `SavedPlan.open`."""
 
-    def __init__(self, path: Path, serial: int, plan: SyncOptions, sections: dict[Calendar, _Section]) -> None:
+    def __init__(self, path: Path, serial: int, options: SyncOptions, sections: dict[Calendar, _Section]) -> None:
         self._path = path
         self._serial = serial
-        self.plan = plan
-        """How it is gone about: who wins where an appointment is not there any more."""
+        self.options = options
+        """The mode, and the policy where an appointment does not exist any more."""
         self._sections = sections
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
-        """Read a plan's head, and where its operations stand.
+        """Return the plan in a file. Its operations are checked now and read again when they are applied.
 
         Raises:
-            SourceError: It cannot be read, or is no plan, or a line of it is no operation.
+            SourceError: If the file cannot be read, is not a plan, or has a line that is not an operation.
         """
         path = Path(path)
         try:
             with path.open("rb") as lines:
                 head = orjson.loads(lines.readline())
                 if head["connector_async_plan"] != _FORMAT:
-                    raise ValueError("of another version")
+                    raise ValueError("another version")
                 check_type("serial", head["serial"], int)
-                plan = SyncOptions(mode=Mode(head["mode"]), rules=ConflictRules(policy=Policy(head["policy"])))
-                if plan.mode is Mode.TWO_WAY:
-                    raise ValueError("not one that can be saved")
+                options = SyncOptions(mode=Mode(head["mode"]), rules=ConflictRules(policy=Policy(head["policy"])))
+                if options.mode is Mode.TWO_WAY:
+                    raise ValueError("such a plan is never saved")
                 sections = _sections(path, lines, lines.tell())
         except OSError as error:
             raise SourceError(f"{path}: {error.strerror}") from None
         except (ValueError, KeyError, TypeError):
             raise SourceError(f"{path}: not a plan of this version") from None
-        return cls(path, head["serial"], plan, sections)
+        return cls(path, head["serial"], options, sections)
 
     def check(self, serial: int, wire_format: WireFormat) -> None:
-        """Raise when the state has changed since it was made, or it was made for another wire format.
+        """Reject the plan if it cannot be applied now.
 
         Raises:
-            StalePlanError: The state has changed.
-            SourceError: It names users, and the format carries none; or the other way round.
+            StalePlanError: If the state has changed since the plan was made.
+            SourceError: If the plan names users and the wire format carries none, or the other way round.
         """
         if serial != self._serial:
             raise StalePlanError(f"{self._path}: the state has changed since this plan was made; make a new one")
@@ -86,108 +84,100 @@ class SavedPlan:
             for calendar in self._sections:
                 calendar.check(wire_format)
         except ValueError as error:
-            raise SourceError(f"{self._path}: not a plan for this: {error}") from None
+            raise SourceError(f"{self._path}: a plan for another wire format: {error}") from None
 
     def tenants(self) -> list[str]:
-        """Return the tenants that it has operations for."""
+        """Return the tenants that the plan has operations for."""
         return list(dict.fromkeys(calendar.tenant_id for calendar in self._sections))
 
-    def planner(self, tenant_id: str, known: StateReader, run_id: str, meter: TrafficMeter) -> "SavedPlanner":
-        """Return what says what is to be done for one of them."""
-        sections = {calendar: each for calendar, each in self._sections.items() if calendar.tenant_id == tenant_id}
-        return SavedPlanner(self._path, sections, known, run_id, meter)
+    def planner(self, tenant_id: str, reader: StateReader, run_id: str) -> "SavedPlanner":
+        """Return the planner of one tenant."""
+        sections = {
+            calendar: section for calendar, section in self._sections.items() if calendar.tenant_id == tenant_id
+        }
+        return SavedPlanner(self._path, sections, reader, run_id)
 
 
 class SavedPlanner:
-    """A `Planner` that reads its operations from the file of a plan, and leaves out what its run has settled."""
+    """A `Planner` that reads one tenant's operations from a saved plan, without those that the run has completed."""
 
-    def __init__(
-        self, path: Path, sections: dict[Calendar, _Section], known: StateReader, run_id: str, meter: TrafficMeter
-    ) -> None:
+    def __init__(self, path: Path, sections: dict[Calendar, _Section], reader: StateReader, run_id: str) -> None:
         self._path = path
         self._sections = sections
-        self._known = known
+        self._state_reader = reader
         self._run_id = run_id
-        self.meter = meter
-        """What reads off what is sent for the tenant."""
 
-    @property
-    def looks_at_all(self) -> bool:
-        """Return that it looks at none."""
-        return False
-
-    @property
-    def tries_again(self) -> bool:
-        """Return that it does not."""
-        return False
-
-    async def calendars(self, tenant_id: str) -> Sequence[Calendar]:
-        """Return the calendars of the tenant that the plan has operations for."""
-        return [calendar for calendar in self._sections if calendar.tenant_id == tenant_id]
+    async def calendars(self) -> Sequence[Calendar]:
+        """Return the calendars that the plan has operations for."""
+        return list(self._sections)
 
     async def batches(
         self,
-        service: AppointmentService,  # noqa: ARG002 - the protocol's
+        reader: CalendarReader,  # noqa: ARG002 - the protocol's
         calendar: Calendar,
         size: Callable[[], int],
     ) -> AsyncGenerator[list[Operation], None]:
-        """Yield the operations of one that are left."""
+        """Yield the operations of a calendar that are left."""
         operations = iter(self._read(calendar))
         while batch := list(itertools.islice(operations, size())):
             yield await self._left(calendar, batch)
 
-    async def again(self, calendar: Calendar, keys: Collection[str], run_id: str) -> Remaining:  # noqa: ARG002
-        """Return those of some keys that are left, as they were planned."""
-        operations = await self._left(calendar, [each for each in self._read(calendar) if each.key in keys])
-        return Remaining(operations=operations, others=())
+    async def remaining(self, calendar: Calendar, keys: Collection[str]) -> Remaining:
+        """Return the operations of some keys that are left, as they were planned."""
+        operations = [operation for operation in self._read(calendar) if operation.key in keys]
+        return Remaining(operations=await self._left(calendar, operations), others=())
 
-    async def accounts(self, tenant_id: str, run_id: str) -> TenantProgress:  # noqa: ARG002 - the protocol's
-        """Return how far the operations have come. What was given up before is in no plan."""
-        found = {"to_be_tried": 0, "others": 0, "records": 0, "in_step": 0}
+    async def progress(self) -> TenantProgress:
+        """Return how far the operations are. A plan has none for keys that were given up before it was made."""
+        to_be_tried = records = in_sync = 0
         for calendar in self._sections:
             local = {operation.key: operation.local for operation in self._read(calendar)}
-            settled = await self._known.settled_by(self._run_id, calendar, list(local))
-            records = [key for key in local if local[key] != ABSENT]
-            found["to_be_tried"] += len(local.keys() - settled)
-            found["records"] += len(records)
-            found["in_step"] += sum(settled.get(key, False) for key in records)
-        return TenantProgress(**found)
+            settled = await self._state_reader.settled_by(self._run_id, calendar, list(local))
+            keys = [key for key in local if local[key] != ABSENT]
+            to_be_tried += len(local.keys() - settled)
+            records += len(keys)
+            in_sync += sum(settled.get(key, False) for key in keys)
+        return TenantProgress(to_be_tried=to_be_tried, others=0, records=records, in_step=in_sync)
 
     async def _left(self, calendar: Calendar, operations: Sequence[Operation]) -> list[Operation]:
-        settled = await self._known.settled_by(self._run_id, calendar, [operation.key for operation in operations])
+        keys = [operation.key for operation in operations]
+        settled = await self._state_reader.settled_by(self._run_id, calendar, keys)
         return [operation for operation in operations if operation.key not in settled]
 
     def _read(self, calendar: Calendar) -> list[Operation]:
         section = self._sections[calendar]
         with self._path.open("rb") as lines:
             lines.seek(section.offset)
-            return [operation_of(lines.readline()) for _ in range(section.lines)]
+            return [_operation(orjson.loads(lines.readline())) for _ in range(section.lines)]
 
 
-async def save_plan(operations: AsyncIterable[Operation], path: Path | str, *, serial: int, plan: SyncOptions) -> int:
-    """Write a plan to a new file that nobody else may read, and return how many operations it has.
+async def save_plan(
+    operations: AsyncIterable[Operation], path: Path | str, *, serial: int, options: SyncOptions
+) -> int:
+    """Write a plan to a file that only its owner may read, and return the number of its operations.
 
     Args:
-        operations: In the order of their tenants and calendars.
-        path: The file, which is replaced.
+        operations: The operations, in the order of their tenants and calendars.
+        path: The file; replaced if it exists.
         serial: How often the state had changed when the plan was made.
-        plan: How it is gone about.
+        options: The options that the plan was made with.
 
     Raises:
-        ValueError: The plan is two-way: what the source would take over is not saved, and would be taken for gone.
-        SourceError: The file cannot be written.
-        ConnectorError: What the making of the plan raised; the file is as it was.
+        ValueError: If the plan is two-way. What it writes back to the source is not saved, and would be taken for
+            deleted.
+        SourceError: If the file cannot be written.
+        ConnectorError: If the planning raised one; the file is as it was.
     """
-    if plan.mode is Mode.TWO_WAY:
-        raise ValueError("a plan of two ways cannot be saved: run it instead")
+    if options.mode is Mode.TWO_WAY:
+        raise ValueError("a two-way plan cannot be saved: run it instead")
     path, count = Path(path), 0
-    head = {"connector_async_plan": _FORMAT, "serial": serial, "mode": plan.mode.value}
-    head["policy"] = plan.rules.policy.value
+    head = {"connector_async_plan": _FORMAT, "serial": serial, "mode": options.mode.value}
+    head["policy"] = options.rules.policy.value
     try:
         with atomic_replace(path) as partial, partial.open("wb") as lines:
             lines.write(orjson.dumps(head) + b"\n")
             async for operation in operations:
-                lines.write(orjson.dumps(as_json(operation, whole=True)) + b"\n")
+                lines.write(_line(operation))
                 count += 1
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from None
@@ -199,7 +189,7 @@ def _sections(path: Path, lines: Iterable[bytes], offset: int) -> dict[Calendar,
     last: _Section | None = None
     for number, line in enumerate(lines, 2):
         try:
-            calendar = checked_operation(line).calendar
+            calendar = _checked_operation(line).calendar
         except (ValueError, LookupError, TypeError):
             raise SourceError(f"{path}:{number}: not an operation of a plan") from None
         section = sections.setdefault(calendar, _Section(offset))
@@ -209,3 +199,59 @@ def _sections(path: Path, lines: Iterable[bytes], offset: int) -> dict[Calendar,
         offset += len(line)
         last = section
     return sections
+
+
+def _line(operation: Operation) -> bytes:
+    fields = operation.as_json()
+    if operation.body is not None:
+        fields["record"] = orjson.Fragment(operation.body)
+    return orjson.dumps(fields) + b"\n"
+
+
+def _operation(fields: dict[str, Any]) -> Operation:
+    """Return the operation of a line that `_line` has made."""
+    base, record = fields["base"], fields.get("record")
+    return Operation(
+        kind=Kind(fields["kind"]),
+        calendar=Calendar(fields["tenant_id"], fields["domain_id"], fields["ad_id"]),
+        key=fields["key"],
+        reason=fields["reason"],
+        base=None if base is None else LastSynced(base[0], base[1], frozenset(base[2])),
+        local=fields["local"],
+        remote=fields["remote"],
+        start_time=fields["start_time"],
+        end_time=fields["end_time"],
+        appointment_id=fields["appointment_id"],
+        body=None if record is None else orjson.dumps(record),
+    )
+
+
+def _checked_operation(line: bytes) -> Operation:
+    """Return the operation of a line that anyone may have written.
+
+    Raises:
+        ValueError: If the line is not JSON, a value breaks its rule, or the record is not that of the operation.
+        LookupError: If a value is missing.
+        TypeError: If a value has another type.
+    """
+    fields = orjson.loads(line)
+    operation = _operation(fields)
+    for name in ("local", "start_time", "end_time"):
+        check_type(name, getattr(operation, name), str)
+    check_text("key", operation.key)
+    check_text("reason", operation.reason)
+    if operation.kind in (Kind.UPDATE, Kind.DELETE):
+        check_type("appointment_id", operation.appointment_id, str)
+    if operation.body is None:
+        if operation.kind in (Kind.CREATE, Kind.UPDATE) or operation.local != ABSENT:
+            raise LookupError("record")
+        return operation
+    check_type("record", fields["record"], dict)
+    record = record_from_row(fields["record"])
+    if (record.key, record.calendar, content_hash(record.appointment)) != (
+        operation.key,
+        operation.calendar,
+        operation.local,
+    ):
+        raise ValueError("record must be that of the key, the calendar and the hash beside it")
+    return operation

@@ -1,42 +1,210 @@
-"""What the server has of one calendar, as a preview shows it: told apart by what was known, and by content."""
+"""What the server has of one calendar: read by a preview, and compared with what the state knows."""
 
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractContextManager, aclosing
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, Self
 
 import attrs
 
 from connector_async import _log
-from connector_async.exceptions import DecodingError
+from connector_async.appointments import AppointmentService
+from connector_async.exceptions import DecodingError, NotFoundError
 from connector_async.models import Appointment
 from connector_async.pagination import AsyncPager, Page
-from connector_async.sync.records import content_hash
-from connector_async.sync.state.reader import LastSeen
+from connector_async.sync.guard import MissingGuard
+from connector_async.sync.records import Calendar, content_hash
+from connector_async.sync.scope import Scope
+from connector_async.sync.state.reader import LastSeen, StateReader
 
 
 class Previewing(Protocol):
-    """What is needed of an `AppointmentService` to look."""
+    """The part of an `AppointmentService` that a snapshot needs."""
 
     def preview(
         self, start: datetime | None = None, end: datetime | None = None, *, window: timedelta | None = None
     ) -> AsyncPager[Appointment]:
-        """Return what overlaps a time."""
+        """Return what overlaps a range of time."""
         ...
 
 
-async def pages_of(
-    service: Previewing, start: datetime | None, end: datetime | None, window: timedelta | None
-) -> AsyncGenerator[Page[Appointment], None]:
-    """Yield the pages of a calendar's preview. What its pages make a paging style raise is a failure of this calendar.
+@attrs.define
+class ServerSnapshot:
+    """The appointments of one calendar on the server, within a range of time."""
 
-    Raises:
-        DecodingError: The preview raised `ValueError` or `TypeError`, which is logged.
-        ConnectorError: The preview failed.
+    known: Mapping[str, LastSeen] = attrs.field(repr=False)
+    """What the state knows, by id."""
+    pages: int = 0
+    """How many requests the preview took."""
+    unchanged: set[str] = attrs.field(factory=set, repr=False)
+    """The ids of the known appointments that are as the state knows them."""
+    changed: dict[str, Appointment] = attrs.field(factory=dict, repr=False)
+    """The known appointments that are not, by id."""
+    untracked: dict[str, Appointment] = attrs.field(factory=dict, repr=False)
+    """The appointments that the state does not know, by id, in the server's order."""
+    shown: dict[str, Appointment] | None = attrs.field(default=None, repr=False)
+    """All appointments, by id, in the server's order; `None` if only what differs is kept."""
+    _by_content: defaultdict[str, deque[str]] = attrs.field(factory=lambda: defaultdict(deque), repr=False)
+
+    @classmethod
+    async def look(
+        cls,
+        service: Previewing,
+        known: Mapping[str, LastSeen],
+        scope: Scope,
+        *,
+        window: timedelta | None = None,
+        keep_all: bool = False,
+    ) -> Self:
+        """Return what a preview of a calendar shows.
+
+        Args:
+            service: The calendar's.
+            known: What the state knows, by id.
+            scope: The range of time. An end may be missing where the wire format allows it.
+            window: The length of each preview; `None` to preview the whole scope at once.
+            keep_all: Whether the unchanged appointments are kept as well.
+
+        Raises:
+            ConnectorError: If the preview failed.
+        """
+        snapshot = cls(known, shown={} if keep_all else None)
+        async with aclosing(_pages(service, scope, window)) as pages:
+            async for page in pages:
+                snapshot.pages += 1
+                for appointment in page.items:
+                    snapshot.add(appointment)
+        return snapshot
+
+    def add(self, appointment: Appointment) -> None:
+        """Add an appointment that the server has shown."""
+        appointment_id, content = appointment.appointment_id, content_hash(appointment)
+        if self.shown is not None:
+            self.shown[appointment_id] = appointment
+        last_seen = self.known.get(appointment_id)
+        if last_seen is not None:
+            if last_seen.remote_hash == content:
+                self.unchanged.add(appointment_id)
+            else:
+                self.changed[appointment_id] = appointment
+        elif appointment_id not in self.untracked:  # pages that shift while they are read show one twice
+            self.untracked[appointment_id] = appointment
+            self._by_content[content].append(appointment_id)
+
+    @property
+    def missing(self) -> list[str]:
+        """The ids of the known appointments within the range that the preview did not show."""
+        shown = self.unchanged | self.changed.keys()
+        return [
+            appointment_id
+            for appointment_id, last_seen in self.known.items()
+            if last_seen.in_time and appointment_id not in shown
+        ]
+
+    async def check_missing(self, guard: MissingGuard, calendar: Calendar, reader: StateReader) -> list[str]:
+        """Return `missing` if the guard believes that so much is missing.
+
+        Raises:
+            GuardError: If it does not.
+        """
+        missing = self.missing
+        if missing:
+            guard.check(
+                calendar,
+                missing=len(missing),
+                shown=len(self.unchanged) + len(self.changed) + len(self.untracked),
+                known=sum(last_seen.in_time for last_seen in self.known.values()),
+                known_of_tenant=await reader.count(calendar.tenant_id),
+                known_of_all=await reader.count(),
+            )
+        return missing
+
+    def claim(self, content: str) -> str | None:
+        """Remove one untracked appointment of this content, and return its id; `None` if there is none.
+
+        Appointments of the same content are twins: any of them may be claimed, each of them once.
+        """
+        candidates = self._by_content.get(content)
+        if not candidates:
+            return None
+        appointment_id = candidates.popleft()
+        del self.untracked[appointment_id]
+        return appointment_id
+
+    def claim_without_description(self, summary: str) -> str | None:
+        """Do the same among those that the server shows without a description, by the hash of title and times."""
+        candidates = self._by_content.get(summary, deque())
+        for appointment_id in candidates:
+            if self.untracked[appointment_id].description is None:
+                candidates.remove(appointment_id)
+                del self.untracked[appointment_id]
+                return appointment_id
+        return None
+
+    def claim_by_id(self, appointment_id: str) -> Appointment | None:
+        """Remove the untracked appointment of this id, and return it; `None` if there is none."""
+        appointment = self.untracked.pop(appointment_id, None)
+        if appointment is not None:
+            self._by_content[content_hash(appointment)].remove(appointment_id)
+        return appointment
+
+
+class BudgetSpentError(Exception):
+    """No more requests may be sent."""
+
+
+class CalendarReader:
+    """Reads one calendar of the server, as long as the budget lasts.
+
+    Args:
+        service: The calendar's.
+        operation: Returns a block for one operation, which yields whether it may start.
     """
+
+    def __init__(self, service: AppointmentService, operation: Callable[[], AbstractContextManager[bool]]) -> None:
+        self._service = service
+        self._operation = operation
+        self.requests_needed = 0
+        """How many requests the reads need, without those of retries."""
+
+    async def look(self, known: Mapping[str, LastSeen], scope: Scope, window: timedelta | None) -> ServerSnapshot:
+        """See `ServerSnapshot.look`.
+
+        Raises:
+            ConnectorError: If the preview failed.
+            BudgetSpentError: If it must not start.
+        """
+        with self._operation() as may_start:
+            if not may_start:
+                raise BudgetSpentError
+            snapshot = await ServerSnapshot.look(self._service, known, scope, window=window)
+        self.requests_needed += snapshot.pages
+        return snapshot
+
+    async def get(self, appointment_id: str) -> Appointment | None:
+        """Return an appointment; `None` if it does not exist.
+
+        Raises:
+            ConnectorError: If the request failed otherwise.
+            BudgetSpentError: If it must not start.
+        """
+        with self._operation() as may_start:
+            if not may_start:
+                raise BudgetSpentError
+            self.requests_needed += 1
+            try:
+                return await self._service.get(appointment_id)
+            except NotFoundError:
+                return None
+
+
+async def _pages(
+    service: Previewing, scope: Scope, window: timedelta | None
+) -> AsyncGenerator[Page[Appointment], None]:
+    """Yield the pages of a preview. What a paging style raises for them is a failure of this calendar alone."""
     try:
-        async with aclosing(service.preview(start, end, window=window).pages()) as pages:
+        async with aclosing(service.preview(scope.start, scope.end, window=window).pages()) as pages:
             async for page in pages:
                 yield page
     except (ValueError, TypeError) as error:
@@ -45,104 +213,3 @@ async def pages_of(
     else:
         return
     raise DecodingError("the preview cannot be read", problems=[problem])
-
-
-@attrs.define
-class ServerSnapshot:
-    """The appointments of one calendar on the server, as far as a time of it was looked at."""
-
-    known: Mapping[str, LastSeen] = attrs.field(repr=False)
-    """By id, what it had."""
-    pages: int = 0
-    """How many requests it took."""
-    unchanged: set[str] = attrs.field(factory=set, repr=False)
-    """The ids of those that are as they were known."""
-    changed: dict[str, Appointment] = attrs.field(factory=dict, repr=False)
-    """By id: those that are known, and not as they were."""
-    unknown: dict[str, Appointment] = attrs.field(factory=dict, repr=False)
-    """By id: those that are not known; in the server's order."""
-    _by_content: defaultdict[str, deque[str]] = attrs.field(factory=lambda: defaultdict(deque), repr=False)
-
-    @classmethod
-    async def look(
-        cls,
-        service: Previewing,
-        known: Mapping[str, LastSeen],
-        start: datetime | None,
-        end: datetime | None,
-        *,
-        window: timedelta | None = None,
-    ) -> "ServerSnapshot":
-        """Preview a time of a calendar.
-
-        Args:
-            service: Of the calendar.
-            known: By id, what it had.
-            start: Aware; `None`: from the beginning of time, where the wire format allows it.
-            end: Aware; `None`: to its end, where the wire format allows it.
-            window: How long a time is previewed at once; `None`: the whole.
-
-        Raises:
-            ConnectorError: The preview failed.
-        """
-        remote = cls(known)
-        async with aclosing(pages_of(service, start, end, window)) as pages:
-            async for page in pages:
-                remote.pages += 1
-                for appointment in page.items:
-                    remote._add(appointment)
-        return remote
-
-    def _add(self, appointment: Appointment) -> None:
-        appointment_id, content = appointment.appointment_id, content_hash(appointment)
-        had = self.known.get(appointment_id)
-        if had is not None:
-            if had.remote_hash == content:
-                self.unchanged.add(appointment_id)
-            else:
-                self.changed[appointment_id] = appointment
-        elif appointment_id not in self.unknown:  # pages that shift while they are walked show one twice
-            self.unknown[appointment_id] = appointment
-            self._by_content[content].append(appointment_id)
-
-    @property
-    def missing(self) -> list[str]:
-        """The ids of those that were known, lie in the time that was looked at, and were not shown."""
-        shown = self.unchanged | self.changed.keys()
-        return [
-            appointment_id for appointment_id, had in self.known.items() if had.in_time and appointment_id not in shown
-        ]
-
-    @property
-    def shown(self) -> int:
-        """How many appointments the server has shown, but for those that have been claimed."""
-        return len(self.unchanged) + len(self.changed) + len(self.unknown)
-
-    def claim(self, content: str) -> str | None:
-        """Return the id of one that nobody knows and that has this content, and take it: nobody else gets it.
-
-        Several of the same content are twins, and stand for each other.
-        """
-        candidates = self._by_content.get(content)
-        if not candidates:
-            return None
-        appointment_id = candidates.popleft()
-        del self.unknown[appointment_id]
-        return appointment_id
-
-    def claim_without_description(self, summary: str) -> str | None:
-        """Do the same among those that the server shows without a description, by the hash of title and times."""
-        candidates = self._by_content.get(summary, deque())
-        for appointment_id in candidates:
-            if self.unknown[appointment_id].description is None:
-                candidates.remove(appointment_id)
-                del self.unknown[appointment_id]
-                return appointment_id
-        return None
-
-    def claim_by_id(self, appointment_id: str) -> Appointment | None:
-        """Return the one of that id if nobody knows it, and take it."""
-        appointment = self.unknown.pop(appointment_id, None)
-        if appointment is not None:
-            self._by_content[content_hash(appointment)].remove(appointment_id)
-        return appointment

@@ -1,31 +1,15 @@
-"""What to do with one key: three-way, by the hashes of what was last in step, of the source, and of the server.
+"""The three-way decision for one key, from three hashes: last synced, of the source now, of the server now.
 
-Pure: it knows neither the state nor the API.
+It is pure: it knows neither the state nor the API.
 """
 
 import enum
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Final
 
 import attrs
 
-from connector_async.sync.records import Calendar
-
-ABSENT: Final = ""
-"""The hash of what is not there."""
-
-
-class Mode(enum.Enum):
-    """What of the server is looked at."""
-
-    TRUST = "trust"
-    """Nothing: it is taken to be as the last run left it. What is unchanged in the source costs no request."""
-    CHECK = "check"
-    """The calendars in which the source has changed something, before anything is written to them."""
-    TWO_WAY = "two-way"
-    """Every calendar that is known: that the source has a record of, or that was in step once. What has changed on the
-    server alone is taken over into the source."""
+from connector_async.sync.records import ABSENT, Calendar, LastSynced
 
 
 class Policy(enum.Enum):
@@ -36,37 +20,24 @@ class Policy(enum.Enum):
     REMOTE = "remote"
     """The server."""
     NEWER = "newer"
-    """The side that was changed later. Where one does not say when, it is as `FAIL`."""
+    """The side that was changed later. If one does not say when, this is the same as `FAIL`."""
     FAIL = "fail"
-    """Nobody: it becomes a dead letter."""
+    """Nobody: the key becomes a dead letter."""
 
 
 class Action(enum.Enum):
-    """What is done with one key."""
+    """What to do with one key."""
 
     NONE = "none"
-    """Nothing: both are as they were."""
+    """Nothing: both sides are as they were."""
     AGREE = "agree"
-    """Nothing is sent: both have come to the same."""
+    """Send nothing: both sides have changed to the same content."""
     PUSH = "push"
-    """The server is to have what the source has."""
+    """Send what the source has to the server."""
     PULL = "pull"
-    """The source is to have what the server has; in one direction only, that the server differs is taken note of."""
+    """Write back to the source what the server has. In one direction, only record in the state that it differs."""
     CONFLICT = "conflict"
-    """Both have changed, and nobody wins."""
-
-
-@attrs.frozen
-class LastSynced:
-    """What was last in step: not equal of necessity, since a server may write what it is sent in its own way."""
-
-    local: str
-    """The hash of the source's side, or `GONE`."""
-    remote: str | None
-    """The hash of the server's side, or `GONE`; `None`: what it made of the last write is not known yet."""
-    pending: frozenset[str] = frozenset()
-    """The hashes of what was sent since, `GONE` for a delete, of which nobody knows whether it has happened. Without
-    them, a change whose answer was lost would stay when the source takes it back."""
+    """Give up: both sides have changed, and nobody wins."""
 
 
 @attrs.frozen(kw_only=True)
@@ -76,13 +47,13 @@ class Conflict:
     calendar: Calendar
     key: str
     local: str
-    """The hash of what the source has now, or `GONE`."""
+    """The hash of what the source has now, or `ABSENT`."""
     remote: str
-    """The hash of what the server has now, or `GONE`."""
+    """The hash of what the server has now, or `ABSENT`."""
     local_modified: datetime | None
-    """When the source changed it; aware. `None`: it does not say."""
+    """When the source changed it; aware. `None` if the source does not say."""
     remote_modified: datetime | None
-    """When the server changed it; aware. `None`: it does not say."""
+    """When the server changed it; aware. `None` if the server does not say."""
 
 
 ConflictCallback = Callable[[Conflict], Awaitable[Policy]]
@@ -92,26 +63,26 @@ ConflictCallback = Callable[[Conflict], Awaitable[Policy]]
 def decide(base: LastSynced | None, local: str, remote: str | None) -> Action:
     """Return what to do with a key.
 
-    `PULL` is the answer when the server alone has changed it, and `CONFLICT` when both have.
+    The result is `PULL` if the server alone has changed it, and `CONFLICT` if both sides have.
 
     Args:
-        base: What was last in step; `None`: the key is new.
-        local: The hash of what the source has, or `GONE`.
-        remote: The hash of what the server has, or `GONE`; `None`: it was not looked at.
+        base: What was last synced; `None` if the key is new.
+        local: The hash of what the source has, or `ABSENT`.
+        remote: The hash of what the server has, or `ABSENT`; `None` if the server was not looked at.
     """
     base = base or LastSynced(ABSENT, ABSENT)
     if base.pending:
-        # What does not show yet may still come: whatever has become of it, this write is to be the last.
+        # A pending write that does not show yet may still take effect. This write must be the last one.
         if remote is None or (remote not in base.pending and not _differs(base, remote)):
             return Action.PUSH
         if remote in base.pending:
-            base = LastSynced(remote, remote)  # that one has happened
-    seen = base.remote if remote is None else remote
+            base = LastSynced(remote, remote)  # that write has taken effect
+    last_remote = base.remote if remote is None else remote
     local_changed = local != base.local
     remote_changed = remote is not None and _differs(base, remote)
     if not local_changed and not remote_changed:
         return Action.NONE
-    if local == seen:
+    if local == last_remote:
         return Action.AGREE
     if not remote_changed:
         return Action.PUSH
@@ -119,12 +90,12 @@ def decide(base: LastSynced | None, local: str, remote: str | None) -> Action:
 
 
 def _differs(base: LastSynced, remote: str) -> bool:
-    if base.remote is None:  # a server may write what it is sent in its own way, but not to nothing
+    if base.remote is None:  # a server may store what it is sent in its own way, but that is never nothing
         return remote == ABSENT != base.local
     return remote != base.remote
 
 
-def settle(conflict: Conflict, policy: Policy) -> Action:
+def resolve_conflict(conflict: Conflict, policy: Policy) -> Action:
     """Return `PUSH`, `PULL` or `CONFLICT`, as the policy says who wins."""
     if policy is Policy.NEWER:
         local, remote = conflict.local_modified, conflict.remote_modified

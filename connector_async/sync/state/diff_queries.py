@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Select, and_, bindparam, case, exists, func, literal, not_, null, or_, select, union, union_all
 from sqlalchemy.sql.elements import ColumnElement
 
-from connector_async.sync.planning.three_way import ABSENT
+from connector_async.sync.records import ABSENT
 from connector_async.sync.scope import Selection
 
 from .reader import OF_READING, overlaps
@@ -117,7 +117,7 @@ class DifferenceQueries:
 
     def _is_absent(self) -> ColumnElement[bool]:
         """Tell what the source does not have, of the time that it speaks of."""
-        conditions = [desired.c.key.is_(None), overlaps(*self._selection.scope.as_texts())]
+        conditions = [desired.c.key.is_(None), overlaps(*self._selection.scope.bounds())]
         if self._selection.withheld:
             conditions.append(items.c.tenant_id.not_in(self._selection.withheld))
         return and_(*conditions)

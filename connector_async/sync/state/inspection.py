@@ -10,7 +10,7 @@ from . import State
 from .schema import dead_letters, desired, intents, items, pulled, runs
 
 
-async def status(state: State, *, limit: int = 10) -> dict[str, Any]:
+async def read_status(state: State, *, limit: int = 10) -> dict[str, Any]:
     """Return how many of what there are, and the latest runs, the latest first, as JSON can say it.
 
     Args:
@@ -46,7 +46,7 @@ async def read_dead_letters(state: State, run_id: str | None = None) -> AsyncGen
             yield _plain(row)
 
 
-async def why(state: State, key: str) -> list[dict[str, Any]]:
+async def explain_key(state: State, key: str) -> list[dict[str, Any]]:
     """Return all that is known of a key, in whatever calendar, as JSON can say it; no personal data.
 
     Each has `what`: `in step`, `deleted`, `in the source`, `open create`, `taken over` or `dead letter`.

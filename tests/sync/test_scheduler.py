@@ -4,8 +4,7 @@ import asyncio
 
 import pytest
 
-from connector_async.sync.applying.scheduler import Job, LocalRunner
-from connector_async.sync.budget import Budget, StopReason
+from connector_async.sync import Budget, LocalRunner, Slice, StopReason
 from tests.conftest import ManualClock
 
 
@@ -13,7 +12,7 @@ async def test_tenants_take_turns_by_the_quantum() -> None:
     left = {"big": 5, "small": 1, "tiny": 0}
     turns: list[str] = []
 
-    async def work(job: Job) -> bool:
+    async def work(job: Slice) -> bool:
         assert job.quantum == 7
         turns.append(job.tenant_id)
         left[job.tenant_id] -= 1
@@ -28,7 +27,7 @@ async def test_no_more_tenants_are_worked_on_than_may_be_and_no_two_shares_of_on
     most = 0
     left = dict.fromkeys("abcdef", 4)
 
-    async def work(job: Job) -> bool:
+    async def work(job: Slice) -> bool:
         nonlocal most
         assert job.tenant_id not in under_way
         under_way.append(job.tenant_id)
@@ -46,7 +45,7 @@ async def test_no_more_tenants_are_worked_on_than_may_be_and_no_two_shares_of_on
 async def test_what_the_work_raises_ends_the_run() -> None:
     cancelled = asyncio.Event()
 
-    async def work(job: Job) -> bool:
+    async def work(job: Slice) -> bool:
         if job.tenant_id == "bad":
             raise ZeroDivisionError
         try:
@@ -66,25 +65,30 @@ def test_a_runner_that_cannot_work_is_refused(arguments: dict[str, int]) -> None
         LocalRunner(**arguments)
 
 
-def test_no_operation_is_begun_when_so_many_requests_were_sent_or_are_about_to_be() -> None:
+def test_no_operation_starts_at_the_limit_of_requests() -> None:
     budget = Budget(ManualClock(), max_requests=3)
-    assert budget.begin()
-    assert budget.begin()
-    budget.spend(1)
-    budget.end()
-    assert budget.begin()
-    assert budget.reason is None
-    assert not budget.begin()
+    with budget.operation() as first, budget.operation() as second:
+        assert first
+        assert second
+        budget.spend(1)
+    with budget.operation() as third, budget.operation() as fourth:
+        assert third
+        assert fourth
+        assert budget.reason is None
+        with budget.operation() as fifth:
+            assert not fifth
     assert budget.reason is StopReason.REQUESTS
 
 
-def test_no_operation_is_begun_after_so_many_seconds() -> None:
+def test_no_operation_starts_after_the_duration() -> None:
     clock = ManualClock()
     budget = Budget(clock, max_duration=10)
     clock.now += 9.9
-    assert budget.begin()
+    with budget.operation() as may_start:
+        assert may_start
     clock.now += 0.2
-    assert not budget.begin()
+    with budget.operation() as may_start:
+        assert not may_start
     assert budget.reason is StopReason.DURATION
 
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector_async.sync.planning.three_way import ABSENT, Action, Conflict, LastSynced, Policy, decide, settle
-from connector_async.sync.records import Calendar
+from connector_async.sync import Calendar, Conflict, Policy
+from connector_async.sync.planning.three_way import Action, decide, resolve_conflict
+from connector_async.sync.records import ABSENT, LastSynced
 
 CASES: dict[str, tuple[LastSynced | None, str, str | None, Action]] = {
     "new in the source": (None, "a", None, Action.PUSH),
@@ -103,7 +104,7 @@ def test_a_conflict_is_settled_by_the_policy(
     conflict = Conflict(
         calendar=Calendar("acme"), key="k", local="a", remote="b", local_modified=local, remote_modified=remote
     )
-    assert settle(conflict, policy) is action
+    assert resolve_conflict(conflict, policy) is action
 
 
 sides = st.sampled_from([ABSENT, "a", "b", "c"])
