@@ -31,6 +31,9 @@ FIELDS: Final = (
 )
 """The fields of a row, in their order. `ad_id` and `domain_id` go together; those after `end_time` may be missing."""
 
+ABSENT: Final = ""
+"""The hash of what is not there."""
+
 _SHOWN: Final = 64  # characters of an id in a message
 _TEXT: Final = "Text"  # what a description is unless it says otherwise
 _OPTIONAL: Final = ("description", "description_type", "time_zone")
@@ -127,6 +130,19 @@ class SourceProblem:
     """Its key, if that much could be read."""
     calendar: Calendar | None = attrs.field(default=None, validator=validator(check_type, Calendar, optional=True))
     """Whose it is, if that much could be read."""
+
+
+@attrs.frozen
+class LastSynced:
+    """What was last in step: not equal of necessity, since a server may write what it is sent in its own way."""
+
+    local: str
+    """The hash of the source's side, or `GONE`."""
+    remote: str | None
+    """The hash of the server's side, or `GONE`; `None`: what it made of the last write is not known yet."""
+    pending: frozenset[str] = frozenset()
+    """The hashes of what was sent since, `GONE` for a delete, of which nobody knows whether it has happened. Without
+    them, a change whose answer was lost would stay when the source takes it back."""
 
 
 def content_hash(appointment: NewAppointment | Appointment) -> str:

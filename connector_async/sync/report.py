@@ -34,6 +34,20 @@ class Fate(enum.Enum):
     UNREADABLE = "unreadable"
     """The record could not be read: a dead letter."""
 
+    @property
+    def stored_name(self) -> str:
+        """The name of this fate in the counts that a state keeps of a run."""
+        return self.value
+
+    @classmethod
+    def from_stored(cls, name: str) -> "Fate":
+        """Return the fate with a stored name.
+
+        Raises:
+            ValueError: If no fate has that name.
+        """
+        return cls(name)
+
 
 class Stopped(enum.Enum):
     """Why a tenant's work ended before its end."""

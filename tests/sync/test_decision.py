@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector_async.sync.planning.three_way import ABSENT, Action, Conflict, LastSynced, Policy, decide, settle
-from connector_async.sync.records import Calendar
+from connector_async.sync.planning.three_way import Action, Conflict, Policy, decide, settle
+from connector_async.sync.records import ABSENT, Calendar, LastSynced
 
 CASES: dict[str, tuple[LastSynced | None, str, str | None, Action]] = {
     "new in the source": (None, "a", None, Action.PUSH),

@@ -21,8 +21,8 @@ from connector_async.exceptions import (
 from connector_async.models import UNSET, Appointment, NewAppointment
 from connector_async.retry import may_have_happened
 from connector_async.sync.planning.operations import Kind, Operation
-from connector_async.sync.planning.three_way import ABSENT, Policy
-from connector_async.sync.records import as_carried, content_hash, record_from_row, usable_id
+from connector_async.sync.planning.three_way import Policy
+from connector_async.sync.records import ABSENT, as_carried, content_hash, record_from_row, usable_id
 from connector_async.sync.report import Fate
 from connector_async.sync.state.journal import DeadLetter, Journal, SyncedPair
 from connector_async.sync.state.reader import Intent

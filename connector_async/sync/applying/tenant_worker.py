@@ -17,8 +17,7 @@ from connector_async.sync.exceptions import GuardError
 from connector_async.sync.planning.operations import Kind, Operation
 from connector_async.sync.planning.options import Services
 from connector_async.sync.planning.planner import Planner
-from connector_async.sync.planning.three_way import ABSENT
-from connector_async.sync.records import Calendar, why_unsayable
+from connector_async.sync.records import ABSENT, Calendar, why_unsayable
 from connector_async.sync.report import Fate, Stopped, TenantReport
 from connector_async.sync.state.journal import Journal
 from connector_async.sync.state.reader import StateReader

@@ -9,8 +9,7 @@ from sqlalchemy import and_, delete, func, literal, not_, select, tuple_, update
 
 from connector_async.sync.formats import Mirror
 from connector_async.sync.planning.operations import Operation
-from connector_async.sync.planning.three_way import ABSENT
-from connector_async.sync.records import record_from_row, record_of, row_of, sortable
+from connector_async.sync.records import ABSENT, record_from_row, record_of, row_of, sortable
 from connector_async.sync.state import State, Transaction
 from connector_async.sync.state.journal import Journal, SyncedPair
 from connector_async.sync.state.reader import of_calendar

@@ -6,10 +6,9 @@ import attrs
 import orjson
 
 from connector_async._checks import check_text, check_type
-from connector_async.sync.records import Calendar, content_hash, record_from_row
+from connector_async.sync.records import ABSENT, Calendar, LastSynced, content_hash, record_from_row
 
 from .operations import Kind, Operation
-from .three_way import ABSENT, LastSynced
 
 
 def as_json(operation: Operation, *, whole: bool = False) -> dict[str, Any]:

@@ -10,11 +10,19 @@ import attrs
 from connector_async._checks import check_callable, check_type, validator
 from connector_async._timestamps import parse_instant
 from connector_async.models import Appointment
-from connector_async.sync.records import Calendar, UnusableIdError, content_hash, sortable, usable_id
+from connector_async.sync.records import (
+    ABSENT,
+    Calendar,
+    LastSynced,
+    UnusableIdError,
+    content_hash,
+    sortable,
+    usable_id,
+)
 from connector_async.sync.state.diff import Entry
 
 from .snapshot import ServerSnapshot
-from .three_way import ABSENT, Action, Conflict, ConflictCallback, LastSynced, Policy, decide, settle
+from .three_way import Action, Conflict, ConflictCallback, Policy, decide, settle
 
 _OF_SERVER: Final = "server:"
 

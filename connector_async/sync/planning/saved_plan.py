@@ -15,7 +15,7 @@ from connector_async._checks import check_type
 from connector_async._files import replacing
 from connector_async.appointments import AppointmentService
 from connector_async.sync.exceptions import SourceError, StalePlanError
-from connector_async.sync.records import Calendar
+from connector_async.sync.records import ABSENT, Calendar
 from connector_async.sync.state.diff import TenantProgress
 from connector_async.sync.state.reader import StateReader
 from connector_async.wire import WireFormat
@@ -24,7 +24,7 @@ from .operation_json import as_json, checked_operation, operation_of
 from .operations import ConflictRules, Operation
 from .options import SyncOptions
 from .planner import Remaining
-from .three_way import ABSENT, Mode, Policy
+from .three_way import Mode, Policy
 from .traffic_meter import TrafficMeter
 
 _FORMAT: Final = 1

@@ -6,14 +6,10 @@ Pure: it knows neither the state nor the API.
 import enum
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Final
 
 import attrs
 
-from connector_async.sync.records import Calendar
-
-ABSENT: Final = ""
-"""The hash of what is not there."""
+from connector_async.sync.records import ABSENT, Calendar, LastSynced
 
 
 class Mode(enum.Enum):
@@ -54,19 +50,6 @@ class Action(enum.Enum):
     """The source is to have what the server has; in one direction only, that the server differs is taken note of."""
     CONFLICT = "conflict"
     """Both have changed, and nobody wins."""
-
-
-@attrs.frozen
-class LastSynced:
-    """What was last in step: not equal of necessity, since a server may write what it is sent in its own way."""
-
-    local: str
-    """The hash of the source's side, or `GONE`."""
-    remote: str | None
-    """The hash of the server's side, or `GONE`; `None`: what it made of the last write is not known yet."""
-    pending: frozenset[str] = frozenset()
-    """The hashes of what was sent since, `GONE` for a delete, of which nobody knows whether it has happened. Without
-    them, a change whose answer was lost would stay when the source takes it back."""
 
 
 @attrs.frozen(kw_only=True)

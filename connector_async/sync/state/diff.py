@@ -9,8 +9,7 @@ from sqlalchemy import select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from connector_async.sync.guard import DeleteCount
-from connector_async.sync.planning.three_way import LastSynced
-from connector_async.sync.records import Calendar
+from connector_async.sync.records import Calendar, LastSynced
 from connector_async.sync.scope import Selection
 
 from .diff_queries import queries_of

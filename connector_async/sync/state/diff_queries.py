@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Select, and_, bindparam, case, exists, func, literal, not_, null, or_, select, union, union_all
 from sqlalchemy.sql.elements import ColumnElement
 
-from connector_async.sync.planning.three_way import ABSENT
+from connector_async.sync.records import ABSENT
 from connector_async.sync.scope import Selection
 
 from .reader import OF_READING, overlaps

@@ -14,8 +14,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from connector_async._clock import Clock
 from connector_async.sync.exceptions import StateError
-from connector_async.sync.planning.three_way import ABSENT
-from connector_async.sync.records import Calendar
+from connector_async.sync.records import ABSENT, Calendar
 from connector_async.sync.report import RunReport
 
 from . import State, Transaction
@@ -110,7 +109,7 @@ class Journal:
             "requests_sent": report.requests,
             "requests_minimum": report.minimum,
             "waited": report.waited,
-            "counts": {fate.value: number for fate, number in report.counts.items()},
+            "counts": {fate.stored_name: number for fate, number in report.counts.items()},
         }
         async with self._state.writing() as transaction:
             await transaction.connection.execute(ended.values(ended_at=self._clock.time(), status=status, **figures))

@@ -7,8 +7,7 @@ import attrs
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from connector_async.sync.planning.three_way import ABSENT
-from connector_async.sync.records import Calendar
+from connector_async.sync.records import ABSENT, Calendar
 
 from . import State
 from .schema import CALENDAR, dead_letters, intents, items
