@@ -9,7 +9,7 @@ import attrs
 import orjson
 
 from connector_async._checks import check_plain_callable
-from connector_async._files import replacing
+from connector_async._files import atomic_replace
 from connector_async.exceptions import ConnectorError
 from connector_async.models import UNSET
 
@@ -37,7 +37,7 @@ def write_outcomes(
     path: Path | str, outcomes: Iterable[Outcome[InputT, Any]], encode: Callable[[InputT], object]
 ) -> None:
     """Replace a file by the outcomes; see `BulkReport.write_jsonl`."""
-    with replacing(Path(path)) as partial, partial.open("wb") as file:
+    with atomic_replace(Path(path)) as partial, partial.open("wb") as file:
         file.writelines(_line(outcome, encode) for outcome in outcomes)
 
 

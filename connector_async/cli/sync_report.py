@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from connector_async._files import replacing
+from connector_async._files import atomic_replace
 from connector_async.sync.budget import StopReason
 from connector_async.sync.planning.operation_json import as_json
 from connector_async.sync.planning.operations import Operation
@@ -93,7 +93,7 @@ async def write_dead_letters(state: State, run_id: str, path: Path) -> None:
     Raises:
         StateError: The state cannot be read, or the file not be written.
     """
-    with file_errors(path), replacing(path) as partial, partial.open("wb") as lines:
+    with file_errors(path), atomic_replace(path) as partial, partial.open("wb") as lines:
         async with aclosing(read_dead_letters(state, run_id)) as letters:
             async for letter in letters:
                 lines.write(orjson.dumps(letter) + b"\n")

@@ -12,7 +12,7 @@ import attrs
 import orjson
 
 from connector_async._checks import check_type
-from connector_async._files import replacing
+from connector_async._files import atomic_replace
 from connector_async.appointments import AppointmentService
 from connector_async.sync.exceptions import SourceError, StalePlanError
 from connector_async.sync.records import ABSENT, Calendar
@@ -184,7 +184,7 @@ async def save_plan(operations: AsyncIterable[Operation], path: Path | str, *, s
     head = {"connector_async_plan": _FORMAT, "serial": serial, "mode": plan.mode.value}
     head["policy"] = plan.rules.policy.value
     try:
-        with replacing(path) as partial, partial.open("wb") as lines:
+        with atomic_replace(path) as partial, partial.open("wb") as lines:
             lines.write(orjson.dumps(head) + b"\n")
             async for operation in operations:
                 lines.write(orjson.dumps(as_json(operation, whole=True)) + b"\n")

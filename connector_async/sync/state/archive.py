@@ -11,12 +11,11 @@ from sqlalchemy import Table, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from connector_async._files import replacing
+from connector_async._files import atomic_replace, run_in_thread
 from connector_async.sync.exceptions import StateError
 from connector_async.sync.state.db.engine import State
 from connector_async.sync.state.db.errors import file_errors
 from connector_async.sync.state.db.location import Location
-from connector_async.sync.state.db.permissions import in_thread
 from connector_async.sync.state.db.sqlite import copy_database, revision_of
 
 from .export_format import TABLES, Line, header_line, read_header, read_line, row_line
@@ -47,7 +46,7 @@ async def backup(path: str | os.PathLike[str], to: str | os.PathLike[str]) -> No
         raise ValueError("only a state that is a file can be copied")
     if state == copy:
         raise ValueError("a state cannot be copied to itself")
-    await in_thread(_backup, state, copy)
+    await run_in_thread(_backup, state, copy)
 
 
 async def export_state(state: State, to_path: str | os.PathLike[str]) -> int:
@@ -68,12 +67,12 @@ async def export_state(state: State, to_path: str | os.PathLike[str]) -> int:
     to = _absolute(to_path)
     if to == state.location.path:
         raise ValueError("a state cannot be exported to itself")
-    with file_errors(to), replacing(to) as temporary, temporary.open("wb") as file:
+    with file_errors(to), atomic_replace(to) as temporary, temporary.open("wb") as file:
         async with state.reading() as connection:
             if await _count(connection, pulled):
                 raise StateError(f"{state.location}: the source's file has to be written first, by a run in both ways")
             rows = sum([await _count(connection, table) for table in TABLES.values()])
-            await in_thread(file.write, header_line(rows))
+            await run_in_thread(file.write, header_line(rows))
             for table in TABLES.values():
                 await _export_table(connection, table, file)
         return rows
@@ -95,7 +94,7 @@ async def import_state(path: str | os.PathLike[str], into_path: str | os.PathLik
     """
     source = Path(path)
     with file_errors(source):
-        file = await in_thread(source.open, "rb")
+        file = await run_in_thread(source.open, "rb")
     with file:
         rows = read_header(await _read(file.readline, source), place=source)
         async with await State.open(into_path, owner="import") as state, state.writing() as transaction:
@@ -119,7 +118,7 @@ async def _count(connection: AsyncConnection, table: Table) -> int:
 async def _export_table(connection: AsyncConnection, table: Table, file: BinaryIO) -> None:
     found = await connection.stream(select(table).order_by(*table.primary_key))
     async for rows in found.mappings().partitions(_BATCH):
-        await in_thread(file.writelines, [row_line(table, dict(row)) for row in rows])
+        await run_in_thread(file.writelines, [row_line(table, dict(row)) for row in rows])
 
 
 async def _import(connection: AsyncConnection, file: BinaryIO, *, rows: int, place: Path) -> int:
@@ -156,4 +155,4 @@ async def _insert(connection: AsyncConnection, lines: Sequence[Line], *, place: 
 
 async def _read(read: Callable[[], _T], place: Path) -> _T:
     with file_errors(place):
-        return await in_thread(read)
+        return await run_in_thread(read)

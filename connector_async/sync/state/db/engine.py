@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from connector_async._checks import check_seconds, check_text
 from connector_async._clock import Clock, checked_clock
+from connector_async._files import run_in_thread
 from connector_async.sync.exceptions import StateError
 from connector_async.sync.state.schema import serial
 
@@ -20,7 +21,6 @@ from .errors import database_errors
 from .group_commit import GroupCommit
 from .lease import acquire_lock, check_lease, take_lease
 from .location import Location
-from .permissions import in_thread
 from .sqlite import reader_engine, writer_engine
 from .upgrade import check_ready, prepare
 from .upsert import upsert
@@ -114,12 +114,12 @@ class State:
         check_seconds("wait", wait, finite=False)
         async with AsyncExitStack() as opened:
             if read_only:
-                await in_thread(check_ready, location)
+                await run_in_thread(check_ready, location)
                 reader = _opened(opened, _reader_engine(location))
                 return cls(location, reader=reader, writer=None, epoch=0, opened=opened.pop_all())
             if location.path is not None:
                 opened.callback((await acquire_lock(location.path, wait=wait, clock=clock)).release)
-            await in_thread(prepare, location)
+            await run_in_thread(prepare, location)
             writer = _opened(opened, _writer_engine(location))
             # Closed first: what reads alone cannot put the log of the writes away.
             reader = _opened(opened, _reader_engine(location))

@@ -1,38 +1,14 @@
 """Files that are for their owner alone, and the work on them, which is done in a thread."""
 
-import asyncio
 import os
 import stat
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 
 from connector_async._files import sync_to_disk
 
 PRIVATE: Final = 0o600
 """The mode of all that holds a state: keys and hashes tell about people."""
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-
-async def in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Call a function in a thread, and come back only when it has ended.
-
-    A thread cannot be cancelled. So a task that is cancelled meanwhile ends after it: the locks that the caller holds
-    are held for as long as the work goes on.
-
-    Raises:
-        asyncio.CancelledError: The task was cancelled; the function has ended, and what it returned or raised is lost.
-    """
-    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        if not work.cancelled():
-            work.exception()  # read, so that it is not reported as forgotten
-        raise
 
 
 def beside(path: Path, suffix: str) -> Path:

@@ -11,7 +11,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
-from connector_async._files import replacing
+from connector_async._files import atomic_replace
 from connector_async.sync.exceptions import StateError
 from connector_async.sync.state.schema import VERSION_TABLE
 
@@ -129,7 +129,7 @@ def copy_database(path: Path, to: Path) -> None:
         # It would be taken for the copy's, and played back into it.
         if beside(to, suffix).exists():
             raise StateError(f"{to}: a database that is in use is there")
-    with file_errors(to), database_errors(to), replacing(to) as temporary:
+    with file_errors(to), database_errors(to), atomic_replace(to) as temporary:
         _copy(path, temporary)
 
 
