@@ -29,7 +29,7 @@ async def plan_seconds(items: int) -> float:
     async with bench(None) as one:
         ledger = Journal(one.state, "benchmark", one.session.clock)
         for calendar in calendars:
-            await ledger.in_step(calendar, [_as_in_step(record) for record in records_of([calendar], each)])
+            await ledger.record_synced(calendar, [_as_in_step(record) for record in records_of([calendar], each)])
         source = (record_of(calendar, number) for calendar in calendars for number in range(each))
         sync = BulkSync(one.state, one.service, SyncSettings(wire_format=WireFormat.REFERENCE))
         began = time.perf_counter()

@@ -26,7 +26,7 @@ from connector_async.sync.formats import file_mirror, file_source
 from connector_async.sync.planning.options import SyncOptions
 from connector_async.sync.planning.three_way import Mode
 from connector_async.sync.report import RunReport
-from connector_async.sync.state.inspection import status
+from connector_async.sync.state.inspection import read_status
 from connector_async.wire import WireFormat
 
 from .config_sources import PROJECT_FILE, read_settings
@@ -187,7 +187,7 @@ class _Demonstration:
 
     async def _open_creates(self) -> int:
         async with opened(self._settings, wait=0) as it:
-            return int((await status(it.state))["open_creates"])
+            return int((await read_status(it.state))["pending_creates"])
 
     async def _compare(self) -> None:
         self._console.rule("The server and the file")

@@ -21,7 +21,7 @@ from .sync_options import StateFile
 from .sync_run import state_path
 
 _STATE: Final = StateFile()
-_COUNTS: Final = ("items", "deleted", "open_creates", "dead_letters", "not_in_the_file_yet")
+_COUNTS: Final = ("items", "deleted", "pending_creates", "dead_letters", "awaiting_writeback")
 _RUNS: Final = (
     "run_id",
     "kind",
@@ -58,7 +58,7 @@ _Key = Annotated[str, Parameter(name="KEY", help="The key of a record.")]
 async def status(*, state: StateFile = _STATE, display: Display = TABLE) -> None:
     """Print what the state holds, and its latest runs; also while a run works with it."""
     async with await _looked_at(state) as opened:
-        found = await inspection.status(opened)
+        found = await inspection.read_status(opened)
     if display.json:
         Printer(display, ()).add(found)
         return
@@ -72,7 +72,7 @@ async def status(*, state: StateFile = _STATE, display: Display = TABLE) -> None
 async def why(key: _Key, /, *, state: StateFile = _STATE, display: Display = TABLE) -> exit_codes.ExitCode:
     """Print all that is known of a key: what was in step, what is open, and why it was given up."""
     async with await _looked_at(state) as opened:
-        story = await inspection.why(opened, key)
+        story = await inspection.explain_key(opened, key)
     printer = Printer(display, _STORY)
     for row in story:
         printer.add(row if display.json else _readable(row))

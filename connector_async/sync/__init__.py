@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .report import Fate, RunReport, Stopped, TenantReport
     from .scope import Scope
     from .state import State, backup, export_state, import_state
-    from .state.inspection import read_dead_letters, status, why
+    from .state.inspection import explain_key, read_dead_letters, read_status
 
 _HOMES: Final = {
     "budget": ("Budget", "StopReason"),
@@ -48,7 +48,7 @@ _HOMES: Final = {
     ),
     "formats": ("IterableSource", "Mirror", "RecordWriter", "Source", "file_mirror", "file_source"),
     "guard": ("MaxDelete",),
-    "state.inspection": ("read_dead_letters", "status", "why"),
+    "state.inspection": ("explain_key", "read_dead_letters", "read_status"),
     "bulk_sync": ("BulkSync", "SyncSettings"),
     "planning.operations": ("Kind", "Operation", "ConflictRules"),
     "planning.options": ("SyncOptions", "Services"),
@@ -106,14 +106,14 @@ __all__ = [
     "TenantReport",
     "backup",
     "content_hash",
+    "explain_key",
     "export_state",
     "file_mirror",
     "file_source",
     "import_state",
     "read_dead_letters",
+    "read_status",
     "save_plan",
-    "status",
-    "why",
 ]
 
 

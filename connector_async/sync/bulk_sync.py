@@ -25,12 +25,12 @@ from connector_async.sync.planning.traffic_meter import TrafficMeter
 from connector_async.sync.state.diff import Differences
 from connector_async.sync.state.journal import Journal
 from connector_async.sync.state.reader import StateReader
-from connector_async.sync.state.staging import Records, Staged, stage
+from connector_async.sync.state.staging import Staged, stage
 from connector_async.wire import WireFormat
 
 from .budget import Budget
 from .exceptions import SourceError
-from .formats import Mirror
+from .formats import Mirror, Source
 from .guard import DeleteGuard, MissingGuard
 from .records import Calendar
 from .report import RunReport, TenantReport
@@ -115,7 +115,7 @@ class BulkSync:
         self._progress = progress
 
     async def run(
-        self, source: Records, plan: SyncOptions, budget: Budget | None = None, *, mirror: Mirror | None = None
+        self, source: Source, plan: SyncOptions, budget: Budget | None = None, *, mirror: Mirror | None = None
     ) -> RunReport:
         """Bring the server into step with what a source says, and with `Mode.TWO_WAY` the source with the server.
 
@@ -143,7 +143,7 @@ class BulkSync:
             staged, withheld, tenants = await self._stage(source, plan, forgets=True)
             looking = self._looking(plan, budget, withheld, ledger.lineage)
             if staged.problems:
-                await ledger.give_up(staged.problems)
+                await ledger.record_dead_letters(staged.problems)
             report.unreadable = staged.unreadable
             for tenant_id in tenants:
                 report.tenants[tenant_id] = TenantReport(records=staged.records[tenant_id])
@@ -171,7 +171,7 @@ class BulkSync:
 
         return await self._run("apply", saved.plan, prepare, budget)
 
-    async def plan(self, source: Records, plan: SyncOptions) -> AsyncGenerator[Operation, None]:
+    async def plan(self, source: Source, plan: SyncOptions) -> AsyncGenerator[Operation, None]:
         """Yield what `run` would do; nothing is sent but what the mode looks at.
 
         A create that is still open, as a crash leaves it, is not among it: only a run finds out what became of it.
@@ -212,7 +212,7 @@ class BulkSync:
             raise ValueError(f"services must return one in {ours}, as the settings say, not in {theirs}")
         return service
 
-    async def _stage(self, source: Records, plan: SyncOptions, *, forgets: bool) -> tuple[Staged, list[str], list[str]]:
+    async def _stage(self, source: Source, plan: SyncOptions, *, forgets: bool) -> tuple[Staged, list[str], list[str]]:
         """Take the source in, pass the guard, and return the tenants of which nothing is deleted, and all tenants."""
         staged = await stage(source, self._state, self._settings.wire_format)
         if plan.mode is Mode.TWO_WAY and staged.problems:
@@ -231,10 +231,10 @@ class BulkSync:
     async def _run(
         self, kind: str, plan: SyncOptions, prepare: _Prepare, budget: Budget, mirror: Mirror | None = None
     ) -> RunReport:
-        ledger = Journal.of_new_run(self._state, self._clock)
+        ledger = Journal.for_new_run(self._state, self._clock)
         report = RunReport(run_id=ledger.run_id)
         begun_at = self._clock.monotonic()
-        await ledger.begin_run(kind=kind, mode=plan.mode.value, conditions=plan.conditions())
+        await ledger.start_run(kind=kind, mode=plan.mode.value, conditions=plan.conditions())
         status = "failed"
         try:
             planner_of = await prepare(ledger, report)
@@ -291,7 +291,7 @@ class BulkSync:
         if self._progress is not None:
             accounts = [await planner.accounts(tenant_id, ledger.run_id) for tenant_id, planner in planners.items()]
             # What has changed on the server is not known before it is looked at.
-            self._progress.begin(None if plan.mode is Mode.TWO_WAY else sum(each.to_be_tried for each in accounts))
+            self._progress.begin(None if plan.mode is Mode.TWO_WAY else sum(each.to_do for each in accounts))
         try:
             await self._runner.run(works, share)
         finally:

@@ -27,7 +27,7 @@ from .change import Change, ChangeKind
 from .exceptions import GuardError
 from .formats import Mirror, RecordWriter
 from .guard import MaxDelete, MissingGuard
-from .records import Calendar, UnusableIdError, content_hash, record_of, sortable, usable_id, why_unsayable
+from .records import Calendar, UnusableIdError, content_hash, record_of, usable_id, why_unsayable
 from .report import Fate, RunReport, Stopped, TenantReport
 from .scope import Scope
 from .state import State
@@ -120,7 +120,7 @@ class Pull:
         self._before: dict[str, Traffic] = {}
         self._known = StateReader(state)
         self._guard = MissingGuard(plan.max_delete, allow_empty=plan.allow_empty)
-        self._ledger = Journal.of_new_run(state, self._clock)
+        self._ledger = Journal.for_new_run(state, self._clock)
         self.report = RunReport(run_id=self._ledger.run_id)
         """What became of it."""
         for calendar in plan.calendars:
@@ -145,7 +145,7 @@ class Pull:
         """
         self._plan.check(self._services(self._plan.calendars[0]).session.wire_format)
         begun_at = self._clock.monotonic()
-        await self._ledger.begin_run(kind="pull", mode="pull")
+        await self._ledger.start_run(kind="pull", mode="pull")
         looks = bulk(self._look, _in_turn(self._plan.calendars), concurrency=_AT_A_TIME, ends_on=Exception)
         status = "failed"
         try:
@@ -200,19 +200,19 @@ class Pull:
             async for page in pages:
                 report.minimum += 1
                 appointments += page.items
-        known = await self._known.appointments(calendar, *scope.as_texts())
+        known = await self._known.last_seen(calendar, *scope.as_texts())
         shown = {appointment.appointment_id: appointment for appointment in appointments}
         missing = [
-            appointment_id for appointment_id, had in known.items() if had.in_time and appointment_id not in shown
+            appointment_id for appointment_id, had in known.items() if had.in_range and appointment_id not in shown
         ]
         if missing:
             self._guard.check(
                 calendar,
                 missing=len(missing),
                 shown=len(shown),
-                known=sum(had.in_time for had in known.values()),
-                known_of_tenant=await self._known.count(calendar.tenant_id),
-                known_of_all=await self._known.count(),
+                known=sum(had.in_range for had in known.values()),
+                known_of_tenant=await self._known.count_appointments(calendar.tenant_id),
+                known_of_all=await self._known.count_appointments(),
             )
         gone, moved = [], []
         for appointment_id in missing:
@@ -243,7 +243,7 @@ class Pull:
             if had is None or had.remote_hash != content_hash(appointment):
                 kind = ChangeKind.CREATED if had is None else ChangeKind.UPDATED
                 yield Change.of(kind, calendar, key, appointment)
-                there.append(_in_step(key, appointment))
+                there.append(SyncedPair.from_appointment(key, appointment))
         for appointment in looked.moved:
             yield Change.of(ChangeKind.MOVED, calendar, looked.known[appointment.appointment_id].key, appointment)
         for appointment_id in looked.gone:
@@ -251,7 +251,7 @@ class Pull:
             yield Change(kind=ChangeKind.DELETED, calendar=calendar, key=key, appointment_id=appointment_id)
         left = [*looked.gone, *(appointment.appointment_id for appointment in looked.moved)]
         gone = [looked.known[appointment_id].key for appointment_id in left]
-        await self._ledger.seen(calendar, there=there, gone=gone, letters=letters)
+        await self._ledger.record_pull(calendar, synced=there, deleted=gone, letters=letters)
         report.records += len(looked.appointments)
         report.in_step += len(looked.appointments) - len(letters)
         report.counts[Fate.PULLED] += len(there) + len(gone)
@@ -285,16 +285,4 @@ def _unsayable(key: str, appointment: Appointment) -> DeadLetter:
     reason = why_unsayable(appointment)
     return DeadLetter(
         key=key, operation="pull", error="ValueError", reason=reason, content_hash=content_hash(appointment)
-    )
-
-
-def _in_step(key: str, appointment: Appointment) -> SyncedPair:
-    content = content_hash(appointment)
-    return SyncedPair(
-        key=key,
-        appointment_id=appointment.appointment_id,
-        local_hash=content,
-        remote_hash=content,
-        start_time=sortable(appointment.start_time),
-        end_time=sortable(appointment.end_time),
     )

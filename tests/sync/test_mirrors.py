@@ -4,10 +4,8 @@
 import asyncio
 import errno
 import os
-import resource
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pytest
 from connector_async.sync.exceptions import SourceError
 from connector_async.sync.formats import FileFormat, Mirror, file_mirror, file_source
 from connector_async.sync.records import SourceRecord
+from tests.support.limits import largest_file
 from tests.support.sync_files import FORMATS, read, record, write
 
 
@@ -39,16 +38,6 @@ def only_file(path: Path) -> bytes:
 
 def many() -> list[SourceRecord]:
     return [record(key=f"n-{number}") for number in range(600)]
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limit[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
 
 
 async def test_mirror_is_readable_by_its_owner_only_from_the_start(path: Path, mirror: Mirror) -> None:

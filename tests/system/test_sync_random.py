@@ -23,7 +23,7 @@ from connector_async.sync.planning.options import SyncOptions
 from connector_async.sync.planning.three_way import Mode
 from connector_async.sync.records import Calendar, SourceProblem, SourceRecord, content_hash
 from connector_async.sync.report import Fate, RunReport
-from connector_async.sync.state.inspection import status
+from connector_async.sync.state.inspection import read_status
 from tests.support.syncing import TEN, Listed, Syncing, record, syncing
 from tests.sync.test_modes import SCOPE, Kept
 
@@ -86,7 +86,7 @@ class World:
 
     async def _has_open_creates(self) -> bool:
         async with self.sync.opened() as (_, state):
-            return bool((await status(state))["open_creates"])
+            return bool((await read_status(state))["pending_creates"])
 
     def script(self) -> None:
         """Let a few requests of each kind fail."""

@@ -58,13 +58,13 @@ class OutcomeCounter:
         """
         counts = self._report.counts
         accounts = await planner.accounts(self._tenant_id, self._run_id)
-        rest = accounts.to_be_tried
+        rest = accounts.to_do
         temporary = min(rest, len(self._temporary)) if has_ended else rest
         counts[Fate.RETRYABLE] += temporary
         counts[Fate.NOT_STARTED] += rest - temporary
-        counts[Fate.UNKNOWN] += await self._known.count_open(self._tenant_id)
+        counts[Fate.UNKNOWN] += await self._known.count_pending_creates(self._tenant_id)
         others = Fate.NOT_STARTED if planner.tries_again else Fate.SKIPPED
-        counts[others] += accounts.others
+        counts[others] += accounts.skipped
         self._report.records = accounts.records
-        self._report.in_step = accounts.in_step
+        self._report.in_step = accounts.in_sync
         self._report.calendars_failed = failing

@@ -25,7 +25,7 @@ from connector_async.sync.planning.three_way import Policy
 from connector_async.sync.records import ABSENT, as_carried, content_hash, record_from_row, usable_id
 from connector_async.sync.report import Fate
 from connector_async.sync.state.journal import DeadLetter, Journal, SyncedPair
-from connector_async.sync.state.reader import Intent
+from connector_async.sync.state.reader import PendingCreate
 
 # What the same request will get again, whenever it is sent.
 _REFUSALS: Final = (InvalidRequestError, ForbiddenError, ConflictError, NotFoundError)
@@ -91,16 +91,16 @@ class OperationExecutor:
 
     async def _create(self, service: AppointmentService, operation: Operation) -> Fate:
         new = _new(operation, service)
-        await self._ledger.intend(operation.calendar, self._intent(operation, new))
+        await self._ledger.record_pending_create(operation.calendar, self._intent(operation, new))
         self._intended(operation)
         try:
             created = await service.create(new)
         except (OutcomeUnknownError, DecodingError):
             return Fate.UNKNOWN  # the intent stays open, until a preview tells
         except ConnectorError:
-            await self._ledger.drop_intents(operation.calendar, [operation.key])  # it has not happened
+            await self._ledger.drop_pending_creates(operation.calendar, [operation.key])  # it has not happened
             raise
-        await self._ledger.in_step(operation.calendar, [_in_step(operation, created)])
+        await self._ledger.record_synced(operation.calendar, [_in_step(operation, created)])
         usable_id(created.appointment_id)  # it is known from now on, so that it is not created again
         return Fate.CREATED
 
@@ -132,7 +132,7 @@ class OperationExecutor:
         except ConnectorError as error:
             await self._take_back(operation, error)
             raise
-        await self._ledger.in_step(operation.calendar, [_in_step(operation, changed)])
+        await self._ledger.record_synced(operation.calendar, [_in_step(operation, changed)])
         return Fate.UPDATED
 
     async def _delete(self, service: AppointmentService, operation: Operation) -> Fate:
@@ -144,7 +144,7 @@ class OperationExecutor:
         except ConnectorError as error:
             await self._take_back(operation, error)
             raise
-        await self._ledger.deleted(operation.calendar, [operation.key])
+        await self._ledger.record_deleted(operation.calendar, [operation.key])
         return Fate.DELETED
 
     async def _pend(self, operation: Operation) -> None:
@@ -154,24 +154,24 @@ class OperationExecutor:
         if operation.remote in hashes:
             # An earlier one is seen to have happened: whatever comes next, it is what was last in step.
             known = {"local_hash": operation.remote, "remote_hash": operation.remote}
-        await self._ledger.pending(operation.calendar, operation.key, {*hashes, operation.local}, **known)
+        await self._ledger.record_pending_change(operation.calendar, operation.key, {*hashes, operation.local}, **known)
 
     async def _note_out_of_step(self, operation: Operation) -> None:
         """Note that what the source has is still to be sent, where only a look at the server has told so."""
         base = operation.base
         if base is not None and operation.remote is not None and operation.local == base.local:
             hashes = base.pending | {operation.local}
-            await self._ledger.pending(operation.calendar, operation.key, hashes)
+            await self._ledger.record_pending_change(operation.calendar, operation.key, hashes)
 
     async def _take_back(self, operation: Operation, error: ConnectorError) -> None:
         """Note that a change or a delete has not happened, if the error says so."""
         # Of several attempts the error tells of the last one alone.
         if error.attempts == 1 and not may_have_happened(error):
-            await self._ledger.pending(operation.calendar, operation.key, _pending(operation))
+            await self._ledger.record_pending_change(operation.calendar, operation.key, _pending(operation))
 
-    def _intent(self, operation: Operation, new: NewAppointment) -> Intent:
+    def _intent(self, operation: Operation, new: NewAppointment) -> PendingCreate:
         bare = NewAppointment(title=new.title, start_time=new.start_time, end_time=new.end_time)
-        return Intent(
+        return PendingCreate(
             key=operation.key,
             content_hash=operation.local,
             summary_hash=content_hash(bare),
@@ -193,7 +193,7 @@ class OperationExecutor:
             status=getattr(cause, "status", None),
             request_id=getattr(cause, "request_id", None),
         )
-        await self._ledger.give_up([(operation.calendar, letter)])
+        await self._ledger.record_dead_letters([(operation.calendar, letter)])
 
 
 def _pending(operation: Operation) -> frozenset[str]:

@@ -13,7 +13,7 @@ from connector_async.sync.budget import Budget
 from connector_async.sync.planning.snapshot import ServerSnapshot
 from connector_async.sync.records import Calendar
 from connector_async.sync.state.journal import Journal, SyncedPair
-from connector_async.sync.state.reader import Intent, StateReader
+from connector_async.sync.state.reader import PendingCreate, StateReader
 
 _MOMENT: Final = timedelta(seconds=1)
 
@@ -64,7 +64,7 @@ class PendingCreateResolver:
 
     async def due(self, calendar: Calendar) -> float | None:
         """Return when the creates of a calendar can be settled, by the monotonic clock; `None`: none is open."""
-        intents = await self._known.open_intents(calendar)
+        intents = await self._known.pending_creates(calendar)
         if not intents:
             return None
         return self._grace + max(self._sent_at.get((calendar, intent.key), self._begun_at) for intent in intents)
@@ -81,34 +81,34 @@ class PendingCreateResolver:
         due = await self.due(calendar)
         if due is None:
             return Settled()
-        intents = await self._known.open_intents(calendar)
+        intents = await self._known.pending_creates(calendar)
         wait = due - self._clock.monotonic()
         if (wait > 0 and not await self._budget.sleep(wait)) or not self._budget.begin():
             return Settled()
         try:
             start, end = _time_of(service, intents)
-            remote = await ServerSnapshot.look(service, await self._known.appointments(calendar), start, end)
+            remote = await ServerSnapshot.look(service, await self._known.last_seen(calendar), start, end)
         finally:
             self._budget.end()
         found, absent = _match(intents, remote)
         if found:
-            await self._ledger.in_step(calendar, found)
+            await self._ledger.record_synced(calendar, found)
         if absent:
-            await self._ledger.drop_intents(calendar, absent)
+            await self._ledger.drop_pending_creates(calendar, absent)
         before = frozenset(intent.key for intent in intents if (calendar, intent.key) not in self._sent_at)
         for intent in intents:
             self.answered(calendar, intent.key)
         return Settled(frozenset(result.key for result in found), frozenset(absent), before)
 
 
-def _match(intents: Sequence[Intent], remote: ServerSnapshot) -> tuple[list[SyncedPair], list[str]]:
+def _match(intents: Sequence[PendingCreate], remote: ServerSnapshot) -> tuple[list[SyncedPair], list[str]]:
     found, left = [], []
     for intent in intents:
         appointment_id = remote.claim(intent.content_hash)
         if appointment_id is None:
             left.append(intent)
         else:
-            found.append(_in_step(intent, appointment_id, intent.content_hash))
+            found.append(SyncedPair.from_pending_create(intent, appointment_id, intent.content_hash))
     absent = []
     for intent in left:
         # A preview may leave descriptions out: then title and times have to do.
@@ -116,22 +116,11 @@ def _match(intents: Sequence[Intent], remote: ServerSnapshot) -> tuple[list[Sync
         if appointment_id is None:
             absent.append(intent.key)
         else:
-            found.append(_in_step(intent, appointment_id, None))
+            found.append(SyncedPair.from_pending_create(intent, appointment_id, None))
     return found, absent
 
 
-def _in_step(intent: Intent, appointment_id: str, remote_hash: str | None) -> SyncedPair:
-    return SyncedPair(
-        key=intent.key,
-        appointment_id=appointment_id,
-        local_hash=intent.content_hash,
-        remote_hash=remote_hash,
-        start_time=intent.start_time,
-        end_time=intent.end_time,
-    )
-
-
-def _time_of(service: AppointmentService, intents: Sequence[Intent]) -> tuple[datetime | None, datetime | None]:
+def _time_of(service: AppointmentService, intents: Sequence[PendingCreate]) -> tuple[datetime | None, datetime | None]:
     """Return a time that all of them overlap, where the wire format asks for one."""
     if not service.session.wire_format.carries_user:
         return None, None

@@ -177,7 +177,7 @@ class TenantWorker:
         elif failures:
             self._failing[calendar] = None
         elif due is None and self._planner.looks_at_all and is_planned and not self._has_ended():
-            await self._tools.ledger.done(calendar)
+            await self._tools.ledger.record_calendar_done(calendar)
 
     async def _settle(self, *, waits: bool) -> AsyncGenerator[None, None]:
         """Settle the calendars whose grace has passed; with `waits` all. Meanwhile the others go on."""
@@ -249,9 +249,9 @@ class TenantWorker:
         gone = [operation for operation in agreeing if operation.local == ABSENT == seen_of(operation)]
         there = [operation for operation in agreeing if not operation.local == ABSENT == seen_of(operation)]
         if gone:
-            await self._tools.ledger.deleted(gone[0].calendar, [operation.key for operation in gone])
+            await self._tools.ledger.record_deleted(gone[0].calendar, [operation.key for operation in gone])
         if there:
-            await self._tools.ledger.in_step(there[0].calendar, [agreed(operation) for operation in there])
+            await self._tools.ledger.record_synced(there[0].calendar, [agreed(operation) for operation in there])
         self._report.counts[Fate.UNCHANGED] += len(agreeing)
 
     async def _pull(self, operations: Sequence[Operation]) -> None:

@@ -12,7 +12,7 @@ from connector_async.sync.planning.operations import Operation
 from connector_async.sync.records import ABSENT, record_from_row, record_of, row_of, sortable
 from connector_async.sync.state import State, Transaction
 from connector_async.sync.state.journal import Journal, SyncedPair
-from connector_async.sync.state.reader import of_calendar
+from connector_async.sync.state.reader import in_calendar
 from connector_async.sync.state.schema import KEY, desired, items, pulled
 
 _AT_A_TIME: Final = 500
@@ -128,7 +128,7 @@ class SourceWriteback:
             rows = [_names(each.operation) | _content(each.operation) | {"body": each.body} for each in there]
             await transaction.upsert(desired, [row | {"modified": None, "copies": 1} for row in rows])
             results = [_in_step(each.operation) for each in there]
-            await self._ledger.write_in_step(transaction, there[0].operation.calendar, results)
+            await self._ledger.write_synced(transaction, there[0].operation.calendar, results)
         for operation in gone:
             await transaction.connection.execute(delete(desired).where(_of_operation(desired, operation)))
         if gone:
@@ -171,7 +171,7 @@ def _in_step(operation: Operation) -> SyncedPair:
 
 
 def _of_operation(table: Any, operation: Operation) -> Any:
-    return and_(of_calendar(table, operation.calendar), table.c.key == operation.key)
+    return and_(in_calendar(table, operation.calendar), table.c.key == operation.key)
 
 
 def _of_row(table: Any, row: Any) -> Any:

@@ -191,7 +191,7 @@ class Reconciler:
             return appointment_id, entry.base.remote, None
         appointment = remote.changed.get(appointment_id or "")
         if appointment is None:
-            if appointment_id is None or not remote.known[appointment_id].in_time:
+            if appointment_id is None or not remote.known[appointment_id].in_range:
                 return appointment_id, None, None
             # It may have moved out of the time that was looked at, and a preview may lag behind.
             appointment = await self._get(usable_id(appointment_id))

@@ -126,7 +126,7 @@ class CalendarPlanner:
     async def accounts(self, tenant_id: str, run_id: str) -> TenantProgress:
         """Return how far the keys of a tenant have come in a run."""
         async with self._differences() as differences:
-            return await differences.accounts(tenant_id, run_id)
+            return await differences.progress(tenant_id, run_id)
 
     @property
     def tries_again(self) -> bool:
@@ -173,7 +173,7 @@ class CalendarPlanner:
             found += [await comparison.operation(entry) for entry in entries if entry.key in keys]
             after = entries[-1].key
         async with self._differences() as differences:
-            others = await differences.others(calendar, keys, run_id)
+            others = await differences.skipped_keys(calendar, keys, run_id)
         return Remaining(operations=[operation for operation in found if operation is not None], others=others)
 
     def _comparison(self, calendar: Calendar, remote: ServerSnapshot | None, get: Get) -> Reconciler:
@@ -191,7 +191,7 @@ class CalendarPlanner:
     async def _look(self, service: AppointmentService, calendar: Calendar, *, is_first: bool) -> ServerSnapshot:
         scope, window, known = self._plan.scope, self._plan.window, self._looking.known
         with self._spending():
-            had = await known.appointments(calendar, *scope.as_texts())
+            had = await known.last_seen(calendar, *scope.as_texts())
             remote = await ServerSnapshot.look(service, had, scope.start, scope.end, window=window)
         self._report.minimum += remote.pages * is_first
         missing = remote.missing
@@ -200,9 +200,9 @@ class CalendarPlanner:
                 calendar,
                 missing=len(missing),
                 shown=remote.shown,
-                known=sum(each.in_time for each in had.values()),
-                known_of_tenant=await known.count(calendar.tenant_id),
-                known_of_all=await known.count(),
+                known=sum(each.in_range for each in had.values()),
+                known_of_tenant=await known.count_appointments(calendar.tenant_id),
+                known_of_all=await known.count_appointments(),
             )
         return remote
 

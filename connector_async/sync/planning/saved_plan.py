@@ -143,18 +143,18 @@ class SavedPlanner:
 
     async def accounts(self, tenant_id: str, run_id: str) -> TenantProgress:  # noqa: ARG002 - the protocol's
         """Return how far the operations have come. What was given up before is in no plan."""
-        found = {"to_be_tried": 0, "others": 0, "records": 0, "in_step": 0}
+        found = {"to_do": 0, "skipped": 0, "records": 0, "in_sync": 0}
         for calendar in self._sections:
             local = {operation.key: operation.local for operation in self._read(calendar)}
-            settled = await self._known.settled_by(self._run_id, calendar, list(local))
+            settled = await self._known.processed_by(self._run_id, calendar, list(local))
             records = [key for key in local if local[key] != ABSENT]
-            found["to_be_tried"] += len(local.keys() - settled)
+            found["to_do"] += len(local.keys() - settled)
             found["records"] += len(records)
-            found["in_step"] += sum(settled.get(key, False) for key in records)
+            found["in_sync"] += sum(settled.get(key, False) for key in records)
         return TenantProgress(**found)
 
     async def _left(self, calendar: Calendar, operations: Sequence[Operation]) -> list[Operation]:
-        settled = await self._known.settled_by(self._run_id, calendar, [operation.key for operation in operations])
+        settled = await self._known.processed_by(self._run_id, calendar, [operation.key for operation in operations])
         return [operation for operation in operations if operation.key not in settled]
 
     def _read(self, calendar: Calendar) -> list[Operation]:

@@ -110,7 +110,7 @@ class ServerSnapshot:
         """The ids of those that were known, lie in the time that was looked at, and were not shown."""
         shown = self.unchanged | self.changed.keys()
         return [
-            appointment_id for appointment_id, had in self.known.items() if had.in_time and appointment_id not in shown
+            appointment_id for appointment_id, had in self.known.items() if had.in_range and appointment_id not in shown
         ]
 
     @property

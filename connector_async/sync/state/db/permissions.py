@@ -1,4 +1,4 @@
-"""Files that are for their owner alone, and the work on them, which is done in a thread."""
+"""Files that only their owner can read."""
 
 import os
 import stat
@@ -8,29 +8,29 @@ from typing import Final
 from connector_async._files import sync_to_disk
 
 PRIVATE: Final = 0o600
-"""The mode of all that holds a state: keys and hashes tell about people."""
+"""The mode of all files of a state: keys and hashes are personal data."""
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """Return the file in the same folder whose name has that suffix more."""
+    """Return the file in the same folder with a suffix added to its name."""
     return path.with_name(path.name + suffix)
 
 
 def create_private(path: Path) -> None:
-    """Create an empty file that survives a power cut from now on, unless there is one.
+    """Create an empty file, unless it exists. It survives a power cut as soon as this returns.
 
     Raises:
-        OSError: It cannot be created.
+        OSError: If the file cannot be created.
     """
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, PRIVATE))
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, PRIVATE))
     sync_to_disk(path.parent)
 
 
 def make_private(path: Path) -> None:
-    """Take a file from all but its owner, if there is one.
+    """Set the mode of a file to `PRIVATE`, if the file exists.
 
     Raises:
-        OSError: It is not the caller's.
+        OSError: If another user owns the file.
     """
     if path.exists() and stat.S_IMODE(path.stat().st_mode) != PRIVATE:
         path.chmod(PRIVATE)
