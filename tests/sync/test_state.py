@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import traceback
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -20,15 +21,19 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 
 from connector_async.sync.exceptions import FencedError, StateBusyError, StateError
+from connector_async.sync.report import Fate, RunReport, TenantReport
 from connector_async.sync.state import State
 from connector_async.sync.state.db import sqlite
 from connector_async.sync.state.db.upsert import upsert
-from connector_async.sync.state.schema import desired, items, leases
+from connector_async.sync.state.inspection import read_status
+from connector_async.sync.state.journal import Journal
+from connector_async.sync.state.schema import desired, items, leases, runs
 from tests.conftest import ManualClock
 from tests.support.limits import largest_file
 
 HOLD = """
 import asyncio, sys
+from connector_async.sync.report import Fate, RunReport, TenantReport
 from connector_async.sync.state import State
 
 async def main():
@@ -388,6 +393,37 @@ def test_import_of_the_state_loads_no_alembic_and_of_the_package_no_sqlalchemy()
         "assert 'sqlalchemy' in sys.modules and 'alembic' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_stored_names_of_fates_never_change() -> None:
+    names = {
+        Fate.CREATED: "created",
+        Fate.UPDATED: "updated",
+        Fate.DELETED: "deleted",
+        Fate.UNCHANGED: "agreed",
+        Fate.PULLED: "pulled",
+        Fate.CONFLICT: "conflict",
+        Fate.REFUSED: "refused",
+        Fate.RETRYABLE: "temporary",
+        Fate.UNKNOWN: "unknown",
+        Fate.SKIPPED: "given_up",
+        Fate.NOT_STARTED: "not_started",
+        Fate.UNREADABLE: "unreadable",
+    }
+    assert {fate: fate.stored_name for fate in Fate} == names
+    assert {Fate.from_stored(name): name for name in names.values()} == names
+
+
+async def test_counts_of_a_run_are_stored_and_shown_by_their_names(state: State) -> None:
+    journal = Journal.for_new_run(state, ManualClock())
+    report = RunReport(run_id=journal.run_id)
+    report.tenants["acme"] = TenantReport(counts=Counter({Fate.UNCHANGED: 2}))
+    await journal.start_run(kind="run", mode="trust")
+    await journal.end_run(report, "ended")
+    async with state.reading() as connection:
+        assert (await connection.execute(select(runs.c.counts))).scalar_one() == {"agreed": 2}
+    (shown,) = (await read_status(state))["runs"]
+    assert (shown["status"], shown["counts"]) == ("ended", {Fate.UNCHANGED.value: 2})
 
 
 async def test_body_is_stored_as_bytes(state: State) -> None:

@@ -121,10 +121,10 @@ class CsvMirror:
 
 
 def _encode(records: list[SourceRecord]) -> bytes:
-    text = io.StringIO(newline="")
+    output = io.StringIO(newline="")
     # Cells that start with = + - @ are not escaped, although a spreadsheet may take them for formulas: the file is for
     # programs, and an added sign would be read back as part of the title.
-    writer = csv.writer(text)
+    writer = csv.writer(output)
     for row in map(row_of, records):
         writer.writerow([row.get(name) or "" for name in FIELDS])
-    return text.getvalue().encode()
+    return output.getvalue().encode()

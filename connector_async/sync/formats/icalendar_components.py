@@ -1,6 +1,6 @@
 """Splitting an iCalendar file into its events and time zones, so that the file need not fit into memory.
 
-This module knows the lines that begin and end a component (RFC 5545, section 3.4), and nothing about their contents.
+This module knows the BEGIN and END lines of components (RFC 5545, section 3.4), and nothing about their contents.
 """
 
 import os
@@ -34,7 +34,7 @@ class Component:
     """The number of the BEGIN line, from 1."""
     lines: list[bytes]
 
-    def text(self) -> str:
+    def as_string(self) -> str:
         """Return all lines as one string. A byte that is not UTF-8 becomes a lone surrogate."""
         return b"".join(self.lines).decode("utf-8", "surrogateescape")
 

@@ -1,7 +1,7 @@
 """iCalendar (RFC 5545): each event of a calendar is a record. Needs the extra `sync`.
 
-Fields that iCalendar does not have are in properties and parameters whose names start with `X-CONNECTOR-`. So a mirror
-is read back without loss, and other programs read the rest.
+Fields that iCalendar does not have are in properties and parameters that start with `X-CONNECTOR-`. So a mirror is read
+back without loss, and other programs read the rest.
 """
 
 import os
@@ -79,7 +79,7 @@ class ICalendarSource:
         from icalendar import Event  # noqa: PLC0415
 
         try:
-            event = Event.from_ical(component.text())
+            event = Event.from_ical(component.as_string())
         except Exception:  # noqa: BLE001 - the library raises anything, and its messages repeat personal data
             return self._reader.problem("the event cannot be parsed", component.line)
         if is_cancelled(event):
@@ -130,7 +130,7 @@ class _TimeZones:
         from icalendar import Timezone  # noqa: PLC0415 - as above
 
         try:
-            parsed: Any = Timezone.from_ical(component.text())
+            parsed: Any = Timezone.from_ical(component.as_string())
             self._described.setdefault(str(parsed["TZID"]), parsed.to_tz(lookup_tzid=False))
         except Exception:  # noqa: BLE001 - as above; an event with this time zone becomes a problem
             return

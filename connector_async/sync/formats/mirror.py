@@ -71,7 +71,7 @@ async def replace_file(
 
 
 class _FileWriter:
-    """Writes a temporary file in worker threads, one call at a time."""
+    """Writes the temporary file of a replacement in worker threads."""
 
     def __init__(self, path: Path | str, encode: Callable[[list[SourceRecord]], bytes]) -> None:
         self._path = path

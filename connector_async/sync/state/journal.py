@@ -25,7 +25,7 @@ from .schema import CALENDAR, KEY, cells, dead_letters, intents, items, runs
 
 @attrs.frozen(kw_only=True)
 class SyncedPair:
-    """A key whose record in the source and appointment on the server are in sync."""
+    """A key with a record in the source and an appointment on the server that are in sync."""
 
     key: str
     appointment_id: str

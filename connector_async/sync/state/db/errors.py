@@ -54,7 +54,7 @@ def file_errors(place: object) -> Iterator[None]:
 
 def _state_error(place: object, error: BaseException | None) -> StateError:
     code = getattr(error, "sqlite_errorcode", None)
-    if code is None:  # an error of a driver or another database, whose message may repeat a value
+    if code is None:  # the message of a driver or of another database may repeat a value
         return StateError(f"{place}: the database failed ({type(error).__name__})")
     error_class = StateBusyError if code & 0xFF in _BUSY else StateError  # the low byte of an extended code
     return error_class(f"{place}: {error}")
