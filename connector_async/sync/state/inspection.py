@@ -1,4 +1,4 @@
-"""Looking into a state, also while a run is using it: its runs, its dead letters, and everything about one key."""
+"""Reports about a state, also while a run is using it: its runs, its dead letters, and everything about one key."""
 
 from collections.abc import AsyncGenerator
 from typing import Any

@@ -1,8 +1,8 @@
 """The tables of the state, and their revisions. Nothing here depends on the kind of database.
 
-Columns of type text hold instants as RFC 3339 strings in UTC with six fractional digits, so that they sort by time.
-Columns of type double hold times as seconds since 1970 in UTC. In a calendar without a user, `domain_id` and `ad_id`
-are empty strings, since a primary key cannot hold `NULL`.
+The start and the end of an appointment are RFC 3339 strings in UTC with six fractional digits, so that they sort by
+time. All other times are seconds since 1970 in UTC. In a calendar without a user, `domain_id` and `ad_id` are empty
+strings, since a primary key cannot hold `NULL`.
 """
 
 from typing import Final
@@ -131,7 +131,7 @@ desired: Final = Table(
 )
 """The records of the source in the current run. A row without a hash is a record that cannot be read.
 
-The bodies are personal data.
+`modified` is an RFC 3339 string. The bodies are personal data.
 """
 
 pulled: Final = Table(

@@ -1,4 +1,4 @@
-"""Errors of databases and files as errors of the state: with the location and the reason, but without any SQL."""
+"""Conversion of database and file errors to `StateError`: with the location and the reason, but without any SQL."""
 
 import sqlite3
 from collections.abc import Iterator
