@@ -27,9 +27,11 @@ async def plan_seconds(items: int) -> float:
     calendars = calendars_of(10, min(100, max(1, items // 10)))
     items_each = items // len(calendars)
     async with open_setup(None) as setup:
-        ledger = Journal(setup.state, "benchmark", setup.session.clock)
+        journal = Journal(setup.state, "benchmark", setup.session.clock)
         for calendar in calendars:
-            await ledger.in_step(calendar, [_synced_pair(record) for record in records_of([calendar], items_each)])
+            await journal.record_synced(
+                calendar, [_synced_pair(record) for record in records_of([calendar], items_each)]
+            )
         source = (record_of(calendar, number) for calendar in calendars for number in range(items_each))
         sync = BulkSync(setup.state, setup.service, SyncSettings(wire_format=WireFormat.REFERENCE))
         start = time.perf_counter()

@@ -1,11 +1,17 @@
 """Files that are replaced atomically and can be read only by their owner."""
 
+import asyncio
 import errno
+import functools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 @contextmanager
@@ -71,3 +77,25 @@ def fsync_path(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+async def run_in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Call a blocking function in a worker thread, and return only after it has ended.
+
+    A thread cannot be cancelled. A task that is cancelled meanwhile waits for the function before it raises, so that
+    the caller still holds its locks and files while the function uses them.
+
+    Raises:
+        asyncio.CancelledError: If the task was cancelled. The function has ended; its result or error is lost.
+    """
+    work = asyncio.get_running_loop().run_in_executor(None, functools.partial(function, *args, **kwargs))
+    cancellation: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as error:
+            cancellation = error
+    if cancellation is not None:
+        work.exception()  # retrieved, so that asyncio does not report it
+        raise cancellation
+    return work.result()

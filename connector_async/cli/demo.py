@@ -186,7 +186,7 @@ class _Demonstration:
 
     async def _open_creates(self) -> int:
         async with opened(self._settings, wait=0) as it:
-            return int((await read_status(it.state))["open_creates"])
+            return int((await read_status(it.state))["pending_creates"])
 
     async def _compare(self) -> None:
         self._console.rule("The server and the file")

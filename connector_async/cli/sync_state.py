@@ -21,7 +21,7 @@ from .sync_options import StateFile
 from .sync_run import state_path
 
 _STATE: Final = StateFile()
-_COUNTS: Final = ("items", "deleted", "open_creates", "dead_letters", "not_in_the_file_yet")
+_COUNTS: Final = ("items", "deleted", "pending_creates", "dead_letters", "awaiting_writeback")
 _RUNS: Final = (
     "run_id",
     "kind",

@@ -98,14 +98,14 @@ class BulkSync:
             raise ValueError("mirror must be given with Mode.TWO_WAY, and only then")
         options.check(self._settings.wire_format)
         budget = budget or Budget(self._clock)
-        journal = Journal.of_new_run(self._state, self._clock)
+        journal = Journal.for_new_run(self._state, self._clock)
         report = RunReport(run_id=journal.run_id)
         async with recorded_run(
             journal, report, budget, self._clock, kind="run", mode=options.mode.value, conditions=options.conditions()
         ):
             staged, withheld, tenants = await self._stage(source, options, forget=True)
             if staged.problems:
-                await journal.give_up(staged.problems)
+                await journal.record_dead_letters(staged.problems)
             report.unreadable = staged.unreadable
             report.tenants = {tenant_id: TenantReport(records=staged.records[tenant_id]) for tenant_id in tenants}
             context = self._planning_context(options, withheld, run_id=journal.run_id, lineage=journal.lineage)
@@ -124,7 +124,7 @@ class BulkSync:
             StateError: If the state cannot be used. The next run finds out what became of what was sent.
         """
         budget, mode = budget or Budget(self._clock), saved.options.mode.value
-        journal = Journal.of_new_run(self._state, self._clock)
+        journal = Journal.for_new_run(self._state, self._clock)
         report = RunReport(run_id=journal.run_id)
         async with recorded_run(
             journal, report, budget, self._clock, kind="apply", mode=mode, conditions=saved.options.conditions()
@@ -237,7 +237,7 @@ class BulkSync:
             # What has changed on the server is not known before it is looked at.
             has_total = options.mode is not Mode.TWO_WAY
             progress = [await planner.progress() for planner in planners.values()]
-            self._progress.begin(sum(each.to_be_tried for each in progress) if has_total else None)
+            self._progress.begin(sum(each.to_do for each in progress) if has_total else None)
         try:
             await self._runner.run(workers, run_slice)
         finally:

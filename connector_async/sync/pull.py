@@ -153,7 +153,7 @@ class Pull:
         self._budget = budget or Budget(self._clock)
         self._state_reader = StateReader(state)
         self._guard = MissingGuard(options.max_delete, allow_empty=options.allow_empty)
-        self._journal = Journal.of_new_run(state, self._clock)
+        self._journal = Journal.for_new_run(state, self._clock)
         self.report = RunReport(run_id=self._journal.run_id)
         """What became of the calendars."""
         for calendar in options.calendars:
@@ -223,7 +223,7 @@ class Pull:
 
     async def _preview(self, calendar: Calendar, service: AppointmentService, report: TenantReport) -> _Look:
         scope = self._options.scope
-        known = await self._state_reader.appointments(calendar, *scope.bounds())
+        known = await self._state_reader.last_seen(calendar, *scope.bounds())
         snapshot = await ServerSnapshot.look(service, known, scope, window=self._options.window, keep_all=True)
         report.minimum += snapshot.pages
         shown, deleted, moved = snapshot.shown or {}, [], []
@@ -264,7 +264,7 @@ class Pull:
             yield Change(kind=ChangeKind.DELETED, calendar=calendar, key=key, appointment_id=appointment_id)
         removed = [*look.deleted, *(appointment.appointment_id for appointment in look.moved)]
         removed_keys = [known[appointment_id].key for appointment_id in removed]
-        await self._journal.seen(calendar, there=pairs, gone=removed_keys, letters=letters)
+        await self._journal.record_pull(calendar, synced=pairs, deleted=removed_keys, letters=letters)
         report = self.report.tenants[calendar.tenant_id]
         report.records += len(look.shown)
         report.in_sync += len(look.shown) - len(letters)

@@ -93,7 +93,7 @@ def test_what_is_cut_off_is_settled_by_the_next_run(
     assert "connector-async: cut off: what was under way may have happened, and is settled by the next run\n" in err
     gate.release()  # the server does what nobody waits for any more
     gate.wait_until_done(2)
-    assert command("sync", "status", "--json").records[0]["open_creates"] == 2
+    assert command("sync", "status", "--json").records[0]["pending_creates"] == 2
     assert command("sync", "run", source, "--grace", "0", "--json").records[0]["counts"] == {"created": 20}
     assert len(titles(gate.sandbox)) == 20
 
@@ -132,7 +132,7 @@ def test_a_second_run_is_refused_or_waits_and_a_status_is_told_meanwhile(
         assert [run["status"] for run in status.records[0]["runs"]] == ["running"]
         refused = command("sync", "run", source)
         assert (refused.code, refused.out) == (ExitCode.RETRYABLE, "")
-        assert "another run works with it" in refused.err
+        assert "another run is using it" in refused.err
         threading.Timer(0.05, gate.release).start()
         waited = command("sync", "run", source, "--wait", "30", "--exit-code")
         assert waited.code == ExitCode.NOTHING_TO_DO

@@ -103,7 +103,7 @@ def test_what_is_left_open_may_pass(command: CommandLine, source: Path, sandbox:
     assert (done.code, ": 1 unknown; " in done.out) == (ExitCode.RETRYABLE, True)
     assert ", 5 failed, " in done.err  # attempts
     sandbox.faults.clear()
-    assert command("sync", "status", "--json").records[0]["open_creates"] == 1
+    assert command("sync", "status", "--json").records[0]["pending_creates"] == 1
     assert command("sync", "run", name, "--grace", "0").code == ExitCode.DONE
     assert titles(sandbox) == [f"{TITLE} k0"]
 
@@ -119,7 +119,7 @@ def test_a_pull_mirrors_what_the_server_has(command: CommandLine, source: Path, 
         assert (done.code, done.records[0]["counts"]) == (ExitCode.DONE, counts)
         assert len((tmp_path / "mirror.csv").read_text().splitlines()) == 7
     other = command("sync", "pull", "--to", "mirror.csv")
-    assert (other.code, "is for pulls alone" in other.err) == (ExitCode.OTHER, True)
+    assert (other.code, "a pull and a run cannot share a state" in other.err) == (ExitCode.OTHER, True)
     assert command("sync", "pull", *place, "--exit-code").code == ExitCode.NOTHING_TO_DO
     assert command("sync", "pull", *place, "--to-format", "pdf").code == ExitCode.USAGE
 

@@ -77,10 +77,10 @@ def _in_migration() -> None:
 
 POINTS: dict[str, Callable[[], None]] = {
     "migration": _in_migration,
-    "intent committed": lambda: _after(Journal, "intend"),
+    "intent committed": lambda: _after(Journal, "record_pending_create"),
     "POST sent": lambda: _when_sent("POST"),
     "answer read": lambda: _after(AppointmentService, "create"),
-    "mark written": lambda: _after(Journal, "in_step"),
+    "mark written": lambda: _after(Journal, "record_synced"),
     "guard passed": lambda: _after(DeleteGuard, "finish"),
     "PUT sent": lambda: _when_sent("PUT"),
     "update answered": lambda: _after(AppointmentService, "update"),

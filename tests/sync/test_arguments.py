@@ -303,4 +303,4 @@ async def test_a_record_that_cannot_be_sent_is_a_problem_and_stops_no_other(
         async with sync.opened() as (_, opened), opened.reading() as connection:
             text = "".join(map(str, (await connection.exec_driver_sql("select reason from dead_letters")).all()))
             assert reason in text
-            assert await StateReader(opened).open_intents(whose) == []
+            assert await StateReader(opened).pending_creates(whose) == []

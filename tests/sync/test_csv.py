@@ -1,4 +1,4 @@
-"""CSV: the header, the cells, and which line a record begins at."""
+"""CSV: the header, the cells, and the line of a record."""
 
 from pathlib import Path
 
@@ -20,17 +20,17 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "rows.csv"
 
 
-async def test_a_byte_order_mark_crlf_and_blank_lines_are_taken(path: Path) -> None:
+async def test_byte_order_mark_crlf_and_blank_lines_are_accepted(path: Path) -> None:
     put(path, b"\xef\xbb\xbf\r\n" + HEADER.replace(b"\n", b"\r\n") + b"\r\n" + GOOD + b"  \n" + GOOD.rstrip())
     assert await read(CsvSource(path)) == [record(), record()]
 
 
-async def test_columns_may_come_in_any_order_and_the_tenant_from_outside(path: Path) -> None:
+async def test_columns_are_accepted_in_any_order_and_tenant_as_an_argument(path: Path) -> None:
     put(path, b"end_time,start_time,title,key\n" + b",".join([*TIMES.split(b",")[::-1], b"Visit", b"k-1"]))
     assert await read_one(CsvSource(path, tenant_id="acme")) == record()
 
 
-async def test_a_record_begins_where_its_first_line_is(path: Path) -> None:
+async def test_line_of_a_problem_is_the_first_of_its_record(path: Path) -> None:
     good = b'k-1,acme,"Vi\nsit",' + TIMES + b',"a\r\n\r\n""b""",,,\n'
     put(path, HEADER + good + b"\n" + good.replace(b"k-1", b"") + GOOD)
     first, bad, last = await read(CsvSource(path))
@@ -39,48 +39,44 @@ async def test_a_record_begins_where_its_first_line_is(path: Path) -> None:
     assert (bad.line, bad.reason) == (7, "key is missing")
 
 
-async def test_an_empty_description_is_a_missing_one_and_its_type_does_not_count(path: Path) -> None:
+async def test_empty_description_is_missing_and_its_type_is_ignored(path: Path) -> None:
     put(path, HEADER + b"k-1,acme,Visit," + TIMES + b',"",Html,,\n')
     assert await read_one(CsvSource(path)) == record()
     await write(CsvMirror(path), [record(description="", description_type="Html"), record(description=None)])
     assert await read(CsvSource(path)) == [record(), record()]
 
 
-async def test_cells_that_a_spreadsheet_takes_for_formulas_are_written_as_they_are(path: Path) -> None:
+async def test_cells_that_look_like_formulas_are_written_as_they_are(path: Path) -> None:
     await write(CsvMirror(path), [record(title="=1+1")])
     assert b",=1+1," in content(path)
 
 
+MALFORMED = "the quotes are malformed, or a field is too long"
 BAD: dict[str, tuple[bytes, str, str | None, Calendar | None]] = {
-    "too many": (b"k-2,acme,Lindqvist, Maria," + TIMES + b",,,,", "10 fields, where the header has 9", None, None),
-    "too few": (b"k-2,acme,Lindqvist", "3 fields, where the header has 9", None, None),
-    "text behind a quote": (
-        b'k-2,acme,"Lindqvist"x,' + TIMES,
-        "the quotes are wrong, or a field is too long",
-        None,
-        None,
-    ),
-    "too long": (b"k-2,acme," + MARKER.encode() * 20_000, "the quotes are wrong, or a field is too long", None, None),
-    "a byte in the title": (
+    "too many cells": (b"k-2,acme,Lindqvist, Maria," + TIMES + b",,,,", "10 fields, but the header has 9", None, None),
+    "too few cells": (b"k-2,acme,Lindqvist", "3 fields, but the header has 9", None, None),
+    "character after a quoted cell": (b'k-2,acme,"Lindqvist"x,' + TIMES, MALFORMED, None, None),
+    "cell too long": (b"k-2,acme," + MARKER.encode() * 20_000, MALFORMED, None, None),
+    "title not UTF-8": (
         b"k-2,acme,\xffLindqvist," + TIMES + b",,,,",
         "title must be encodable as UTF-8: it has a lone surrogate",
         "k-2",
         ACME,
     ),
-    "a byte in the key": (b"k\xff,acme,Lindqvist," + TIMES + b",,,,", "key must be printable", None, ACME),
-    "a wrong time": (
+    "key not UTF-8": (b"k\xff,acme,Lindqvist," + TIMES + b",,,,", "key must be printable", None, ACME),
+    "invalid time": (
         b"k-2,acme,Visit,Lindqvist,2024-01-15T11:00:00Z,,,,",
         "start_time: not an RFC 3339 date-time",
         "k-2",
         ACME,
     ),
     "half a user": (b"k-2,acme,Visit," + TIMES + b",,,Lindqvist,", "domain_id is missing", "k-2", None),
-    "nothing": (b",,,,,,,,", "title is missing", None, None),
+    "empty cells": (b",,,,,,,,", "title is missing", None, None),
 }
 
 
 @pytest.mark.parametrize(("bad", "reason", "key", "calendar"), BAD.values(), ids=BAD)
-async def test_a_bad_row_is_a_problem_and_the_rest_goes_on(
+async def test_invalid_row_is_a_problem_and_reading_continues(
     path: Path, bad: bytes, reason: str, key: str | None, calendar: Calendar | None
 ) -> None:
     put(path, HEADER + GOOD + bad + b"\n" + GOOD)
@@ -92,19 +88,19 @@ async def test_a_bad_row_is_a_problem_and_the_rest_goes_on(
 
 
 HEADERS = {
-    "none": (b"", "has no header line that can be read"),
-    "quotes": (b'"key"x,title', "has no header line that can be read"),
-    "no end": (HEADER.replace(b"end_time,", b""), "lacks the column end_time"),
-    "no tenant": (HEADER.replace(b"tenant_id,", b""), "lacks the column tenant_id"),
-    "an unknown one": (HEADER.replace(b"key", b"key,location"), "has a column that is not known: location"),
-    "an unnamed one": (HEADER.replace(b"key", b"key,"), "has a column that is not known: number 2"),
-    "one twice": (HEADER.replace(b"key", b"key,key"), "has the column key twice"),
-    "a row": (f"k-1,acme,{MARKER},".encode() + TIMES, "lacks the column key"),
+    "empty file": (b"", "has no header line that can be read"),
+    "malformed quotes": (b'"key"x,title', "has no header line that can be read"),
+    "no end_time": (HEADER.replace(b"end_time,", b""), "lacks the column end_time"),
+    "no tenant_id": (HEADER.replace(b"tenant_id,", b""), "lacks the column tenant_id"),
+    "unknown column": (HEADER.replace(b"key", b"key,location"), "has an unknown column: location"),
+    "unnamed column": (HEADER.replace(b"key", b"key,"), "has an unknown column: number 2"),
+    "same column twice": (HEADER.replace(b"key", b"key,key"), "has the column key twice"),
+    "row as the header": (f"k-1,acme,{MARKER},".encode() + TIMES, "lacks the column key"),
 }
 
 
 @pytest.mark.parametrize(("header", "reason"), HEADERS.values(), ids=HEADERS)
-async def test_a_header_that_is_none_is_an_error_of_the_source(path: Path, header: bytes, reason: str) -> None:
+async def test_invalid_header_is_an_error_of_the_source(path: Path, header: bytes, reason: str) -> None:
     put(path, header)
     with pytest.raises(SourceError, match=reason) as caught:
         await read(CsvSource(path))
@@ -113,9 +109,11 @@ async def test_a_header_that_is_none_is_an_error_of_the_source(path: Path, heade
 
 
 @pytest.mark.parametrize(
-    "end", [b"", b'"x,y\n' + GOOD, b"," * 200_000 + b"x" * 200_000], ids=["open", "odd", "too long"]
+    "end",
+    [b"", b'"x,y\n' + GOOD, b"," * 200_000 + b"x" * 200_000],
+    ids=["not closed", "closed by a later quote", "too long"],
 )
-async def test_a_broken_record_of_several_lines_ends_the_walk(path: Path, end: bytes) -> None:
+async def test_malformed_quotes_over_several_lines_are_an_error_of_the_source(path: Path, end: bytes) -> None:
     put(path, HEADER + GOOD + b'k-2,acme,"Lindqvist,' + TIMES + b",,,\n" + GOOD + end)
     with pytest.raises(SourceError, match="line 3: a quoted field is not closed, or too long") as caught:
         await read(CsvSource(path))

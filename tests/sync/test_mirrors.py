@@ -1,4 +1,5 @@
-"""Mirrors whatever their format: a file is replaced by a whole new one, or not at all."""
+# ruff: noqa: ASYNC240 - a test may block
+"""Mirrors in files: a file is replaced by a complete new one, or not at all."""
 
 import asyncio
 import errno
@@ -11,22 +12,23 @@ from pathlib import Path
 import pytest
 
 from connector_async.sync.exceptions import SourceError
-from connector_async.sync.formats import (
-    Mirror,
-    file_mirror,
-    file_source,
-)
-from connector_async.sync.formats.mirror import _Replacement
+from connector_async.sync.formats import FileFormat, Mirror, file_mirror, file_source
 from connector_async.sync.records import SourceRecord
+from tests.support.limits import largest_file
 from tests.support.sync_files import FORMATS, read, record, write
 
 
-@pytest.fixture(params=FORMATS)
-async def kept(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Mirror]:
-    """Return a mirror that holds one record."""
-    path = tmp_path / f"mirror.{request.param}"
+@pytest.fixture
+async def path(tmp_path: Path) -> Path:
+    """Return a mirror with one record, in the format that has both a header and a footer."""
+    path = tmp_path / "mirror.ics"
     await write(file_mirror(path), [record()])
-    return path, file_mirror(path)
+    return path
+
+
+@pytest.fixture
+def mirror(path: Path) -> Mirror:
+    return file_mirror(path)
 
 
 def only_file(path: Path) -> bytes:
@@ -34,8 +36,11 @@ def only_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
-async def test_only_its_owner_may_read_a_mirror_from_the_beginning(kept: tuple[Path, Mirror]) -> None:
-    path, mirror = kept
+def many() -> list[SourceRecord]:
+    return [record(key=f"n-{number}") for number in range(600)]
+
+
+async def test_mirror_is_readable_by_its_owner_only_from_the_start(path: Path, mirror: Mirror) -> None:
     path.chmod(0o644)
     async with mirror.writing():
         modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir() if file != path}
@@ -43,12 +48,11 @@ async def test_only_its_owner_may_read_a_mirror_from_the_beginning(kept: tuple[P
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-async def test_an_error_in_the_block_leaves_the_mirror_as_it_was(kept: tuple[Path, Mirror]) -> None:
-    path, mirror = kept
+async def test_error_in_the_block_keeps_the_old_mirror(path: Path, mirror: Mirror) -> None:
     before = only_file(path)
 
     def failing() -> Iterator[SourceRecord]:
-        yield from [record(key=f"n-{number}") for number in range(700)]
+        yield from many()
         raise OSError("mine")
 
     with pytest.raises(OSError, match="mine"):
@@ -56,8 +60,7 @@ async def test_an_error_in_the_block_leaves_the_mirror_as_it_was(kept: tuple[Pat
     assert only_file(path) == before
 
 
-async def test_a_cancellation_leaves_the_mirror_as_it_was(kept: tuple[Path, Mirror]) -> None:
-    path, mirror = kept
+async def test_cancellation_in_the_block_keeps_the_old_mirror(path: Path, mirror: Mirror) -> None:
     before = only_file(path)
     inside = asyncio.Event()
 
@@ -75,71 +78,84 @@ async def test_a_cancellation_leaves_the_mirror_as_it_was(kept: tuple[Path, Mirr
     assert only_file(path) == before
 
 
-@pytest.mark.parametrize("steps", range(8))
-async def test_a_cancellation_at_any_moment_leaves_no_other_file(kept: tuple[Path, Mirror], steps: int) -> None:
-    path, mirror = kept
-    before = only_file(path)
-    task = asyncio.create_task(write(mirror, [record(key=f"n-{number}") for number in range(600)]))
-    for _ in range(steps):
-        await asyncio.sleep(0.001)
-    task.cancel()
-    await asyncio.wait([task])
-    after = only_file(path)
-    assert after == before or after.count(b"n-") == 600
+async def test_cancellation_at_any_moment_leaves_no_other_file(path: Path, mirror: Mirror) -> None:
+    for moment in range(30):
+        before = only_file(path)
+        task = asyncio.create_task(write(mirror, many()))
+        for step in range(moment):
+            await asyncio.sleep(0 if step < 5 else 0.0005)
+        for _ in range(1 + moment % 3):  # again while the first cancellation is handled
+            task.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait([task])
+        after = only_file(path)
+        assert after == before or after.count(b"n-") == 600
 
 
-async def test_a_full_disk_is_told_and_leaves_the_mirror_as_it_was(
-    kept: tuple[Path, Mirror], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.row("S15")
+async def test_file_and_folder_are_on_the_disk_when_the_block_ends(
+    path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, mirror = kept
+    synced, fsync = [], os.fsync
+
+    def record_fsync(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_ino, b"UID:new" in path.read_bytes()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    await write(mirror, [record(key="new")])
+    assert synced == [(path.stat().st_ino, False), (path.parent.stat().st_ino, True)]
+
+
+@pytest.mark.parametrize("failing", ["file", "folder"])
+async def test_failed_fsync_is_an_error(
+    path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
     before = only_file(path)
 
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def fail(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) is (failing == "folder"):
+            raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(SourceError, match="No space left on device") as caught:
         await write(mirror, [record(key="new")])
     assert str(path) in str(caught.value)
     assert caught.value.__suppress_context__
-    assert only_file(path) == before
+    assert (only_file(path) == before) is (failing == "file")
 
 
-async def test_a_write_that_failed_is_not_forgotten(kept: tuple[Path, Mirror], monkeypatch: pytest.MonkeyPatch) -> None:
-    path, mirror = kept
+async def test_failed_write_that_the_caller_ignores_keeps_the_old_mirror(path: Path, mirror: Mirror) -> None:
     before = only_file(path)
 
-    async def swallow() -> None:
+    async def ignore() -> None:
         async with mirror.writing() as writer:
-            with monkeypatch.context() as patch:
-                patch.setattr(os, "write", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
+            with largest_file(10_000):
                 for number in range(499):
                     await writer.write(record(key=f"n-{number}"))
-                with pytest.raises(SourceError, match="Input/output error"):
+                with pytest.raises(SourceError, match="File too large"):
                     await writer.write(record(key="the last of its batch"))
 
     with pytest.raises(SourceError, match="not all records were written"):
-        await swallow()
+        await ignore()
     assert only_file(path) == before
 
 
-async def test_a_mirror_that_cannot_be_there_is_told(tmp_path: Path) -> None:
+async def test_impossible_path_is_an_error(tmp_path: Path) -> None:
     for path, reason in [(tmp_path / "no" / "m.csv", "No such file or directory"), (tmp_path, "not a regular file")]:
         with pytest.raises(SourceError, match=f"^{path}: {reason}$"):
             await write(file_mirror(path, format="csv"), [])
 
 
-async def test_a_symbolic_link_stays_one(kept: tuple[Path, Mirror], tmp_path: Path) -> None:
-    path, _ = kept
-    link = tmp_path / f"link{path.suffix}"
+async def test_symbolic_link_stays_a_link(path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.ics"
     link.symlink_to(path.name)
     await write(file_mirror(link), [record(key="new")])
     assert link.is_symlink()
     assert b"new" in path.read_bytes()
 
 
-async def test_what_is_no_record_is_refused_when_it_is_written(kept: tuple[Path, Mirror]) -> None:
-    _, mirror = kept
+async def test_invalid_record_is_rejected_when_it_is_written(mirror: Mirror) -> None:
     async with mirror.writing() as writer:
         with pytest.raises(ValueError, match="key must be printable"):
             await writer.write(record(key="a\ud800"))
@@ -149,17 +165,9 @@ async def test_what_is_no_record_is_refused_when_it_is_written(kept: tuple[Path,
         await writer.write(record())
 
 
-async def test_modified_is_kept_to_the_microsecond(kept: tuple[Path, Mirror]) -> None:
-    path, mirror = kept
+@pytest.mark.parametrize("chosen", FORMATS)
+async def test_modified_keeps_its_microseconds(tmp_path: Path, chosen: FileFormat) -> None:
+    path = tmp_path / f"mirror.{chosen}"
     written = record(modified=datetime(2024, 1, 1, 0, 0, 0, 7, tzinfo=UTC))
-    await write(mirror, [written])
+    await write(file_mirror(path), [written])
     assert await read(file_source(path)) == [written]
-
-
-def test_a_file_that_is_given_up_before_its_thread_begins_is_never_made(tmp_path: Path) -> None:
-    file = _Replacement(tmp_path / "mirror.csv")
-    file.discard()
-    file.begin()
-    file.write(b"x")
-    file.commit()
-    assert list(tmp_path.iterdir()) == []

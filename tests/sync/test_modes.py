@@ -251,7 +251,7 @@ async def test_what_was_taken_over_survives_a_file_that_cannot_be_written(state:
 
 async def test_a_source_that_cannot_be_read_whole_is_not_written_anew(state: Path) -> None:
     async with syncing(state) as sync:
-        with pytest.raises(SourceError, match="key comes 2 times; the source cannot be rewritten"):
+        with pytest.raises(SourceError, match="key occurs 2 times; the source cannot be rewritten"):
             await run(sync, Kept(record("a"), record("a")))
         async with sync.opened() as (bulk_sync, _):
             mirror: Mirror = Kept()

@@ -194,9 +194,9 @@ async def test_a_mirror_that_cannot_be_written_is_told(state: Path, tmp_path: Pa
 async def test_a_state_of_pulls_is_for_pulls_alone(state: Path, tmp_path: Path) -> None:
     async with syncing(state) as sync:
         await pull(sync, None)
-        with pytest.raises(StateError, match="is for pulls alone"):
+        with pytest.raises(StateError, match="a pull and a run cannot share a state"):
             await sync.run([record("a")])
         sync.path = tmp_path / "other.db"
         await sync.run([record("a")])
-        with pytest.raises(StateError, match="is for pulls alone"):
+        with pytest.raises(StateError, match="a pull and a run cannot share a state"):
             await pull(sync, None)

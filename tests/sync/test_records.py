@@ -71,7 +71,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "the other half": ({"domain_id": "u-1"}, "ad_id is missing"),
     "no title": ({"title": None}, "title is missing"),
     "a blank title": ({"title": " "}, "title must not be empty"),
-    "a naive start": ({"start_time": "2024-01-15T10:00:00"}, "start_time: no offset"),
+    "a naive start": ({"start_time": "2024-01-15T10:00:00"}, "start_time: no UTC offset"),
     "a bare date": ({"end_time": "2024-01-15"}, "end_time: not an RFC 3339 date-time"),
     "the wrong way round": ({"end_time": "2024-01-15T09:00:00Z"}, "end_time must not be before start_time"),
     "an unknown type": ({"description": "x", "description_type": "Rtf"}, "description_type must be one of"),

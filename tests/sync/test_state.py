@@ -1,17 +1,17 @@
 # ruff: noqa: ASYNC220, ASYNC240 - a test may block
-"""The state of a sync: one run at a time, transactions that are whole, and errors that say what is wrong."""
+"""The state of a sync: one run at a time, atomic transactions, and errors with a reason."""
 
 import asyncio
 import os
 import pickle
-import resource
 import signal
 import sqlite3
 import subprocess
 import sys
 import traceback
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,26 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 
 from connector_async.sync.exceptions import FencedError, StateBusyError, StateError
+from connector_async.sync.report import Fate, RunReport, TenantReport
 from connector_async.sync.state import State
 from connector_async.sync.state.db import sqlite
 from connector_async.sync.state.db.upsert import upsert
-from connector_async.sync.state.schema import desired, items, leases
+from connector_async.sync.state.inspection import read_status
+from connector_async.sync.state.journal import Journal
+from connector_async.sync.state.schema import desired, items, leases, runs
 from tests.conftest import ManualClock
+from tests.support.limits import largest_file
 
 HOLD = """
 import asyncio, sys
+from connector_async.sync.report import Fate, RunReport, TenantReport
 from connector_async.sync.state import State
 
 async def main():
     state = await State.open(sys.argv[1], owner="the other process")
     transaction = state.writing()
     written = await transaction.__aenter__()
-    await written.bump()  # and it is not committed
+    await written.bump()  # not committed
     print("open", flush=True)
     await asyncio.sleep(60)
 
@@ -67,7 +72,7 @@ def mode(path: Path) -> int:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "it's 100 % #1?.db"  # none of it may mean anything
+    return tmp_path / "it's 100 % #1?.db"  # special in URLs, in SQL or in configuration files
 
 
 @pytest.fixture
@@ -76,17 +81,7 @@ async def state(path: Path) -> AsyncIterator[State]:
         yield opened
 
 
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limit[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-
-
-async def test_what_is_committed_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
+async def test_committed_rows_survive_a_reopen(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     async with await State.open(path, owner="first") as state:
         assert await state.serial() == 0
@@ -97,7 +92,7 @@ async def test_what_is_committed_is_there_when_it_is_opened_again(tmp_path: Path
         assert await keys(state) == ["k-1", "k-2"]
 
 
-async def test_an_error_in_the_block_rolls_everything_back(state: State) -> None:
+async def test_error_in_the_block_rolls_back(state: State) -> None:
     async def fail() -> None:
         async with state.writing() as transaction:
             await transaction.connection.execute(insert(items), [item("k-1")])
@@ -110,7 +105,7 @@ async def test_an_error_in_the_block_rolls_everything_back(state: State) -> None
     assert await state.serial() == 0
 
 
-async def test_a_task_that_is_cancelled_writes_all_or_nothing_and_stops_nobody(state: State) -> None:
+async def test_cancelled_write_is_atomic_and_does_not_block_others(state: State) -> None:
     for moment in range(60):
         before = await state.serial()
         task = asyncio.create_task(add(state, item(f"cut-{moment}")))
@@ -123,12 +118,12 @@ async def test_a_task_that_is_cancelled_writes_all_or_nothing_and_stops_nobody(s
         assert await state.serial() == before + 1 + written
 
 
-async def test_those_who_write_wait_for_each_other(state: State) -> None:
+async def test_concurrent_transactions_are_serialized(state: State) -> None:
     await asyncio.gather(*(add(state, item(f"k-{number}")) for number in range(10)))
     assert len(await keys(state)) == await state.serial() == 10
 
 
-async def test_one_who_reads_sees_one_moment_and_holds_nobody_up(state: State) -> None:
+async def test_reader_sees_one_snapshot_and_does_not_block_writes(state: State) -> None:
     count = select(func.count()).select_from(items)
     async with state.reading() as connection:
         assert (await connection.execute(count)).scalar_one() == 0
@@ -137,24 +132,24 @@ async def test_one_who_reads_sees_one_moment_and_holds_nobody_up(state: State) -
     assert await keys(state) == ["k-1"]
 
 
-async def test_one_who_reads_cannot_write(state: State) -> None:
+async def test_reader_cannot_write(state: State) -> None:
     with pytest.raises(StateError, match="attempt to write a readonly database"):
         async with state.reading() as connection:
             await connection.execute(insert(items), [item("k-1")])
 
 
-async def test_a_commit_waits_for_the_disk(state: State) -> None:
+async def test_commit_waits_for_the_disk(state: State) -> None:
     async with state.writing() as transaction:
         assert (await transaction.connection.execute(text("PRAGMA synchronous"))).scalar_one() == 2  # FULL
         assert (await transaction.connection.execute(text("PRAGMA journal_mode"))).scalar_one() == "wal"
 
 
-async def test_one_who_reads_keeps_little_of_the_file_in_memory(state: State) -> None:
+async def test_reader_has_a_small_cache(state: State) -> None:
     async with state.reading() as connection:
         assert (await connection.execute(text("PRAGMA cache_size"))).scalar_one() == -500
 
 
-async def test_everything_is_for_its_owner_alone(path: Path, tmp_path: Path) -> None:
+async def test_all_files_are_readable_by_the_owner_only(path: Path, tmp_path: Path) -> None:
     umask = os.umask(0)
     try:
         async with await State.open(path, owner="first") as state:
@@ -169,7 +164,7 @@ async def test_everything_is_for_its_owner_alone(path: Path, tmp_path: Path) -> 
         assert {mode(file) for file in tmp_path.iterdir()} == {0o600}
 
 
-async def test_rows_of_the_same_key_are_replaced(state: State) -> None:
+async def test_upsert_replaces_rows_with_the_same_key(state: State) -> None:
     async with state.writing() as transaction:
         await transaction.upsert(items, [])
         await transaction.upsert(items, [item("k-1"), item("k-2")])
@@ -179,7 +174,7 @@ async def test_rows_of_the_same_key_are_replaced(state: State) -> None:
     assert [tuple(row) for row in rows] == [("k-1", "a-k-1"), ("k-2", "other"), ("k-3", "a-k-3")]
 
 
-def test_postgresql_replaces_rows_by_the_same_words() -> None:
+def test_upsert_for_postgresql_and_for_unsupported_databases() -> None:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     statement = str(upsert("postgresql", leases).compile(dialect=dialect))
     assert "ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, epoch = excluded.epoch" in statement
@@ -187,32 +182,30 @@ def test_postgresql_replaces_rows_by_the_same_words() -> None:
         upsert("mysql", leases)
 
 
-async def test_a_second_run_is_told_who_works_with_it_and_since_when(path: Path) -> None:
+async def test_busy_error_names_the_owner_and_the_time(path: Path) -> None:
     async with await State.open(path, owner="nightly", clock=ManualClock()):
-        with pytest.raises(
-            StateBusyError, match="the last that took it was nightly, at 2023-11-14T22:13:20Z"
-        ) as caught:
+        with pytest.raises(StateBusyError, match="the last to open it was nightly, at 2023-11-14T22:13:20Z") as caught:
             await State.open(path, owner="second")
     assert str(path) in str(caught.value)
     await (await State.open(path, owner="second")).aclose()
 
 
-async def test_a_symbolic_link_has_the_same_lock(path: Path, tmp_path: Path, state: State) -> None:
+async def test_symbolic_link_has_the_same_lock(path: Path, tmp_path: Path, state: State) -> None:
     link = tmp_path / "link"
     link.symlink_to(path)
     with pytest.raises(StateBusyError):
         await State.open(link, owner="second")
 
 
-async def test_a_run_whose_state_cannot_be_read_is_busy_all_the_same(path: Path) -> None:
+async def test_busy_error_without_a_readable_owner(path: Path) -> None:
     async with await State.open(path, owner="first"):
         path.rename(path.with_name("moved"))
-        with pytest.raises(StateBusyError, match=r"another run works with it$"):
+        with pytest.raises(StateBusyError, match=r"another run is using it$"):
             await State.open(path, owner="second")
         path.with_name("moved").rename(path)
 
 
-async def test_waiting_for_a_run_ends_when_it_does(path: Path) -> None:
+async def test_wait_ends_when_the_other_run_ends(path: Path) -> None:
     class ClosingClock(ManualClock):
         async def sleep(self, seconds: float) -> None:
             await super().sleep(seconds)
@@ -224,14 +217,14 @@ async def test_waiting_for_a_run_ends_when_it_does(path: Path) -> None:
         assert clock.sleeps == [0.05] * 3
 
 
-async def test_waiting_for_a_run_ends_in_time(state: State, path: Path) -> None:
+async def test_wait_ends_after_its_time(state: State, path: Path) -> None:
     clock = ManualClock()
     with pytest.raises(StateBusyError):
         await State.open(path, owner="second", wait=0.12, clock=clock)
     assert clock.sleeps == pytest.approx([0.05, 0.05, 0.02])
 
 
-async def test_a_process_that_is_killed_leaves_the_state_free_and_nothing_half_written(path: Path) -> None:
+async def test_killed_process_releases_the_lock_and_leaves_no_partial_write(path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     with process.stdout:
@@ -245,10 +238,10 @@ async def test_a_process_that_is_killed_leaves_the_state_free_and_nothing_half_w
         await add(state, item("k-1"))
 
 
-async def test_a_run_that_lost_the_lease_writes_nothing_more(path: Path) -> None:
+async def test_run_without_the_lease_cannot_write(path: Path) -> None:
     async with await State.open(path, owner="first") as first:
         await add(first, item("k-1"))
-        path.with_name(path.name + ".lock").unlink()  # so that the second gets a lock of its own
+        path.with_name(path.name + ".lock").unlink()  # so that the second run gets its own lock
         async with await State.open(path, owner="second") as second:
             with pytest.raises(FencedError, match="second has taken over"):
                 await add(first, item("k-2"))
@@ -258,15 +251,15 @@ async def test_a_run_that_lost_the_lease_writes_nothing_more(path: Path) -> None
 
 
 @pytest.mark.parametrize("loss", [update(leases).values(epoch=leases.c.epoch + 1), delete(leases)])
-async def test_a_lease_that_is_not_the_runs_own_fences_it(state: State, loss: Any) -> None:
+async def test_changed_or_missing_lease_fences_the_run(state: State, loss: Any) -> None:
     async with state.writing() as transaction:
         await transaction.connection.execute(loss)
     with pytest.raises(FencedError):
         async with state.writing() as transaction:
-            pytest.fail("it may write")
+            pytest.fail("the block must not start")
 
 
-async def test_a_full_disk_is_told_and_leaves_nothing_half_written(state: State, path: Path) -> None:
+async def test_full_database_is_an_error_and_leaves_no_partial_write(state: State, path: Path) -> None:
     async with state.writing() as transaction:
         pages = (await transaction.connection.execute(text("PRAGMA page_count"))).scalar_one()
         await transaction.connection.execute(text(f"PRAGMA max_page_count = {pages + 2}"))
@@ -279,7 +272,7 @@ async def test_a_full_disk_is_told_and_leaves_nothing_half_written(state: State,
     await add(state, item("k-2"))
 
 
-async def test_a_file_that_cannot_grow_is_told_and_leaves_nothing_half_written(state: State, path: Path) -> None:
+async def test_file_that_cannot_grow_is_an_error_and_leaves_no_partial_write(state: State, path: Path) -> None:
     await add(state, item("k-1"))
     log = path.with_name(path.name + "-wal")
     with pytest.raises(StateError, match="disk I/O error"), largest_file(log.stat().st_size + 10_000):
@@ -289,7 +282,7 @@ async def test_a_file_that_cannot_grow_is_told_and_leaves_nothing_half_written(s
     assert await state.serial() == 2
 
 
-async def test_no_error_of_the_database_shows_what_was_written(state: State) -> None:
+async def test_database_error_has_neither_values_nor_sql(state: State) -> None:
     async def fail() -> None:
         async with state.writing() as transaction:
             await transaction.connection.execute(text("PRAGMA query_only = 1"))
@@ -303,17 +296,17 @@ async def test_no_error_of_the_database_shows_what_was_written(state: State) -> 
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
-async def test_a_broken_constraint_is_the_callers_to_see_without_the_values(state: State) -> None:
+async def test_integrity_error_reaches_the_caller_without_values(state: State) -> None:
     await add(state, item("secret"))
     with pytest.raises(IntegrityError) as caught:
         await add(state, item("secret"))
     assert "secret" not in str(caught.value)
 
 
-async def test_a_database_that_stays_locked_is_busy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_database_that_stays_locked_is_busy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sqlite._CONNECT_ARGS, "timeout", 0.01)
     async with await State.open(path, owner="first") as state:
-        # As a program would that is not of this package, and asks nobody.
+        # Like another program, which does not use the lock.
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(StateBusyError, match="database is locked"):
@@ -321,35 +314,35 @@ async def test_a_database_that_stays_locked_is_busy(path: Path, monkeypatch: pyt
         await add(state, item("k-1"))
 
 
-async def test_to_look_needs_no_lock_and_changes_nothing(state: State, path: Path) -> None:
+async def test_read_only_state_needs_no_lock_and_changes_nothing(state: State, path: Path) -> None:
     await add(state, item("k-1"))
     async with await State.open(path, owner="second", read_only=True) as other:
         assert await keys(other) == ["k-1"]
-        with pytest.raises(StateError, match="opened for reading alone"):
+        with pytest.raises(StateError, match="opened read-only"):
             async with other.writing():
-                pytest.fail("it may write")
-    await add(state, item("k-2"))  # the lease is still its own
+                pytest.fail("the block must not start")
+    await add(state, item("k-2"))  # the first run still has the lease
 
 
-async def test_to_look_creates_nothing(path: Path, tmp_path: Path) -> None:
+async def test_read_only_open_creates_nothing(path: Path, tmp_path: Path) -> None:
     with pytest.raises(StateError, match="there is no state"):
         await State.open(path, owner="second", read_only=True)
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_what_is_being_written_is_done_before_it_is_closed(path: Path) -> None:
+async def test_close_waits_for_an_open_transaction(path: Path) -> None:
     state = await State.open(path, owner="first")
     async with state.writing() as transaction:
-        closing_it = asyncio.create_task(state.aclose())
+        close = asyncio.create_task(state.aclose())
         await asyncio.sleep(0.02)
-        assert not closing_it.done()
+        assert not close.done()
         await transaction.bump()
-    await closing_it
+    await close
     async with await State.open(path, owner="second") as again:
         assert await again.serial() == 1
 
 
-async def test_what_is_closed_is_not_used(path: Path) -> None:
+async def test_closed_state_cannot_be_used(path: Path) -> None:
     state = await State.open(path, owner="first")
     await state.aclose()
     await state.aclose()
@@ -362,20 +355,20 @@ async def test_what_is_closed_is_not_used(path: Path) -> None:
 @pytest.mark.parametrize(
     "place", ["", ":memory:", "sqlite://", "sqlite:///:memory:", "sqlite:///a?mode=ro", "no url://"]
 )
-async def test_a_state_must_be_somewhere(place: str) -> None:
+async def test_invalid_location_is_rejected(place: str) -> None:
     with pytest.raises(ValueError, match="state"):
         await State.open(place, owner="first")
 
 
-@pytest.mark.parametrize(("arguments", "error"), [({"owner": ""}, ValueError), ({"wait": -1}, ValueError)])
-async def test_what_cannot_be_meant_is_refused(path: Path, arguments: Any, error: type[Exception]) -> None:
-    with pytest.raises(error):
+@pytest.mark.parametrize("arguments", [{"owner": ""}, {"wait": -1}])
+async def test_invalid_argument_is_rejected_before_a_file_is_created(path: Path, arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(arguments))):
         await State.open(path, **({"owner": "first"} | arguments))
     assert not path.exists()
 
 
 @pytest.mark.parametrize("content", [b"hello", b"key,title\n" * 1_000])
-async def test_a_file_that_is_something_else_is_left_alone(path: Path, content: bytes) -> None:
+async def test_file_that_is_not_a_database_is_unchanged(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     path.chmod(0o644)
     for read_only in (False, True):
@@ -385,14 +378,14 @@ async def test_a_file_that_is_something_else_is_left_alone(path: Path, content: 
     assert mode(path) == 0o644
 
 
-async def test_a_folder_that_is_absent_is_told(tmp_path: Path) -> None:
+async def test_missing_folder_and_folder_as_a_file_are_errors(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="No such file or directory"):
         await State.open(tmp_path / "absent" / "state.db", owner="first")
-    with pytest.raises(StateError, match="it is a folder"):
+    with pytest.raises(StateError, match="a folder, not a file"):
         await State.open(tmp_path, owner="first", read_only=True)
 
 
-def test_importing_the_state_takes_no_alembic_and_importing_the_package_no_sqlalchemy() -> None:
+def test_import_of_the_state_loads_no_alembic_and_of_the_package_no_sqlalchemy() -> None:
     script = (
         "import sys, connector_async, connector_async.sync\n"
         "assert not {'sqlalchemy', 'alembic'} & sys.modules.keys()\n"
@@ -402,7 +395,38 @@ def test_importing_the_state_takes_no_alembic_and_importing_the_package_no_sqlal
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-async def test_a_body_is_kept_as_it_is(state: State) -> None:
+def test_stored_names_of_fates_never_change() -> None:
+    names = {
+        Fate.CREATED: "created",
+        Fate.UPDATED: "updated",
+        Fate.DELETED: "deleted",
+        Fate.UNCHANGED: "agreed",
+        Fate.PULLED: "pulled",
+        Fate.CONFLICT: "conflict",
+        Fate.REFUSED: "refused",
+        Fate.RETRYABLE: "temporary",
+        Fate.UNKNOWN: "unknown",
+        Fate.SKIPPED: "given_up",
+        Fate.NOT_STARTED: "not_started",
+        Fate.UNREADABLE: "unreadable",
+    }
+    assert {fate: fate.stored_name for fate in Fate} == names
+    assert {Fate.from_stored(name): name for name in names.values()} == names
+
+
+async def test_counts_of_a_run_are_stored_and_shown_by_their_names(state: State) -> None:
+    journal = Journal.for_new_run(state, ManualClock())
+    report = RunReport(run_id=journal.run_id)
+    report.tenants["acme"] = TenantReport(counts=Counter({Fate.UNCHANGED: 2}))
+    await journal.start_run(kind="run", mode="trust")
+    await journal.end_run(report, "ended")
+    async with state.reading() as connection:
+        assert (await connection.execute(select(runs.c.counts))).scalar_one() == {"agreed": 2}
+    (shown,) = (await read_status(state))["runs"]
+    assert (shown["status"], shown["counts"]) == ("ended", {Fate.UNCHANGED.value: 2})
+
+
+async def test_body_is_stored_as_bytes(state: State) -> None:
     row = {"tenant_id": "acme", "domain_id": "", "ad_id": "", "key": "k-1", "content_hash": None}
     row |= {"start_time": None, "end_time": None, "modified": None}
     async with state.writing() as transaction:
@@ -411,13 +435,13 @@ async def test_a_body_is_kept_as_it_is(state: State) -> None:
         assert (await connection.execute(select(desired.c.body))).scalar_one() == b"\x00\xff"
 
 
-async def test_a_row_that_comes_again_gets_what_it_is_told(state: State) -> None:
+async def test_upsert_sets_the_given_values_on_conflict(state: State) -> None:
     row: dict[str, Any] = {"tenant_id": "acme", "domain_id": "", "ad_id": "", "key": "k-1", "body": b"x", "copies": 1}
     row |= dict.fromkeys(("content_hash", "start_time", "end_time", "modified"))
     for _ in range(3):
         async with state.writing() as transaction:
-            again = {"copies": desired.c.copies + 1, "body": None}
-            await transaction.upsert(desired, [row, row | {"key": "k-2"}], again=again)
+            on_conflict = {"copies": desired.c.copies + 1, "body": None}
+            await transaction.upsert(desired, [row, row | {"key": "k-2"}], on_conflict=on_conflict)
     async with state.reading() as connection:
         rows = (await connection.execute(select(desired.c.key, desired.c.copies, desired.c.body))).all()
-        assert [tuple(each) for each in rows] == [("k-1", 3, None), ("k-2", 3, None)]
+        assert [tuple(row) for row in rows] == [("k-1", 3, None), ("k-2", 3, None)]

@@ -1,10 +1,9 @@
 # ruff: noqa: ASYNC240 - a test may block
-"""Copies of the state of a sync: whole or not there, and what comes back from them."""
+"""Copies of a state: backups, exports and imports, each of them atomic."""
 
 import asyncio
 import json
 import os
-import resource
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from connector_async.sync.state.schema import (
     runs,
     serial,
 )
+from tests.support.limits import largest_file
 
 CALENDAR = {"tenant_id": "acme", "domain_id": "", "ad_id": ""}
 SPAN = {"start_time": "2024-01-15T10:00:00Z", "end_time": "2024-01-15T11:00:00.5Z"}
@@ -73,7 +73,26 @@ async def contents(state: State) -> dict[str, list[tuple[Any, ...]]]:
         }
 
 
-async def test_a_copy_takes_the_place_of_a_file_alone(tmp_path: Path) -> None:
+def write_lines(path: Path, *lines: object) -> Path:
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return path
+
+
+def line(row: Any, table: object = "items") -> dict[str, Any]:
+    return {"table": table, "row": row}
+
+
+GOOD_ITEM = ITEM | {"key": "k-1"}
+
+
+@pytest.fixture
+async def state(tmp_path: Path) -> AsyncIterator[State]:
+    async with await State.open(tmp_path / "state.db", owner="first") as opened:
+        await fill(opened)
+        yield opened
+
+
+async def test_copy_replaces_only_a_regular_file_or_the_target_of_a_link(tmp_path: Path) -> None:
     copy, link, pipe, folder = (tmp_path / name for name in ("copy", "link", "pipe", "folder"))
     link.symlink_to(copy)
     os.mkfifo(pipe)
@@ -92,19 +111,7 @@ async def test_a_copy_takes_the_place_of_a_file_alone(tmp_path: Path) -> None:
             copy.unlink()
 
 
-def write_lines(path: Path, *lines: object) -> Path:
-    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
-    return path
-
-
-@pytest.fixture
-async def state(tmp_path: Path) -> AsyncIterator[State]:
-    async with await State.open(tmp_path / "state.db", owner="first") as opened:
-        await fill(opened)
-        yield opened
-
-
-async def test_what_is_exported_is_imported_and_exported_as_the_same_bytes(state: State, tmp_path: Path) -> None:
+async def test_export_import_and_export_give_the_same_bytes(state: State, tmp_path: Path) -> None:
     exported, again, into = tmp_path / "state.jsonl", tmp_path / "again.jsonl", tmp_path / "into.db"
     assert await export_state(state, exported) == 2_506
     assert await import_state(exported, into) == 2_506
@@ -119,7 +126,7 @@ async def test_what_is_exported_is_imported_and_exported_as_the_same_bytes(state
     assert json.loads(exported.read_bytes().partition(b"\n")[0]) == HEADER | {"rows": 2_506}
 
 
-async def test_an_export_shows_one_moment(state: State, tmp_path: Path) -> None:
+async def test_export_has_one_snapshot(state: State, tmp_path: Path) -> None:
     async def write() -> None:
         for number in range(20):
             async with state.writing() as transaction:
@@ -136,7 +143,7 @@ async def test_an_export_shows_one_moment(state: State, tmp_path: Path) -> None:
     await writing
 
 
-async def test_what_is_imported_is_an_ordinary_state(state: State, tmp_path: Path) -> None:
+async def test_imported_state_can_be_written(state: State, tmp_path: Path) -> None:
     await export_state(state, tmp_path / "state.jsonl")
     await import_state(tmp_path / "state.jsonl", tmp_path / "into.db")
     async with await State.open(tmp_path / "into.db", owner="second") as other:
@@ -146,7 +153,7 @@ async def test_what_is_imported_is_an_ordinary_state(state: State, tmp_path: Pat
         assert await other.serial() == 2
 
 
-async def test_a_state_with_rows_is_not_imported_into(state: State, tmp_path: Path) -> None:
+async def test_import_into_a_state_with_rows_is_rejected(state: State, tmp_path: Path) -> None:
     exported = tmp_path / "state.jsonl"
     await export_state(state, exported)
     with pytest.raises(StateBusyError):
@@ -159,7 +166,7 @@ async def test_a_state_with_rows_is_not_imported_into(state: State, tmp_path: Pa
         assert await contents(other) == before
 
 
-async def test_what_the_source_says_keeps_an_import_away_too(state: State, tmp_path: Path) -> None:
+async def test_import_into_a_state_with_staged_records_is_rejected(state: State, tmp_path: Path) -> None:
     await export_state(state, tmp_path / "state.jsonl")
     async with await State.open(tmp_path / "into.db", owner="second") as other, other.writing() as transaction:
         await transaction.connection.execute(insert(desired), [CALENDAR | {"key": "k-1", "copies": 1}])
@@ -168,14 +175,14 @@ async def test_what_the_source_says_keeps_an_import_away_too(state: State, tmp_p
     assert (tmp_path / "into.db").exists()
 
 
-async def test_an_empty_state_is_imported_into(tmp_path: Path) -> None:
+async def test_import_into_an_empty_state(tmp_path: Path) -> None:
     await (await State.open(tmp_path / "into.db", owner="second")).aclose()
     assert await import_state(write_lines(tmp_path / "x", HEADER, SERIAL), tmp_path / "into.db") == 1
     async with await State.open(tmp_path / "into.db", owner="second") as other:
         assert await other.serial() == 7
 
 
-async def test_an_export_of_the_first_revision_is_imported(tmp_path: Path) -> None:
+async def test_export_of_the_first_revision_is_imported(tmp_path: Path) -> None:
     row = LETTER | {"dead_letter_id": 1, "status": 400}
     letter = {"table": "dead_letters", "row": row}
     lines = write_lines(tmp_path / "x", HEADER | {"revision": "0001", "rows": 2}, SERIAL, letter)
@@ -184,36 +191,28 @@ async def test_an_export_of_the_first_revision_is_imported(tmp_path: Path) -> No
         assert (await contents(other))["dead_letters"][0][-3] is None
 
 
-def bad(row: Any, table: object = "items") -> dict[str, Any]:
-    return {"table": table, "row": row}
+INVALID: dict[str, tuple[list[object], int]] = {
+    "not JSON": (["{"], 3),
+    "not an object": (["[]"], 3),
+    "unknown table": ([line({}, "leases")], 3),
+    "table not a string": ([line({}, ["items"])], 3),
+    "row not an object": ([line([])], 3),
+    "unknown member": ([line(GOOD_ITEM) | {"more": 1}], 3),
+    "unknown column": ([line(GOOD_ITEM | {"more": 1})], 3),
+    "missing column": ([line(ITEM)], 3),
+    "number in a text column": ([line(GOOD_ITEM | {"key": 1})], 3),
+    "bool in an integer column": ([line(RUN | {"requests_sent": True}, "runs")], 3),
+    "integer out of range": ([line(RUN | {"requests_sent": 2**63}, "runs")], 3),
+    "string in a double column": ([line(RUN | {"waited": "1"}, "runs")], 3),
+    "null in a JSON column": ([line(RUN | {"counts": None}, "runs")], 3),
+    "duplicate key": ([line(GOOD_ITEM), line(GOOD_ITEM)], 4),
+    "after valid lines": ([*(line(ITEM | {"key": f"k-{number}"}) for number in range(20)), "{"], 23),
+}
 
 
-GOOD_ITEM = ITEM | {"key": "k-1"}
-
-
-@pytest.mark.parametrize(
-    ("lines", "number"),
-    [
-        ([SERIAL, "{"], 3),
-        ([SERIAL, ""], 3),
-        ([SERIAL, "[]"], 3),
-        ([SERIAL, bad({}, "leases")], 3),
-        ([SERIAL, bad({}, ["items"])], 3),
-        ([SERIAL, bad([])], 3),
-        ([SERIAL, bad(GOOD_ITEM) | {"more": 1}], 3),
-        ([SERIAL, bad(GOOD_ITEM | {"more": 1})], 3),
-        ([SERIAL, bad(ITEM)], 3),
-        ([SERIAL, bad(GOOD_ITEM | {"key": 1})], 3),
-        ([SERIAL, bad(GOOD_ITEM), bad(GOOD_ITEM)], 4),
-        ([SERIAL, bad(RUN | {"requests_sent": True}, "runs")], 3),
-        ([SERIAL, bad(RUN | {"requests_sent": 2**63}, "runs")], 3),
-        ([SERIAL, bad(RUN | {"waited": "1"}, "runs")], 3),
-        ([SERIAL, bad(RUN | {"counts": None}, "runs")], 3),
-        ([SERIAL, *(bad(ITEM | {"key": f"k-{number}"}) for number in range(20)), "{"], 23),
-    ],
-)
-async def test_a_bad_line_is_named_and_nothing_imported(tmp_path: Path, lines: list[object], number: int) -> None:
-    exported = write_lines(tmp_path / "x", HEADER | {"rows": len(lines)}, *lines)
+@pytest.mark.parametrize(("lines", "number"), INVALID.values(), ids=INVALID)
+async def test_invalid_line_is_named_and_nothing_is_imported(tmp_path: Path, lines: list[object], number: int) -> None:
+    exported = write_lines(tmp_path / "x", HEADER | {"rows": 1 + len(lines)}, SERIAL, *lines)
     with pytest.raises(StateError, match=f"{exported}, line {number}: "):
         await import_state(exported, tmp_path / "into.db")
     async with await State.open(tmp_path / "into.db", owner="second") as other:
@@ -222,10 +221,10 @@ async def test_a_bad_line_is_named_and_nothing_imported(tmp_path: Path, lines: l
     assert await import_state(write_lines(tmp_path / "x", HEADER, SERIAL), tmp_path / "into.db") == 1
 
 
-@pytest.mark.parametrize(("rows", "lines"), [(2, [SERIAL]), (0, []), (2, [SERIAL, SERIAL]), (1, [bad(GOOD_ITEM)])])
-async def test_a_file_that_is_not_whole_is_not_imported(tmp_path: Path, rows: int, lines: list[object]) -> None:
+@pytest.mark.parametrize(("rows", "lines"), [(2, [SERIAL]), (0, []), (2, [SERIAL, SERIAL]), (1, [line(GOOD_ITEM)])])
+async def test_incomplete_file_is_not_imported(tmp_path: Path, rows: int, lines: list[object]) -> None:
     exported = write_lines(tmp_path / "x", HEADER | {"rows": rows}, *lines)
-    with pytest.raises(StateError, match="not whole"):
+    with pytest.raises(StateError, match="incomplete, it ends after line"):
         await import_state(exported, tmp_path / "into.db")
     async with await State.open(tmp_path / "into.db", owner="second") as other:
         assert await other.serial() == 0
@@ -242,14 +241,14 @@ async def test_a_file_that_is_not_whole_is_not_imported(tmp_path: Path, rows: in
         (HEADER | {"revision": "9999"}, StateVersionError),
     ],
 )
-async def test_a_file_that_begins_otherwise_is_refused(tmp_path: Path, header: object, error: type[Exception]) -> None:
+async def test_invalid_first_line_is_rejected(tmp_path: Path, header: object, error: type[Exception]) -> None:
     with pytest.raises(error, match="line 1: ") as caught:
         await import_state(write_lines(tmp_path / "x", header), tmp_path / "into.db")
     assert type(caught.value) is error
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
-async def test_a_file_that_is_absent_is_told(state: State, tmp_path: Path) -> None:
+async def test_missing_file_or_folder_is_an_error(state: State, tmp_path: Path) -> None:
     with pytest.raises(StateError, match="absent: No such file or directory"):
         await import_state(tmp_path / "absent", tmp_path / "into.db")
     with pytest.raises(StateError, match="No such file or directory"):
@@ -258,30 +257,25 @@ async def test_a_file_that_is_absent_is_told(state: State, tmp_path: Path) -> No
         await backup(tmp_path / "absent", tmp_path / "copy.db")
 
 
-async def test_an_export_that_fails_leaves_what_was_there(state: State, tmp_path: Path) -> None:
+async def test_failed_export_keeps_the_old_file(state: State, tmp_path: Path) -> None:
     exported = write_lines(tmp_path / "state.jsonl", "before")
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
-    try:
-        with pytest.raises(StateError, match=r"state\.jsonl: File too large"):
-            await export_state(state, exported)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    with largest_file(100_000), pytest.raises(StateError, match=r"state\.jsonl: File too large"):
+        await export_state(state, exported)
     assert exported.read_text() == "before\n"
     assert list(tmp_path.glob(".*")) == []
     with pytest.raises(ValueError, match="itself"):
         await export_state(state, tmp_path / "state.db")
 
 
-async def test_a_backup_is_made_while_the_state_is_written_and_is_a_state(state: State, tmp_path: Path) -> None:
+async def test_backup_during_a_write_is_a_complete_state(state: State, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
-    copy.write_bytes(b"what was there")
+    copy.write_bytes(b"old")
     before = await contents(state)
     async with state.writing() as transaction:
-        await transaction.bump()  # and it is not committed
+        await transaction.bump()  # not committed
         await backup(tmp_path / "state.db", copy)
     assert copy.stat().st_mode & 0o777 == 0o600
-    assert copy.read_bytes()[18:20] == b"\1\1"  # of the kind that has no log beside it
+    assert copy.read_bytes()[18:20] == b"\1\1"  # the journal mode without a log beside the file
     assert [path.name for path in tmp_path.glob("*copy*")] == ["copy.db"]
     async with await State.open(copy, owner="second") as other:
         assert await contents(other) == before
@@ -290,7 +284,7 @@ async def test_a_backup_is_made_while_the_state_is_written_and_is_a_state(state:
             assert (await connection.execute(select(serial.c.number))).scalar_one() == 1
 
 
-async def test_a_backup_takes_no_place_that_is_in_use(state: State, tmp_path: Path) -> None:
+async def test_backup_to_an_impossible_place_is_rejected(state: State, tmp_path: Path) -> None:
     async with await State.open(tmp_path / "other.db", owner="second"):
         with pytest.raises(StateError, match="in use"):
             await backup(tmp_path / "state.db", tmp_path / "other.db")
@@ -300,22 +294,17 @@ async def test_a_backup_takes_no_place_that_is_in_use(state: State, tmp_path: Pa
         await backup("postgresql://server/state", tmp_path / "copy.db")
 
 
-async def test_a_backup_that_fails_leaves_what_was_there(state: State, tmp_path: Path) -> None:
+async def test_failed_backup_keeps_the_old_file(state: State, tmp_path: Path) -> None:
     copy = write_lines(tmp_path / "copy.db", "before")
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
-    try:
-        with pytest.raises(StateError, match=r"copy\.db: "):
-            await backup(tmp_path / "state.db", copy)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    with largest_file(100_000), pytest.raises(StateError, match=r"copy\.db: "):
+        await backup(tmp_path / "state.db", copy)
     assert copy.read_text() == "before\n"
     assert [path.name for path in tmp_path.glob("*copy*")] == ["copy.db"]
 
 
-async def test_what_is_not_in_the_sources_file_yet_is_not_left_behind(state: State, tmp_path: Path) -> None:
+async def test_export_with_changes_to_write_back_is_rejected(state: State, tmp_path: Path) -> None:
     async with state.writing() as transaction:
         row = CALENDAR | SPAN | {"key": "k-1", "replaced_hash": "0", "content_hash": "1", "body": b"personal"}
         await transaction.upsert(pulled, [row])
-    with pytest.raises(StateError, match="the source's file has to be written first"):
+    with pytest.raises(StateError, match="a two-way run must write changes back to the source first"):
         await export_state(state, tmp_path / "state.jsonl")

@@ -1,5 +1,5 @@
 # ruff: noqa: ASYNC220, ASYNC221, ASYNC240 - a test may block
-"""Bringing the state of a sync from revision to revision: as a whole, once, and never back."""
+"""Upgrades of a state from revision to revision: atomic, once, and never back."""
 
 import asyncio
 import signal
@@ -21,8 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from connector_async.sync.exceptions import StateError, StateVersionError
 from connector_async.sync.state import State
 from connector_async.sync.state.db import upgrade
-from connector_async.sync.state.db.sqlite import migration_engine, revision_of
-from connector_async.sync.state.migrations import migrate
+from connector_async.sync.state.db.sqlite import migration_engine, read_revision
 from connector_async.sync.state.schema import REVISIONS, VERSION_TABLE, dead_letters, metadata
 
 LETTER: dict[str, Any] = {
@@ -56,11 +55,10 @@ OPEN_WITH = """
 import asyncio, pathlib, sys
 from connector_async.sync.state import State
 from connector_async.sync.state.db import upgrade
-from connector_async.sync.state.migrations import migrate
 
 if len(sys.argv) > 2:
-    migrate.VERSION_LOCATIONS.append(pathlib.Path(sys.argv[2]))
-    upgrade.REVISIONS = migrate.REVISIONS = (*upgrade.REVISIONS, "0003")
+    upgrade.VERSION_LOCATIONS.append(pathlib.Path(sys.argv[2]))
+    upgrade.REVISIONS = (*upgrade.REVISIONS, "0003")
 
 async def main():
     async with await State.open(sys.argv[1], owner="a process", wait=20):
@@ -76,13 +74,13 @@ def dump(path: Path) -> list[str]:
 
 
 def make_older(path: Path) -> None:
-    """Make a state of the first revision, with a dead letter in it."""
+    """Create a state of the first revision with a dead letter."""
     path.touch()
     engine = migration_engine(path)
     with engine.begin() as connection:
         config = Config()
         config.attributes["connection"] = connection
-        scripts = migrate.script_directory()
+        scripts = upgrade.script_directory()
         steps = scripts._upgrade_revs("0001", None)  # type: ignore[arg-type]
         with EnvironmentContext(config, scripts, fn=lambda *_: steps):
             scripts.run_env()
@@ -104,7 +102,7 @@ def older(path: Path) -> Path:
 
 
 def inject(tmp_path: Path, end: str) -> Path:
-    """Write a third revision that ends so, in a folder of its own."""
+    """Write a third revision with the given end, in a new folder."""
     folder = tmp_path / "injected"
     folder.mkdir()
     (folder / "0003_injected.py").write_text(FAILING.format(end=end))
@@ -112,9 +110,8 @@ def inject(tmp_path: Path, end: str) -> Path:
 
 
 def use_injected(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(migrate, "VERSION_LOCATIONS", [*migrate.VERSION_LOCATIONS, folder])
-    for module in (upgrade, migrate):
-        monkeypatch.setattr(module, "REVISIONS", (*REVISIONS, "0003"))
+    monkeypatch.setattr(upgrade, "VERSION_LOCATIONS", [*upgrade.VERSION_LOCATIONS, folder])
+    monkeypatch.setattr(upgrade, "REVISIONS", (*REVISIONS, "0003"))
 
 
 async def letters(path: Path) -> list[dict[str, Any]]:
@@ -122,13 +119,13 @@ async def letters(path: Path) -> list[dict[str, Any]]:
         return [dict(row) for row in (await connection.execute(select(dead_letters))).mappings()]
 
 
-def test_the_revisions_that_are_named_are_those_there_are() -> None:
-    scripts = migrate.script_directory()
+def test_listed_revisions_are_those_on_the_disk() -> None:
+    scripts = upgrade.script_directory()
     assert [script.revision for script in scripts.walk_revisions()][::-1] == list(REVISIONS)
 
 
 @pytest.mark.parametrize("upgraded", [False, True])
-async def test_the_revisions_make_the_tables_that_are_declared(path: Path, upgraded: bool) -> None:  # noqa: FBT001
+async def test_revisions_create_the_tables_of_the_schema(path: Path, upgraded: bool) -> None:  # noqa: FBT001
     if upgraded:
         make_older(path)
     await (await State.open(path, owner="first")).aclose()
@@ -141,10 +138,10 @@ async def test_the_revisions_make_the_tables_that_are_declared(path: Path, upgra
     engine.dispose()
 
 
-async def test_an_older_state_is_upgraded_and_a_copy_of_it_kept(older: Path, tmp_path: Path) -> None:
+async def test_older_state_is_copied_and_upgraded(older: Path, tmp_path: Path) -> None:
     before = dump(older)
     await (await State.open(older, owner="first")).aclose()
-    assert revision_of(older) == REVISIONS[-1]
+    assert read_revision(older) == REVISIONS[-1]
     assert await letters(older) == [
         LETTER | {"dead_letter_id": 1, "status": None, "request_id": None, "resolved_at": None}
     ]
@@ -154,7 +151,7 @@ async def test_an_older_state_is_upgraded_and_a_copy_of_it_kept(older: Path, tmp
     assert older.stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_state_of_now_is_not_copied(path: Path, tmp_path: Path) -> None:
+async def test_current_state_is_not_copied(path: Path, tmp_path: Path) -> None:
     for _ in range(2):
         await (await State.open(path, owner="first")).aclose()
     assert sorted(file.name for file in tmp_path.iterdir()) == [path.name, f"{path.name}.lock"]
@@ -163,49 +160,47 @@ async def test_a_state_of_now_is_not_copied(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "end",
     [
-        "raise LookupError('of a revision')",
+        "raise LookupError('in a revision')",
         "op.drop_table('absent')",
         "op.execute('INSERT INTO serial VALUES (NULL)')",
     ],
 )
-async def test_an_upgrade_that_fails_leaves_everything_as_it_was(
+async def test_failed_upgrade_leaves_the_state_unchanged(
     older: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     before = dump(older)
     with monkeypatch.context() as patch:
         use_injected(inject(tmp_path, end), patch)
-        with pytest.raises(StateError, match=r"it could not be upgraded.*as it was") as caught:
+        with pytest.raises(StateError, match=r"the upgrade failed.*the state is unchanged") as caught:
             await State.open(older, owner="first")
         assert not isinstance(caught.value.__cause__, SQLAlchemyError)
         assert dump(older) == before
     await (await State.open(older, owner="first")).aclose()
-    assert revision_of(older) == "0002"
+    assert read_revision(older) == "0002"
 
 
-async def test_a_new_state_that_cannot_be_made_is_made_the_next_time(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_failed_creation_can_be_repeated(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         use_injected(inject(tmp_path, "raise LookupError"), patch)
         with pytest.raises(StateError):
             await State.open(path, owner="first")
-    assert revision_of(path) is None
+    assert read_revision(path) is None
     async with await State.open(path, owner="first") as state:
         assert await state.serial() == 0
 
 
-async def test_a_process_that_is_killed_in_an_upgrade_leaves_everything_as_it_was(older: Path, tmp_path: Path) -> None:
+async def test_process_killed_in_an_upgrade_leaves_the_state_unchanged(older: Path, tmp_path: Path) -> None:
     before = dump(older)
     folder = inject(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
     command = [sys.executable, "-c", OPEN_WITH, str(older), str(folder)]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert dump(older) == before
     await (await State.open(older, owner="second")).aclose()
-    assert revision_of(older) == REVISIONS[-1]
+    assert read_revision(older) == REVISIONS[-1]
     assert len(await letters(older)) == 1
 
 
-async def test_of_two_that_start_at_once_one_upgrades_and_the_other_finds_it_done(older: Path, tmp_path: Path) -> None:
+async def test_one_of_two_processes_upgrades_and_the_other_waits(older: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", OPEN_WITH, str(older)]
     processes = [subprocess.Popen(command) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
@@ -215,16 +210,16 @@ async def test_of_two_that_start_at_once_one_upgrades_and_the_other_finds_it_don
     assert [file.name for file in tmp_path.glob("*backup*")] == [f"{older.name}.backup-0001"]
 
 
-async def test_two_states_are_upgraded_at_once_in_one_process(tmp_path: Path) -> None:
+async def test_several_states_are_upgraded_concurrently_in_one_process(tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.db" for number in range(4)]
     for path in paths[::2]:
         make_older(path)
     for state in await asyncio.gather(*(State.open(path, owner="first") for path in paths)):
         await state.aclose()
-    assert {revision_of(path) for path in paths} == {REVISIONS[-1]}
+    assert {read_revision(path) for path in paths} == {REVISIONS[-1]}
 
 
-async def test_one_who_is_cancelled_in_an_upgrade_keeps_the_lock_until_it_is_done(older: Path) -> None:
+async def test_cancelled_upgrade_keeps_the_lock_until_it_is_done(older: Path) -> None:
     task = asyncio.create_task(State.open(older, owner="first"))
     while not older.with_name(older.name + ".lock").exists():
         await asyncio.sleep(0)
@@ -235,11 +230,11 @@ async def test_one_who_is_cancelled_in_an_upgrade_keeps_the_lock_until_it_is_don
         await (await State.open(older, owner="second")).aclose()
     else:
         await task.result().aclose()
-    assert revision_of(older) == REVISIONS[-1]
+    assert read_revision(older) == REVISIONS[-1]
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-async def test_a_state_of_a_newer_version_is_left_alone(path: Path, read_only: bool) -> None:  # noqa: FBT001
+async def test_state_of_a_newer_version_is_unchanged(path: Path, read_only: bool) -> None:  # noqa: FBT001
     await (await State.open(path, owner="first")).aclose()
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
@@ -251,9 +246,9 @@ async def test_a_state_of_a_newer_version_is_left_alone(path: Path, read_only: b
     assert path.stat().st_mode & 0o777 == 0o644
 
 
-async def test_to_look_at_an_older_state_upgrades_nothing(older: Path) -> None:
+async def test_read_only_open_does_not_upgrade(older: Path) -> None:
     before = dump(older)
-    with pytest.raises(StateVersionError, match="has to be upgraded"):
+    with pytest.raises(StateVersionError, match="must be upgraded"):
         await State.open(older, owner="first", read_only=True)
     assert dump(older) == before
 
@@ -261,11 +256,11 @@ async def test_to_look_at_an_older_state_upgrades_nothing(older: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("CREATE TABLE alembic_version (version_num TEXT)", "no state of a sync"),
-        (f"CREATE TABLE {VERSION_TABLE} (version_num TEXT)", "revision of its tables is not known"),
+        ("CREATE TABLE alembic_version (version_num TEXT)", "not the state of a sync"),
+        (f"CREATE TABLE {VERSION_TABLE} (version_num TEXT)", "the revision of its tables is missing"),
     ],
 )
-async def test_a_database_of_something_else_is_left_alone(path: Path, script: str, reason: str) -> None:
+async def test_database_that_is_not_a_state_is_unchanged(path: Path, script: str, reason: str) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(script)
     before = path.read_bytes()
@@ -276,10 +271,10 @@ async def test_a_database_of_something_else_is_left_alone(path: Path, script: st
 
 
 @pytest.mark.parametrize("target", ["0001", "base"])
-async def test_a_state_is_never_taken_back(path: Path, target: str) -> None:
+async def test_downgrade_is_not_possible(path: Path, target: str) -> None:
     await (await State.open(path, owner="first")).aclose()
     before = dump(path)
-    scripts, config, engine = migrate.script_directory(), Config(), migration_engine(path)
+    scripts, config, engine = upgrade.script_directory(), Config(), migration_engine(path)
 
     def downgrade() -> None:
         with engine.begin() as connection:
@@ -289,22 +284,22 @@ async def test_a_state_is_never_taken_back(path: Path, target: str) -> None:
             ):
                 scripts.run_env()
 
-    with pytest.raises(NotImplementedError, match="not taken back"):
+    with pytest.raises(NotImplementedError, match="cannot be downgraded"):
         downgrade()
     engine.dispose()
     assert dump(path) == before
 
 
-async def test_a_copy_that_cannot_be_made_stops_the_upgrade(older: Path, tmp_path: Path) -> None:
+async def test_failed_copy_stops_the_upgrade(older: Path, tmp_path: Path) -> None:
     before = dump(older)
     (tmp_path / f"{older.name}.backup-0001").mkdir()
     with pytest.raises(StateError, match="backup-0001"):
         await State.open(older, owner="first")
     assert dump(older) == before
-    assert sorted(tmp_path.glob(".*")) == []  # nor half a copy
+    assert sorted(tmp_path.glob(".*")) == []  # no partial copy
 
 
-async def test_a_dead_letter_has_the_name_of_its_exchange(path: Path) -> None:
+async def test_dead_letter_has_a_request_id(path: Path) -> None:
     async with await State.open(path, owner="first") as state, state.writing() as transaction:
         await transaction.connection.execute(insert(dead_letters), [LETTER | {"status": 400, "request_id": "q-1"}])
     assert [letter["request_id"] for letter in await letters(path)] == ["q-1"]

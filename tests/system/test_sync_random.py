@@ -92,7 +92,7 @@ class World:
 
     async def _has_open_creates(self) -> bool:
         async with self.sync.opened() as (_, state):
-            return bool((await read_status(state))["open_creates"])
+            return bool((await read_status(state))["pending_creates"])
 
     def script(self) -> None:
         """Let a few requests of each kind fail."""

@@ -26,7 +26,7 @@ async def recorded_run(
         StateError: If the state cannot be written, or is one of another kind of run.
     """
     started_at = clock.monotonic()
-    await journal.begin_run(kind=kind, mode=mode, conditions=conditions)
+    await journal.start_run(kind=kind, mode=mode, conditions=conditions)
     status = "failed"
     try:
         yield
@@ -119,12 +119,12 @@ class OutcomeCounter:
         """
         counts = self._report.counts
         progress = await planner.progress()
-        left = progress.to_be_tried
+        left = progress.to_do
         retryable = min(left, len(self._retryable)) if has_ended else left
         counts[Fate.RETRYABLE] += retryable
         counts[Fate.NOT_STARTED] += left - retryable
-        counts[Fate.UNKNOWN] += await self._state_reader.count_open(self._tenant_id)
-        counts[Fate.NOT_STARTED if retries_only else Fate.SKIPPED] += progress.others
+        counts[Fate.UNKNOWN] += await self._state_reader.count_pending_creates(self._tenant_id)
+        counts[Fate.NOT_STARTED if retries_only else Fate.SKIPPED] += progress.skipped
         self._report.records = progress.records
-        self._report.in_sync = progress.in_step
+        self._report.in_sync = progress.in_sync
         self._report.calendars_failed = failing

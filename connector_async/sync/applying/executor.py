@@ -26,7 +26,7 @@ from connector_async.sync.planning.three_way import Policy
 from connector_async.sync.records import ABSENT, appointment_from_row, as_carried, content_hash, usable_id
 from connector_async.sync.report import Fate
 from connector_async.sync.state.journal import DeadLetter, Journal
-from connector_async.sync.state.reader import Intent
+from connector_async.sync.state.reader import PendingCreate
 
 from .recovery import PendingCreateResolver
 
@@ -111,22 +111,22 @@ class OperationExecutor:
             status=getattr(cause, "status", None),
             request_id=getattr(cause, "request_id", None),
         )
-        await self._journal.give_up([(operation.calendar, letter)])
+        await self._journal.record_dead_letters([(operation.calendar, letter)])
 
     async def _create(self, service: AppointmentService, operation: Operation) -> Fate:
         new = _content(operation, service)
-        await self._journal.intend(operation.calendar, self._intent(operation, new))
+        await self._journal.record_pending_create(operation.calendar, self._intent(operation, new))
         self._resolver.sent(operation.calendar, operation.key)
         try:
             created = await service.create(new)
         except (OutcomeUnknownError, DecodingError):
             return Fate.UNKNOWN  # pending until a preview shows what became of it
         except ConnectorError:
-            await self._journal.drop_intents(operation.calendar, [operation.key])  # it has not happened
+            await self._journal.drop_pending_creates(operation.calendar, [operation.key])  # it has not happened
             self._resolver.resolved(operation.calendar, operation.key)
             raise
         pair = synced_pair(operation, created.appointment_id, content_hash(created))
-        await self._journal.in_step(operation.calendar, [pair])
+        await self._journal.record_synced(operation.calendar, [pair])
         self._resolver.resolved(operation.calendar, operation.key)
         usable_id(created.appointment_id)  # only now: an appointment that is recorded is not created again
         return Fate.CREATED
@@ -163,7 +163,7 @@ class OperationExecutor:
             pair = synced_pair(operation, appointment_id, None)
         else:
             pair = synced_pair(operation, updated.appointment_id, content_hash(updated))
-        await self._journal.in_step(operation.calendar, [pair])
+        await self._journal.record_synced(operation.calendar, [pair])
         return Fate.UPDATED
 
     async def _delete(self, service: AppointmentService, operation: Operation) -> Fate:
@@ -175,7 +175,7 @@ class OperationExecutor:
         except ConnectorError as error:
             await self._record_not_sent(operation, error)
             raise
-        await self._journal.deleted(operation.calendar, [operation.key])
+        await self._journal.record_deleted(operation.calendar, [operation.key])
         return Fate.DELETED
 
     async def _record_pending(self, operation: Operation) -> None:
@@ -185,24 +185,26 @@ class OperationExecutor:
         if operation.remote in hashes:
             # An earlier write is seen to have taken effect. Whatever comes next, that is what was last synced.
             known = {"local_hash": operation.remote, "remote_hash": operation.remote}
-        await self._journal.pending(operation.calendar, operation.key, {*hashes, operation.local}, **known)
+        await self._journal.record_pending_change(
+            operation.calendar, operation.key, {*hashes, operation.local}, **known
+        )
 
     async def _record_out_of_sync(self, operation: Operation) -> None:
         """Record what is still to be sent where only a look at the server has shown the difference."""
         base = operation.base
         if base is not None and operation.remote is not None and operation.local == base.local:
             hashes = base.pending | {operation.local}
-            await self._journal.pending(operation.calendar, operation.key, hashes)
+            await self._journal.record_pending_change(operation.calendar, operation.key, hashes)
 
     async def _record_not_sent(self, operation: Operation, error: ConnectorError) -> None:
         """Record that an update or a delete has not happened, if the error says so."""
         # An error after several attempts describes the last one alone.
         if error.attempts == 1 and not may_have_happened(error):
-            await self._journal.pending(operation.calendar, operation.key, operation.pending)
+            await self._journal.record_pending_change(operation.calendar, operation.key, operation.pending)
 
-    def _intent(self, operation: Operation, new: NewAppointment) -> Intent:
+    def _intent(self, operation: Operation, new: NewAppointment) -> PendingCreate:
         summary = NewAppointment(title=new.title, start_time=new.start_time, end_time=new.end_time)
-        return Intent(
+        return PendingCreate(
             key=operation.key,
             content_hash=operation.local,
             summary_hash=content_hash(summary),

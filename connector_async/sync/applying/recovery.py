@@ -16,7 +16,7 @@ from connector_async.sync.planning.snapshot import ServerSnapshot
 from connector_async.sync.records import Calendar
 from connector_async.sync.scope import Scope
 from connector_async.sync.state.journal import Journal, SyncedPair
-from connector_async.sync.state.reader import Intent, StateReader
+from connector_async.sync.state.reader import PendingCreate, StateReader
 
 _MOMENT: Final = timedelta(seconds=1)
 
@@ -69,7 +69,7 @@ class PendingCreateResolver:
 
     async def due(self, calendar: Calendar) -> float | None:
         """Return when the grace period of a calendar ends, by the monotonic clock; `None` if no create is pending."""
-        return self._due(calendar, await self._state_reader.open_intents(calendar))
+        return self._due(calendar, await self._state_reader.pending_creates(calendar))
 
     async def resolve(self, service: AppointmentService, calendar: Calendar) -> Resolved:
         """Wait for the end of the grace period, and find out what became of the pending creates of a calendar.
@@ -80,7 +80,7 @@ class PendingCreateResolver:
             ConnectorError: If the preview failed; nothing is resolved then.
             StateError: If the result could not be recorded.
         """
-        pending = await self._state_reader.open_intents(calendar)
+        pending = await self._state_reader.pending_creates(calendar)
         due = self._due(calendar, pending)
         if due is None:
             return Resolved()
@@ -90,26 +90,26 @@ class PendingCreateResolver:
         with self._budget.operation() as may_start:
             if not may_start:
                 return Resolved()
-            known = await self._state_reader.appointments(calendar)
+            known = await self._state_reader.last_seen(calendar)
             snapshot = await ServerSnapshot.look(service, known, _range_of(service, pending))
         created, not_created = _match(pending, snapshot)
         if created:
-            await self._journal.in_step(calendar, created)
+            await self._journal.record_synced(calendar, created)
         if not_created:
-            await self._journal.drop_intents(calendar, not_created)
+            await self._journal.drop_pending_creates(calendar, not_created)
         from_earlier_run = frozenset(intent.key for intent in pending if (calendar, intent.key) not in self._sent_at)
         for intent in pending:
             self.resolved(calendar, intent.key)
         return Resolved(frozenset(pair.key for pair in created), frozenset(not_created), from_earlier_run)
 
-    def _due(self, calendar: Calendar, pending: Sequence[Intent]) -> float | None:
+    def _due(self, calendar: Calendar, pending: Sequence[PendingCreate]) -> float | None:
         if not pending:
             return None
         sent_at = max(self._sent_at.get((calendar, intent.key), self._started_at) for intent in pending)
         return self._settings.grace + sent_at
 
 
-def _match(pending: Sequence[Intent], snapshot: ServerSnapshot) -> tuple[list[SyncedPair], list[str]]:
+def _match(pending: Sequence[PendingCreate], snapshot: ServerSnapshot) -> tuple[list[SyncedPair], list[str]]:
     created, unmatched = [], []
     for intent in pending:
         appointment_id = snapshot.claim(intent.content_hash)
@@ -128,7 +128,7 @@ def _match(pending: Sequence[Intent], snapshot: ServerSnapshot) -> tuple[list[Sy
     return created, not_created
 
 
-def _range_of(service: AppointmentService, pending: Sequence[Intent]) -> Scope:
+def _range_of(service: AppointmentService, pending: Sequence[PendingCreate]) -> Scope:
     """Return a range of time that all pending creates overlap, where the wire format asks for one."""
     if not service.session.wire_format.carries_user:
         return Scope()

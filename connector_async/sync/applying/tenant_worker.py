@@ -189,7 +189,7 @@ class TenantWorker:
         elif failures:
             self._failing[calendar] = None
         elif due is None and self._context.options.looks_at_all_calendars and is_planned and not self._has_ended():
-            await self._context.journal.done(calendar)
+            await self._context.journal.record_calendar_done(calendar)
 
     async def _resolve(self, *, wait: bool) -> AsyncGenerator[None, None]:
         """Resolve the pending creates of the calendars whose grace period is over, or with `wait` of all calendars."""
@@ -264,9 +264,9 @@ class TenantWorker:
             else:
                 pairs.append(synced_pair(operation, operation.appointment_id or "", operation.last_remote))
         if deleted:
-            await self._context.journal.deleted(operations[0].calendar, deleted)
+            await self._context.journal.record_deleted(operations[0].calendar, deleted)
         if pairs:
-            await self._context.journal.in_step(operations[0].calendar, pairs)
+            await self._context.journal.record_synced(operations[0].calendar, pairs)
         self._report.counts[Fate.UNCHANGED] += len(operations)
 
     async def _pull(self, operations: Sequence[Operation]) -> None:

@@ -15,7 +15,7 @@ from connector_async.sync.planning.operations import Operation, pulled_pair
 from connector_async.sync.records import ABSENT, record_from_row, record_of, row_of, sortable
 from connector_async.sync.state import State, Transaction
 from connector_async.sync.state.journal import Journal
-from connector_async.sync.state.reader import of_calendar
+from connector_async.sync.state.reader import in_calendar
 from connector_async.sync.state.schema import KEY, desired, items, pulled
 
 _PAGE: Final = 500
@@ -111,7 +111,7 @@ class SourceWriteback:
         calendar = kept[0].operation.calendar
         if pairs:
             await transaction.upsert(desired, rows)
-            await self._journal.write_in_step(transaction, calendar, pairs)
+            await self._journal.write_synced(transaction, calendar, pairs)
         if deleted:
             await self._journal.write_deleted(transaction, calendar, deleted)
 
@@ -170,7 +170,7 @@ def _content(operation: Operation) -> dict[str, Any]:
 
 
 def _of_operation(table: Any, operation: Operation) -> Any:
-    return and_(of_calendar(table, operation.calendar), table.c.key == operation.key)
+    return and_(in_calendar(table, operation.calendar), table.c.key == operation.key)
 
 
 def _of_row(table: Any, row: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Where records come from and what the mirror is kept in: JSON Lines, CSV and iCalendar files, or any iterable.
+"""File formats of sources and mirrors: JSON Lines, CSV and iCalendar; and a source over any iterable.
 
-It knows no state and no API.
+It knows neither the state nor the API.
 """
 
 from .csv_file import CsvMirror, CsvSource

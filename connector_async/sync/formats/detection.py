@@ -1,4 +1,4 @@
-"""Which format a file has: by its suffix, or as the caller says."""
+"""Choosing the format of a file: by its suffix, or as the caller names it."""
 
 import os
 from datetime import tzinfo
@@ -19,24 +19,24 @@ _BY_SUFFIX: Final[dict[str, FileFormat]] = {".jsonl": "jsonl", ".ndjson": "jsonl
 def file_source(
     path: Path | str,
     *,
-    format: FileFormat | None = None,  # noqa: A002 - what users call it
+    format: FileFormat | None = None,  # noqa: A002 - the word that users know
     tenant_id: str | None = None,
     assume_zone: tzinfo | None = None,
 ) -> Source:
-    """Return the source that reads a file, which need not be there yet.
+    """Return a source that reads a file. The file need not exist yet.
 
     Args:
         path: The file.
-        format: `None`: by the suffix, which is `.jsonl`, `.ndjson`, `.csv` or `.ics`.
-        tenant_id: The tenant of a record that names none.
-        assume_zone: The zone of floating times and of days in iCalendar. The other formats have neither, and refuse a
-            date-time without an offset.
+        format: The file format; `None`: chosen by the suffix `.jsonl`, `.ndjson`, `.csv` or `.ics`.
+        tenant_id: The tenant of a record without one.
+        assume_zone: The time zone of floating times and of dates in iCalendar. The other formats have neither: they
+            reject a date-time without a UTC offset.
 
     Raises:
-        ValueError: `format` or the suffix of `path` is not known, or another argument cannot be; it names which.
-        TypeError: `assume_zone` is no `tzinfo`.
+        ValueError: If `format` or the suffix of `path` is unknown, or `tenant_id` or `assume_zone` is invalid.
+        TypeError: If `assume_zone` is not a `tzinfo`.
     """
-    match _format(path, format):
+    match _choose(path, format):
         case "jsonl":
             return JsonLinesSource(path, tenant_id=tenant_id)
         case "csv":
@@ -46,16 +46,16 @@ def file_source(
 
 
 def file_mirror(path: Path | str, *, format: FileFormat | None = None) -> Mirror:  # noqa: A002 - as above
-    """Return the mirror that is kept in a file.
+    """Return a mirror that is kept in a file.
 
     Args:
         path: The file.
-        format: `None`: by the suffix, which is `.jsonl`, `.ndjson`, `.csv` or `.ics`.
+        format: The file format; `None`: chosen by the suffix `.jsonl`, `.ndjson`, `.csv` or `.ics`.
 
     Raises:
-        ValueError: `format` or the suffix of `path` is not known.
+        ValueError: If `format` or the suffix of `path` is unknown.
     """
-    match _format(path, format):
+    match _choose(path, format):
         case "jsonl":
             return JsonLinesMirror(path)
         case "csv":
@@ -64,12 +64,12 @@ def file_mirror(path: Path | str, *, format: FileFormat | None = None) -> Mirror
             return ICalendarMirror(path)
 
 
-def _format(path: Path | str, chosen: FileFormat | None) -> FileFormat:
+def _choose(path: Path | str, chosen: FileFormat | None) -> FileFormat:
     if chosen is not None:
         if chosen not in get_args(FileFormat):
             raise ValueError(f"format must be one of {', '.join(get_args(FileFormat))}")
         return chosen
-    found = _BY_SUFFIX.get(Path(os.fspath(path)).suffix.lower())
-    if found is None:
-        raise ValueError(f"path must end in one of {', '.join(_BY_SUFFIX)}, or format must say what it is")
-    return found
+    by_suffix = _BY_SUFFIX.get(Path(os.fspath(path)).suffix.lower())
+    if by_suffix is None:
+        raise ValueError(f"path must end in one of {', '.join(_BY_SUFFIX)}, or format must be given")
+    return by_suffix

@@ -1,6 +1,6 @@
-"""Cutting an iCalendar file into its events and time zones, so that it need not be in memory as a whole.
+"""Splitting an iCalendar file into its events and time zones, so that the file need not fit into memory.
 
-It knows lines that begin and end a component (RFC 5545, section 3.4) and nothing of what stands between them.
+This module knows the BEGIN and END lines of components (RFC 5545, section 3.4), and nothing about their contents.
 """
 
 import os
@@ -20,52 +20,52 @@ _END: Final = b"END:"
 _CALENDAR: Final = b"VCALENDAR"
 EVENT: Final = b"VEVENT"
 ZONE: Final = b"VTIMEZONE"
-_BEHIND: Final = {_BEGIN + EVENT, _BEGIN + ZONE, _BEGIN + _CALENDAR, _END + _CALENDAR}
-"""What cannot stand in an event or a time zone, so that one which is still open there lacks its end."""
+_NOT_INSIDE: Final = {_BEGIN + EVENT, _BEGIN + ZONE, _BEGIN + _CALENDAR, _END + _CALENDAR}
+"""The lines that cannot be inside an event or a time zone. One that is still open there lacks its END line."""
 
 
 @attrs.define
 class Component:
-    """The lines of an event or a time zone; without the last one where the file does not end it."""
+    """The lines of an event or a time zone. The END line is missing if the file lacks it."""
 
     name: bytes
     """`EVENT` or `ZONE`."""
     line: int
-    """Where it begins, from 1."""
+    """The number of the BEGIN line, from 1."""
     lines: list[bytes]
 
-    def text(self) -> str:
-        """Return all of it; a byte that is not UTF-8 becomes a lone surrogate."""
+    def as_string(self) -> str:
+        """Return all lines as one string. A byte that is not UTF-8 becomes a lone surrogate."""
         return b"".join(self.lines).decode("utf-8", "surrogateescape")
 
 
-def components(path: Path | str) -> Iterator[Component]:
-    """Yield the events and time zones of a file in their order; other components are left out.
+def read_components(path: Path | str) -> Iterator[Component]:
+    """Yield the events and time zones of a file in their order, without all other components.
 
     Raises:
-        SourceError: The file cannot be read, is no iCalendar file, or ends in the middle of a calendar: it was cut off.
+        SourceError: If the file cannot be read, is not an iCalendar file, or ends inside a calendar: it was cut off.
     """
-    open_calendar, begun = False, False
+    in_calendar, started = False, False
     current: Component | None = None
     with closing(numbered_lines(path)) as lines:
         for number, line in lines:
-            # Not stripped on the left: a line that begins with a space goes on with somebody's text.
+            # Not stripped on the left: a line that starts with a space continues the line before.
             mark = line.rstrip().upper()
-            if not begun and mark:
-                begun = True
+            if not started and mark:
+                started = True
                 if mark != _BEGIN + _CALENDAR:
                     raise SourceError(f"{os.fspath(path)}: not an iCalendar file")
-            if current is not None and mark in _BEHIND:
+            if current is not None and mark in _NOT_INSIDE:
                 yield current
                 current = None
             if mark in {_BEGIN + EVENT, _BEGIN + ZONE}:
                 current = Component(mark.removeprefix(_BEGIN), number, [])
             elif mark in {_BEGIN + _CALENDAR, _END + _CALENDAR}:
-                open_calendar = mark.startswith(_BEGIN)
+                in_calendar = mark.startswith(_BEGIN)
             if current is not None:
                 current.lines.append(line)
                 if mark == _END + current.name:
                     yield current
                     current = None
-    if open_calendar or not begun:
+    if in_calendar or not started:
         raise SourceError(f"{os.fspath(path)}: not an iCalendar file, or cut off before its end")

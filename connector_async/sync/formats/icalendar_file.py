@@ -1,7 +1,7 @@
-"""iCalendar (RFC 5545): an event of a calendar is a record. Needs the extra `sync`.
+"""iCalendar (RFC 5545): each event of a calendar is a record. Needs the extra `sync`.
 
-What iCalendar has no place for stands in properties and parameters that begin with `X-CONNECTOR-`, so that what a
-mirror writes is read back whole, and other programs read what they know of it.
+Fields that iCalendar does not have are in properties and parameters that start with `X-CONNECTOR-`. So a mirror is read
+back without loss, and other programs read the rest.
 """
 
 import os
@@ -11,93 +11,90 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import Any, Final
 
-from connector_async._checks import check_tenant_id, check_time_zone
+from connector_async._checks import check_time_zone
 from connector_async._timestamps import zone_named
 from connector_async.sync.records import SourceProblem, SourceRecord, row_of
 
-from .icalendar_components import ZONE, Component, components
-from .icalendar_event import EventReader, event_of, is_cancelled
-from .mirror import RecordWriter, replacing
-from .reading import in_chunks, problem_of, record_or_problem
+from .icalendar_components import ZONE, Component, read_components
+from .icalendar_event import EventReader, event_lines, is_cancelled
+from .mirror import RecordWriter, replace_file
+from .reading import RowReader, iterate_in_thread
 
-_HEAD: Final = b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//connector-async//mirror//EN\r\n"
-_TAIL: Final = b"END:VCALENDAR\r\n"
+_HEADER: Final = b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//connector-async//mirror//EN\r\n"
+_FOOTER: Final = b"END:VCALENDAR\r\n"
 
 
 class ICalendarSource:
-    """Records of an iCalendar file: its events. Other components are left out, and so are cancelled events.
+    """The records of an iCalendar file: its events. Other components are skipped, and so are cancelled events.
 
-    A record's key is the UID, with `/` and the RECURRENCE-ID in UTC behind it where there is one. The tenant and the
-    user are X-CONNECTOR-TENANT-ID, X-CONNECTOR-DOMAIN-ID and X-CONNECTOR-AD-ID. It was changed at LAST-MODIFIED, or
-    else at DTSTAMP. It ends at DTEND, or after DURATION, whose days have 24 hours unless DTSTART is a day; without
-    both, a day lasts a day, and anything else no time.
+    The key of a record is the UID; with a RECURRENCE-ID, it is the UID, `/` and the RECURRENCE-ID in UTC. The tenant
+    and the user are X-CONNECTOR-TENANT-ID, X-CONNECTOR-DOMAIN-ID and X-CONNECTOR-AD-ID. The time of the last change is
+    LAST-MODIFIED, or else DTSTAMP. The end is DTEND, or DTSTART plus DURATION. Days of a duration have 24 hours, unless
+    DTSTART is a date. Without both, a date lasts one day, and a date-time has no duration.
 
     Args:
         path: The file.
-        tenant_id: The tenant of an event that names none.
-        assume_zone: The zone of floating times and of days. `None`: an event that has such a one is a problem.
+        tenant_id: The tenant of an event without one.
+        assume_zone: The time zone of floating times and of dates. `None`: an event with one of them is a problem.
 
     Raises:
-        ValueError: `tenant_id` cannot be a tenant's, or `assume_zone` is none that has an offset.
-        TypeError: `assume_zone` is no `tzinfo`.
+        ValueError: If `tenant_id` is not a valid tenant id, or `assume_zone` has no UTC offset.
+        TypeError: If `assume_zone` is not a `tzinfo`.
     """
 
     def __init__(self, path: Path | str, *, tenant_id: str | None = None, assume_zone: tzinfo | None = None) -> None:
         if assume_zone is not None:
             check_time_zone("assume_zone", assume_zone)
         self._path = path
-        self._tenant_id = None if tenant_id is None else check_tenant_id(tenant_id)
+        self._reader = RowReader(os.fspath(path), tenant_id)
         self._assume_zone = assume_zone
 
     @property
     def name(self) -> str:
-        """The file, as it was named."""
-        return os.fspath(self._path)
+        """The file, as the caller named it."""
+        return self._reader.source
 
     def records(self) -> AsyncIterator[SourceRecord | SourceProblem]:
-        """Yield the records, read in a worker thread some hundred at a time. The line of one is that of BEGIN:VEVENT.
+        """Yield the records. A worker thread reads some hundred at a time. The line of a record is its BEGIN:VEVENT.
 
-        An event that recurs is a problem, as the API knows no recurrence. So is one whose zone is neither a known name
-        nor that of a VTIMEZONE that stands before it.
+        A recurring event is a problem, as the API has no recurrence. So is an event with a time zone that is neither a
+        known name nor described by a VTIMEZONE before the event.
 
         Raises:
-            SourceError: The file cannot be read, is no iCalendar file, or was cut off.
+            SourceError: If the file cannot be read, is not an iCalendar file, or was cut off.
         """
-        return in_chunks(self._read())
+        return iterate_in_thread(self._read())
 
     def _read(self) -> Generator[SourceRecord | SourceProblem, None, None]:
-        zones = _Zones()
-        reader = EventReader(zones.named, self._assume_zone)
-        for component in components(self._path):
+        zones = _TimeZones()
+        events = EventReader(zones.find, self._assume_zone)
+        for component in read_components(self._path):
             if component.name == ZONE:
                 zones.add(component)
-            elif (item := self._item(component, reader)) is not None:
+            elif (item := self._read_event(component, events)) is not None:
                 yield item
 
-    def _item(self, component: Component, reader: EventReader) -> SourceRecord | SourceProblem | None:
-        # Imported here: nobody needs it who reads no such file.
+    def _read_event(self, component: Component, events: EventReader) -> SourceRecord | SourceProblem | None:
+        # Imported here, since the other formats do not need it.
         from icalendar import Event  # noqa: PLC0415
 
-        row: dict[str, str | None] = {}
         try:
-            event = Event.from_ical(component.text())
-        except Exception:  # noqa: BLE001 - it raises what it runs into, and its messages hold the texts
-            return self._problem(row, "the event cannot be parsed", component.line)
+            event = Event.from_ical(component.as_string())
+        except Exception:  # noqa: BLE001 - the library raises anything, and its messages repeat personal data
+            return self._reader.problem("the event cannot be parsed", component.line)
         if is_cancelled(event):
             return None
+        row: dict[str, str | None] = {}
         try:
-            row |= reader.identity(event)
-            row |= reader.content(event)
+            row |= events.identity(event)
+            row |= events.content(event)
         except ValueError as error:
-            return self._problem(row, str(error), component.line)
-        return record_or_problem(row, source=self.name, line=component.line, tenant_id=self._tenant_id)
-
-    def _problem(self, row: dict[str, str | None], reason: str, line: int) -> SourceProblem:
-        return problem_of(row, reason, source=self.name, line=line, tenant_id=self._tenant_id)
+            return self._reader.problem(str(error), component.line, row)
+        return self._reader.read(row, component.line)
 
 
 class ICalendarMirror:
-    """Keeps a set of records as an iCalendar file. Further fields of an appointment (`extra`) are not written.
+    """A mirror in an iCalendar file. Unknown fields of an appointment (`extra`) are not written.
 
     Args:
         path: The file.
@@ -107,37 +104,37 @@ class ICalendarMirror:
         self._path = path
 
     def writing(self) -> AbstractAsyncContextManager[RecordWriter]:
-        """Replace the file by what is written in the block; see `Mirror.writing`."""
-        return replacing(self._path, _encode, head=_HEAD, tail=_TAIL)
+        """Return a context manager that replaces the file with the written records; see `Mirror.writing`."""
+        return replace_file(self._path, _encode, header=_HEADER, footer=_FOOTER)
 
 
-class _Zones:
-    """The zones that events may name: those of IANA and of Windows, and those that the file itself describes."""
+class _TimeZones:
+    """The time zones that events may name: those of IANA and of Windows, and those that the file itself describes."""
 
     def __init__(self) -> None:
-        self._waiting: list[Component] = []
+        self._unparsed: list[Component] = []
         self._described: dict[str, tzinfo] = {}
 
     def add(self, component: Component) -> None:
-        self._waiting.append(component)
+        self._unparsed.append(component)
 
-    def named(self, name: str) -> tzinfo | None:
+    def find(self, name: str) -> tzinfo | None:
         known = zone_named(name)
         if known is not None:
             return known
-        while self._waiting:
-            self._describe(self._waiting.pop(0))
+        while self._unparsed:
+            self._parse(self._unparsed.pop(0))
         return self._described.get(name)
 
-    def _describe(self, component: Component) -> None:
+    def _parse(self, component: Component) -> None:
         from icalendar import Timezone  # noqa: PLC0415 - as above
 
         try:
-            parsed: Any = Timezone.from_ical(component.text())
+            parsed: Any = Timezone.from_ical(component.as_string())
             self._described.setdefault(str(parsed["TZID"]), parsed.to_tz(lookup_tzid=False))
-        except Exception:  # noqa: BLE001 - as above; an event that needs it tells that it is not known
+        except Exception:  # noqa: BLE001 - as above; an event with this time zone becomes a problem
             return
 
 
 def _encode(records: list[SourceRecord]) -> bytes:
-    return b"".join(event_of(record, row_of(record)) for record in records)
+    return b"".join(event_lines(record, row_of(record)) for record in records)

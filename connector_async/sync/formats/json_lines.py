@@ -1,6 +1,6 @@
-"""JSON Lines: an object of `FIELDS` on each line, in UTF-8.
+"""JSON Lines: one object of `FIELDS` on each line, in UTF-8.
 
-Nothing is lost in it. It finds no key that comes twice in one object: the last one counts.
+The format keeps every field of a record. A key that occurs twice in one object is not detected: the last value counts.
 """
 
 import json
@@ -12,69 +12,68 @@ from typing import Any
 
 import orjson
 
-from connector_async._checks import check_tenant_id
 from connector_async.sync.records import FIELDS, SourceProblem, SourceRecord, row_of
 
-from .mirror import RecordWriter, replacing
-from .reading import in_chunks, numbered_lines, problem_of, record_or_problem
+from .mirror import RecordWriter, replace_file
+from .reading import RowReader, iterate_in_thread, numbered_lines
 
 
 class JsonLinesSource:
-    """Records of a JSON Lines file. Blank lines are skipped.
+    """The records of a JSON Lines file. Blank lines are skipped.
 
     Args:
         path: The file.
-        tenant_id: The tenant of a line that names none.
+        tenant_id: The tenant of a line without one.
 
     Raises:
-        ValueError: `tenant_id` cannot be a tenant's.
+        ValueError: If `tenant_id` is not a valid tenant id.
     """
 
     def __init__(self, path: Path | str, *, tenant_id: str | None = None) -> None:
         self._path = path
-        self._tenant_id = None if tenant_id is None else check_tenant_id(tenant_id)
+        self._reader = RowReader(os.fspath(path), tenant_id)
 
     @property
     def name(self) -> str:
-        """The file, as it was named."""
-        return os.fspath(self._path)
+        """The file, as the caller named it."""
+        return self._reader.source
 
     def records(self) -> AsyncIterator[SourceRecord | SourceProblem]:
-        """Yield the records, read in a worker thread some hundred at a time.
+        """Yield the records. A worker thread reads some hundred at a time.
 
-        A line that is not UTF-8, no JSON, no object of `FIELDS`, or breaks a rule of a field is a problem.
+        A line is a problem if it is not UTF-8, is not a JSON object of `FIELDS`, or breaks the rule of a field.
 
         Raises:
-            SourceError: The file cannot be read.
+            SourceError: If the file cannot be read.
         """
-        return in_chunks(self._read())
+        return iterate_in_thread(self._read())
 
     def _read(self) -> Generator[SourceRecord | SourceProblem, None, None]:
         with closing(numbered_lines(self._path)) as lines:
             for number, line in lines:
                 if line.strip():
-                    yield self._item(number, line)
+                    yield self._read_line(number, line)
 
-    def _item(self, number: int, line: bytes) -> SourceRecord | SourceProblem:
+    def _read_line(self, number: int, line: bytes) -> SourceRecord | SourceProblem:
         try:
             row = orjson.loads(line)
         except orjson.JSONDecodeError:
-            return self._problem(_leniently(line), "not JSON in UTF-8", number)
+            return self._problem("not JSON in UTF-8", number, _parse_leniently(line))
         if not isinstance(row, dict):
-            return self._problem({}, "not an object", number)
+            return self._problem("not an object", number, {})
         for name in FIELDS:
-            # A record takes what is false for missing, be it a text or not.
+            # A record takes every false value for a missing one, so the types are checked here.
             if not isinstance(row.get(name, ""), str | None):
-                return self._problem(row, f"{name} must be a text, not {type(row[name]).__name__}", number)
-        return record_or_problem(row, source=self.name, line=number, tenant_id=self._tenant_id)
+                return self._problem(f"{name} must be a str, not {type(row[name]).__name__}", number, row)
+        return self._reader.read(row, number)
 
-    def _problem(self, row: dict[str, Any], reason: str, number: int) -> SourceProblem:
-        texts = {name: value if isinstance(value, str | None) else _NoText() for name, value in row.items()}
-        return problem_of(texts, reason, source=self.name, line=number, tenant_id=self._tenant_id)
+    def _problem(self, reason: str, number: int, row: dict[str, Any]) -> SourceProblem:
+        strings = {name: value if isinstance(value, str | None) else _NotAString() for name, value in row.items()}
+        return self._reader.problem(reason, number, strings)
 
 
 class JsonLinesMirror:
-    """Keeps a set of records as a JSON Lines file. Further fields of an appointment (`extra`) are not written.
+    """A mirror in a JSON Lines file. Unknown fields of an appointment (`extra`) are not written.
 
     Args:
         path: The file.
@@ -84,16 +83,19 @@ class JsonLinesMirror:
         self._path = path
 
     def writing(self) -> AbstractAsyncContextManager[RecordWriter]:
-        """Replace the file by what is written in the block; see `Mirror.writing`."""
-        return replacing(self._path, _encode)
+        """Return a context manager that replaces the file with the written records; see `Mirror.writing`."""
+        return replace_file(self._path, _encode)
 
 
-class _NoText:
-    """Stands for what is no text in a row, so that it cannot pass for missing."""
+class _NotAString:
+    """Replaces a value of another type in a row. It is true, so it cannot be taken for a missing value."""
 
 
-def _leniently(line: bytes) -> dict[str, Any]:
-    """Return the row of a line that orjson refuses for a byte or a surrogate in it, for its key; else an empty one."""
+def _parse_leniently(line: bytes) -> dict[str, Any]:
+    """Return the row of a line that orjson rejects for invalid UTF-8 or a lone surrogate, to read its key.
+
+    Returns an empty row if the line is not a JSON object.
+    """
     try:
         row = json.loads(line.decode("utf-8", "surrogateescape"))
     except (ValueError, RecursionError):

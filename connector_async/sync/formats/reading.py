@@ -1,17 +1,17 @@
-"""Reading a file in a worker thread, so that neither the event loop nor the memory feels its length.
+"""Reading records from a file in a worker thread, with bounded memory. It knows lines and rows, but no file format."""
 
-It knows lines and rows, and no format.
-"""
-
-import asyncio
 import codecs
 import os
-import threading
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Generator, Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
+import attrs
+
+from connector_async._checks import check_tenant_id
+from connector_async._files import run_in_thread
 from connector_async.sync.exceptions import SourceError
 from connector_async.sync.records import (
     Calendar,
@@ -25,77 +25,72 @@ from connector_async.sync.records import (
 T = TypeVar("T")
 
 CHUNK: Final = 500
-"""How many records are read, or written, in one go: some milliseconds of a thread, and some hundred kilobytes."""
+"""The number of records that a thread reads or writes at a time: some milliseconds, and some hundred kilobytes."""
 
 
-class _Walk(Generic[T]):
-    """A generator that threads take turns at: one that still runs cannot be closed by another."""
-
-    def __init__(self, items: Generator[T, None, None]) -> None:
-        self._items = items
-        self._turn = threading.Lock()
-
-    def take(self) -> list[T]:
-        with self._turn:
-            return list(islice(self._items, CHUNK))
-
-    def close(self) -> None:
-        with self._turn:
-            self._items.close()
-
-
-async def in_chunks(items: Generator[T, None, None]) -> AsyncIterator[T]:
-    """Yield what a generator does, which runs in a worker thread; it is closed when this ends, however it does."""
-    walk = _Walk(items)
+async def iterate_in_thread(items: Generator[T, None, None]) -> AsyncIterator[T]:
+    """Yield the items of a generator that runs in a worker thread. The generator is closed at the end, on every way."""
     try:
-        while chunk := await asyncio.to_thread(walk.take):
+        while chunk := await run_in_thread(lambda: list(islice(items, CHUNK))):
             for item in chunk:
                 yield item
     finally:
-        await asyncio.shield(asyncio.to_thread(walk.close))
+        await run_in_thread(items.close)
 
 
 def numbered_lines(path: Path | str) -> Generator[tuple[int, bytes], None, None]:
-    """Yield each line with its number, from 1, without a byte order mark before the first.
+    """Yield each line of a file with its number, from 1. A byte order mark before the first line is left out.
 
     Raises:
-        SourceError: The file cannot be opened or read.
+        SourceError: If the file cannot be opened or read.
     """
     try:
         with Path(path).open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
     except OSError as error:
-        raise unusable(path, error) from None
+        raise source_error(path, error) from None
 
 
-def unusable(path: Path | str, error: OSError) -> SourceError:
-    """Return the error for a file that the operating system does not let be read or written."""
+def source_error(path: Path | str, error: OSError) -> SourceError:
+    """Return the error for a file that the operating system cannot read or write."""
     return SourceError(f"{os.fspath(path)}: {error.strerror or type(error).__name__}")
 
 
-def record_or_problem(
-    row: Mapping[str, Any], *, source: str, line: int | None, tenant_id: str | None
-) -> SourceRecord | SourceProblem:
-    """Return the record that a row of `FIELDS` says, or what is wrong with it."""
-    try:
-        return record_from_row(row, tenant_id=tenant_id)
-    except (ValueError, TypeError) as error:
-        return problem_of(row, str(error), source=source, line=line, tenant_id=tenant_id)
+@attrs.frozen
+class RowReader:
+    """Makes records of the rows of one file.
 
+    Raises:
+        ValueError: If `tenant_id` is not a valid tenant id.
+    """
 
-def problem_of(
-    row: Mapping[str, Any], reason: str, *, source: str, line: int | None, tenant_id: str | None
-) -> SourceProblem:
-    """Return the problem of a row, with as much of its identity as can be read; of an empty row, that is nothing."""
-    key: str | None = _or_none(lambda: key_of(row))
-    # What could not be read at all may have named another tenant.
-    calendar: Calendar | None = _or_none(lambda: calendar_of(row, tenant_id=tenant_id)) if row else None
-    return SourceProblem(source=source, line=line, reason=reason, key=key, calendar=calendar)
+    source: str
+    """The file, as the caller named it."""
+    tenant_id: str | None = None
+    """The tenant of a row without one; `None`: each row needs one."""
 
+    def __attrs_post_init__(self) -> None:
+        if self.tenant_id is not None:
+            check_tenant_id(self.tenant_id)
 
-def _or_none(read: Callable[[], T]) -> T | None:
-    try:
-        return read()
-    except (ValueError, TypeError):
-        return None
+    def read(self, row: Mapping[str, Any], line: int) -> SourceRecord | SourceProblem:
+        """Return the record of a row of `FIELDS`, or the problem if it breaks a rule."""
+        try:
+            return record_from_row(row, tenant_id=self.tenant_id)
+        except (ValueError, TypeError) as error:
+            return self.problem(str(error), line, row)
+
+    def problem(self, reason: str, line: int, row: Mapping[str, Any] | None = None) -> SourceProblem:
+        """Return the problem of a line, with its key and calendar if `row` has valid ones.
+
+        Without a row the calendar is unknown, even if there is a default tenant: the line may have named another one.
+        """
+        key: str | None = None
+        calendar: Calendar | None = None
+        if row:
+            with suppress(ValueError, TypeError):
+                key = key_of(row)
+            with suppress(ValueError, TypeError):
+                calendar = calendar_of(row, tenant_id=self.tenant_id)
+        return SourceProblem(source=self.source, line=line, reason=reason, key=key, calendar=calendar)

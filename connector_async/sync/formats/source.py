@@ -1,4 +1,4 @@
-"""What a source is, and the one that any iterable makes. It knows no file."""
+"""The source protocol, and a source over any iterable. It knows no files."""
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
@@ -11,33 +11,34 @@ Item: TypeAlias = SourceRecord | SourceProblem
 
 
 class Source(Protocol):
-    """What says which appointments there should be."""
+    """A complete set of records: the appointments that the server should have."""
 
     @property
     def name(self) -> str:
-        """The file, as it was named, or what else the records come from."""
+        """The name of the source in reports: the file as the caller named it, or another name."""
         ...
 
     def records(self) -> AsyncIterator[Item]:
-        """Yield every record, and a problem for each that cannot be read; from the beginning on every call.
+        """Yield every record, and a problem for each record that cannot be read. Each call starts from the first.
 
-        A key that comes twice is not looked for.
+        Duplicate keys are not detected here.
 
         Raises:
-            SourceError: The source cannot be read, or not to its end.
+            SourceError: If the source cannot be read to its end.
         """
         ...
 
 
 class IterableSource:
-    """Records of a list, a generator, a query: of any iterable or async iterable.
+    """A source over any iterable or async iterable, such as a list, a generator or a database query.
 
     Args:
-        records: An iterator can be read once only: a second walk would find nothing, which looks as if all were gone.
-        name: Names it in reports.
+        records: The records. An iterator can be read only once: a second pass would find no records, as if all of them
+            were deleted.
+        name: The name of the source in reports.
 
     Raises:
-        TypeError: `records` is neither kind of iterable.
+        TypeError: If `records` is not an iterable or an async iterable, or is a str or bytes.
     """
 
     def __init__(self, records: Iterable[Item] | AsyncIterable[Item], name: str = "records") -> None:
@@ -45,39 +46,39 @@ class IterableSource:
             raise TypeError(f"records must be an iterable or an async iterable, not {type(records).__name__}")
         self._records = records
         self._name = name
-        self._walked = False
+        self._was_read = False
 
     @property
     def name(self) -> str:
-        """What names it in reports."""
+        """The name of the source in reports."""
         return self._name
 
     async def records(self) -> AsyncIterator[Item]:
-        """Yield what the iterable has.
+        """Yield the items of the iterable.
 
         Raises:
-            SourceError: It is an iterator that was read before.
-            TypeError: It has something else than records and problems.
+            SourceError: If the iterable is an iterator that was read before.
+            TypeError: If an item is neither a `SourceRecord` nor a `SourceProblem`.
         """
-        if self._walked and isinstance(self._records, Iterator | AsyncIterator):
-            raise SourceError(f"{self._name}: an iterator can be read once only")
-        self._walked = True
-        async with aclosing(_walk(self._records)) as items:
+        if self._was_read and isinstance(self._records, Iterator | AsyncIterator):
+            raise SourceError(f"{self._name}: an iterator can be read only once")
+        self._was_read = True
+        async with aclosing(_iterate(self._records)) as items:
             async for item in items:
                 if not isinstance(item, SourceRecord | SourceProblem):
                     raise TypeError(f"records must have SourceRecord or SourceProblem, not {type(item).__name__}")
                 yield item
 
 
-async def _walk(records: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenerator[Item, None]:
+async def _iterate(records: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenerator[Item, None]:
     if not isinstance(records, AsyncIterable):
         for item in records:
             yield item
         return
-    walk = aiter(records)
+    iterator = aiter(records)
     try:
-        async for item in walk:
+        async for item in iterator:
             yield item
     finally:
-        if isinstance(walk, AsyncGenerator):
-            await walk.aclose()  # a loop that is left is ended at once
+        if isinstance(iterator, AsyncGenerator):
+            await iterator.aclose()  # at once, if the caller left its loop early

@@ -20,7 +20,7 @@ from connector_async.sync.records import (
 )
 from connector_async.sync.state.diff import Entry
 from connector_async.sync.state.journal import SyncedPair
-from connector_async.sync.state.reader import Intent
+from connector_async.sync.state.reader import PendingCreate
 
 from .options import ConflictRules
 from .snapshot import ServerSnapshot
@@ -208,7 +208,7 @@ class Reconciler:
             return appointment_id, entry.base.remote, None
         appointment = snapshot.changed.get(appointment_id or "")
         if appointment is None:
-            if appointment_id is None or not snapshot.known[appointment_id].in_time:
+            if appointment_id is None or not snapshot.known[appointment_id].in_range:
                 return appointment_id, None, None
             # It may have moved out of the range that was looked at, and a preview may lag behind.
             appointment = await self._get(usable_id(appointment_id))
@@ -261,7 +261,7 @@ def key_of_server(appointment_id: str) -> str:
     return _SERVER_PREFIX + appointment_id
 
 
-def synced_pair(pushed: Operation | Intent, appointment_id: str, remote_hash: str | None) -> SyncedPair:
+def synced_pair(pushed: Operation | PendingCreate, appointment_id: str, remote_hash: str | None) -> SyncedPair:
     """Return the pair to record once the server has what the source has.
 
     Args:

@@ -127,13 +127,13 @@ class CalendarPlanner:
             operations += [await reconciler.operation(entry) for entry in entries if entry.key in keys]
             after = entries[-1].key
         async with self._differences() as differences:
-            others = await differences.others(calendar, keys, self._context.run_id)
+            others = await differences.skipped_keys(calendar, keys, self._context.run_id)
         return Remaining(operations=[operation for operation in operations if operation is not None], others=others)
 
     async def progress(self) -> TenantProgress:
         """Return how far the tenant's keys are in this run."""
         async with self._differences() as differences:
-            return await differences.accounts(self._tenant_id, self._context.run_id)
+            return await differences.progress(self._tenant_id, self._context.run_id)
 
     def _reconciler(self, calendar: Calendar, snapshot: ServerSnapshot | None, get: Get) -> Reconciler:
         two_way = snapshot is not None and self._options.mode is Mode.TWO_WAY
@@ -141,7 +141,7 @@ class CalendarPlanner:
 
     async def _look(self, reader: CalendarReader, calendar: Calendar) -> ServerSnapshot:
         known_to_state = StateReader(self._context.state)
-        known = await known_to_state.appointments(calendar, *self._options.scope.bounds())
+        known = await known_to_state.last_seen(calendar, *self._options.scope.bounds())
         snapshot = await reader.look(known, self._options.scope, self._options.window)
         if self._options.looks_at_all_calendars:
             await snapshot.check_missing(self._context.guard, calendar, known_to_state)

@@ -129,19 +129,19 @@ class SavedPlanner:
 
     async def progress(self) -> TenantProgress:
         """Return how far the operations are. A plan has none for keys that were given up before it was made."""
-        to_be_tried = records = in_sync = 0
+        to_do = records = in_sync = 0
         for calendar in self._sections:
             local = {operation.key: operation.local for operation in self._read(calendar)}
-            settled = await self._state_reader.settled_by(self._run_id, calendar, list(local))
+            settled = await self._state_reader.processed_by(self._run_id, calendar, list(local))
             keys = [key for key in local if local[key] != ABSENT]
-            to_be_tried += len(local.keys() - settled)
+            to_do += len(local.keys() - settled)
             records += len(keys)
             in_sync += sum(settled.get(key, False) for key in keys)
-        return TenantProgress(to_be_tried=to_be_tried, others=0, records=records, in_step=in_sync)
+        return TenantProgress(to_do=to_do, skipped=0, records=records, in_sync=in_sync)
 
     async def _left(self, calendar: Calendar, operations: Sequence[Operation]) -> list[Operation]:
         keys = [operation.key for operation in operations]
-        settled = await self._state_reader.settled_by(self._run_id, calendar, keys)
+        settled = await self._state_reader.processed_by(self._run_id, calendar, keys)
         return [operation for operation in operations if operation.key not in settled]
 
     def _read(self, calendar: Calendar) -> list[Operation]:

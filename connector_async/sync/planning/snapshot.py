@@ -99,7 +99,7 @@ class ServerSnapshot:
         return [
             appointment_id
             for appointment_id, last_seen in self.known.items()
-            if last_seen.in_time and appointment_id not in shown
+            if last_seen.in_range and appointment_id not in shown
         ]
 
     async def check_missing(self, guard: MissingGuard, calendar: Calendar, reader: StateReader) -> list[str]:
@@ -114,9 +114,9 @@ class ServerSnapshot:
                 calendar,
                 missing=len(missing),
                 shown=len(self.unchanged) + len(self.changed) + len(self.untracked),
-                known=sum(last_seen.in_time for last_seen in self.known.values()),
-                known_of_tenant=await reader.count(calendar.tenant_id),
-                known_of_all=await reader.count(),
+                known=sum(last_seen.in_range for last_seen in self.known.values()),
+                known_of_tenant=await reader.count_appointments(calendar.tenant_id),
+                known_of_all=await reader.count_appointments(),
             )
         return missing
 

@@ -1,6 +1,6 @@
-"""What a bulk sync remembers between runs and through crashes, in a database that one run at a time writes to.
+"""The state of a sync: what it remembers between runs and through crashes, in a database that one run writes at a time.
 
-Importing it takes SQLAlchemy's 300 ms; Alembic is imported when a state is created or upgraded.
+Importing this package takes SQLAlchemy's 300 ms. Alembic is imported only when a state is created or upgraded.
 """
 
 from .archive import backup, export_state, import_state

@@ -1,4 +1,4 @@
-"""Copies of a state: as a database, and as the lines that other programs and later versions can read."""
+"""Copies of a state: as a database, and as lines that other programs and later versions can read."""
 
 import itertools
 import os
@@ -11,59 +11,58 @@ from sqlalchemy import Table, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from connector_async._files import atomic_replace
+from connector_async._files import atomic_replace, run_in_thread
 from connector_async.sync.exceptions import StateError
-from connector_async.sync.state.db.engine import State
-from connector_async.sync.state.db.errors import file_errors
-from connector_async.sync.state.db.location import Location
-from connector_async.sync.state.db.permissions import in_thread
-from connector_async.sync.state.db.sqlite import copy_database, revision_of
 
-from .export_format import TABLES, Line, header_line, read_header, read_line, row_line
+from .db.engine import State
+from .db.errors import file_errors
+from .db.location import Location
+from .db.sqlite import copy_database, read_revision
+from .export_format import TABLES, Line, format_header, format_row, parse_header, parse_row
 from .schema import desired, pulled, serial
 
-_BATCH: Final = 1_000  # rows
+_ROWS_PER_READ: Final = 1_000
 _CHUNK: Final = 2**20  # bytes
 
 _T = TypeVar("_T")
 
 
 async def backup(path: str | os.PathLike[str], to: str | os.PathLike[str]) -> None:
-    """Copy a state that is a file as it is at one moment, also while a run works with it.
+    """Copy one snapshot of a state that is a file, also while a run is using it.
 
-    The copy is a state of its own, in one file that is whole or not there, readable by its owner alone. To go back to
-    it, put it in the place of the state while nothing works with that, and delete what ends in `-wal` and `-shm`.
+    The copy is a complete state in one file, written atomically and readable by its owner only. To restore it, replace
+    the state with it while nothing uses the state, and delete the files that end in `-wal` and `-shm`.
 
     Args:
         path: The state.
-        to: The copy; a file that is there is replaced.
+        to: The copy. An existing file is replaced.
 
     Raises:
-        StateError: The state cannot be read, the copy cannot be written, or a database that is in use is there.
-        ValueError: The state is no file, or both are the same.
+        StateError: If the state cannot be read, the copy cannot be written, or a database in use has its place.
+        ValueError: If the state is not a file, or both paths are the same.
     """
-    state, copy = Location.of(path).path, _absolute(to)
+    state, copy = Location.parse(path).path, _absolute(to)
     if state is None:
         raise ValueError("only a state that is a file can be copied")
     if state == copy:
         raise ValueError("a state cannot be copied to itself")
-    await in_thread(_backup, state, copy)
+    await run_in_thread(_backup, state, copy)
 
 
 async def export_state(state: State, to_path: str | os.PathLike[str]) -> int:
-    """Write a state as it is at one moment as JSON Lines, and return how many rows that are.
+    """Write one snapshot of a state as JSON Lines, and return the number of its rows.
 
-    What the source said in the current run is left out, since it is personal data, and so is who works with the state.
-    A state that has taken over what the source's file does not have yet is refused: that would be lost.
+    The records of the source are left out, since they are personal data, and so is the lease. A state with changes that
+    are not written back to the source's file yet cannot be exported: they would be lost.
 
     Args:
-        state: Opened, for reading alone or not.
-        to_path: The file, which is whole or not there, readable by its owner alone; one that is there is replaced.
+        state: The open state, read-only or not.
+        to_path: The file, written atomically and readable by its owner only. An existing file is replaced.
 
     Raises:
-        StateError: The state cannot be read, or the file cannot be written.
-        ValueError: The file is the state.
-        RuntimeError: The state is closed.
+        StateError: If the state cannot be read or has changes to write back, or the file cannot be written.
+        ValueError: If the file is the state itself.
+        RuntimeError: If the state is closed.
     """
     to = _absolute(to_path)
     if to == state.location.path:
@@ -71,33 +70,33 @@ async def export_state(state: State, to_path: str | os.PathLike[str]) -> int:
     with file_errors(to), atomic_replace(to) as temporary, temporary.open("wb") as file:
         async with state.reading() as connection:
             if await _count(connection, pulled):
-                raise StateError(f"{state.location}: the source's file has to be written first, by a run in both ways")
+                raise StateError(f"{state.location}: a two-way run must write changes back to the source first")
             rows = sum([await _count(connection, table) for table in TABLES.values()])
-            await in_thread(file.write, header_line(rows))
+            await run_in_thread(file.write, format_header(rows))
             for table in TABLES.values():
                 await _export_table(connection, table, file)
         return rows
 
 
 async def import_state(path: str | os.PathLike[str], into_path: str | os.PathLike[str]) -> int:
-    """Make a state from what `export_state` has written, and return how many rows that are.
+    """Create a state from a file that `export_state` has written, and return the number of its rows.
 
     Args:
         path: The file.
-        into_path: Where the state will be: no file, or a state without any rows.
+        into_path: The new state: a file that does not exist, or a state without rows.
 
     Raises:
-        StateError: The file cannot be read, a line is bad (the message has its number), or the state cannot be written
-            or is not empty. Of the file nothing is in the state then, which may have been created.
-        StateVersionError: A newer version has written the file, or the state.
-        StateBusyError: A run works with the state.
-        ValueError: `into_path` is no place for a state.
+        StateError: If the file cannot be read or has an invalid line (the message has its number), or the state cannot
+            be written or is not empty. Then no row is imported, but an empty state may have been created.
+        StateVersionError: If a newer version has written the file or the state.
+        StateBusyError: If a run is using the state.
+        ValueError: If `into_path` is not a valid location.
     """
     source = Path(path)
     with file_errors(source):
-        file = await in_thread(source.open, "rb")
+        file = await run_in_thread(source.open, "rb")
     with file:
-        rows = read_header(await _read(file.readline, source), place=source)
+        rows = parse_header(await _read(file.readline, source), place=source)
         async with await State.open(into_path, owner="import") as state, state.writing() as transaction:
             return await _import(transaction.connection, file, rows=rows, place=source)
 
@@ -107,7 +106,7 @@ def _absolute(path: str | os.PathLike[str]) -> Path:
 
 
 def _backup(state: Path, copy: Path) -> None:
-    if revision_of(state) is None:
+    if read_revision(state) is None:
         raise StateError(f"{state}: there is no state")
     copy_database(state, copy)
 
@@ -117,29 +116,29 @@ async def _count(connection: AsyncConnection, table: Table) -> int:
 
 
 async def _export_table(connection: AsyncConnection, table: Table, file: BinaryIO) -> None:
-    found = await connection.stream(select(table).order_by(*table.primary_key))
-    async for rows in found.mappings().partitions(_BATCH):
-        await in_thread(file.writelines, [row_line(table, dict(row)) for row in rows])
+    result = await connection.stream(select(table).order_by(*table.primary_key))
+    async for rows in result.mappings().partitions(_ROWS_PER_READ):
+        await run_in_thread(file.writelines, [format_row(table, dict(row)) for row in rows])
 
 
 async def _import(connection: AsyncConnection, file: BinaryIO, *, rows: int, place: Path) -> int:
     await _check_empty(connection)
     await connection.execute(delete(serial))
     number = 1
-    while texts := await _read(partial(file.readlines, _CHUNK), place):
-        lines = [read_line(number, text, place=place) for number, text in enumerate(texts, number + 1)]
+    while chunk := await _read(partial(file.readlines, _CHUNK), place):
+        lines = [parse_row(number, content, place=place) for number, content in enumerate(chunk, number + 1)]
         for _, group in itertools.groupby(lines, key=lambda line: line.table.name):
             await _insert(connection, list(group), place=place)
         number += len(lines)
     if number - 1 != rows or await _count(connection, serial) != 1:
-        raise StateError(f"{place}: it ends after line {number}, and is not whole")
+        raise StateError(f"{place}: incomplete, it ends after line {number}")
     return rows
 
 
 async def _check_empty(connection: AsyncConnection) -> None:
     for table in (*TABLES.values(), desired, pulled):
         if table is not serial and await _count(connection, table):
-            raise StateError("the state is not empty, and nothing is imported into it")
+            raise StateError("the state is not empty: import into a new one")
 
 
 async def _insert(connection: AsyncConnection, lines: Sequence[Line], *, place: Path) -> None:
@@ -149,11 +148,11 @@ async def _insert(connection: AsyncConnection, lines: Sequence[Line], *, place: 
             await connection.execute(statement, [line.row for line in lines])
     except IntegrityError:
         if len(lines) == 1:
-            raise StateError(f"{place}, line {lines[0].number}: another line says the same key") from None
-        for line in lines:  # one by one, to name the one that is wrong
+            raise StateError(f"{place}, line {lines[0].number}: another line has the same key") from None
+        for line in lines:  # one by one, to find the invalid one
             await _insert(connection, [line], place=place)
 
 
 async def _read(read: Callable[[], _T], place: Path) -> _T:
     with file_errors(place):
-        return await in_thread(read)
+        return await run_in_thread(read)

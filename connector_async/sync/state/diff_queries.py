@@ -1,7 +1,10 @@
-"""The queries of how the source differs from what was last in step, built once for each selection.
+"""The queries for the differences between the source and the last sync, built once for each selection.
 
-To build one takes SQLAlchemy a few times as long as SQLite takes to answer it. Their parameters are `tenant_id`,
-`domain_id` and `ad_id`, and what else each one says.
+Building a query takes SQLAlchemy several times as long as SQLite needs to execute it.
+
+A *record* is a row of `desired` that can be read, and an *item* is a row of `items` that is not deleted. Keys with a
+pending create are in no difference: its result is found out first. The queries for one calendar have the parameters
+`tenant_id`, `domain_id` and `ad_id`, those for one tenant have `tenant_id`; other parameters are named by the query.
 """
 
 import functools
@@ -14,206 +17,227 @@ from sqlalchemy.sql.elements import ColumnElement
 from connector_async.sync.records import ABSENT
 from connector_async.sync.scope import Selection
 
-from .reader import OF_READING, overlaps
+from .reader import READ_OPERATIONS, overlaps
 from .schema import CALENDAR, KEY, cells, dead_letters, desired, intents, items
 
 Query = Select[*tuple[Any, ...]]
 
 
 class DifferenceQueries:
-    """Those of one selection."""
+    """The queries for one selection."""
 
     def __init__(self, selection: Selection) -> None:
         self._selection = selection
 
     @functools.cached_property
     def delete_counts(self) -> Query:
-        """A calendar, and how many of its items would be deleted, are known, and are records of the source."""
-        is_deleted = and_(self._is_gone(), self._is_to_be_tried(items, literal(ABSENT)))
+        """One row for each calendar: the numbers of its items that would be deleted, its items, and its source rows.
+
+        The source rows include those that cannot be read. A pending create that the source has lost counts as an item,
+        and as one that would be deleted.
+        """
+        is_deleted = and_(self._is_removed(), self._is_to_do(items, literal(ABSENT)))
         known = select(
-            *_names(items),
+            *_calendar_columns(items),
             func.count().label("known"),
             func.sum(case((is_deleted, 1), else_=0)).label("deletes"),
             literal(0).label("records"),
         )
-        known = known.select_from(_known_and_wanted()).where(items.c.deleted_at.is_(None)).group_by(*_names(items))
-        wanted = select(*_names(desired), literal(0), literal(0), func.count()).group_by(*_names(desired))
-        # A create that is open and not wanted any more is deleted if it has happened.
-        opened = select(*_names(intents), func.count(), func.count(), literal(0)).group_by(*_names(intents))
-        opened = opened.where(not_(exists(select(desired.c.key).where(_same(desired, intents, KEY)))))
-        both = union_all(known, wanted, opened).subquery()
-        names = [both.c[name] for name in CALENDAR]
-        query = select(*names, func.sum(both.c.deletes), func.sum(both.c.known), func.sum(both.c.records))
+        known = known.select_from(_ITEMS_WITH_RECORDS).where(items.c.deleted_at.is_(None))
+        known = known.group_by(*_calendar_columns(items))
+        records = select(*_calendar_columns(desired), literal(0), literal(0), func.count())
+        records = records.group_by(*_calendar_columns(desired))
+        # A pending create that the source no longer has is deleted if it turns out to have happened.
+        pending = select(*_calendar_columns(intents), func.count(), func.count(), literal(0))
+        pending = pending.where(not_(exists(select(desired.c.key).where(_equal(desired, intents, KEY)))))
+        pending = pending.group_by(*_calendar_columns(intents))
+        counts = union_all(known, records, pending).subquery()
+        names = [counts.c[name] for name in CALENDAR]
+        query = select(*names, func.sum(counts.c.deletes), func.sum(counts.c.known), func.sum(counts.c.records))
         return query.group_by(*names).order_by(*names)
 
     @functools.cached_property
     def calendars(self) -> Any:
-        """The calendars of a tenant that have a difference or an open create."""
+        """The calendars of a tenant with something to do or with a pending create."""
         return union(*self._calendars())
 
     @functools.cached_property
-    def calendars_to_look_at(self) -> Any:
-        """These, and all others that are known or wanted, but for those that a `lineage` of runs has finished."""
+    def unfinished_calendars(self) -> Any:
+        """The rows of `calendars`, and all other calendars of the tenant that the runs of `lineage` have not done."""
         done = select(cells.c.done_run).where(cells.c.done_run == bindparam("lineage"))
         others = [
-            _of_tenant(table, select(*_names(table)).where(not_(exists(done.where(_same(cells, table, CALENDAR))))))
+            _in_tenant(
+                table,
+                select(*_calendar_columns(table)).where(not_(exists(done.where(_equal(cells, table, CALENDAR))))),
+            )
             for table in (desired, items)
         ]
         return union(*self._calendars(), *others)
 
     @functools.cached_property
     def changes(self) -> tuple[Query, Query]:
-        """The first `limit` keys of a calendar, `after` one, that differ: in the source, and gone from it."""
-        return self._entries(self._wanted(), self._left())
+        """The next `limit` entries of a calendar with keys after `after` that are to do, as two queries.
+
+        The first returns changed records, the second items that the source has lost.
+        """
+        return _page(desired, self._changed_records()), _page(items, self._removed_items())
 
     @functools.cached_property
     def entries(self) -> tuple[Query, Query]:
-        """The same of all keys that are to be compared with what the server has."""
-        wanted = self._is_to_be_tried(desired, desired.c.content_hash, with_conflicts=True)
-        left = self._is_to_be_tried(items, literal(ABSENT), with_conflicts=True)
-        return self._entries(_of_source().where(wanted), _of_state().where(self._is_absent(), left))
+        """The next `limit` entries of a calendar with keys after `after`, to compare with the server, as two queries.
+
+        The first returns records, the second items without a record. Entries with a dead letter are left out, except
+        for conflicts, which the server may have ended.
+        """
+        record_is_to_do = self._is_to_do(desired, desired.c.content_hash, with_conflicts=True)
+        item_is_to_do = self._is_to_do(items, literal(ABSENT), with_conflicts=True)
+        records = _select_records().where(record_is_to_do)
+        return _page(desired, records), _page(items, _select_items().where(self._is_missing(), item_is_to_do))
 
     @functools.cached_property
-    def accounts(self) -> Query:
-        """Of a tenant, the fields of `Accounts`, for the run of `run_id`."""
-        wanted_otherwise, left_otherwise = self._others()
-        is_in_step = and_(not_(_HAS_CHANGED), not_(exists(_given_up(desired, desired.c.content_hash))))
+    def progress(self) -> Query:
+        """One row with the fields of `TenantProgress`, for a tenant and the run `run_id`."""
+        skipped_records, skipped_items = self._skipped()
+        is_synced = and_(not_(_IS_CHANGED), not_(exists(_dead_letters_of(desired, desired.c.content_hash))))
         return select(
-            (_count(desired, self._wanted()) + _count(items, self._left())).label("to_be_tried"),
-            (_count(desired, wanted_otherwise) + _count(items, left_otherwise)).label("others"),
+            (_count(desired, self._changed_records()) + _count(items, self._removed_items())).label("to_do"),
+            (_count(desired, skipped_records) + _count(items, skipped_items)).label("skipped"),
             _count(desired, select(desired.c.key).where(desired.c.content_hash.is_not(None))).label("records"),
-            _count(desired, _of_source().where(is_in_step)).label("in_step"),
+            _count(desired, _select_records().where(is_synced)).label("in_sync"),
         )
 
     @functools.cached_property
-    def others(self) -> Any:
-        """The keys of a calendar, among `keys`, that `accounts` has among the others."""
+    def skipped_keys(self) -> Any:
+        """Those of the keys `keys` of a calendar that `progress` counts as skipped in the run `run_id`."""
         queries = []
-        for table, others in zip((desired, items), self._others(), strict=True):
-            of_keys = _of_calendar(table, others).where(table.c.key.in_(bindparam("keys", expanding=True)))
-            queries.append(of_keys.with_only_columns(table.c.key))
+        for table, skipped in zip((desired, items), self._skipped(), strict=True):
+            query = _in_calendar(table, skipped).where(table.c.key.in_(bindparam("keys", expanding=True)))
+            queries.append(query.with_only_columns(table.c.key))
         return union(*queries)
 
-    def _others(self) -> tuple[Query, Query]:
-        """Select what is neither in step nor to be tried, but for what the run of `run_id` has given up."""
-        wanted = self._is_other(desired, desired.c.content_hash, _HAS_CHANGED)
-        left = and_(self._is_absent(), self._is_other(items, literal(ABSENT), _WAS_THERE))
-        return _of_source().where(wanted), _of_state().where(left)
-
     def _calendars(self) -> list[Query]:
-        parts = ((desired, self._wanted()), (items, self._left()), (intents, select(intents)))
-        return [_of_tenant(table, query).with_only_columns(*_names(table)) for table, query in parts]
+        """Return queries for the calendars of a tenant with changed records, removed items and pending creates."""
+        parts = ((desired, self._changed_records()), (items, self._removed_items()), (intents, select(intents)))
+        return [_in_tenant(table, query).with_only_columns(*_calendar_columns(table)) for table, query in parts]
 
-    def _entries(self, wanted: Query, left: Query) -> tuple[Query, Query]:
-        return _page(desired, wanted), _page(items, left)
+    def _changed_records(self) -> Query:
+        """Return the query for records that differ from the last sync and are to do."""
+        return _select_records().where(_IS_CHANGED, self._is_to_do(desired, desired.c.content_hash))
 
-    def _wanted(self) -> Query:
-        """Select what the source has in another way than it was in step."""
-        return _of_source().where(_HAS_CHANGED, self._is_to_be_tried(desired, desired.c.content_hash))
+    def _removed_items(self) -> Query:
+        """Return the query for items that the source had at the last sync, has lost since, and that are to do."""
+        return _select_items().where(self._is_removed(), self._is_to_do(items, literal(ABSENT)))
 
-    def _left(self) -> Query:
-        """Select what was in step, and is not in the source although it speaks of that time."""
-        return _of_state().where(self._is_gone(), self._is_to_be_tried(items, literal(ABSENT)))
+    def _skipped(self) -> tuple[Query, Query]:
+        """Return the queries for records and for items that are skipped in the run `run_id`.
 
-    def _is_absent(self) -> ColumnElement[bool]:
-        """Tell what the source does not have, of the time that it speaks of."""
+        They differ from the last sync or have a dead letter, but are not to do. Those with a dead letter of the run
+        itself are left out, since the run has counted them.
+        """
+        record_is_skipped = self._is_skipped(desired, desired.c.content_hash, _IS_CHANGED)
+        item_is_skipped = and_(self._is_missing(), self._is_skipped(items, literal(ABSENT), _WAS_PRESENT))
+        return _select_records().where(record_is_skipped), _select_items().where(item_is_skipped)
+
+    def _is_missing(self) -> ColumnElement[bool]:
+        """Return the condition for items without a record, in the scope of the source, that may be deleted."""
         conditions = [desired.c.key.is_(None), overlaps(*self._selection.scope.bounds())]
         if self._selection.withheld:
             conditions.append(items.c.tenant_id.not_in(self._selection.withheld))
         return and_(*conditions)
 
-    def _is_gone(self) -> ColumnElement[bool]:
-        """Tell what the source does not have any more."""
-        return and_(self._is_absent(), _WAS_THERE)
+    def _is_removed(self) -> ColumnElement[bool]:
+        """Return the condition for missing items that the source had at the last sync."""
+        return and_(self._is_missing(), _WAS_PRESENT)
 
-    def _is_to_be_tried(
+    def _is_to_do(
         self, table: Any, content_hash: ColumnElement[Any], *, with_conflicts: bool = False
     ) -> ColumnElement[bool]:
-        if self._selection.retry_run is not None:
-            retried = _given_up(table).where(dead_letters.c.run_id == self._selection.retry_run)
-            return exists(retried)
-        given_up = _given_up(table, content_hash)
-        if with_conflicts:  # what is looked at may be none any more
-            given_up = given_up.where(dead_letters.c.operation != "conflict")
-        return not_(exists(given_up))
+        """Return the condition for rows that the selection includes.
 
-    def _is_other(
+        Without `retry_run`, these are the rows without a dead letter for their content. With `retry_run`, they are the
+        rows with a dead letter of that run.
+        """
+        if self._selection.retry_run is not None:
+            return exists(_dead_letters_of(table).where(dead_letters.c.run_id == self._selection.retry_run))
+        letters = _dead_letters_of(table, content_hash)
+        if with_conflicts:
+            letters = letters.where(dead_letters.c.operation != "conflict")
+        return not_(exists(letters))
+
+    def _is_skipped(
         self, table: Any, content_hash: ColumnElement[Any], differs: ColumnElement[bool]
     ) -> ColumnElement[bool]:
-        given_up = _given_up(table, content_hash)
-        is_left = and_(differs, self._is_to_be_tried(table, content_hash))
-        is_counted = exists(given_up.where(dead_letters.c.run_id == bindparam("run_id")))
-        return and_(or_(differs, exists(given_up)), not_(is_left), not_(is_counted))
+        letters = _dead_letters_of(table, content_hash)
+        is_to_do = and_(differs, self._is_to_do(table, content_hash))
+        is_counted = exists(letters.where(dead_letters.c.run_id == bindparam("run_id")))
+        return and_(or_(differs, exists(letters)), not_(is_to_do), not_(is_counted))
 
 
 @functools.lru_cache(maxsize=16)
-def queries_of(selection: Selection) -> DifferenceQueries:
-    """Return the queries of a selection."""
+def queries_for(selection: Selection) -> DifferenceQueries:
+    """Return the queries for a selection, from a cache."""
     return DifferenceQueries(selection)
 
 
-_IS_OPEN: Final = items.c.pending_hashes.is_not(None)
-_HAS_CHANGED: Final = or_(items.c.key.is_(None), items.c.local_hash != desired.c.content_hash, _IS_OPEN)
-_WAS_THERE: Final = or_(items.c.local_hash != ABSENT, _IS_OPEN)
+def _equal(one: Any, other: Any, names: Sequence[str]) -> ColumnElement[bool]:
+    return and_(*(one.c[name] == other.c[name] for name in names))
 
 
-def _of_source() -> Query:
-    """Select what the source has, and what was in step beside it."""
+_IS_PENDING: Final = items.c.pending_hashes.is_not(None)
+_IS_CHANGED: Final = or_(items.c.key.is_(None), items.c.local_hash != desired.c.content_hash, _IS_PENDING)
+"""The condition for records that are new, have other content than at the last sync, or were sent with an unknown
+result."""
+_WAS_PRESENT: Final = or_(items.c.local_hash != ABSENT, _IS_PENDING)
+"""The condition for items that the source had at the last sync, or that were sent with an unknown result."""
+_ITEMS_WITH_RECORDS: Final = items.outerjoin(desired, _equal(items, desired, KEY))
+_ITEM_COLUMNS: Final = [items.c[name] for name in ("local_hash", "remote_hash", "pending_hashes", "appointment_id")]
+
+
+def _select_records() -> Query:
+    """Return the query for all records without a pending create, each with the columns of its item if it has one."""
     columns = [desired.c[name] for name in ("content_hash", "body", "modified", "start_time", "end_time")]
-    known = and_(_same(desired, items, KEY), items.c.deleted_at.is_(None))
-    query = select(desired.c.key, *columns, *_in_step()).select_from(desired.outerjoin(items, known))
-    return query.where(desired.c.content_hash.is_not(None), not_(_is_intended(desired)))
+    own_item = and_(_equal(desired, items, KEY), items.c.deleted_at.is_(None))
+    query = select(desired.c.key, *columns, *_ITEM_COLUMNS).select_from(desired.outerjoin(items, own_item))
+    return query.where(desired.c.content_hash.is_not(None), not_(_has_pending_create(desired)))
 
 
-def _of_state() -> Query:
-    """Select what was in step, in the columns of `_of_source`."""
+def _select_items() -> Query:
+    """Return the query for all items without a pending create, in the columns of `_select_records`."""
     columns = (items.c.key, literal(ABSENT), null(), null(), items.c.start_time, items.c.end_time)
-    query = select(*columns, *_in_step()).select_from(_known_and_wanted())
-    return query.where(items.c.deleted_at.is_(None), not_(_is_intended(items)))
+    query = select(*columns, *_ITEM_COLUMNS).select_from(_ITEMS_WITH_RECORDS)
+    return query.where(items.c.deleted_at.is_(None), not_(_has_pending_create(items)))
 
 
-def _given_up(table: Any, content_hash: ColumnElement[Any] | None = None) -> Query:
-    """Select the dead letters of a key: all, or those of a content."""
+def _dead_letters_of(table: Any, content_hash: ColumnElement[Any] | None = None) -> Query:
+    """Return the query for the open dead letters of a row's key about sending: all, or those for a content."""
     query = select(dead_letters.c.key).where(
-        _same(dead_letters, table, KEY),
-        dead_letters.c.operation.not_in(OF_READING),
+        _equal(dead_letters, table, KEY),
+        dead_letters.c.operation.not_in(READ_OPERATIONS),
         dead_letters.c.resolved_at.is_(None),
     )
     return query if content_hash is None else query.where(dead_letters.c.content_hash == content_hash)
 
 
+def _has_pending_create(table: Any) -> ColumnElement[bool]:
+    return exists(select(intents.c.key).where(_equal(intents, table, KEY)))
+
+
 def _count(table: Any, query: Query) -> Any:
-    return select(func.count()).select_from(_of_tenant(table, query).subquery()).scalar_subquery()
+    return select(func.count()).select_from(_in_tenant(table, query).subquery()).scalar_subquery()
 
 
 def _page(table: Any, query: Query) -> Query:
-    query = _of_calendar(table, query).where(table.c.key > bindparam("after"))
+    query = _in_calendar(table, query).where(table.c.key > bindparam("after"))
     return query.order_by(table.c.key).limit(bindparam("limit"))
 
 
-def _of_calendar(table: Any, query: Query) -> Query:
+def _in_calendar(table: Any, query: Query) -> Query:
     return query.where(*(table.c[name] == bindparam(name) for name in CALENDAR))
 
 
-def _of_tenant(table: Any, query: Query) -> Query:
+def _in_tenant(table: Any, query: Query) -> Query:
     return query.where(table.c.tenant_id == bindparam("tenant_id"))
 
 
-def _names(table: Any) -> list[Any]:
+def _calendar_columns(table: Any) -> list[Any]:
     return [table.c[name] for name in CALENDAR]
-
-
-def _same(one: Any, other: Any, names: Sequence[str]) -> ColumnElement[bool]:
-    return and_(*(one.c[name] == other.c[name] for name in names))
-
-
-def _known_and_wanted() -> Any:
-    return items.outerjoin(desired, _same(items, desired, KEY))
-
-
-def _is_intended(table: Any) -> ColumnElement[bool]:
-    return exists(select(intents.c.key).where(_same(intents, table, KEY)))
-
-
-def _in_step() -> list[Any]:
-    return [items.c[name] for name in ("local_hash", "remote_hash", "pending_hashes", "appointment_id")]

@@ -1,6 +1,6 @@
-"""What is written down while a run works, each as a whole: intents, results, dead letters, the run.
+"""Writing the progress of a run: pending creates, results, dead letters, and the run itself. Each write is atomic.
 
-It decides nothing and sends nothing.
+The journal neither decides nor sends anything.
 """
 
 import secrets
@@ -13,97 +13,129 @@ from sqlalchemy import Table, and_, bindparam, delete, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from connector_async._clock import Clock
+from connector_async.models import Appointment
 from connector_async.sync.exceptions import StateError
-from connector_async.sync.records import ABSENT, Calendar
+from connector_async.sync.records import ABSENT, Calendar, content_hash, sortable
 from connector_async.sync.report import RunReport
 
-from . import State, Transaction
-from .reader import OF_READING, Intent, of_calendar, text_of
+from .db.engine import State, Transaction
+from .reader import READ_OPERATIONS, PendingCreate, format_hashes, in_calendar
 from .schema import CALENDAR, KEY, cells, dead_letters, intents, items, runs
 
 
 @attrs.frozen(kw_only=True)
 class SyncedPair:
-    """What a key has come to on both sides."""
+    """A key with a record in the source and an appointment on the server that are in sync."""
 
     key: str
     appointment_id: str
     local_hash: str
-    """The hash of the source's side, or `GONE`."""
+    """The hash of the record, or `ABSENT`."""
     remote_hash: str | None
-    """The hash of the server's side, or `GONE`; `None`: not known yet."""
+    """The hash of the appointment, or `ABSENT`; `None`: not known yet."""
     start_time: str
-    """As the state has instants."""
+    """An instant, as the state stores it."""
     end_time: str
-    """As the state has instants."""
+    """An instant, as the state stores it."""
+
+    @classmethod
+    def from_appointment(cls, key: str, appointment: Appointment) -> Self:
+        """Return the pair of an appointment and a record with the same content."""
+        content = content_hash(appointment)
+        return cls(
+            key=key,
+            appointment_id=appointment.appointment_id,
+            local_hash=content,
+            remote_hash=content,
+            start_time=sortable(appointment.start_time),
+            end_time=sortable(appointment.end_time),
+        )
+
+    @classmethod
+    def from_pending_create(cls, create: PendingCreate, appointment_id: str, remote_hash: str | None) -> Self:
+        """Return the pair of a pending create and the appointment that it has created."""
+        return cls(
+            key=create.key,
+            appointment_id=appointment_id,
+            local_hash=create.content_hash,
+            remote_hash=remote_hash,
+            start_time=create.start_time,
+            end_time=create.end_time,
+        )
 
 
 @attrs.frozen(kw_only=True)
 class DeadLetter:
-    """An operation that was given up."""
+    """An operation that failed permanently."""
 
     key: str
     operation: str
     """`read`, `create`, `update`, `delete`, `conflict` or `pull`."""
     error: str
-    """The name of its class."""
+    """The class name of the error."""
     reason: str
-    """What it says; no personal data."""
+    """The message of the error, without personal data."""
     content_hash: str = ABSENT
-    """Of what the source had then: the same is not tried again by itself."""
+    """The hash of the record in the source. The same content is not tried again by itself."""
     status: int | None = None
-    """Of the server's answer."""
+    """The HTTP status of the response."""
     request_id: str | None = None
-    """How the server names the exchange."""
+    """The request id that the server has given."""
 
 
 class Journal:
-    """Writes for one run."""
+    """Writes the progress of one run.
+
+    Args:
+        state: The state.
+        run_id: The id of the run; empty for a journal without a run.
+        clock: The clock for the times in the state.
+    """
 
     def __init__(self, state: State, run_id: str, clock: Clock) -> None:
         self._state = state
         self.run_id: Final = run_id
-        """Which run; empty for one that writes nothing down."""
+        """The id of the run."""
         self.lineage = run_id
-        """The run that this one goes on with, or itself, once it has begun."""
+        """The id of the first of the runs that this one resumes, or of this one. Set by `start_run`."""
         self._clock = clock
 
     @classmethod
-    def of_new_run(cls, state: State, clock: Clock) -> Self:
-        """Return one for a run that nobody has heard of."""
-        begun = datetime.fromtimestamp(clock.time(), UTC)
-        return cls(state, f"{begun:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}", clock)
+    def for_new_run(cls, state: State, clock: Clock) -> Self:
+        """Return a journal for a run with a new id."""
+        now = datetime.fromtimestamp(clock.time(), UTC)
+        return cls(state, f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}", clock)
 
-    async def begin_run(self, *, kind: str, mode: str, conditions: str = "") -> None:
-        """Write down that the run has begun.
+    async def start_run(self, *, kind: str, mode: str, conditions: str = "") -> None:
+        """Record the start of the run.
 
         Args:
             kind: `run`, `apply` or `pull`.
-            mode: What of the server is looked at.
-            conditions: Whatever else has to be the same for a run to go on with the one before.
+            mode: The mode of the run.
+            conditions: Everything else that must be equal for a run to resume the one before it.
 
         Raises:
-            StateError: The state is one of pulls and this is none, or the other way round: what one takes for known
-                the other would take for wanted.
+            StateError: If the state belongs to pulls and this run is not one, or the reverse. A pull records all
+                appointments of the server; a run would delete those that its source lacks.
         """
-        other = select(runs.c.run_id).where((runs.c.kind == "pull") != (kind == "pull")).limit(1)
-        last = select(runs).where(runs.c.kind == kind).order_by(runs.c.started_at.desc()).limit(1)
+        other_kind = select(runs.c.run_id).where((runs.c.kind == "pull") != (kind == "pull")).limit(1)
+        latest = select(runs).where(runs.c.kind == kind).order_by(runs.c.started_at.desc()).limit(1)
         async with self._state.reading() as connection:
-            if (await connection.execute(other)).first() is not None:
-                raise StateError("a state that has been pulled into is for pulls alone: use another one")
-            before = (await connection.execute(last)).first()
-        # What has failed of itself is begun anew; what was killed, or ended by a limit or a signal, goes on.
-        goes_on = before is not None and before.status not in {"ended", "failed"}
-        if before is not None and goes_on and (before.mode, before.conditions) == (mode, conditions):
+            if (await connection.execute(other_kind)).first() is not None:
+                raise StateError("a pull and a run cannot share a state: use another one")
+            before = (await connection.execute(latest)).first()
+        # A run that was killed, or stopped by a limit or a signal, is resumed. One that failed by itself starts anew.
+        is_interrupted = before is not None and before.status not in {"ended", "failed"}
+        if before is not None and is_interrupted and (before.mode, before.conditions) == (mode, conditions):
             self.lineage = before.lineage
-        begun: dict[str, Any] = {"run_id": self.run_id, "kind": kind, "mode": mode, "conditions": conditions}
-        begun |= {"lineage": self.lineage, "started_at": self._clock.time(), "status": "running"}
-        figures = {"requests_sent": 0, "requests_minimum": 0, "waited": 0.0, "counts": {}}
+        row: dict[str, Any] = {"run_id": self.run_id, "kind": kind, "mode": mode, "conditions": conditions}
+        row |= {"lineage": self.lineage, "started_at": self._clock.time(), "status": "running"}
+        row |= {"requests_sent": 0, "requests_minimum": 0, "waited": 0.0, "counts": {}}
         async with self._state.writing() as transaction:
-            await transaction.connection.execute(insert(runs).values(begun | figures))
+            await transaction.connection.execute(insert(runs).values(row))
 
     async def end_run(self, report: RunReport, status: str) -> None:
-        """Write down how it ended."""
+        """Record the end of the run, with its status and its report."""
         ended = update(runs).where(runs.c.run_id == self.run_id)
         figures = {
             "requests_sent": report.requests,
@@ -114,9 +146,9 @@ class Journal:
         async with self._state.writing() as transaction:
             await transaction.connection.execute(ended.values(ended_at=self._clock.time(), status=status, **figures))
 
-    async def intend(self, calendar: Calendar, intent: Intent) -> None:
-        """Write down that a create is about to be sent; it has to be committed before that."""
-        row = attrs.asdict(intent) | attrs.asdict(calendar) | {"run_id": self.run_id}
+    async def record_pending_create(self, calendar: Calendar, create: PendingCreate) -> None:
+        """Record a create before it is sent."""
+        row = attrs.asdict(create) | attrs.asdict(calendar) | {"run_id": self.run_id}
 
         async def write(transaction: Transaction) -> None:
             await transaction.upsert(intents, [row])
@@ -124,126 +156,130 @@ class Journal:
 
         await self._state.write(write)
 
-    async def drop_intents(self, calendar: Calendar, keys: Sequence[str]) -> None:
-        """Write down that these creates have not happened."""
+    async def drop_pending_creates(self, calendar: Calendar, keys: Sequence[str]) -> None:
+        """Record that these creates have not happened."""
 
         async def write(transaction: Transaction) -> None:
-            await _drop_intents(transaction, calendar, keys)
+            await _delete_pending_creates(transaction, calendar, keys)
             await transaction.bump()
 
         await self._state.write(write)
 
-    async def pending(self, calendar: Calendar, key: str, hashes: Collection[str], **known: str) -> None:
-        """Write down that a change or a delete is about to be sent; it has to be committed before that.
+    async def record_pending_change(
+        self, calendar: Calendar, key: str, hashes: Collection[str], **columns: str
+    ) -> None:
+        """Record a change or a delete before it is sent.
 
         Args:
-            calendar: Whose.
-            key: Of what.
-            hashes: Of all that was sent and may have happened, `GONE` for a delete; none: nothing has.
-            known: Columns of which more is known by now.
+            calendar: The calendar of the key.
+            key: The key.
+            hashes: The hashes of all changes that were sent with an unknown result, `ABSENT` for a delete; empty: no
+                result is unknown.
+            columns: Other columns of the item with new values.
         """
-        sending = update(items).where(of_calendar(items, calendar), items.c.key == key)
+        item = update(items).where(in_calendar(items, calendar), items.c.key == key)
 
         async def write(transaction: Transaction) -> None:
-            await transaction.connection.execute(sending.values(pending_hashes=text_of(hashes), **known))
+            await transaction.connection.execute(item.values(pending_hashes=format_hashes(hashes), **columns))
             await transaction.bump()
 
         await self._state.write(write)
 
-    async def in_step(self, calendar: Calendar, results: Sequence[SyncedPair]) -> None:
-        """Write down what keys have come to; their intents and dead letters are settled by it."""
-        await self._state.write(lambda transaction: self.write_in_step(transaction, calendar, results))
+    async def record_synced(self, calendar: Calendar, pairs: Sequence[SyncedPair]) -> None:
+        """Record keys that are in sync. Their pending creates are removed, and their dead letters are resolved."""
+        await self._state.write(lambda transaction: self.write_synced(transaction, calendar, pairs))
 
-    async def deleted(self, calendar: Calendar, keys: Sequence[str]) -> None:
-        """Write down that nothing is left under these keys on either side."""
+    async def record_deleted(self, calendar: Calendar, keys: Sequence[str]) -> None:
+        """Record keys with neither a record in the source nor an appointment on the server."""
         await self._state.write(lambda transaction: self.write_deleted(transaction, calendar, keys))
 
-    async def write_in_step(self, transaction: Transaction, calendar: Calendar, results: Sequence[SyncedPair]) -> None:
-        """Do what `in_step` does, within a transaction."""
+    async def write_synced(self, transaction: Transaction, calendar: Calendar, pairs: Sequence[SyncedPair]) -> None:
+        """Do the same as `record_synced`, in an open transaction."""
         common = attrs.asdict(calendar) | {"run_id": self.run_id, "deleted_at": None, "pending_hashes": None}
-        keys = [result.key for result in results]
-        await transaction.upsert(items, [attrs.asdict(result) | common for result in results])
-        await _drop_intents(transaction, calendar, keys)
-        await self._resolve(transaction, calendar, keys)
+        keys = [pair.key for pair in pairs]
+        await transaction.upsert(items, [attrs.asdict(pair) | common for pair in pairs])
+        await _delete_pending_creates(transaction, calendar, keys)
+        await self._resolve_dead_letters(transaction, calendar, keys)
         await transaction.bump()
 
     async def write_deleted(self, transaction: Transaction, calendar: Calendar, keys: Sequence[str]) -> None:
-        """Do what `deleted` does, within a transaction."""
-        gone = update(items).where(of_calendar(items, calendar), items.c.key.in_(keys))
+        """Do the same as `record_deleted`, in an open transaction."""
+        deleted = update(items).where(in_calendar(items, calendar), items.c.key.in_(keys))
         values = {"local_hash": ABSENT, "remote_hash": ABSENT, "pending_hashes": None, "run_id": self.run_id}
-        await transaction.connection.execute(gone.values(deleted_at=self._clock.time(), **values))
-        await self._resolve(transaction, calendar, keys)
+        await transaction.connection.execute(deleted.values(deleted_at=self._clock.time(), **values))
+        await self._resolve_dead_letters(transaction, calendar, keys)
         await transaction.bump()
 
-    async def give_up(self, letters: Sequence[tuple[Calendar | None, DeadLetter]]) -> None:
-        """Write dead letters; the one that is there already of the same is brought up to date instead."""
-        await self._state.write(lambda transaction: self._write_letters(transaction, letters))
+    async def record_dead_letters(self, letters: Sequence[tuple[Calendar | None, DeadLetter]]) -> None:
+        """Record dead letters. An open dead letter about the same failure is updated instead."""
+        await self._state.write(lambda transaction: self._write_dead_letters(transaction, letters))
 
-    async def seen(
+    async def record_pull(
         self,
         calendar: Calendar,
         *,
-        there: Sequence[SyncedPair],
-        gone: Sequence[str],
+        synced: Sequence[SyncedPair],
+        deleted: Sequence[str],
         letters: Sequence[tuple[Calendar | None, DeadLetter]],
     ) -> None:
-        """Write down what a pull has seen of a calendar, and that it is done, as one."""
+        """Record everything that a pull has found in a calendar, and that the calendar is done, in one transaction."""
         async with self._state.writing() as transaction:
-            if there:
-                await self.write_in_step(transaction, calendar, there)
-            if gone:
-                await self.write_deleted(transaction, calendar, gone)
-            await self._write_letters(transaction, letters)
-            await self._write_done(transaction, calendar)
+            if synced:
+                await self.write_synced(transaction, calendar, synced)
+            if deleted:
+                await self.write_deleted(transaction, calendar, deleted)
+            await self._write_dead_letters(transaction, letters)
+            await self._write_calendar_done(transaction, calendar)
 
-    async def done(self, calendar: Calendar) -> None:
-        """Write down that the run has finished a calendar."""
-        await self._state.write(lambda transaction: self._write_done(transaction, calendar))
+    async def record_calendar_done(self, calendar: Calendar) -> None:
+        """Record that the run has finished a calendar."""
+        await self._state.write(lambda transaction: self._write_calendar_done(transaction, calendar))
 
-    async def _resolve(self, transaction: Transaction, calendar: Calendar, keys: Sequence[str]) -> None:
+    async def _resolve_dead_letters(self, transaction: Transaction, calendar: Calendar, keys: Sequence[str]) -> None:
         if keys:
             now = {"now": self._clock.time()}
-            await transaction.connection.execute(_RESOLVE, [place | now for place in _places(calendar, keys)])
+            rows = [parameters | now for parameters in _key_parameters(calendar, keys)]
+            await transaction.connection.execute(_RESOLVE, rows)
 
-    async def _write_letters(
+    async def _write_dead_letters(
         self, transaction: Transaction, letters: Sequence[tuple[Calendar | None, DeadLetter]]
     ) -> None:
         for calendar, letter in letters:
             row = attrs.asdict(letter) | {"run_id": self.run_id, "at": self._clock.time()}
             row |= dict.fromkeys(CALENDAR, "") if calendar is None else attrs.asdict(calendar)
             same = [dead_letters.c[name] == row[name] for name in KEY] + [dead_letters.c.resolved_at.is_(None)]
-            if letter.operation in OF_READING:
+            if letter.operation in READ_OPERATIONS:
                 same += [dead_letters.c[name] == row[name] for name in ("operation", "reason")]
-            else:  # what was sent of a key is given up for one reason, the last
-                same.append(dead_letters.c.operation.not_in(OF_READING))
-            again = await transaction.connection.execute(update(dead_letters).where(*same).values(row))
-            if not again.rowcount:
+            else:  # of a key that could not be sent, only the last failure counts
+                same.append(dead_letters.c.operation.not_in(READ_OPERATIONS))
+            updated = await transaction.connection.execute(update(dead_letters).where(*same).values(row))
+            if not updated.rowcount:
                 await transaction.connection.execute(insert(dead_letters).values(row))
 
-    async def _write_done(self, transaction: Transaction, calendar: Calendar) -> None:
+    async def _write_calendar_done(self, transaction: Transaction, calendar: Calendar) -> None:
         row = {"window_start": "", "window_end": "", "done_run": self.lineage, "previewed_at": self._clock.time()}
         await transaction.upsert(cells, [row | attrs.asdict(calendar)])
 
 
-async def _drop_intents(transaction: Transaction, calendar: Calendar, keys: Sequence[str]) -> None:
+async def _delete_pending_creates(transaction: Transaction, calendar: Calendar, keys: Sequence[str]) -> None:
     if keys:
-        await transaction.connection.execute(_DROP, _places(calendar, keys))
+        await transaction.connection.execute(_DELETE_PENDING_CREATE, _key_parameters(calendar, keys))
 
 
-def _is_at_place(table: Table) -> ColumnElement[bool]:
+def _has_key(table: Table) -> ColumnElement[bool]:
     return and_(*(table.c[name] == bindparam(f"at_{name}") for name in KEY))
 
 
-def _places(calendar: Calendar, keys: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the parameters of `_is_at_place`."""
-    of = {f"at_{name}": value for name, value in attrs.asdict(calendar).items()}
-    return [of | {"at_key": key} for key in keys]
+def _key_parameters(calendar: Calendar, keys: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the parameters of `_has_key` for each key."""
+    common = {f"at_{name}": value for name, value in attrs.asdict(calendar).items()}
+    return [common | {"at_key": key} for key in keys]
 
 
-# To build them takes longer than to execute them.
-_DROP: Final = delete(intents).where(_is_at_place(intents))
+# Built once, since building them takes longer than executing them.
+_DELETE_PENDING_CREATE: Final = delete(intents).where(_has_key(intents))
 _RESOLVE: Final = (
     update(dead_letters)
-    .where(_is_at_place(dead_letters), dead_letters.c.resolved_at.is_(None))
+    .where(_has_key(dead_letters), dead_letters.c.resolved_at.is_(None))
     .values(resolved_at=bindparam("now"))
 )

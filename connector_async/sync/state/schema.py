@@ -1,8 +1,8 @@
-"""The tables of the state, and its revisions. It knows no database.
+"""The tables of the state, and their revisions. Nothing here depends on the kind of database.
 
-Instants are texts of RFC 3339 in UTC, with six digits of a second each, so that they sort as they come; moments are
-seconds since 1970 in UTC. Where a calendar has no user, `domain_id` and `ad_id` are empty texts, since a primary key
-takes no `NULL`.
+The start and the end of an appointment are RFC 3339 strings in UTC with six fractional digits, so that they sort by
+time. All other times are seconds since 1970 in UTC. In a calendar without a user, `domain_id` and `ad_id` are empty
+strings, since a primary key cannot hold `NULL`.
 """
 
 from typing import Final
@@ -10,98 +10,104 @@ from typing import Final
 from sqlalchemy import JSON, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text
 
 REVISIONS: Final = ("0001", "0002")
-"""Every revision of the tables, the oldest first; the last is the one that this version works with. They stand here so
-that a state which needs no upgrade is opened without Alembic."""
+"""All revisions of the tables, oldest first. This version works with the last one. They are listed here so that a
+current state is opened without Alembic."""
 VERSION_TABLE: Final = "connector_sync_version"
-"""Names the revision of a state. Not Alembic's usual name: many kinds of database have a table of that one."""
+"""The table with the revision of a state. It does not have Alembic's default name, since many databases have that."""
 
 LEASE: Final = "run"
-"""The one row of `leases`. It is there from the beginning, with the epoch 0 and no owner."""
+"""The name of the only row of `leases`. A new state has it with epoch 0 and no owner."""
 
 CALENDAR: Final = ("tenant_id", "domain_id", "ad_id")
-"""The columns that say whose a row is."""
+"""The columns that identify the calendar of a row."""
 KEY: Final = (*CALENDAR, "key")
-"""The columns that say which record a row is about."""
+"""The columns that identify the record of a row."""
 
 metadata: Final = MetaData()
 
 
-def _text_key(*names: str) -> list[Column[str]]:
+def _key_columns(*names: str) -> list[Column[str]]:
     return [Column(name, Text, primary_key=True) for name in names]
 
 
-def _texts(*names: str) -> list[Column[str]]:
+def _text_columns(*names: str) -> list[Column[str]]:
     return [Column(name, Text, nullable=False) for name in names]
 
 
 serial: Final = Table("serial", metadata, Column("number", Integer, nullable=False))
-"""One row: how often the items have changed."""
+"""One row: a number that increases with each change of the items."""
 
 leases: Final = Table(
     "leases",
     metadata,
-    *_text_key("name"),
-    *_texts("owner"),
+    *_key_columns("name"),
+    *_text_columns("owner"),
     Column("epoch", Integer, nullable=False),
     Column("acquired_at", Double, nullable=False),
 )
-"""Who may write: only the one that raised the epoch last."""
+"""The right to write. Only the run that raised the epoch last has it."""
 
 runs: Final = Table(
     "runs",
     metadata,
-    *_text_key("run_id"),
-    *_texts("kind", "mode", "conditions", "lineage"),
+    *_key_columns("run_id"),
+    *_text_columns("kind", "mode", "conditions", "lineage"),
     Column("started_at", Double, nullable=False),
     Column("ended_at", Double),
-    *_texts("status"),
+    *_text_columns("status"),
     Column("requests_sent", Integer, nullable=False),
     Column("requests_minimum", Integer, nullable=False),
     Column("waited", Double, nullable=False),
     Column("counts", JSON, nullable=False),
 )
-"""What was done, and what it cost. `waited` is in seconds. A run that goes on with one that was ended early has the
-`lineage` of that, which is the id of the first of them; it goes on only under the same `conditions`."""
+"""The runs with their results and costs. `waited` is in seconds, and `counts` has the stored names of fates.
+
+A run that resumes an interrupted one has the same `lineage`: the id of the first of these runs. A run only resumes one
+with the same `conditions`.
+"""
 
 cells: Final = Table(
     "cells",
     metadata,
-    *_text_key("tenant_id", "domain_id", "ad_id", "window_start"),
-    *_texts("window_end"),
+    *_key_columns("tenant_id", "domain_id", "ad_id", "window_start"),
+    *_text_columns("window_end"),
     Column("done_run", Text),
     Column("previewed_at", Double),
 )
-"""The windows of each calendar: which lineage of runs finished one last, and when."""
+"""The time windows of each calendar: the lineage of runs that finished one last, and when."""
 
 items: Final = Table(
     "items",
     metadata,
-    *_text_key(*KEY),
-    *_texts("appointment_id", "local_hash"),
+    *_key_columns(*KEY),
+    *_text_columns("appointment_id", "local_hash"),
     Column("remote_hash", Text),
     Column("pending_hashes", Text),
-    *_texts("start_time", "end_time"),
+    *_text_columns("start_time", "end_time"),
     Column("deleted_at", Double),
-    *_texts("run_id"),
+    *_text_columns("run_id"),
     Index("items_by_appointment", "tenant_id", "domain_id", "ad_id", "appointment_id"),
 )
-"""What the server has under each key, and with `deleted_at` what it had. With `pending_hashes` something was sent, and
-nobody knows whether it happened: the hashes of what the source had then, apart by spaces, and `-` for a delete."""
+"""The appointment that each key was last synced with. With `deleted_at`, it was deleted.
+
+With `pending_hashes`, changes or a delete were sent with an unknown result: the hashes of what the source had then,
+separated by spaces, and `-` for a delete.
+"""
 
 intents: Final = Table(
     "intents",
     metadata,
-    *_text_key(*KEY),
-    *_texts("run_id", "content_hash", "summary_hash", "start_time", "end_time"),
+    *_key_columns(*KEY),
+    *_text_columns("run_id", "content_hash", "summary_hash", "start_time", "end_time"),
     Column("sent_at", Double, nullable=False),
 )
-"""Creates whose outcome is open. The summary is of the title and the times alone."""
+"""The pending creates: sent or about to be, with an unknown result. `summary_hash` is of the title and times alone."""
 
 dead_letters: Final = Table(
     "dead_letters",
     metadata,
     Column("dead_letter_id", Integer, primary_key=True),
-    *_texts("run_id", "tenant_id", "domain_id", "ad_id", "key", "operation", "error", "reason", "content_hash"),
+    *_text_columns("run_id", "tenant_id", "domain_id", "ad_id", "key", "operation", "error", "reason", "content_hash"),
     Column("status", Integer),
     Column("request_id", Text),
     Column("at", Double, nullable=False),
@@ -110,12 +116,12 @@ dead_letters: Final = Table(
     Index("dead_letters_by_key", "key", *CALENDAR),
     sqlite_autoincrement=True,
 )
-"""What was given up, and why; with `resolved_at` it has come into step since."""
+"""The operations that failed permanently, and why. With `resolved_at`, the key has been synced since."""
 
 desired: Final = Table(
     "desired",
     metadata,
-    *_text_key(*KEY),
+    *_key_columns(*KEY),
     Column("content_hash", Text),
     Column("start_time", Text),
     Column("end_time", Text),
@@ -123,14 +129,17 @@ desired: Final = Table(
     Column("body", LargeBinary),
     Column("copies", Integer, nullable=False),
 )
-"""What the source says in the current run. The bodies are personal data."""
+"""The records of the source in the current run. A row without a hash is a record that cannot be read.
+
+`modified` is an RFC 3339 string. The bodies are personal data.
+"""
 
 pulled: Final = Table(
     "pulled",
     metadata,
-    *_text_key(*KEY),
-    *_texts("replaced_hash", "content_hash", "start_time", "end_time"),
+    *_key_columns(*KEY),
+    *_text_columns("replaced_hash", "content_hash", "start_time", "end_time"),
     Column("body", LargeBinary),
 )
-"""What was taken over from the server and is not in the source's file yet; without a body it is to go from there. The
-bodies are personal data. `replaced_hash` is of what the source had then."""
+"""The changes from the server that are not written back to the source's file yet. Without a body, the record is to be
+removed from the file. `replaced_hash` is the hash of the record in the file. The bodies are personal data."""

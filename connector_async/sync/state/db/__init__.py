@@ -1,1 +1,1 @@
-"""The database that holds a state: connections, transactions, leases and upgrades."""
+"""The database of a state: connections, transactions, lease and upgrades. Of the state, it knows the schema only."""

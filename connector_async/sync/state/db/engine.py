@@ -1,4 +1,4 @@
-"""The state of a sync, opened: one connection that writes and a few that read."""
+"""An open state: one connection that writes, and a few that read."""
 
 import asyncio
 import os
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from connector_async._checks import check_seconds, check_text
 from connector_async._clock import Clock, checked_clock
+from connector_async._files import run_in_thread
 from connector_async.sync.exceptions import StateError
 from connector_async.sync.state.schema import serial
 
@@ -20,27 +21,26 @@ from .errors import database_errors
 from .group_commit import GroupCommit
 from .lease import acquire_lock, check_lease, take_lease
 from .location import Location
-from .permissions import in_thread
 from .sqlite import reader_engine, writer_engine
-from .upgrade import check_ready, prepare
+from .upgrade import check_ready, create_or_upgrade
 from .upsert import upsert
 
 
 @attrs.define
 class Transaction:
-    """What is written in it is committed as a whole, or not at all."""
+    """An atomic transaction on the state."""
 
     connection: AsyncConnection
-    """For the statements; do not commit or roll back by it."""
+    """The connection for statements. Do not commit or roll back on it."""
     _number: int | None = attrs.field(default=None, init=False)
 
     async def bump(self) -> int:
-        """Count a change of the items, and return the new number. Plans that were saved before are stale from then on.
+        """Increment the serial number of the items, and return it. It makes all saved plans stale.
 
-        All changes of a transaction are counted as one.
+        The number changes once in a transaction, however often this is called.
 
         Raises:
-            StateError: The database fails; raised where the transaction ends.
+            StateError: If the database fails; raised at the end of the transaction.
         """
         if self._number is None:
             statement = update(serial).values(number=serial.c.number + 1).returning(serial.c.number)
@@ -48,25 +48,25 @@ class Transaction:
         return self._number
 
     async def upsert(
-        self, table: Table, rows: Sequence[Mapping[str, Any]], *, again: Mapping[str, Any] | None = None
+        self, table: Table, rows: Sequence[Mapping[str, Any]], *, on_conflict: Mapping[str, Any] | None = None
     ) -> None:
-        """Insert rows, and replace those that have the same primary key.
+        """Insert rows, and update those with an existing primary key.
 
         Args:
-            table: One of `schema` whose primary key is not counted up by the database.
-            rows: Each with every column of the table: one that is left out becomes `NULL`.
-            again: The values, or expressions of the table's columns, that a row of the same primary key gets instead;
-                `None`: those of the new row.
+            table: A table of `schema`, but not one with a primary key that the database counts up.
+            rows: The rows, each with every column of the table: a column that is left out becomes `NULL`.
+            on_conflict: The values that an existing row gets: plain values, or expressions of the table's columns;
+                `None`: the values of the new row.
 
         Raises:
-            StateError: The database fails; raised where the transaction ends.
+            StateError: If the database fails; raised at the end of the transaction.
         """
         if rows:
-            await self.connection.execute(upsert(self.connection.dialect.name, table, again), rows)
+            await self.connection.execute(upsert(self.connection.dialect.name, table, on_conflict), rows)
 
 
 class State:
-    """The state of a sync. Get one by `State.open`, and close it, or use it as an async context manager."""
+    """The state of a sync. Open one with `State.open`, and close it or use it as an async context manager."""
 
     def __init__(
         self, location: Location, *, reader: AsyncEngine, writer: AsyncEngine | None, epoch: int, opened: AsyncExitStack
@@ -90,50 +90,51 @@ class State:
         wait: float = 0.0,
         read_only: bool = False,
     ) -> Self:
-        """Open a state, create it, or upgrade it; and keep other runs away until it is closed.
+        """Open a state, and keep other runs out until it is closed. A new state is created, an old one is upgraded.
 
-        Of an older state that is a file, a copy named after its revision is made beside it before it is upgraded.
+        Before an upgrade, a state that is a file is copied to a file beside it, which is named after the old revision.
 
         Args:
-            path_or_url: A file of SQLite, or the URL of another database. A URL of PostgreSQL must be of a driver that
-                is both blocking and asynchronous, as psycopg is; there the lease alone keeps runs apart: the one
-                that opened it last may write.
-            owner: What the others are told of who works with it.
-            clock: By which to wait, and what the moments are told by. `None`: the machine's.
-            wait: Seconds to wait for a run that works with it.
-            read_only: `True`: only look, also while a run works with it. Nothing is created or upgraded.
+            path_or_url: A SQLite file, or the URL of another database. The driver of a PostgreSQL URL must be both
+                blocking and asynchronous, such as psycopg. On PostgreSQL only the lease keeps runs apart: the run that
+                opened the state last can write.
+            owner: The name of this run in the errors that other runs get.
+            clock: The clock for waiting and for times; `None`: the clock of the machine.
+            wait: Seconds to wait for a run that is using the state.
+            read_only: Whether to open the state for reading only, also while a run is using it. Then it is neither
+                created nor upgraded.
 
         Raises:
-            StateBusyError: Another run works with it.
-            StateVersionError: A newer version has written it; or it has to be upgraded, and this is only to look.
-            StateError: It cannot be read or written, is something else, or cannot be upgraded.
-            ValueError: `path_or_url` is no place for it, `owner` is not printable, or `wait` is negative.
+            StateBusyError: If another run is using the state.
+            StateVersionError: If a newer version has written the state, or it needs an upgrade and is opened read-only.
+            StateError: If the state cannot be read, written or upgraded, or the file is something else.
+            ValueError: If `path_or_url` is not a valid location, `owner` is not printable, or `wait` is negative.
         """
-        location, clock = Location.of(path_or_url), checked_clock(clock)
+        location, clock = Location.parse(path_or_url), checked_clock(clock)
         check_text("owner", owner)
         check_seconds("wait", wait, finite=False)
         async with AsyncExitStack() as opened:
             if read_only:
-                await in_thread(check_ready, location)
-                reader = _opened(opened, _reader_engine(location))
+                await run_in_thread(check_ready, location)
+                reader = _dispose_with(opened, _reader_engine(location))
                 return cls(location, reader=reader, writer=None, epoch=0, opened=opened.pop_all())
             if location.path is not None:
                 opened.callback((await acquire_lock(location.path, wait=wait, clock=clock)).release)
-            await in_thread(prepare, location)
-            writer = _opened(opened, _writer_engine(location))
-            # Closed first: what reads alone cannot put the log of the writes away.
-            reader = _opened(opened, _reader_engine(location))
+            await run_in_thread(create_or_upgrade, location)
+            writer = _dispose_with(opened, _writer_engine(location))
+            # The reader is closed before the writer, since a read-only connection cannot remove the write-ahead log.
+            reader = _dispose_with(opened, _reader_engine(location))
             async with _transaction(writer, location) as connection:
                 epoch = await take_lease(connection, owner=owner, now=clock.time(), place=location)
             return cls(location, reader=reader, writer=writer, epoch=epoch, opened=opened.pop_all())
 
     @property
     def location(self) -> Location:
-        """Where it is."""
+        """The file or the URL of the state."""
         return self._location
 
     async def aclose(self) -> None:
-        """Close it, once what is being written is done, and let other runs have it. Everything read must have ended."""
+        """Close the state after all writes, and release it for other runs. The caller must have ended all reads."""
         await self._commits.finish()
         async with self._writing:
             self._closed = True
@@ -143,57 +144,57 @@ class State:
     async def writing(self) -> AsyncIterator[Transaction]:
         """Begin a transaction, which is committed at the end of the block and rolled back on an error.
 
-        Others that write wait until then; so one within another waits for ever.
+        One transaction writes at a time; the others wait. So a transaction inside another one waits forever.
 
         Raises:
-            FencedError: Another run has taken over; nothing was written.
-            StateBusyError: The database stays locked.
-            StateError: The database is full, read-only or damaged, or this state was opened to look only; nothing was
+            FencedError: If another run has taken over. Nothing was written.
+            StateBusyError: If the database stays locked.
+            StateError: If the database is full, read-only or damaged, or this state was opened read-only. Nothing was
                 written.
-            RuntimeError: This state is closed.
+            RuntimeError: If this state is closed.
         """
         async with self._writing:
             self._check_open()
             if self._writer is None:
-                raise StateError(f"{self._location}: it was opened for reading alone")
+                raise StateError(f"{self._location}: the state was opened read-only")
             async with _transaction(self._writer, self._location) as connection:
                 await check_lease(connection, self._epoch, self._location)
                 yield Transaction(connection)
 
     async def write(self, body: Callable[[Transaction], Awaitable[None]]) -> None:
-        """Let `body` write, in one transaction with what others write so at the same time.
+        """Call `body` in a transaction, which it may share with the concurrent writes of other tasks.
 
         Args:
-            body: Writes, and does nothing else: it may be called anew.
+            body: Writes to the transaction. It must do nothing else, as it may be called again.
 
         Raises:
-            FencedError: Another run has taken over; nothing was written.
-            StateBusyError: The database stays locked.
-            StateError: As `writing` has it; nothing was written.
-            RuntimeError: This state is closed.
+            FencedError: If another run has taken over. Nothing was written.
+            StateBusyError: If the database stays locked.
+            StateError: As for `writing`. Nothing was written.
+            RuntimeError: If this state is closed.
         """
         await self._commits.write(body)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection that sees the state as it is at its first statement, whatever is written meanwhile.
+        """Return a connection that sees the state as it is at the first statement, without later writes.
 
-        Keep it short: as long as it lasts, the log of the writes grows.
+        Keep the block short: the write-ahead log grows as long as it lasts.
 
         Raises:
-            StateError: The database cannot be read.
-            RuntimeError: This state is closed.
+            StateError: If the database cannot be read.
+            RuntimeError: If this state is closed.
         """
         self._check_open()
         async with _transaction(self._reader, self._location) as connection:
             yield connection
 
     async def serial(self) -> int:
-        """Return how often the items have changed.
+        """Return the serial number of the items, which increases with each change of them.
 
         Raises:
-            StateError: The database cannot be read.
-            RuntimeError: This state is closed.
+            StateError: If the database cannot be read.
+            RuntimeError: If this state is closed.
         """
         async with self.reading() as connection:
             return int((await connection.execute(select(serial.c.number))).scalar_one())
@@ -225,10 +226,10 @@ def _writer_engine(location: Location) -> AsyncEngine:
 def _reader_engine(location: Location) -> AsyncEngine:
     if location.path:
         return reader_engine(location.path)
-    # Its default would let each statement see a moment of its own.
+    # With the default level, each statement would see a snapshot of its own.
     return create_async_engine(location.url, hide_parameters=True, isolation_level="REPEATABLE READ")
 
 
-def _opened(stack: AsyncExitStack, engine: AsyncEngine) -> AsyncEngine:
+def _dispose_with(stack: AsyncExitStack, engine: AsyncEngine) -> AsyncEngine:
     stack.push_async_callback(engine.dispose)
     return engine

@@ -1,4 +1,4 @@
-"""What a database or a file reports, as the errors of the state: with the place and the reason, never with any SQL."""
+"""Conversion of database and file errors to `StateError`: with the location and the reason, but without any SQL."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -9,24 +9,24 @@ from sqlalchemy import exc
 
 from connector_async.sync.exceptions import StateBusyError, StateError
 
-_MISTAKES: Final = (exc.IntegrityError, exc.ProgrammingError, exc.DataError, exc.NotSupportedError)
+_PROGRAMMING_ERRORS: Final = (exc.IntegrityError, exc.ProgrammingError, exc.DataError, exc.NotSupportedError)
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 @contextmanager
 def database_errors(place: object) -> Iterator[None]:
-    """Turn what the database reports in the block into a `StateError`. A mistake in a statement stays as it is.
+    """Raise database errors of the block as `StateError`. Errors in a statement, such as a duplicate key, stay as is.
 
     Args:
-        place: The database, to name in the message.
+        place: The database, named in the message.
 
     Raises:
-        StateBusyError: The database is locked, or has no connection left.
-        StateError: It is full, read-only, damaged, or not one.
+        StateBusyError: If the database is locked, or all connections are in use.
+        StateError: If the database is full, read-only or damaged, or the file is not a database.
     """
     try:
         yield
-    except _MISTAKES:
+    except _PROGRAMMING_ERRORS:
         raise
     except exc.DatabaseError as error:
         raise _state_error(place, error.orig) from None
@@ -38,13 +38,13 @@ def database_errors(place: object) -> Iterator[None]:
 
 @contextmanager
 def file_errors(place: object) -> Iterator[None]:
-    """Turn an `OSError` of the block into a `StateError`.
+    """Raise an `OSError` of the block as `StateError`.
 
     Args:
-        place: The file, to name in the message.
+        place: The file, named in the message.
 
     Raises:
-        StateError: The file cannot be opened, read or written.
+        StateError: If the file cannot be opened, read or written.
     """
     try:
         yield
@@ -54,7 +54,7 @@ def file_errors(place: object) -> Iterator[None]:
 
 def _state_error(place: object, error: BaseException | None) -> StateError:
     code = getattr(error, "sqlite_errorcode", None)
-    if code is None:  # of the driver or of another database: its words may hold a value
-        return StateError(f"{place}: the database fails ({type(error).__name__})")
-    kind = StateBusyError if code & 0xFF in _BUSY else StateError  # the low byte of an extended code
-    return kind(f"{place}: {error}")
+    if code is None:  # the message of a driver or of another database may repeat a value
+        return StateError(f"{place}: the database failed ({type(error).__name__})")
+    error_class = StateBusyError if code & 0xFF in _BUSY else StateError  # the low byte of an extended code
+    return error_class(f"{place}: {error}")

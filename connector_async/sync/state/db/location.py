@@ -1,4 +1,4 @@
-"""Where a state is: a file of SQLite, or the URL of another database. It opens nothing."""
+"""The location of a state: a file of SQLite, or the URL of another database. Nothing is opened here."""
 
 import os
 from pathlib import Path
@@ -11,41 +11,42 @@ from sqlalchemy.exc import ArgumentError
 
 @attrs.frozen
 class Location:
-    """Where a state is. Its text is fit for messages: it holds no password."""
+    """The location of a state. Its string is safe in messages: it has no password."""
 
     url: URL
-    """Of the database as it was given; of a file, without how to open it."""
+    """The URL of the database; for a file, without options."""
     path: Path | None = None
-    """The file, absolute and without symbolic links, so that it has one lock whatever it is called. `None`: none."""
+    """The file: absolute and without symbolic links, so that every name of it leads to the same lock. `None`: the state
+    is not a file."""
 
     @classmethod
-    def of(cls, path_or_url: str | os.PathLike[str]) -> Self:
-        """Return where that is.
+    def parse(cls, path_or_url: str | os.PathLike[str]) -> Self:
+        """Return the location that a path or a URL names.
 
         Args:
             path_or_url: A path, `sqlite:///` and a path, or the URL of another database.
 
         Raises:
-            ValueError: It is empty, in memory, no URL, or a URL of SQLite with options.
+            ValueError: If it is empty, in memory, not a valid URL, or a URL of SQLite with options.
         """
-        text = os.fspath(path_or_url)
-        if not isinstance(path_or_url, str) or "://" not in text:
-            return cls._of_file(text)
+        location = os.fspath(path_or_url)
+        if not isinstance(path_or_url, str) or "://" not in location:
+            return cls._of_file(location)
         try:
-            url = make_url(text)
+            url = make_url(location)
         except ArgumentError:
             raise ValueError("the state is neither a path nor the URL of a database") from None
         if url.get_backend_name() != "sqlite":
             return cls(url)
         if url.query or url.host:
-            raise ValueError("the URL of a SQLite state is sqlite:/// and a path, without options")
+            raise ValueError("the URL of a SQLite state must be sqlite:/// and a path, without options")
         return cls._of_file(url.database or "")
 
     @classmethod
-    def _of_file(cls, text: str) -> Self:
-        if not text or text.startswith(":memory:") or "\0" in text:
-            raise ValueError("the state must be a file: what is in memory does not survive a crash")
-        path = Path(text).resolve()
+    def _of_file(cls, name: str) -> Self:
+        if not name or name.startswith(":memory:") or "\0" in name:
+            raise ValueError("the state must be a file: a database in memory does not survive a crash")
+        path = Path(name).resolve()
         return cls(URL.create("sqlite", database=str(path)), path)
 
     def __str__(self) -> str:

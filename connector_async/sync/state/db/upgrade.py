@@ -1,29 +1,45 @@
-"""Bringing a state to the revision that this version works with, before anything else is done with it. It blocks."""
+"""Upgrades of a state to the current revision of its tables, before anything else uses it. All functions block.
 
-from sqlalchemy import Engine, create_engine
+Alembic is imported only if a state is created or upgraded.
+"""
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, exc
 
 from connector_async.sync.exceptions import StateError, StateVersionError
 from connector_async.sync.state.schema import REVISIONS
 
-from .errors import file_errors
+from .errors import database_errors, file_errors
 from .location import Location
 from .permissions import beside, create_private, make_private
-from .sqlite import copy_database, migration_engine, revision_of
+from .sqlite import copy_database, migration_engine, read_revision
+
+if TYPE_CHECKING:
+    from alembic.script import ScriptDirectory
+
+_MIGRATIONS: Final = Path(__file__).parent.parent / "migrations"
+VERSION_LOCATIONS: Final = [_MIGRATIONS / "versions"]
+"""The folders of the revisions."""
+
+_ONE_AT_A_TIME: Final = threading.Lock()  # `alembic.op` and `alembic.context` are global
 
 
-def prepare(location: Location) -> None:
-    """Create the state, or upgrade it. Of an older one that is a file, a copy is made beside it first.
+def create_or_upgrade(location: Location) -> None:
+    """Create a state, or upgrade it. Before the upgrade, a state that is a file is copied to a file beside it.
 
-    Call it with the lock in hand.
+    The caller must hold the lock of the state.
 
     Raises:
-        StateVersionError: A newer version has written it; nothing was done to it.
-        StateError: It cannot be read, is something else, or cannot be upgraded; it is as it was.
+        StateVersionError: If a newer version has written the state. The state is unchanged.
+        StateError: If the state cannot be read or upgraded, or is something else. It is unchanged.
     """
     if location.path is None:
         _upgrade(location, create_engine(location.url, hide_parameters=True))
         return
-    revision = revision_of(location.path)
+    revision = read_revision(location.path)
     _check_known(location, revision)
     with file_errors(location):
         if revision is None:
@@ -38,20 +54,27 @@ def prepare(location: Location) -> None:
 
 
 def check_ready(location: Location) -> None:
-    """Refuse a state that cannot be read as it is.
+    """Raise if a state cannot be read without an upgrade.
 
     Raises:
-        StateVersionError: A newer version has written it, or it has to be upgraded.
-        StateError: There is none, it cannot be read, or is something else.
+        StateVersionError: If a newer or an older version has written the state.
+        StateError: If there is no state, it cannot be read, or the file is something else.
     """
     if location.path is None:
         return
-    revision = revision_of(location.path)
+    revision = read_revision(location.path)
     if revision is None:
         raise StateError(f"{location}: there is no state")
     _check_known(location, revision)
     if revision != REVISIONS[-1]:
-        raise StateVersionError(f"{location}: an older version has written it; it has to be upgraded by a run first")
+        raise StateVersionError(f"{location}: an older version has written it; it must be upgraded by a run first")
+
+
+def script_directory() -> "ScriptDirectory":
+    """Return the revisions as Alembic has them, without a configuration file."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - see above
+
+    return ScriptDirectory(str(_MIGRATIONS), version_locations=[str(folder) for folder in VERSION_LOCATIONS])
 
 
 def _check_known(location: Location, revision: str | None) -> None:
@@ -60,9 +83,38 @@ def _check_known(location: Location, revision: str | None) -> None:
 
 
 def _upgrade(location: Location, engine: Engine) -> None:
-    from connector_async.sync.state.migrations.migrate import upgrade  # noqa: PLC0415 - Alembic is needed for this alone
+    """Run the missing revisions in one transaction.
 
+    Raises:
+        StateError: If a revision fails. The state is unchanged.
+    """
+    scripts = script_directory()
     try:
-        upgrade(engine, place=location)
+        with _ONE_AT_A_TIME, database_errors(location), engine.begin() as connection:
+            _run_revisions(connection, scripts)
+    except StateError as error:
+        raise type(error)(f"{error}; the upgrade failed, and the state is unchanged") from None
+    except exc.SQLAlchemyError as error:  # its message has SQL
+        raise StateError(_failure(location, error)) from None
+    except Exception as error:
+        raise StateError(_failure(location, error)) from error
     finally:
         engine.dispose()
+
+
+def _failure(location: Location, error: Exception) -> str:
+    return f"{location}: the upgrade failed ({type(error).__name__}), and the state is unchanged"
+
+
+def _run_revisions(connection: Connection, scripts: "ScriptDirectory") -> None:
+    from alembic.config import Config  # noqa: PLC0415 - see above
+    from alembic.runtime.environment import EnvironmentContext  # noqa: PLC0415
+
+    config = Config()
+    config.attributes["connection"] = connection
+
+    def missing_revisions(revision: Any, _context: object) -> Any:
+        return scripts._upgrade_revs(REVISIONS[-1], revision)  # noqa: SLF001 - as alembic.command does
+
+    with EnvironmentContext(config, scripts, fn=missing_revisions):
+        scripts.run_env()

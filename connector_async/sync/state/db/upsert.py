@@ -1,4 +1,4 @@
-"""The one statement that each kind of database writes in its own way."""
+"""The one statement that differs between the kinds of databases: insert a row, or update it if it exists."""
 
 import functools
 from collections.abc import Mapping
@@ -7,29 +7,29 @@ from typing import Any
 from sqlalchemy import Insert, Table
 
 
-def upsert(dialect: str, table: Table, again: Mapping[str, Any] | None = None) -> Insert:
-    """Return the statement that inserts rows, and replaces those that have the same primary key.
+def upsert(dialect: str, table: Table, on_conflict: Mapping[str, Any] | None = None) -> Insert:
+    """Return the statement that inserts rows, and updates those with an existing primary key.
 
     Args:
         dialect: The name of the connection's dialect.
-        table: One that has a primary key, and other columns. The rows are given to `execute` as its parameters, each
-            with every column: one that is left out becomes `NULL`.
-        again: The values, or expressions of the table's columns, that a row of the same primary key gets instead;
-            `None`: those of the new row.
+        table: A table with a primary key and other columns. Its rows are the parameters of the statement, each with
+            every column: a column that is left out becomes `NULL`.
+        on_conflict: The values that an existing row gets: plain values, or expressions of the table's columns; `None`:
+            the values of the new row.
 
     Raises:
-        ValueError: Of that dialect it is not known how.
+        ValueError: If the dialect is not supported.
     """
-    return _upsert(dialect, table) if again is None else _on_conflict(dialect, table, again)
+    return _upsert(dialect, table) if on_conflict is None else _build(dialect, table, on_conflict)
 
 
-@functools.cache  # to build it takes longer than to execute it
+@functools.cache  # building it takes longer than executing it
 def _upsert(dialect: str, table: Table) -> Insert:
-    return _on_conflict(dialect, table, None)
+    return _build(dialect, table, None)
 
 
-def _on_conflict(dialect: str, table: Table, again: Mapping[str, Any] | None) -> Insert:
-    # Imported here: no more than one of them is needed.
+def _build(dialect: str, table: Table, on_conflict: Mapping[str, Any] | None) -> Insert:
+    # Imported here, since only one of them is needed.
     if dialect == "sqlite":
         from sqlalchemy.dialects.sqlite import insert  # noqa: PLC0415
     elif dialect == "postgresql":
@@ -37,6 +37,6 @@ def _on_conflict(dialect: str, table: Table, again: Mapping[str, Any] | None) ->
     else:
         raise ValueError(f"a state cannot be kept in {dialect}")
     statement = insert(table)
-    if again is None:
-        again = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
-    return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=again)
+    if on_conflict is None:
+        on_conflict = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=on_conflict)

@@ -1,1 +1,1 @@
-"""The Alembic environment of the state's tables. It is run by `migrate.upgrade` alone, and has no `alembic.ini`."""
+"""The Alembic environment of the state's tables. Only `db.upgrade` runs it; there is no `alembic.ini`."""

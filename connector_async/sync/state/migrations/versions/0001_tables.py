@@ -8,15 +8,15 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Create them, and the one row each of `serial` and `leases`."""
+    """Create the tables, and the single row of `serial` and of `leases`."""
     _create_bookkeeping()
     _create_contents()
     _create_dead_letters()
 
 
 def downgrade() -> None:
-    """Refuse: there is nothing before it."""
-    raise NotImplementedError("there is nothing before the first revision")
+    """Raise, as this is the first revision."""
+    raise NotImplementedError("the first revision has no earlier one")
 
 
 def _create_bookkeeping() -> None:

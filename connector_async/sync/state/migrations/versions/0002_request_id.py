@@ -1,4 +1,4 @@
-"""How the server names the exchange in which something was given up."""
+"""The request id of the response that a dead letter was written for."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,11 +8,11 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Add it; of what was given up before, it is not known."""
+    """Add the column; existing dead letters have no request id."""
     with op.batch_alter_table("dead_letters") as table:
         table.add_column(sa.Column("request_id", sa.Text))
 
 
 def downgrade() -> None:
-    """Refuse: the copy that was made before the upgrade is the way back."""
-    raise NotImplementedError("a state is not taken back; use the copy that was made before it was upgraded")
+    """Raise, as the copy from before the upgrade is the way back."""
+    raise NotImplementedError("a state cannot be downgraded; use the copy from before the upgrade")

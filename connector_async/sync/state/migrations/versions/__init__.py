@@ -1,1 +1,1 @@
-"""The revisions of the state's tables, each as it was when it was made: none reads `schema`."""
+"""The revisions of the state's tables. They never change, so none of them imports `schema`."""
