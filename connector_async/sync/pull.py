@@ -253,7 +253,7 @@ class Pull:
         gone = [looked.known[appointment_id].key for appointment_id in left]
         await self._ledger.seen(calendar, there=there, gone=gone, letters=letters)
         report.records += len(looked.appointments)
-        report.in_step += len(looked.appointments) - len(letters)
+        report.in_sync += len(looked.appointments) - len(letters)
         report.counts[Fate.PULLED] += len(there) + len(gone)
         report.counts[Fate.REFUSED] += len(letters)
 

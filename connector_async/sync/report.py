@@ -15,7 +15,7 @@ class Fate(enum.Enum):
     CREATED = "created"
     UPDATED = "updated"
     DELETED = "deleted"
-    UNCHANGED = "agreed"
+    UNCHANGED = "unchanged"
     """Nothing was sent: both sides had the same, or what the server has was taken note of."""
     PULLED = "pulled"
     """The source takes over what the server has."""
@@ -23,11 +23,11 @@ class Fate(enum.Enum):
     """Both sides had changed it, or in one direction the server alone, and nobody wins: a dead letter."""
     REFUSED = "refused"
     """The server refuses it as it is: a dead letter."""
-    RETRYABLE = "temporary"
+    RETRYABLE = "retryable"
     """The server or the way to it failed; a later run tries again."""
     UNKNOWN = "unknown"
     """A create whose outcome is still open; a later run settles it."""
-    SKIPPED = "given_up"
+    SKIPPED = "skipped"
     """It was given up before, and the source has not changed it since: it was not tried."""
     NOT_STARTED = "not_started"
     """It was not begun: the run or its tenant had been stopped before, or it is not among what is to be tried again."""
@@ -50,7 +50,7 @@ class TenantReport:
 
     records: int = 0
     """How many records the source has that can be read."""
-    in_step: int = 0
+    in_sync: int = 0
     """How many of them are in step with the server in the end; what became of the others is among the counts."""
     counts: Counter[Fate] = attrs.field(factory=Counter)
     """How many keys came to what; those that are in step already are in none."""

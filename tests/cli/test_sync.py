@@ -147,7 +147,7 @@ def test_two_ways_write_the_source_anew(command: CommandLine, source: Path, sand
     ("policy", "counts", "code"),
     [
         ("local", {"created": 1}, ExitCode.DONE),
-        ("remote", {"agreed": 1}, ExitCode.NOTHING_TO_DO),
+        ("remote", {"unchanged": 1}, ExitCode.NOTHING_TO_DO),
         ("fail", {"conflict": 1}, ExitCode.DEAD_LETTERS),
     ],
 )

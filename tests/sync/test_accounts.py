@@ -24,7 +24,7 @@ def state(tmp_path: Path) -> Path:
 
 def figures(report: RunReport) -> tuple[int, int, dict[Fate, int]]:
     tenant = report.tenants["acme"]
-    return tenant.records, tenant.in_step, dict(report.counts)
+    return tenant.records, tenant.in_sync, dict(report.counts)
 
 
 @pytest.mark.parametrize("mode", [Mode.CHECK, Mode.TWO_WAY])

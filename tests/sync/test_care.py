@@ -400,7 +400,7 @@ async def test_whatever_goes_wrong_in_between_a_clean_run_brings_all_into_step(s
         last = await _any_run(sync, kept, mode, None)
         assert last is not None
         assert last.requests == (1 if two_way else 0)
-        assert last.tenants["acme"].in_step == last.tenants["acme"].records
+        assert last.tenants["acme"].in_sync == last.tenants["acme"].records
 
 
 async def _any_run(sync: Syncing, kept: Kept, mode: Mode, budget: Budget | None) -> RunReport | None:
@@ -417,5 +417,5 @@ def _check_accounts(report: RunReport, generation: int) -> None:
             for fate in (Fate.CONFLICT, Fate.REFUSED, Fate.RETRYABLE, Fate.UNKNOWN, Fate.SKIPPED, Fate.NOT_STARTED)
         }
         # What is left may also be a delete, which no record stands for.
-        assert tenant.records - tenant.in_step <= sum(left.values()), (generation, left)
+        assert tenant.records - tenant.in_sync <= sum(left.values()), (generation, left)
         assert tenant.minimum <= tenant.requests

@@ -110,7 +110,7 @@ async def test_what_is_not_there_to_be_changed_is_not_in_step_when_the_change_is
         assert (await sync.run([record("a", "New"), record("z")], rules=FAIL)).counts == {Fate.REFUSED: 1}
         for fate in (Fate.REFUSED, Fate.SKIPPED):
             report = await sync.run([record("a"), record("z")], rules=FAIL)
-            assert (report.counts, report.tenants["acme"].in_step) == ({fate: 1}, 1)
+            assert (report.counts, report.tenants["acme"].in_sync) == ({fate: 1}, 1)
 
 
 @pytest.mark.parametrize("is_deleted", [False, True])

@@ -113,7 +113,7 @@ async def test_what_the_server_refuses_is_a_dead_letter_and_not_sent_again_until
         assert report.dead_letters == 1
         sent = sync.sandbox.log.count()
         again = await sync.run([record("a"), record("b")])
-        assert (again.counts, again.tenants["acme"].in_step) == ({Fate.SKIPPED: 1}, 1)
+        assert (again.counts, again.tenants["acme"].in_sync) == ({Fate.SKIPPED: 1}, 1)
         assert sync.sandbox.log.count() == sent
         await sync.run([record("a"), record("b")], retry_run="another")
         assert sync.sandbox.log.count() == sent

@@ -27,7 +27,7 @@ async def test_a_saved_plan_does_nothing_twice(state: Path, tmp_path: Path) -> N
         async with sync.opened() as (bulk_sync, _):
             report = await bulk_sync.apply(plan)
         assert report.counts == {Fate.CREATED: 2, Fate.UPDATED: 1}
-        assert (report.tenants["acme"].records, report.tenants["acme"].in_step) == (3, 3)
+        assert (report.tenants["acme"].records, report.tenants["acme"].in_sync) == (3, 3)
         assert await sync.titles() == ["Other", "Visit a", "Visit b"]
 
 
@@ -38,7 +38,7 @@ async def test_a_saved_plan_accounts_for_what_it_does_not_come_to(state: Path, t
         async with sync.opened() as (bulk_sync, _):
             report = await bulk_sync.apply(plan, Budget(sync.clock, max_requests=10))
         assert report.counts.total() == 50
-        assert report.counts[Fate.CREATED] == report.tenants["acme"].in_step > 0
+        assert report.counts[Fate.CREATED] == report.tenants["acme"].in_sync > 0
 
 
 async def test_a_plan_is_stale_when_anything_was_begun_since(state: Path, tmp_path: Path) -> None:

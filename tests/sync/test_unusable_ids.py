@@ -132,7 +132,7 @@ async def test_a_created_appointment_that_no_request_can_name_is_reported_and_no
         runs = Runs(server, tmp_path)
         report = await runs.sync(records(), mode)
         assert others(report) == {Fate.CREATED: 8}
-        assert (report.tenants["t2"].in_step, became(report, "t2")) == (0, {Fate.REFUSED: 2})
+        assert (report.tenants["t2"].in_sync, became(report, "t2")) == (0, {Fate.REFUSED: 2})
         assert set(runs.letters) == {"t2-0", "t2-1"}
         reason = runs.letters["t2-0"]["reason"]
         assert reason.startswith(f"appointment_id must be printable, and the server has given it the id '{ESCAPED}")

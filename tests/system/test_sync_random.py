@@ -147,9 +147,9 @@ def check_accounts(report: RunReport, records: list[SourceRecord | SourceProblem
     )
     for tenant_id, tenant in report.tenants.items():
         assert tenant.records == expected[tenant_id]
-        assert 0 <= tenant.in_step <= tenant.records
+        assert 0 <= tenant.in_sync <= tenant.records
         # Beside the records that are out of step there may be what is still to be deleted.
-        assert sum(tenant.counts[fate] for fate in _NOT_DONE) >= tenant.records - tenant.in_step
+        assert sum(tenant.counts[fate] for fate in _NOT_DONE) >= tenant.records - tenant.in_sync
     assert all(count >= 0 for count in report.counts.values())
 
 
@@ -186,7 +186,7 @@ async def test_both_sides_are_the_same_in_the_end(
         wanted = Counter((each.calendar, content_hash(each.appointment)) for each in world.source.values())
         assert await world.there() == wanted
         check_accounts(report, list(world.source.values()))
-        assert [tenant.in_step for tenant in report.tenants.values()] == [
+        assert [tenant.in_sync for tenant in report.tenants.values()] == [
             tenant.records for tenant in report.tenants.values()
         ]
         before = sync.writes() | {"preview": 0}

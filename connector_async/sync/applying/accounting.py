@@ -66,5 +66,5 @@ class OutcomeCounter:
         others = Fate.NOT_STARTED if planner.tries_again else Fate.SKIPPED
         counts[others] += accounts.others
         self._report.records = accounts.records
-        self._report.in_step = accounts.in_step
+        self._report.in_sync = accounts.in_step
         self._report.calendars_failed = failing
