@@ -53,7 +53,7 @@ _LIMIT: Final = SandboxLimit(requests=_REQUESTS_PER_MINUTE, per=60.0, window=Lim
 _GRACE: Final = 1.0  # seconds; this server shows at once what it has done
 _PATIENCE: Final = 30.0  # seconds until a run that is to be killed must have come to the middle
 _FILE: Final = "visits.csv"
-_CODE: Final = "from connector_async.cli import main; main()"
+_CODE: Final = "from connector_async.cli.main import main; main()"
 
 
 async def run_demo(console: Console, *, appointments: int, concurrency: int) -> bool:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-import connector_async.cli
 from connector_async import AppointmentService, ClientCredentials, ConnectorSession
 from connector_async.cli import demo, demo_records, local
+from connector_async.cli.main import main
 from connector_async.protocol import VERSION
 from connector_async.sync.formats import file_source
 from tests.support.command_line import COMMAND
@@ -73,7 +73,7 @@ def test_the_command_tells_its_version_and_its_commands() -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["sync", "--help"], ["state", "--help"]], ids=" ".join)
 def test_the_help_loads_neither_the_client_nor_the_sandbox_nor_the_sync(arguments: list[str]) -> None:
     code = (
-        f"import sys; from connector_async.cli import main; sys.argv = ['connector-async', *{arguments}]\n"
+        f"import sys; from connector_async.cli.main import main; sys.argv = ['connector-async', *{arguments}]\n"
         "try: main()\n"
         "except SystemExit as ended: assert not ended.code\n"
         "heavy = ('aiohttp', 'cattrs', 'jwt', 'rich.markdown', 'rich.progress', 'sqlalchemy')\n"
@@ -139,14 +139,13 @@ def test_without_its_extra_the_command_says_what_to_install(monkeypatch: pytest.
     monkeypatch.delitem(sys.modules, "connector_async.cli.commands", raising=False)
     monkeypatch.setitem(sys.modules, "cyclopts", None)
     with pytest.raises(SystemExit, match=r"cyclopts is missing; install it with: pip install 'connector-async\[cli\]'"):
-        connector_async.cli.main()
+        main()
 
 
 def test_a_module_of_our_own_that_is_missing_is_no_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "connector_async.cli.commands", raising=False)
-    monkeypatch.setitem(sys.modules, "connector_async.cli.running", None)
-    with pytest.raises(ModuleNotFoundError, match=r"connector_async\.cli\.running"):
-        connector_async.cli.main()
+    monkeypatch.setitem(sys.modules, "connector_async.cli.commands", None)
+    with pytest.raises(ModuleNotFoundError, match=r"connector_async\.cli\.commands"):
+        main()
 
 
 async def demonstrate(monkeypatch: pytest.MonkeyPatch) -> tuple[bool, str]:

@@ -100,7 +100,7 @@ def command_on_path(folder: Path) -> Path:
     """Return a folder with the command `connector-async` of this interpreter."""
     command = folder / "bin" / "connector-async"
     command.parent.mkdir()
-    command.write_text(f"#!{sys.executable}\nfrom connector_async.cli import main\nmain()\n")
+    command.write_text(f"#!{sys.executable}\nfrom connector_async.cli.main import main\nmain()\n")
     command.chmod(0o755)
     return command.parent
 

@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from connector_async.cli.commands import app
-from connector_async.cli.running import run
+from connector_async.cli.main import run
 from connector_async.sandbox import DEFAULT_CLIENT_SECRET, Sandbox
 
 # In the development mode asyncio tells of what keeps the loop for 0.1 s, as anything may on a machine that is busy.
@@ -26,7 +26,7 @@ def in_development_mode(program: str) -> list[str]:
     return [sys.executable, "-X", "dev", "-W", "error", "-c", f"{_NOT_SLOW}\n{program}"]
 
 
-COMMAND = in_development_mode("from connector_async.cli import main; main()")
+COMMAND = in_development_mode("from connector_async.cli.main import main; main()")
 TIMES = ("--start-time", "2024-01-15T10:00:00Z", "--end-time", "2024-01-15T12:00:00+01:00")
 
 

@@ -9,22 +9,40 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-
-from cyclopts import App, CycloptsError
-from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError
+from typing import TYPE_CHECKING
 
 from .exit_codes import ExitCode, exit_code
 from .messages import message_of, tell
 
+if TYPE_CHECKING:
+    from cyclopts import App, CycloptsError
 
-def run(app: App, arguments: Sequence[str]) -> int:
+
+def main() -> None:
+    """Run the command line of this process.
+
+    Raises:
+        SystemExit: The command has ended, or what it needs is not installed.
+    """
+    try:
+        from .commands import app  # noqa: PLC0415 - what is missing is told, not traced
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("connector_async"):
+            raise
+        sys.exit(f"connector-async: {error.name} is missing; install it with: pip install 'connector-async[cli]'")
+    sys.exit(run(app, sys.argv[1:]))
+
+
+def run(app: "App", arguments: Sequence[str]) -> int:
     """Run a command and return the status with which the process is to end."""
     terminated: list[int] = []
     with _terminating_as_interrupted(terminated):
         return _run(app, arguments, terminated)
 
 
-def _run(app: App, arguments: Sequence[str], terminated: Sequence[int]) -> int:
+def _run(app: "App", arguments: Sequence[str], terminated: Sequence[int]) -> int:
+    from cyclopts import CycloptsError  # noqa: PLC0415 - see main
+
     try:
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
@@ -53,7 +71,9 @@ def _is_told(error: Exception) -> bool:
     return isinstance(error, ConnectorError)
 
 
-def _usage(error: CycloptsError) -> str:
+def _usage(error: "CycloptsError") -> str:
+    from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError  # noqa: PLC0415 - see main
+
     error.verbose = False
     if isinstance(error, UnusedCliTokensError):
         # They are not repeated: they may be the rest of a title that was not quoted.
