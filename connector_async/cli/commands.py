@@ -56,8 +56,8 @@ LISTED_BELOW: Final = {
             "sync_state:status",
             "Print what the state holds, and its latest runs; also while a run works with it.",
         ),
-        "why": (
-            "sync_state:why",
+        "explain": (
+            "sync_state:explain",
             "Print all that is known of a key: what was in step, what is open, and why it was given up.",
         ),
     },

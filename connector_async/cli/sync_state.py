@@ -1,4 +1,4 @@
-"""The commands that look at a state or copy it: sync status, sync why, and state backup, export and import."""
+"""The commands that look at a state or copy it: sync status, sync explain, and state backup, export and import."""
 
 import sys
 from collections.abc import Mapping
@@ -69,7 +69,7 @@ async def status(*, state: StateFile = _STATE, display: Display = TABLE) -> None
         printer.end()
 
 
-async def why(key: _Key, /, *, state: StateFile = _STATE, display: Display = TABLE) -> exit_codes.ExitCode:
+async def explain(key: _Key, /, *, state: StateFile = _STATE, display: Display = TABLE) -> exit_codes.ExitCode:
     """Print all that is known of a key: what was in step, what is open, and why it was given up."""
     async with await _looked_at(state) as opened:
         story = await inspection.why(opened, key)

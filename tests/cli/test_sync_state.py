@@ -46,10 +46,10 @@ def test_dead_letters_are_written_and_tried_again(
     assert (read["operation"], read["key"], read["reason"]) == ("read", "bad", f"{name}:4: start_time is missing")
     assert (refused["operation"], refused["error"], refused["status"]) == ("create", "InvalidRequestError", 422)
     assert TITLE not in letters.read_text()
-    told = command("sync", "why", refused["key"])
+    told = command("sync", "explain", refused["key"])
     assert [line.split()[0] for line in told.out.splitlines()] == ["what", "in", "dead"]
     assert "InvalidRequestError" in told.out
-    assert command("sync", "why", refused["key"], "--json").records[1]["what"] == "dead letter"
+    assert command("sync", "explain", refused["key"], "--json").records[1]["what"] == "dead letter"
     source.write_text("".join(source.read_text().splitlines(keepends=True)[:3]))
     assert command("sync", "run", name, "--exit-code").code == ExitCode.DEAD_LETTERS  # it is still given up
     unheard = command("sync", "retry-failed", "unheard-of", name)
@@ -165,7 +165,7 @@ def test_a_bad_list_of_calendars_is_told_by_its_line(
         (("run", "empty.jsonl", "--wait", "-1"), ExitCode.USAGE, "wait must be"),
         (("run", "empty.jsonl", "--base-url", "http://elsewhere"), ExitCode.USAGE, "base_url must"),
         (("status",), ExitCode.OTHER, "connector-async.db"),
-        (("why", "k"), ExitCode.OTHER, "connector-async.db"),
+        (("explain", "k"), ExitCode.OTHER, "connector-async.db"),
     ],
     ids=str,
 )
@@ -199,7 +199,7 @@ def test_a_status_tells_the_latest_runs(command: CommandLine, source: Path) -> N
     assert heading.split()[:4] == ["run_id", "kind", "mode", "status"]
     assert line.split()[1:4] == ["run", "trust", "ended"]
     assert line.rstrip().endswith("2 created")
-    unknown = command("sync", "why", "unheard-of")
+    unknown = command("sync", "explain", "unheard-of")
     assert (unknown.code, unknown.err) == (ExitCode.OTHER, "connector-async: nothing is known of that key\n")
 
 
