@@ -1,1 +1,4 @@
-"""The `connector-async` command. It knows the whole package, and nothing of the package knows it."""
+"""The `connector-async` command: one module for each group of commands, named like the group.
+
+`main` is the entry point and `commands` the list of all commands. The rest of the package does not know this one.
+"""

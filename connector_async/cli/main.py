@@ -1,31 +1,33 @@
-"""Runs the command: what it raises becomes one line and a status, and signals end it in order.
+"""The entry point: runs a command, and turns errors and signals into one line and an exit code.
 
-What the commands are stands in `commands`.
+The commands are listed in `commands`.
 """
 
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from connector_async.exceptions import ConnectorError
+
 from .exit_codes import ExitCode, exit_code
-from .messages import message_of, tell
+from .messages import error_message, name_options, print_message
 
 if TYPE_CHECKING:
     from cyclopts import App, CycloptsError
 
 
 def main() -> None:
-    """Run the command line of this process.
+    """Run the command that the arguments of this process name.
 
     Raises:
-        SystemExit: The command has ended, or what it needs is not installed.
+        SystemExit: Always: with the exit code of the command, or with a message if a package is not installed.
     """
     try:
-        from .commands import app  # noqa: PLC0415 - what is missing is told, not traced
+        from .commands import app  # noqa: PLC0415 - a missing package becomes a message instead of a traceback
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("connector_async"):
             raise
@@ -34,9 +36,8 @@ def main() -> None:
 
 
 def run(app: "App", arguments: Sequence[str]) -> int:
-    """Run a command and return the status with which the process is to end."""
-    terminated: list[int] = []
-    with _terminating_as_interrupted(terminated):
+    """Run a command, print its errors, and return its exit code."""
+    with _sigterm_as_sigint() as terminated:
         return _run(app, arguments, terminated)
 
 
@@ -47,56 +48,61 @@ def _run(app: "App", arguments: Sequence[str], terminated: Sequence[int]) -> int
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as error:
-        tell(sys.stderr, _usage(error))
+        print_message(_usage_message(error))
         return ExitCode.USAGE
     except BrokenPipeError:
-        # Whoever read has enough. What is still buffered would fail again when the interpreter ends.
+        # The reader closed the pipe. Output that is still buffered would fail again when the interpreter exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OTHER
     except KeyboardInterrupt:
-        tell(sys.stderr, "interrupted; a write that was under way may have happened")
+        print_message("interrupted; a write in flight may have happened")
         return ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED
     except Exception as error:
         code = exit_code(error)
-        if code is ExitCode.OTHER and not _is_told(error):
-            raise
-        tell(sys.stderr, message_of(error))
+        if code is ExitCode.OTHER and not isinstance(error, ConnectorError):
+            raise  # a bug: the traceback is what helps
+        print_message(name_options(error_message(error), _options_by_argument(app, arguments)))
         return code
     return result if isinstance(result, int) else ExitCode.DONE
 
 
-def _is_told(error: Exception) -> bool:
-    from connector_async.exceptions import ConnectorError  # noqa: PLC0415 - after a failure only
-
-    return isinstance(error, ConnectorError)
-
-
-def _usage(error: "CycloptsError") -> str:
+def _usage_message(error: "CycloptsError") -> str:
     from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError  # noqa: PLC0415 - see main
 
     error.verbose = False
     if isinstance(error, UnusedCliTokensError):
         # They are not repeated: they may be the rest of a title that was not quoted.
-        return "there are words too many; quote a value that has spaces"
-    text = " ".join(str(error).split())
+        return "too many arguments; quote a value that contains spaces"
+    message = " ".join(str(error).split())
     if isinstance(error, UnknownOptionError):
-        word = error.token.keyword or error.token.value
-        return text.replace(word, word.partition("=")[0])  # what follows may be a secret
-    return text
+        option = error.token.keyword or error.token.value
+        return message.replace(option, option.partition("=")[0])  # the value may be a secret
+    return message
+
+
+def _options_by_argument(app: "App", arguments: Sequence[str]) -> Mapping[str, str]:
+    """Return the names on the command line of the called command's arguments, by their names in Python."""
+    _, apps, _ = app.parse_commands(arguments)
+    return {
+        argument.field_info.name: argument.name
+        for argument in apps[-1].assemble_argument_collection()
+        if argument.show  # not a class of options, which has no name on the command line
+    }
 
 
 @contextmanager
-def _terminating_as_interrupted(terminated: list[int]) -> Iterator[None]:
-    """Make SIGTERM end the command as SIGINT does, and note that it came."""
+def _sigterm_as_sigint() -> Iterator[list[int]]:
+    """Make SIGTERM end the command as SIGINT does; yields a list to which each SIGTERM is appended."""
+    received: list[int] = []
 
     def interrupt(number: int, _: FrameType | None) -> None:
-        terminated.append(number)
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts what a script has in the background
+        received.append(number)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # the shell of a script starts background jobs like this
             raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        yield
+        yield received
     finally:
         signal.signal(signal.SIGTERM, before)
