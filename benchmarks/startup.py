@@ -40,7 +40,7 @@ _ALL: Final = {
     _COMMAND: (
         "import contextlib, io, sys\n"
         "sys.argv = ['connector-async', '--help']\n"
-        "from connector_async.cli import main\n"
+        "from connector_async.cli.main import main\n"
         "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
         "    main()"
     ),

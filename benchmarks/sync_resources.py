@@ -43,7 +43,7 @@ async def plan_seconds(items: int) -> float:
 
 @contextlib.contextmanager
 def _running_sandbox() -> Iterator[str]:
-    command = [sys.executable, "-c", "from connector_async.cli import main; main()", "sandbox", "--port", "0"]
+    command = [sys.executable, "-c", "from connector_async.cli.main import main; main()", "sandbox", "--port", "0"]
     with subprocess.Popen([*command, "--format", "reference"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -1,98 +1,112 @@
-"""The commands on appointments: get, preview, create, update and delete."""
+"""The commands for appointments: get, preview, create, update and delete."""
 
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
+from connector_async.models import NewAppointment
+
 from .bulk import create_from, print_outcomes
-from .connect import opened_service
+from .connect import open_service
 from .exit_codes import ExitCode
-from .options import TABLE, UNCONNECTED, Connection, Display
-from .output import Printer, record_of
-from .parsing import draft_from_fields, instant
+from .options import (
+    DEFAULT_CONNECTION,
+    DEFAULT_DISPLAY,
+    ConnectionOptions,
+    DisplayOptions,
+    check_window,
+    parse_time,
+)
+from .output import Printer, appointment_record
 
 _COLUMNS: Final = ("appointment_id", "title", "start_time", "end_time", "description", "description_type", "time_zone")
 
-_Id = Annotated[str, Parameter(name="ID", help="The appointment.")]
-_Ids = Annotated[str, Parameter(name="IDS", help="Further ones.")]
-_DescriptionType = Literal["Text", "Html"]
-_Instant = Annotated[str | None, Parameter(help="As 2024-01-15T10:00:00Z, or with another offset.")]
+_Id = Annotated[str, Parameter(name="ID", help="The id of an appointment.")]
+_MoreIds = Annotated[str, Parameter(name="IDS", help="The ids of more appointments.")]
+_Title = Annotated[str | None, Parameter(help="The title.")]
+_StartTime = Annotated[str | None, Parameter(help="The start, with a UTC offset: 2024-01-15T10:00:00Z.")]
+_EndTime = Annotated[str | None, Parameter(help="The end, with a UTC offset: 2024-01-15T11:00:00Z.")]
+_Description = Annotated[str | None, Parameter(help="The description.")]
+_DescriptionType = Annotated[
+    Literal["Text", "Html"] | None,
+    Parameter(help="The type of the description; only for reference, where the default is Text."),
+]
+_TimeZone = Annotated[
+    str | None, Parameter(help="The IANA or Windows name of the appointment's time zone; only for reference.")
+]
 
 
 async def get(
-    appointment_id: _Id, /, *more: _Ids, connection: Connection = UNCONNECTED, display: Display = TABLE
+    appointment_id: _Id,
+    /,
+    *more: _MoreIds,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
+    display: DisplayOptions = DEFAULT_DISPLAY,
 ) -> ExitCode:
-    """Print appointments by their ids."""
+    """Print appointments by id."""
     printer = Printer(display, _COLUMNS)
     code = ExitCode.DONE
-    async with opened_service(connection) as appointments:
+    async with open_service(connection) as appointments:
         if more:
-            many = appointments.get_many([appointment_id, *more], ordered=True)
-            code = await print_outcomes(many, printer, lambda _, appointment: record_of(appointment))
+            calls = appointments.get_many([appointment_id, *more], ordered=True)
+            code = await print_outcomes(calls, printer, lambda _, appointment: appointment_record(appointment))
         else:
-            printer.add(record_of(await appointments.get(appointment_id)))
+            printer.add(appointment_record(await appointments.get(appointment_id)))
     printer.end()
     return code
 
 
 async def preview(
     *,
-    start: str | None = None,
-    end: str | None = None,
-    window: timedelta | None = None,
-    connection: Connection = UNCONNECTED,
-    display: Display = TABLE,
-) -> ExitCode:
-    """Print the appointments that overlap a time, all of them without one.
+    start: Annotated[
+        str | None,
+        Parameter(help="Only appointments that end after this time, such as 2024-01-15T10:00:00Z."),
+    ] = None,
+    end: Annotated[str | None, Parameter(help="Only appointments that start before this time.")] = None,
+    window: Annotated[
+        timedelta | None,
+        Parameter(help="Request the range in parts of this length, such as 7d or 12h; only for reference."),
+    ] = None,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
+    display: DisplayOptions = DEFAULT_DISPLAY,
+) -> None:
+    """Print the appointments of a time range; without a range, all appointments.
 
-    Parameters
-    ----------
-    start
-        As 2024-01-15T10:00:00Z, or with another offset; the reference needs both ends.
-    end
-        The same; what begins at it is not shown.
-    window
-        Reference: how long a time is asked for at once, as 7d or 12h.
+    With the reference format, --start and --end are required.
     """
-    begins, ends = (None if text is None else instant(name, text) for name, text in (("start", start), ("end", end)))
+    range_start = None if start is None else parse_time("start", start)
+    range_end = None if end is None else parse_time("end", end)
     printer = Printer(display, _COLUMNS)
-    async with opened_service(connection) as appointments:
-        async for appointment in appointments.preview(begins, ends, window=window):
-            printer.add(record_of(appointment))
+    async with open_service(connection) as appointments:
+        check_window(window, appointments.session.wire_format)
+        async for appointment in appointments.preview(range_start, range_end, window=window):
+            printer.add(appointment_record(appointment))
     printer.end()
-    return ExitCode.DONE
 
 
 async def create(
     *,
-    title: str | None = None,
-    start_time: _Instant = None,
-    end_time: _Instant = None,
-    description: str | None = None,
-    description_type: _DescriptionType | None = None,
-    time_zone: str | None = None,
-    source: Annotated[str | None, Parameter(name="--from", allow_leading_hyphen=True)] = None,
-    connection: Connection = UNCONNECTED,
-    display: Display = TABLE,
+    title: _Title = None,
+    start_time: _StartTime = None,
+    end_time: _EndTime = None,
+    description: _Description = None,
+    description_type: _DescriptionType = None,
+    time_zone: _TimeZone = None,
+    source: Annotated[
+        str | None,
+        Parameter(
+            name="--from",
+            allow_leading_hyphen=True,
+            help="A file of JSON Lines; - is the standard input. Each line is an object with title, start_time, "
+            "end_time, and optionally description, description_type, time_zone and extra.",
+        ),
+    ] = None,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
+    display: DisplayOptions = DEFAULT_DISPLAY,
 ) -> ExitCode:
-    """Create an appointment, or many from a file, and print what the server made of each.
-
-    Parameters
-    ----------
-    title
-        What it is about.
-    description
-        More about it.
-    description_type
-        Reference: what the description is; Text.
-    time_zone
-        Reference: the IANA or Windows name of the zone that the times are meant in.
-    source
-        JSON Lines, one appointment each, with the fields title, start_time, end_time, description, description_type,
-        time_zone and extra; - is the standard input.
-    """
-    fields = _given(
+    """Create an appointment, or one for each line of a file, and print what the server returned."""
+    fields = _given_fields(
         title=title,
         start_time=start_time,
         end_time=end_time,
@@ -102,13 +116,17 @@ async def create(
     )
     if source is not None:
         if fields:
-            raise ValueError(f"--from must not be given beside {', '.join(map(_flag, fields))}")
-        async with opened_service(connection) as appointments:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in fields)
+            raise ValueError(f"--from must not be given together with {options}")
+        async with open_service(connection) as appointments:
             return await create_from(source, appointments, display)
-    draft = draft_from_fields(fields)
+    for name in ("title", "start_time", "end_time"):
+        if name not in fields:
+            raise ValueError(f"{name} is missing")
+    new = NewAppointment(**fields)
     printer = Printer(display, _COLUMNS)
-    async with opened_service(connection) as appointments:
-        printer.add(record_of(await appointments.create(draft)))
+    async with open_service(connection) as appointments:
+        printer.add(appointment_record(await appointments.create(new)))
     printer.end()
     return ExitCode.DONE
 
@@ -117,73 +135,70 @@ async def update(
     appointment_id: _Id,
     /,
     *,
-    title: str | None = None,
-    start_time: _Instant = None,
-    end_time: _Instant = None,
-    description: str | None = None,
-    clear_description: Annotated[bool, Parameter(negative="")] = False,
-    description_type: _DescriptionType | None = None,
-    time_zone: str | None = None,
-    read_first: Annotated[bool, Parameter(negative="")] = False,
-    connection: Connection = UNCONNECTED,
-    display: Display = TABLE,
-) -> ExitCode:
-    """Change the given fields of an appointment, and print it as the server then has it.
-
-    Parameters
-    ----------
-    title
-        What it is about.
-    description
-        More about it.
-    clear_description
-        Take the description away.
-    description_type
-        Reference: what the description is; Text.
-    time_zone
-        Reference: the IANA or Windows name of the zone that the times are meant in.
-    read_first
-        Send along what it has beside the given fields, for servers that replace the whole.
-    """
+    title: _Title = None,
+    start_time: _StartTime = None,
+    end_time: _EndTime = None,
+    description: _Description = None,
+    clear_description: Annotated[bool, Parameter(negative="", help="Remove the description.")] = False,
+    description_type: _DescriptionType = None,
+    time_zone: _TimeZone = None,
+    read_first: Annotated[
+        bool,
+        Parameter(negative="", help="Get the appointment first, for servers that replace the whole."),
+    ] = False,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
+    display: DisplayOptions = DEFAULT_DISPLAY,
+) -> None:
+    """Change the given fields of an appointment, and print what the server returned."""
     if clear_description and description is not None:
-        raise ValueError("--clear-description must not be given beside --description")
-    changes = _given(title=title, description=description, description_type=description_type, time_zone=time_zone)
-    times = _given(start_time=start_time, end_time=end_time)
-    changes |= {name: instant(name, text) for name, text in times.items()}
-    changes |= {"description": None} if clear_description else {}
+        raise ValueError("--clear-description must not be given together with --description")
+    changes = _given_fields(
+        title=title,
+        start_time=start_time,
+        end_time=end_time,
+        description=description,
+        description_type=description_type,
+        time_zone=time_zone,
+    )
+    if clear_description:
+        changes["description"] = None
     printer = Printer(display, _COLUMNS)
-    async with opened_service(connection) as appointments:
+    async with open_service(connection) as appointments:
         changed = await appointments.update(appointment_id, read_first=read_first, **changes)
-    # Its answer may hold nothing: then its id is all that is known.
-    printer.add({"appointment_id": appointment_id} if changed is None else record_of(changed))
+    # The response may be empty.
+    printer.add({"appointment_id": appointment_id} if changed is None else appointment_record(changed))
     printer.end()
-    return ExitCode.DONE
 
 
 async def delete(
-    appointment_id: _Id, /, *more: _Ids, connection: Connection = UNCONNECTED, display: Display = TABLE
+    appointment_id: _Id,
+    /,
+    *more: _MoreIds,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
+    display: DisplayOptions = DEFAULT_DISPLAY,
 ) -> ExitCode:
-    """Delete appointments by their ids."""
+    """Delete appointments by id."""
     printer = Printer(display, ("appointment_id", "deleted"))
     code = ExitCode.DONE
-    async with opened_service(connection) as appointments:
+    async with open_service(connection) as appointments:
         if more:
-            many = appointments.delete_many([appointment_id, *more], ordered=True)
-            code = await print_outcomes(many, printer, lambda deleted, _: _deleted(deleted))
+            calls = appointments.delete_many([appointment_id, *more], ordered=True)
+            code = await print_outcomes(calls, printer, lambda deleted_id, _: _deletion(deleted_id))
         else:
             await appointments.delete(appointment_id)
-            printer.add(_deleted(appointment_id))
+            printer.add(_deletion(appointment_id))
     printer.end()
     return code
 
 
-def _deleted(appointment_id: str) -> dict[str, Any]:
+def _deletion(appointment_id: str) -> dict[str, Any]:
     return {"appointment_id": appointment_id, "deleted": True}
 
 
-def _given(**fields: str | None) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+def _given_fields(**options: str | None) -> dict[str, Any]:
+    """Return the fields of an appointment that the options set, with times as date-times."""
+    return {
+        name: parse_time(name, value) if name in {"start_time", "end_time"} else value
+        for name, value in options.items()
+        if value is not None
+    }

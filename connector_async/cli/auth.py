@@ -1,4 +1,4 @@
-"""The command `auth check`: whether the credentials are good for a token. The token itself is never shown."""
+"""The command `auth check`: fetches a token to check the credentials. It never shows the token."""
 
 import asyncio
 import time
@@ -14,23 +14,24 @@ from connector_async.session import ConnectorSession
 from .config_sources import read_settings
 from .connect import open_session
 from .credentials import credential_source
-from .exit_codes import ExitCode
-from .options import TABLE, UNCONNECTED, Connection, Display
+from .options import DEFAULT_CONNECTION, DEFAULT_DISPLAY, ConnectionOptions, DisplayOptions
 from .output import Printer
 
 _COLUMNS: Final = ("tenant_id", "base_url", "credentials", "origin", "expires_at")
 
 
-async def check(*, connection: Connection = UNCONNECTED, display: Display = TABLE) -> ExitCode:
-    """Fetch a token, and print for which tenant it is and when it expires.
+async def check(
+    *, connection: ConnectionOptions = DEFAULT_CONNECTION, display: DisplayOptions = DEFAULT_DISPLAY
+) -> None:
+    """Fetch a token, and print its tenant and when it expires.
 
-    A token that is given is taken as it is, and nothing is sent.
+    If the settings hold a token, it is not checked: nothing is sent.
     """
-    settings = read_settings(connection.flags())
+    settings = read_settings(connection.as_settings())
     tenant_id = settings.required("tenant_id")
     printer = Printer(display, _COLUMNS)
     async with open_session(settings, tenant_id) as session:
-        token = await _token(session)
+        token = await _fetch_token(session)
     source = credential_source(tenant_id, settings)
     printer.add(
         {
@@ -38,24 +39,23 @@ async def check(*, connection: Connection = UNCONNECTED, display: Display = TABL
             "base_url": session.base_url,
             "credentials": "token" if source.client_id is None else f"client {source.client_id}",
             "origin": str(source.secret),
-            "expires_at": None if token.expires_at is None else _moment(token.expires_at),
+            "expires_at": None if token.expires_at is None else _wall_time(token.expires_at),
         }
     )
     printer.end()
-    return ExitCode.DONE
 
 
-async def _token(session: ConnectorSession) -> Token:
-    limit = asyncio.timeout(SINGLE_CALL_DEADLINE if session.deadline is None else session.deadline)
+async def _fetch_token(session: ConnectorSession) -> Token:
+    deadline = asyncio.timeout(SINGLE_CALL_DEADLINE if session.deadline is None else session.deadline)
     try:
-        async with limit:
+        async with deadline:
             return await session.fetch_token()
     except TimeoutError:
-        if not limit.expired():  # some of our own errors are timeouts as well
+        if not deadline.expired():  # errors of the package can be a TimeoutError, too
             raise
-        raise DeadlineExceededError("the deadline came before a token was had") from None
+        raise DeadlineExceededError("the deadline expired before a token was fetched") from None
 
 
-def _moment(monotonic: float) -> str:
+def _wall_time(monotonic: float) -> str:
     left = timedelta(seconds=round(monotonic - time.monotonic()))
     return format_instant(datetime.now(UTC).replace(microsecond=0) + left)

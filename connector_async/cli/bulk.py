@@ -1,90 +1,101 @@
-"""What becomes of many inputs: the data of those that succeeded, a line for each that did not, and a status."""
+"""Commands with many inputs: prints the result or the failure of each input, and finds the exit code."""
 
-import sys
 from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
-from connector_async.appointments import AppointmentService
+import orjson
+
+from connector_async.appointments import AppointmentService, new_appointment_from_json
 from connector_async.bulk_calls import Bulk, Outcome, Status, bulk
 from connector_async.exceptions import AuthenticationError, DecodingError
 from connector_async.models import Appointment
 
-from .exit_codes import ExitCode, Tally, exit_code
-from .line_reader import lines_of
-from .messages import message_of, tell
-from .options import Display
-from .output import Printer, Record, record_of
-from .parsing import draft_from_line
+from .exit_codes import ExitCode, combined_exit_code, exit_code
+from .line_reader import read_lines
+from .messages import error_message, print_message
+from .options import DisplayOptions
+from .output import Printer, Record, appointment_record
 
 T = TypeVar("T")
 
-_RESULTS: Final = ("line", "status", "appointment_id", "error")
+_RESULT_COLUMNS: Final = ("line", "status", "appointment_id", "error")
 _CONCURRENCY: Final = 16
 
 
-async def print_outcomes(many: Bulk[str, T], printer: Printer, record: Callable[[str, T], Record]) -> ExitCode:
-    """Print the record of each input that is done, and tell why another is not.
+async def print_outcomes(calls: Bulk[str, T], printer: Printer, record: Callable[[str, T], Record]) -> ExitCode:
+    """Print the record of each successful call, and a message for each failed one.
 
     Args:
-        many: The calls.
-        printer: Of the records.
-        record: Makes one of an input and the result of its call.
+        calls: The calls, by the id of the appointment.
+        printer: Prints the records.
+        record: Returns the record for an id and the result of its call.
 
     Returns:
-        The status of the whole.
+        The exit code of the command.
     """
-    tally = Tally()
-    async with aclosing(many.outcomes()) as outcomes:
+    codes = set()
+    async with aclosing(calls.outcomes()) as outcomes:
         async for outcome in outcomes:
-            tally.add(_failure(outcome))
+            codes.add(_exit_code(outcome))
             if outcome.status is Status.DONE:
-                printer.add(record(outcome.input, outcome.result))  # type: ignore[arg-type]  # it is one when done
+                printer.add(record(outcome.input, outcome.result))  # type: ignore[arg-type]  # a T when it is done
             else:
-                tell(sys.stderr, f"{outcome.input}: {_reason(outcome)}")
-    return tally.exit_code()
+                print_message(f"{outcome.input}: {_reason(outcome)}")
+    return combined_exit_code(codes)
 
 
-async def create_from(source: str, appointments: AppointmentService, display: Display) -> ExitCode:
-    """Create the appointments that a file says, and print a result for each of its lines.
+async def create_from(source: str, appointments: AppointmentService, display: DisplayOptions) -> ExitCode:
+    """Create the appointments of a file, and print a result for each line.
 
     Args:
-        source: JSON Lines; `-` is the standard input.
-        appointments: Creates them.
+        source: The path of a file of JSON Lines; `-` is the standard input.
+        appointments: Creates the appointments.
         display: How the results are printed.
 
+    Returns:
+        The exit code of the command.
+
     Raises:
-        ValueError: The file cannot be read; what could was created.
+        ValueError: If the file cannot be read. The appointments of the lines before have been created.
     """
 
-    async def create(numbered: tuple[int, bytes]) -> Appointment:
-        return await appointments.create(draft_from_line(numbered[1]))
+    async def create(numbered_line: tuple[int, bytes]) -> Appointment:
+        return await appointments.create(new_appointment_from_json(_decoded(numbered_line[1])))
 
-    tally, printer = Tally(), Printer(display, _RESULTS)
-    many = bulk(create, lines_of(source), concurrency=_CONCURRENCY, ordered=True, ends_on=AuthenticationError)
-    async with aclosing(many.outcomes()) as outcomes:
+    codes, printer = set(), Printer(display, _RESULT_COLUMNS)
+    calls = bulk(create, read_lines(source), concurrency=_CONCURRENCY, ordered=True, ends_on=AuthenticationError)
+    async with aclosing(calls.outcomes()) as outcomes:
         try:
             async for outcome in outcomes:
-                tally.add(_failure(outcome))
+                codes.add(_exit_code(outcome))
                 printer.add(_result(outcome))
         finally:
             printer.end()
-    return tally.exit_code()
+    return combined_exit_code(codes)
+
+
+def _decoded(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        raise ValueError("not JSON") from None
 
 
 def _result(outcome: Outcome[tuple[int, bytes], Appointment]) -> dict[str, Any]:
     result: dict[str, Any] = {"line": outcome.input[0], "status": outcome.status.value}
-    if outcome.result is None:
-        created_id = outcome.error.appointment_id if isinstance(outcome.error, DecodingError) else None
-        return result | ({"appointment_id": created_id} if created_id else {}) | {"error": _reason(outcome)}
-    return result | record_of(outcome.result)
+    if outcome.result is not None:
+        return result | appointment_record(outcome.result)
+    if isinstance(outcome.error, DecodingError) and outcome.error.appointment_id:
+        result["appointment_id"] = outcome.error.appointment_id
+    return result | {"error": _reason(outcome)}
 
 
-def _failure(outcome: Outcome[Any, Any]) -> ExitCode | None:
-    """Return the status after this one alone; `None`: it is done."""
+def _exit_code(outcome: Outcome[Any, Any]) -> ExitCode:
+    """Return the exit code that one input would have alone."""
     if outcome.status is Status.DONE:
-        return None
-    # What may have happened must not be taken for what may simply be repeated.
+        return ExitCode.DONE
+    # A create that may have happened must not count as transient: a retry could create it twice.
     if outcome.error is None or outcome.status is Status.UNKNOWN:
         return ExitCode.DEAD_LETTERS
     return exit_code(outcome.error)
@@ -92,5 +103,5 @@ def _failure(outcome: Outcome[Any, Any]) -> ExitCode | None:
 
 def _reason(outcome: Outcome[Any, Any]) -> str:
     if outcome.error is not None:
-        return message_of(outcome.error)
+        return error_message(outcome.error)
     return "not started" if outcome.status is Status.NOT_STARTED else "cut off: it may have happened"

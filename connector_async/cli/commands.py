@@ -1,4 +1,4 @@
-"""The names of the commands; what each does stands in a module of its own, which is loaded when it is called."""
+"""The list of all commands. The module of a command is imported when the command is called, which keeps help fast."""
 
 from typing import Final
 
@@ -10,76 +10,82 @@ app = App(
     name="connector-async",
     version=VERSION,
     help="A client for the Connector Public API, and a local server of it.",
-    help_format="plaintext",  # markdown takes 27 ms to load
+    help_format="plaintext",  # markdown takes 27 ms to import
     suppress_keyboard_interrupt=False,
 )
 app.register_install_completion_command()
 
-_PACKAGE: Final = "connector_async.cli"
-# What the commands' docstrings say, said here so that the list of commands loads none of them; a test compares.
-LISTED: Final = {
-    "appointments:get": "Print appointments by their ids.",
-    "appointments:preview": "Print the appointments that overlap a time, all of them without one.",
-    "appointments:create": "Create an appointment, or many from a file, and print what the server made of each.",
-    "appointments:update": "Change the given fields of an appointment, and print it as the server then has it.",
-    "appointments:delete": "Delete appointments by their ids.",
-    "local:demo": (
-        "Sync a file of three tenants with a local server of the API: through a crash, and in both directions.\n\n"
-        "It prints the report of each run, and compares the server with the file. It exits with 1 when they differ."
-    ),
-    "local:sandbox": (
-        "Serve a local server of the API until it is interrupted; its base URL is printed once it listens.\n\n"
-        'Every tenant id exists. The client id is "sandbox", its secret "sandbox-secret".'
-    ),
+_GROUPS: Final = {
+    "auth": "Check the credentials.",
+    "config": "Show the settings.",
+    "sync": "Keep the appointments of many tenants in sync with a file.",
+    "state": "Copy the state of a sync.",
 }
 
-LISTED_BELOW: Final = {
-    "sync": {
-        "run": (
-            "sync:run",
-            "Bring the appointments of all tenants into step with a file, and account for every record of it.\n\n"
-            "It may be ended and begun again at any time: what has been done is not done twice.",
-        ),
-        "plan": (
-            "sync:plan",
-            "Print what a run would do, an operation on each line, and send nothing but what looks at the server.",
-        ),
-        "apply": ("sync:apply", "Do what a saved plan says, unless the state has changed since."),
-        "check": ("sync:check", "Look at every calendar on both sides, print what differs, and change nothing."),
-        "pull": (
-            "sync_pull:pull",
-            "Write all that the server has into a file, which is replaced when every calendar could be looked at.\n\n"
-            "The state must be one of pulls alone.",
-        ),
-        "retry-failed": ("sync:retry_failed", "Try again what a run has given up, and nothing else."),
-        "status": (
-            "sync_state:status",
-            "Print what the state holds, and its latest runs; also while a run works with it.",
-        ),
-        "why": (
-            "sync_state:why",
-            "Print all that is known of a key: what was in step, what is open, and why it was given up.",
-        ),
-    },
-    "state": {
-        "backup": ("sync_state:backup", "Copy the state, as it is at one moment, also while a run works with it."),
-        "export": ("sync_state:export", "Write the state as JSON Lines, for other programs and later versions."),
-        "import": ("sync_state:import_", "Make a state of what was exported; one that is there must be empty."),
-    },
+COMMANDS: Final = {
+    "get": ("appointments:get", "Print appointments by id."),
+    "preview": (
+        "appointments:preview",
+        "Print the appointments of a time range; without a range, all appointments.\n\n"
+        "With the reference format, --start and --end are required.",
+    ),
+    "create": (
+        "appointments:create",
+        "Create an appointment, or one for each line of a file, and print what the server returned.",
+    ),
+    "update": (
+        "appointments:update",
+        "Change the given fields of an appointment, and print what the server returned.",
+    ),
+    "delete": ("appointments:delete", "Delete appointments by id."),
+    "demo": (
+        "demo:demo",
+        "Sync a file of three tenants with a local server of the API, through a crash and in two-way mode.\n\n"
+        "It prints the report of each run, and compares the server with the file at the end. If they differ, the exit "
+        "code is 1.",
+    ),
+    "sandbox": (
+        "sandbox:sandbox",
+        "Serve a local server of the API until it is interrupted. It prints its base URL when it listens.\n\n"
+        'Every tenant id exists. The client id is "sandbox", its secret "sandbox-secret".',
+    ),
+    "auth check": (
+        "auth:check",
+        "Fetch a token, and print its tenant and when it expires.\n\n"
+        "If the settings hold a token, it is not checked: nothing is sent.",
+    ),
+    "config show": ("config:show", "Print each setting with its value and origin; secrets are shown as ***."),
+    "sync run": (
+        "sync:run",
+        "Bring the appointments of all tenants in sync with a file, and account for every record.\n\n"
+        "It may be stopped at any time. The next run resumes, and sends nothing twice.",
+    ),
+    "sync plan": (
+        "sync:plan",
+        "Print what a run would do, one operation a line (a dry run). It writes nothing to the server.",
+    ),
+    "sync apply": ("sync:apply", "Run a saved plan, unless the state has changed since."),
+    "sync check": ("sync:check", "Compare every calendar with the source, and print what differs. It writes nothing."),
+    "sync pull": (
+        "sync:pull",
+        "Mirror the appointments of the server into a file.\n\n"
+        "The file is replaced once every calendar was read. The state must be used for pulls only.",
+    ),
+    "sync retry-failed": ("sync:retry_failed", "Retry the records that a run gave up, and no others."),
+    "sync status": ("sync:status", "Print what the state holds and its latest runs, even while a run works with it."),
+    "sync explain": (
+        "sync:explain",
+        "Print everything that the state knows about a key: what is in sync, what is pending, and why it was given up.",
+    ),
+    "state backup": ("state:backup", "Copy the state as it is at one moment, even while a run works with it."),
+    "state export": ("state:export", "Write the state as JSON Lines, for other programs and later versions."),
+    "state import": ("state:import_", "Create a state from an export. If the state exists, it must be empty."),
 }
-"""The same for the commands that stand below another word."""
+"""The module and function of each command, and its help: the docstring of the function, which is not loaded here."""
 
-for _path, _help in LISTED.items():
-    app.command(f"{_PACKAGE}.{_path}", name=_path.partition(":")[2], help=_help)
-
-_auth = App(name="auth", help="Look after the credentials.")
-_auth.command(f"{_PACKAGE}.auth:check", name="check")
-_config = App(name="config", help="Look after the settings.")
-_config.command(f"{_PACKAGE}.config:show", name="show")
-for _name, _title in (("sync", "Keep the appointments of many tenants in step."), ("state", "Copy a sync's state.")):
-    _below = App(name=_name, help=_title)
-    for _word, (_path, _help) in LISTED_BELOW[_name].items():
-        _below.command(f"{_PACKAGE}.{_path}", name=_word, help=_help)
-    app.command(_below)
-app.command(_auth)
-app.command(_config)
+_groups = {name: App(name=name, help=description) for name, description in _GROUPS.items()}
+for _group in _groups.values():
+    app.command(_group)
+for _name, (_path, _help) in COMMANDS.items():
+    _group_name, _, _command_name = _name.rpartition(" ")
+    _groups.get(_group_name, app).command(f"connector_async.cli.{_path}", name=_command_name, help=_help)

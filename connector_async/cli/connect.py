@@ -1,6 +1,5 @@
-"""Opens what the settings say: a session with its credentials, and the service over it."""
+"""Opens a session or a service as the settings say."""
 
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,64 +12,66 @@ from connector_async.wire import WireFormat
 
 from .config_sources import read_settings
 from .credentials import credentials_for
-from .messages import tell
-from .options import Connection
+from .messages import print_message
+from .options import ConnectionOptions
 from .secret_sources import SecretReader
-from .settings import Settings, SettingsError, rate_limit_of
+from .settings import Settings, SettingsError, parse_rate_limit
 
 
 @asynccontextmanager
-async def opened_service(connection: Connection) -> AsyncIterator[AppointmentService]:
-    """Open the service that the settings say, and close its session.
+async def open_service(connection: ConnectionOptions) -> AsyncIterator[AppointmentService]:
+    """Yield the service that the settings describe, and close its session at the end.
 
     Raises:
-        ValueError: A setting breaks its rule, or is missing.
+        ValueError: If a setting is invalid or missing.
     """
-    settings = read_settings(connection.flags())
+    settings = read_settings(connection.as_settings())
     async with open_session(settings, settings.required("tenant_id")) as session:
-        yield AppointmentService(session, user=user_of(settings))
+        yield AppointmentService(session, user=selected_user(settings))
 
 
 def open_session(settings: Settings, tenant_id: str, **options: Any) -> ConnectorSession:
-    """Build the session of a tenant.
+    """Return a session for a tenant.
 
     Args:
-        settings: Say how.
-        tenant_id: Which.
-        options: Arguments of the session, which come before what the settings say.
+        settings: Describe the session.
+        tenant_id: The tenant.
+        options: Arguments of `ConnectorSession` that replace what the settings say.
 
     Raises:
-        ValueError: A setting breaks its rule, or is missing.
+        ValueError: If a setting is invalid or missing.
     """
     base_url = settings.required("base_url")
     zone = settings.get("assume_zone")
     arguments: dict[str, Any] = {
-        "wire_format": wire_format_of(settings),
-        "rate_limit": rate_limit_of(settings.get("rate_limit")),
+        "wire_format": selected_format(settings),
+        "rate_limit": parse_rate_limit(settings.get("rate_limit")),
         "deadline": settings.get("deadline"),
         "allow_http": settings.get("allow_http"),
         "assume_zone": None if zone is None else zone_named(zone),
         "user_agent_suffix": "connector-async-cli",
     }
     if "auth" not in options:
-        arguments["auth"] = credentials_for(tenant_id, settings, SecretReader(lambda text: tell(sys.stderr, text)))
+        arguments["auth"] = credentials_for(tenant_id, settings, SecretReader(print_message))
     return ConnectorSession(base_url, tenant_id=tenant_id, **arguments | options)
 
 
-def wire_format_of(settings: Settings) -> WireFormat:
-    """Return how appointments look on the wire."""
+def selected_format(settings: Settings) -> WireFormat:
+    """Return the wire format that the setting `format` selects."""
     return WireFormat.REFERENCE if settings.get("format") == "reference" else WireFormat.GUIDE
 
 
-def user_of(settings: Settings) -> DirectoryUser | None:
-    """Return the user whose appointments are meant; `None`: the settings name none.
+def selected_user(settings: Settings) -> DirectoryUser | None:
+    """Return the directory user of the settings, or `None` with the guide's format.
 
     Raises:
-        SettingsError: They name half of one.
+        SettingsError: If the format needs a user and the settings do not name one, or the other way round.
     """
     ad_id, domain_id = settings.get("ad_id"), settings.get("domain_id")
-    if ad_id is None and domain_id is None:
+    if not selected_format(settings).carries_user:
+        if ad_id is not None or domain_id is not None:
+            raise SettingsError("--ad-id and --domain-id are accepted only with --format reference")
         return None
     if ad_id is None or domain_id is None:
-        raise SettingsError("ad_id and domain_id go together")
+        raise SettingsError("--ad-id and --domain-id are required with --format reference")
     return DirectoryUser(ad_id, domain_id)

@@ -1,17 +1,16 @@
-"""Which credentials a tenant has, by the settings. Where a secret is read stands in `secret_sources`."""
+"""Finds the credentials of a tenant in the settings. Secrets are read by `secret_sources`."""
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 from attrs import frozen
 
 from connector_async.auth import ClientCredentials, Secret, StaticToken, TokenProvider
 
-from .secret_sources import SecretReader, SecretSource
-from .settings import Settings, SettingsError, Value, Values
+from .secret_sources import SecretKind, SecretReader, SecretSource
+from .settings import Settings, SettingsError, Values
 
-_Kind = Literal["value", "file", "command"]
-_SUFFIXES: Final[Sequence[tuple[str, _Kind]]] = (("", "value"), ("_file", "file"), ("_command", "command"))
+_SUFFIXES: Final[Sequence[tuple[str, SecretKind]]] = (("", "value"), ("_file", "file"), ("_command", "command"))
 
 
 @frozen(kw_only=True)
@@ -19,24 +18,20 @@ class CredentialSource:
     """Where the credentials of a tenant are."""
 
     client_id: str | None
-    """`None`: they are a token."""
+    """`None` means that the secret is a token."""
     secret: SecretSource
-    """Where the client's secret or the token is."""
+    """Where the client secret or the token is."""
 
 
 def credentials_for(tenant_id: str, settings: Settings, secrets: SecretReader) -> TokenProvider:
-    """Return what gives the tokens of a tenant.
+    """Return the token provider of a tenant.
 
-    It reads a file or runs a command, once for all the tenants that share them: call it in a thread where an event
-    loop has other work. Those of equal credentials are equal, so that sessions share their tokens.
-
-    Args:
-        tenant_id: Whose.
-        settings: Say where they are.
-        secrets: Reads them.
+    It may read a file or run a command: beside other work of an event loop, call it in a thread. Providers with equal
+    credentials are equal, so sessions share their tokens.
 
     Raises:
-        SettingsError: There are none, or they cannot be read; the message names the settings.
+        SettingsError: If the settings hold no credentials for the tenant, contradict each other, or name a secret
+            that cannot be read. The message names the settings.
     """
     source = credential_source(tenant_id, settings)
     secret = secrets.read(source.secret)
@@ -49,14 +44,14 @@ def credentials_for(tenant_id: str, settings: Settings, secrets: SecretReader) -
 def credential_source(tenant_id: str, settings: Settings) -> CredentialSource:
     """Return where the credentials of a tenant are: in its own tables, or else in the general settings.
 
-    The first layer that names any says whether they are a token or a client's.
+    The first layer that has any decides whether they are a token or a client's.
 
     Raises:
-        SettingsError: There are none, or a layer names too many.
+        SettingsError: If the settings hold no credentials for the tenant, or contradict each other.
     """
-    layers = [*settings.tenants.get(tenant_id, ()), *settings.general]
+    layers = [*settings.tenants.get(tenant_id, ()), *settings.layers]
     for layer in layers:
-        token, secret = _source(layer, "token"), _source(layer, "client_secret")
+        token, secret = _secret_source(layer, "token"), _secret_source(layer, "client_secret")
         client = layer.get("client_id") or (layer[secret.name] if secret else None)
         if token is not None and client is not None:
             raise SettingsError(f"{token} must not be set beside client_id or client_secret ({client.origin})")
@@ -71,26 +66,26 @@ def credential_source(tenant_id: str, settings: Settings) -> CredentialSource:
 
 
 def _client_id(layers: Sequence[Values]) -> str:
-    found: Value | None = next((layer["client_id"] for layer in layers if "client_id" in layer), None)
-    if found is None:
-        raise SettingsError("client_id must be set with a client_secret: by CONNECTOR_CLIENT_ID or in a TOML file")
-    return str(found.value)
+    for layer in layers:
+        if "client_id" in layer:
+            return str(layer["client_id"].value)
+    raise SettingsError("client_id must be set with a client_secret: by CONNECTOR_CLIENT_ID or in a settings file")
 
 
 def _client_secret(layers: Sequence[Values]) -> SecretSource:
-    found = next(filter(None, (_source(layer, "client_secret") for layer in layers)), None)
-    if found is None:
-        raise SettingsError(
-            "client_secret must be set with a client_id: by CONNECTOR_CLIENT_SECRET, or client_secret_file or "
-            "client_secret_command in a TOML file"
-        )
-    return found
+    for layer in layers:
+        if (source := _secret_source(layer, "client_secret")) is not None:
+            return source
+    raise SettingsError(
+        "client_secret must be set with a client_id: by CONNECTOR_CLIENT_SECRET, or client_secret_file or "
+        "client_secret_command in a settings file"
+    )
 
 
-def _source(layer: Values, name: str) -> SecretSource | None:
-    """Return where a layer says that a secret is; `None`: it says nothing."""
+def _secret_source(layer: Values, name: str) -> SecretSource | None:
+    """Return where a layer says that a secret is, or `None`."""
     sources = [
-        SecretSource(name=name + suffix, kind=kind, text=Secret(value.value), origin=value.origin, folder=value.folder)
+        SecretSource(name=name + suffix, kind=kind, value=Secret(value.value), origin=value.origin, folder=value.folder)
         for suffix, kind in _SUFFIXES
         if (value := layer.get(name + suffix)) is not None
     ]

@@ -1,4 +1,4 @@
-"""The demonstration: a bulk sync of three tenants with a local server, through a crash, and in both directions."""
+"""The command `demo`: a bulk sync of three tenants with a local server, through a crash, and in two-way mode."""
 
 import asyncio
 import os
@@ -8,8 +8,10 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
+from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 
 from connector_async.sandbox import (
@@ -29,88 +31,101 @@ from connector_async.sync.state.inspection import read_status
 from connector_async.wire import WireFormat
 
 from .config_sources import PROJECT_FILE, read_settings
-from .demo_records import (
-    CALENDARS,
-    TENANTS,
-    compare,
-    edit_on_server,
-    edited,
-    made_up,
-    scope_of,
-    write,
-)
+from .demo_records import CALENDARS, TENANTS, compare, demo_scope, edit_on_server, edited, new_records, write
 from .exit_codes import ExitCode
-from .options import TABLE
-from .sync_progress import SyncProgress
-from .sync_report import exit_code_of, print_report
-from .sync_run import opened
-from .sync_sessions import TenantServices
+from .options import DEFAULT_DISPLAY
+from .progress import SyncProgress
+from .sync_report import print_report, report_exit_code
+from .sync_run import TenantServices, open_sync
 
-# A hundred times what the API documents, so that the demonstration does not take an hour.
+# A hundred times the documented limit. With the documented one, the demo would take an hour.
 _REQUESTS_PER_MINUTE: Final = 6_000
 _LIMIT: Final = SandboxLimit(requests=_REQUESTS_PER_MINUTE, per=60.0, window=LimitWindow.SLIDING)
-_GRACE: Final = 1.0  # seconds; this server shows at once what it has done
-_PATIENCE: Final = 30.0  # seconds until a run that is to be killed must have come to the middle
+_GRACE: Final = 1.0  # seconds; the sandbox shows a create at once
+_KILL_TIMEOUT: Final = 30.0  # seconds within which a run must reach the point where it is killed
 _FILE: Final = "visits.csv"
-_CODE: Final = "from connector_async.cli import main; main()"
+_PROGRAM: Final = "from connector_async.cli.main import main; main()"
+
+
+async def demo(
+    *,
+    appointments: Annotated[
+        int,
+        Parameter(
+            validator=Number(gte=30, lte=100_000), help="Appointments that the file has at first, over all tenants."
+        ),
+    ] = 300,
+    concurrency: Annotated[
+        int, Parameter(validator=Number(gte=1, lte=1_000), help="Operations of a tenant that are in flight at a time.")
+    ] = 4,
+) -> ExitCode:
+    """Sync a file of three tenants with a local server of the API, through a crash and in two-way mode.
+
+    It prints the report of each run, and compares the server with the file at the end. If they differ, the exit code
+    is 1.
+    """
+    succeeded = await run_demo(Console(), appointments=appointments, concurrency=concurrency)
+    return ExitCode.DONE if succeeded else ExitCode.OTHER
 
 
 async def run_demo(console: Console, *, appointments: int, concurrency: int) -> bool:
-    """Run it, and print what it does and the report of each run.
+    """Run the demo, and print each step and the report of each run.
 
     Returns:
-        Whether every run came to its end, the last one had nothing to send, and the server has what the file says.
+        Whether each run succeeded, the last one had nothing to send, and the server has what the file has.
     """
-    held = _Held()
+    barrier = _Barrier()
     with tempfile.TemporaryDirectory(prefix="connector-async-") as folder:
-        async with Sandbox(body_format=BodyFormat.REFERENCE, limit=_LIMIT, sleep=held.sleep) as sandbox:
-            demonstration = _Demonstration(console, sandbox, held, Path(folder), appointments, concurrency)
+        async with Sandbox(body_format=BodyFormat.REFERENCE, limit=_LIMIT, sleep=barrier.sleep) as sandbox:
+            demo = _Demo(console, sandbox, barrier, Path(folder), appointments, concurrency)
             try:
-                return await demonstration.run()
+                return await demo.run()
             finally:
-                held.release()
+                barrier.release()
 
 
-class _Held:
-    """Requests that the server does not answer, nor do, until they are released: a crash shall come in between."""
+class _Barrier:
+    """Holds requests in the server until they are released, so that a run is killed while they are in flight."""
 
     def __init__(self) -> None:
         self._released = asyncio.Event()
-        self._full = asyncio.Event()
-        self._count = 0
+        self._all_held = asyncio.Event()
+        self._held = 0
 
     async def sleep(self, _: float) -> None:
-        self._count += 1
-        if self._count == len(TENANTS):
-            self._full.set()
+        """Replace the sleep of the sandbox, which a `DelayFault` calls."""
+        self._held += 1
+        if self._held == len(TENANTS):
+            self._all_held.set()
         await self._released.wait()
 
     async def wait(self) -> None:
-        await self._full.wait()
+        """Wait until a request of each tenant is held."""
+        await self._all_held.wait()
 
     def release(self) -> None:
         self._released.set()
 
 
-class _Demonstration:
+class _Demo:
     def __init__(
-        self, console: Console, sandbox: Sandbox, held: _Held, folder: Path, appointments: int, concurrency: int
+        self, console: Console, sandbox: Sandbox, barrier: _Barrier, folder: Path, appointments: int, concurrency: int
     ) -> None:
         self._console = console
         self._sandbox = sandbox
-        self._held = held
+        self._barrier = barrier
         self._folder = folder
         self._path = folder / _FILE
         self._count = appointments
         self._concurrency = concurrency
-        self._scope = scope_of(appointments)
+        self._scope = demo_scope(appointments)
         self._environment = _environment(sandbox, folder)
-        _write_private(folder / PROJECT_FILE)  # so that none of a folder above counts
+        (folder / PROJECT_FILE).touch(mode=0o600)  # ends the search for a project's file in the parent folders
         self._settings = read_settings({}, environment=self._environment, folder=folder)
-        self._complaints: list[str] = []
+        self._failures: list[str] = []
 
     async def run(self) -> bool:
-        records = made_up(range(self._count))
+        records = new_records(range(self._count))
         await write(self._path, records)
         self._say(
             f"A server of the API listens on {self._sandbox.base_url}. {_FILE} has {self._count} appointments of "
@@ -118,105 +133,104 @@ class _Demonstration:
             f"{_REQUESTS_PER_MINUTE:,} requests a minute: a hundred times the real limit."
         )
         await self._sync("The first run")
-        after = edited(records)
-        await write(self._path, after)
+        await write(self._path, edited(records))
         async with aclosing(TenantServices(self._settings)) as services:
             changes = await edit_on_server(services, records, self._scope)
-        self._say(f"Of the file a half is changed, removed or added; and {changes} appointments on the server.")
-        await self._kill_in_the_middle()
+        self._say(f"Half of the file is now changed, removed or added, and {changes} appointments on the server.")
+        await self._kill_run()
         await self._sync("The run after the crash")
-        await self._sync("In both directions", Mode.TWO_WAY)
-        last = await self._sync("Once more")
+        await self._sync("A two-way run", Mode.TWO_WAY)
+        last = await self._sync("A run with nothing to send")
         if last.requests:
-            self._complaints.append(f"The last run sent {last.requests} requests, and had nothing to send.")
+            self._failures.append(f"The last run sent {last.requests} requests, but had nothing to send.")
         await self._compare()
-        return not self._complaints
+        return not self._failures
 
     async def _sync(self, title: str, mode: Mode = Mode.TRUST) -> RunReport:
         self._console.rule(title)
         source, mirror = file_source(self._path), file_mirror(self._path)
-        how = SyncSettings(wire_format=WireFormat.REFERENCE, concurrency=self._concurrency, grace=_GRACE)
-        async with opened(self._settings, wait=0) as it:
-            progress = SyncProgress(self._console, between_lines=1.0)
-            sync = BulkSync(it.state, it.services, how, progress=progress)
-            plan = SyncOptions(mode=mode, scope=self._scope)
-            report = await sync.run(source, plan, mirror=mirror if mode is Mode.TWO_WAY else None)
-        print_report(report, TABLE)
-        if exit_code_of(report, tells_nothing=False) is not ExitCode.DONE:
-            self._complaints.append(f"{title}: not all was done.")
+        sync_settings = SyncSettings(wire_format=WireFormat.REFERENCE, concurrency=self._concurrency, grace=_GRACE)
+        async with open_sync(self._settings, wait=0) as (state, services):
+            progress = SyncProgress(self._console, seconds_between_lines=1.0)
+            sync = BulkSync(state, services, sync_settings, progress=progress)
+            options = SyncOptions(mode=mode, scope=self._scope)
+            report = await sync.run(source, options, mirror=mirror if mode is Mode.TWO_WAY else None)
+        print_report(report, DEFAULT_DISPLAY)
+        if report_exit_code(report) is not ExitCode.DONE:
+            self._failures.append(f"{title}: not everything was done.")
         return report
 
-    async def _kill_in_the_middle(self) -> None:
+    async def _kill_run(self) -> None:
         self._console.rule("A run that is killed")
         for tenant in TENANTS:
             self._sandbox.faults.script(DelayFault(0), operation="create", tenant=tenant)
-        before = self._writes()
+        before = self._count_writes()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", _CODE, "sync", "run", _FILE, "--concurrency", str(self._concurrency)),
+            *(sys.executable, "-c", _PROGRAM, "sync", "run", _FILE, "--concurrency", str(self._concurrency)),
             cwd=self._folder,
             env=self._environment,
-            stdout=asyncio.subprocess.DEVNULL,  # a live view that is killed would leave the terminal without a cursor
+            stdout=asyncio.subprocess.DEVNULL,  # a killed progress bar would leave the cursor hidden
             stderr=asyncio.subprocess.DEVNULL,
         )
         try:
-            await self._watch(process)
+            await self._wait_until_held(process)
         finally:
             if process.returncode is None:
                 process.kill()
             code = await process.wait()
             self._sandbox.faults.clear()
-            self._held.release()
-        writes = self._writes() - before
+            self._barrier.release()
+        writes = self._count_writes() - before
         if code != -signal.SIGKILL or not writes:
-            self._complaints.append(f"The run was not killed in its middle: it ended with status {code}.")
+            self._failures.append(f"The run was not killed halfway: it ended with exit code {code}.")
         self._say(
-            f"connector-async sync run {_FILE}, in a process of its own, was killed by SIGKILL after {writes} writes. "
-            f"{await self._open_creates()} creates are open: nothing tells whether they happened, and some of them "
-            "happen only now."
+            f"connector-async sync run {_FILE} ran in a process of its own and was killed by SIGKILL after {writes} "
+            f"writes. {await self._count_pending_creates()} creates are pending: the state does not know whether they "
+            "happened, and the server does some of them only now."
         )
 
-    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+    async def _wait_until_held(self, process: asyncio.subprocess.Process) -> None:
         """Wait until a create of each tenant is held, or the process has ended."""
-        waits = [asyncio.ensure_future(self._held.wait()), asyncio.ensure_future(process.wait())]
+        tasks = [asyncio.ensure_future(self._barrier.wait()), asyncio.ensure_future(process.wait())]
         try:
-            await asyncio.wait(waits, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, timeout=_KILL_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for wait in waits:
-                wait.cancel()
+            for task in tasks:
+                task.cancel()
 
-    async def _open_creates(self) -> int:
-        async with opened(self._settings, wait=0) as it:
-            return int((await read_status(it.state))["pending_creates"])
+    async def _count_pending_creates(self) -> int:
+        async with open_sync(self._settings, wait=0) as (state, _):
+            return int((await read_status(state))["pending_creates"])
 
     async def _compare(self) -> None:
         self._console.rule("The server and the file")
         async with aclosing(TenantServices(self._settings)) as services:
-            compared = await compare(services, self._path, self._scope)
-        if compared.missing or compared.surplus:
-            self._complaints.append(
-                f"The server lacks {compared.missing} of the file's {compared.records} appointments, and has "
-                f"{compared.surplus} that the file has not."
+            comparison = await compare(services, self._path, self._scope)
+        if comparison.missing or comparison.surplus:
+            self._failures.append(
+                f"The server lacks {comparison.missing} of the file's {comparison.records} appointments, and has "
+                f"{comparison.surplus} that the file lacks."
             )
-        if refused := self._sandbox.log.count(status=429):
-            self._complaints.append(f"The server refused {refused} requests for its limit.")
-        for complaint in self._complaints:
-            self._say(complaint)
-        if not self._complaints:
+        if limited := self._sandbox.log.count(status=429):
+            self._failures.append(f"{limited} requests exceeded the rate limit.")
+        for failure in self._failures:
+            self._say(failure)
+        if not self._failures:
             self._say(
-                f"The server has just the {compared.records} appointments that the file says: none is missing, none is "
-                "there twice. It refused no request for its limit."
+                f"The server has exactly the {comparison.records} appointments of the file: none is missing, and none "
+                "exists twice. No request exceeded the rate limit."
             )
 
-    def _writes(self) -> int:
+    def _count_writes(self) -> int:
         log = self._sandbox.log
         return log.count(operation="create") + log.count(operation="update") + log.count(operation="delete")
 
-    def _say(self, text: str) -> None:
-        self._console.print(text, style="bold", highlight=False, markup=False)
+    def _say(self, message: str) -> None:
+        self._console.print(message, style="bold", highlight=False, markup=False)
 
 
 def _environment(sandbox: Sandbox, folder: Path) -> Mapping[str, str]:
-    """Return the environment of the runs: nothing of the user's own settings is in it."""
+    """Return the environment of the runs, without any settings of the user."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CONNECTOR_")}
     return inherited | {
         "XDG_CONFIG_HOME": os.devnull,
@@ -227,7 +241,3 @@ def _environment(sandbox: Sandbox, folder: Path) -> Mapping[str, str]:
         "CONNECTOR_FORMAT": "reference",
         "CONNECTOR_RATE_LIMIT": f"{_REQUESTS_PER_MINUTE}/60",
     }
-
-
-def _write_private(path: Path) -> None:
-    path.touch(mode=0o600)

@@ -1,6 +1,8 @@
-"""With which status the command ends, and why. It prints nothing."""
+"""The exit codes of the command, and which error has which. It prints nothing."""
 
 import enum
+from collections.abc import Set as AbstractSet
+from typing import Final
 
 from connector_async.exceptions import (
     AuthenticationError,
@@ -16,35 +18,35 @@ from connector_async.sync.exceptions import GuardError, StateBusyError
 
 
 class ExitCode(enum.IntEnum):
-    """The statuses of the command."""
+    """The exit codes of the command."""
 
     DONE = 0
-    """All was done."""
+    """Everything was done."""
     OTHER = 1
-    """It failed in a way that no other status tells; an appointment that is not there is one."""
+    """A failure without an exit code of its own, such as an appointment that does not exist."""
     USAGE = 2
-    """An argument, a setting or an input breaks its rule; nothing was sent."""
+    """An argument, a setting or an input is invalid; nothing was sent."""
     DEAD_LETTERS = 3
-    """It came to its end, and some of the many inputs failed, or may have happened."""
+    """Some of many inputs failed, or their outcome is unknown; the others were done."""
     CREDENTIALS = 4
-    """The credentials were rejected, or may not do this."""
+    """The credentials were rejected, or do not permit this."""
     RETRYABLE = 5
-    """What failed may pass: the same command may succeed later. After a create whose outcome is unknown, look first."""
+    """A transient failure: the same command may succeed later. After a create with an unknown outcome, look first."""
     GUARD = 6
-    """A guard kept the run from writing."""
+    """The deletion guard stopped the run before it wrote."""
     LIMIT_REACHED = 8
-    """A limit was reached; the run can go on from where it is."""
+    """A limit was reached; the next run resumes."""
     NOTHING_TO_DO = 9
-    """There was nothing to do, and the caller asked to be told."""
+    """There was nothing to do; only with `--exit-code`."""
     CHANGES_PENDING = 10
-    """There are changes to be made, and the caller asked to be told."""
+    """There are changes to make; only with `--exit-code`."""
     INTERRUPTED = 130
-    """SIGINT ended it."""
+    """SIGINT ended the command."""
     TERMINATED = 143
-    """SIGTERM ended it."""
+    """SIGTERM ended the command."""
 
 
-_CODES = (
+_CODES: Final = (
     ((AuthenticationError, ForbiddenError), ExitCode.CREDENTIALS),
     (
         (TransportError, ServerError, RateLimitedError, DeadlineExceededError, OutcomeUnknownError, StateBusyError),
@@ -55,37 +57,22 @@ _CODES = (
     ((ValueError,), ExitCode.USAGE),
     ((KeyboardInterrupt,), ExitCode.INTERRUPTED),
 )
+"""The first entry with a class of the error decides."""
 
 
 def exit_code(error: BaseException) -> ExitCode:
-    """Return the status after an error."""
-    return next((code for kinds, code in _CODES if isinstance(error, kinds)), ExitCode.OTHER)
+    """Return the exit code for an error."""
+    return next((code for classes, code in _CODES if isinstance(error, classes)), ExitCode.OTHER)
 
 
-class Tally:
-    """What became of many inputs, and the status that follows from it."""
+def combined_exit_code(codes: AbstractSet[ExitCode]) -> ExitCode:
+    """Return the exit code of a command with many inputs.
 
-    def __init__(self) -> None:
-        self._done = 0
-        self._failures: set[ExitCode] = set()
-
-    def add(self, failure: ExitCode | None) -> None:
-        """One more has come: it is done when `failure` is `None`."""
-        if failure is None:
-            self._done += 1
-        else:
-            self._failures.add(failure)
-
-    def exit_code(self) -> ExitCode:
-        """Return the status of the whole.
-
-        Rejected credentials come first, since they ended it; when nothing was done and all of it may pass, so may the
-        whole.
-        """
-        if not self._failures:
-            return ExitCode.DONE
-        if ExitCode.CREDENTIALS in self._failures:
-            return ExitCode.CREDENTIALS
-        if self._failures == {ExitCode.RETRYABLE} and not self._done:
-            return ExitCode.RETRYABLE
-        return ExitCode.DEAD_LETTERS
+    Args:
+        codes: The exit code that each input would have alone.
+    """
+    if codes <= {ExitCode.DONE}:
+        return ExitCode.DONE
+    if ExitCode.CREDENTIALS in codes:  # they ended the whole command
+        return ExitCode.CREDENTIALS
+    return ExitCode.RETRYABLE if codes == {ExitCode.RETRYABLE} else ExitCode.DEAD_LETTERS

@@ -1,4 +1,4 @@
-"""The lines of a file or of the standard input, while an event loop goes on with other work."""
+"""Reads the lines of a file or of the standard input without blocking the event loop."""
 
 import asyncio
 import contextlib
@@ -8,28 +8,28 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 STANDARD_INPUT: Final = "-"
-_PIECE: Final = 64 * 1024
-_LONGEST: Final = 10 * 1024 * 1024
+_CHUNK_BYTES: Final = 64 * 1024
+_MAX_LINE_BYTES: Final = 10 * 1024 * 1024
 
 
-async def lines_of(path: str) -> AsyncIterator[tuple[int, bytes]]:
-    """Yield each line that is not blank, with its number from 1 and without its end.
+async def read_lines(path: str) -> AsyncIterator[tuple[int, bytes]]:
+    """Yield the number, from 1, and the content of each line that is not blank.
 
     Args:
-        path: The file; `-` is the standard input.
+        path: A file, or `-` for the standard input.
 
     Raises:
-        ValueError: It cannot be read, or a line is too long; the message names it.
+        ValueError: If the file cannot be read, or a line is too long. The message names the file.
     """
     try:
         descriptor = os.dup(0) if path == STANDARD_INPUT else os.open(path, os.O_RDONLY)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'not a path'}") from None
     number, rest = 0, b""
-    async for piece in _pieces(descriptor, path):
-        *lines, rest = (rest + piece).split(b"\n")
-        if len(rest) > _LONGEST:
-            raise ValueError(f"{path}: line {number + len(lines) + 1} is longer than {_LONGEST} bytes")
+    async for chunk in _chunks(descriptor, path):
+        *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > _MAX_LINE_BYTES:
+            raise ValueError(f"{path}: line {number + len(lines) + 1} is longer than {_MAX_LINE_BYTES} bytes")
         for line in lines:
             number += 1
             if line.strip():
@@ -38,41 +38,41 @@ async def lines_of(path: str) -> AsyncIterator[tuple[int, bytes]]:
         yield number + 1, rest
 
 
-async def _pieces(descriptor: int, path: str) -> AsyncIterator[bytes]:
-    # A thread of its own for each piece, and a daemon: one that waits for a terminal or a pipe keeps neither the event
-    # loop from ending, as those of `asyncio.to_thread` would, nor the process.
+async def _chunks(descriptor: int, path: str) -> AsyncIterator[bytes]:
+    # Each chunk is read by a daemon thread of its own. If it blocks on a terminal or a pipe, the event loop and the
+    # process can still end; a thread of `asyncio.to_thread` would keep both alive.
     loop = asyncio.get_running_loop()
-    content, reading = b"first", False
+    chunk, is_reading = b"not the end", False
     try:
-        while content:
-            piece: asyncio.Future[bytes] = loop.create_future()
-            reading = True
-            threading.Thread(target=_read, args=(descriptor, loop, piece), daemon=True).start()
-            content = await piece
-            reading = False
-            yield content
+        while chunk:
+            future: asyncio.Future[bytes] = loop.create_future()
+            is_reading = True
+            threading.Thread(target=_read_chunk, args=(descriptor, loop, future), daemon=True).start()
+            chunk = await future
+            is_reading = False
+            yield chunk
     except OSError as error:
-        reading = False
+        is_reading = False
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     finally:
-        if not reading:  # by the thread, whose next file it would be otherwise
+        if not is_reading:  # otherwise the thread could read from the next file with this descriptor
             os.close(descriptor)
 
 
-def _read(descriptor: int, loop: asyncio.AbstractEventLoop, piece: "asyncio.Future[bytes]") -> None:
-    content, failure = b"", None
+def _read_chunk(descriptor: int, loop: asyncio.AbstractEventLoop, future: "asyncio.Future[bytes]") -> None:
+    chunk, failure = b"", None
     try:
-        content = os.read(descriptor, _PIECE)
+        chunk = os.read(descriptor, _CHUNK_BYTES)
     except OSError as error:
         failure = error
 
-    def tell() -> None:
-        if piece.cancelled():
+    def complete() -> None:
+        if future.cancelled():
             return
         if failure is not None:
-            piece.set_exception(failure)
+            future.set_exception(failure)
         else:
-            piece.set_result(content)
+            future.set_result(chunk)
 
-    with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-        loop.call_soon_threadsafe(tell)
+    with contextlib.suppress(RuntimeError):  # the loop has been closed
+        loop.call_soon_threadsafe(complete)

@@ -1,4 +1,4 @@
-"""Serving the sandbox until a signal ends it, and the options that say which sandbox."""
+"""The command `sandbox`: serves a local server of the API until a signal stops it."""
 
 import asyncio
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from attrs import frozen
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from connector_async.sandbox import (
@@ -29,108 +29,112 @@ from connector_async.sandbox import (
 )
 
 
-def _read_limit(text: str) -> tuple[int, float]:
-    requests, _, per = text.partition("/")
+def _parse_limit(value: str) -> tuple[int, float]:
+    requests, _, per = value.partition("/")
     try:
         limit = SandboxLimit(requests=int(requests), per=float(per))
     except ValueError as error:
-        raise ValueError("it is REQUESTS/SECONDS, as in 60/60, both greater than 0") from error
+        raise ValueError("It must be REQUESTS/SECONDS, such as 60/60, both greater than 0.") from error
     return limit.requests, limit.per
 
 
-def _check_limit(_: object, text: str | None) -> None:
-    if text is not None:
-        _read_limit(text)
+def _check_limit(_: object, value: str | None) -> None:
+    if value is not None:
+        _parse_limit(value)
 
 
-def _read_fault(text: str) -> tuple[Fault, float]:
-    name, _, rate = text.partition("=")
+def _parse_fault(value: str) -> tuple[Fault, float]:
+    name, _, rate = value.partition("=")
     try:
         return fault_named(name), float(rate)
     except ValueError as error:
-        raise ValueError(f"it is NAME=RATE, with a rate from 0 to 1; {FAULT_NAMES}") from error
+        raise ValueError(f"It must be NAME=RATE with a rate from 0 to 1; {FAULT_NAMES}.") from error
 
 
-def _check_faults(_: object, texts: tuple[str, ...]) -> None:
-    rates = dict(map(_read_fault, texts))
-    if len(rates) < len(texts):
-        raise ValueError("each fault may be named once")
+def _check_faults(_: object, values: tuple[str, ...]) -> None:
+    rates = dict(map(_parse_fault, values))
+    if len(rates) < len(values):
+        raise ValueError("Each fault must be named at most once.")
     FaultRates(rates)
 
 
-_Positive: Final = Number(gte=1)
+_AtLeastOne: Final = Number(gte=1)
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=Group("Address and data", sort_key=1))
 @frozen(kw_only=True)
 class ListenOptions:
     """Where the sandbox listens and keeps its data."""
 
     host: Annotated[str, Parameter(help="The address to listen on.")] = "127.0.0.1"
     port: Annotated[
-        int, Parameter(validator=Number(gte=0, lte=65_535), help="The port to listen on; 0 takes a free one.")
+        int, Parameter(validator=Number(gte=0, lte=65_535), help="The port to listen on; 0 selects a free one.")
     ] = 8080
     database: Annotated[
-        Path | None, Parameter(help="A SQLite file that outlives a restart; without it all is forgotten.")
+        Path | None, Parameter(help="A SQLite file for the data; without it, the data is lost at the end.")
     ] = None
     tenant: Annotated[
-        tuple[str, ...], Parameter(negative="", help="A tenant that --seed is for; may be repeated.")
+        tuple[str, ...], Parameter(negative="", help="A tenant to create appointments for; may be repeated.")
     ] = ()
     seed: Annotated[
-        int, Parameter(validator=Number(gte=0, lte=100_000), help="How many appointments to make up for each --tenant.")
+        int, Parameter(validator=Number(gte=0, lte=100_000), help="How many appointments to create for each --tenant.")
     ] = 0
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=Group("Behavior", sort_key=2))
 @frozen(kw_only=True)
 class BehaviorOptions:
     """What the API's documents leave open."""
 
-    token_lifetime: Annotated[int, Parameter(validator=_Positive, help="Seconds that a token lives.")] = 3600
-    token_reply: Annotated[TokenReply, Parameter(help="Which documented answer a token request gets.")] = (
+    token_lifetime: Annotated[int, Parameter(validator=_AtLeastOne, help="Seconds until a token expires.")] = 3600
+    token_reply: Annotated[TokenReply, Parameter(help="Which documented token response to send.")] = (
         TokenReply.ACCESS_TOKEN
     )
-    format: Annotated[BodyFormat, Parameter(help="Which documented body format is spoken.")] = BodyFormat.GUIDE
+    format: Annotated[BodyFormat, Parameter(help="Which document of the API to follow.")] = BodyFormat.GUIDE
     put: Annotated[PutSemantics, Parameter(help="Whether an update merges or replaces.")] = PutSemantics.MERGE
-    write_reply: Annotated[WriteReply | None, Parameter(help="What every write answers.")] = None
-    unknown_id: Annotated[UnknownId, Parameter(help="What reading an unknown id answers.")] = UnknownId.NOT_FOUND
-    integer_ids: Annotated[bool, Parameter(negative="", help="Ids are integers.")] = False
-    naive_times: Annotated[bool, Parameter(negative="", help="Reference: times are answered in their time zone.")] = (
-        False
-    )
-    paging: Annotated[PreviewPaging, Parameter(help="In what pages a preview comes.")] = PreviewPaging.ARRAY
+    write_reply: Annotated[WriteReply | None, Parameter(help="The response to every write.")] = None
+    unknown_id: Annotated[UnknownId, Parameter(help="The response to a get of an unknown id.")] = UnknownId.NOT_FOUND
+    integer_ids: Annotated[bool, Parameter(negative="", help="Use integers as ids.")] = False
+    naive_times: Annotated[
+        bool, Parameter(negative="", help="Send times in their time zone, without a UTC offset; only for reference.")
+    ] = False
+    paging: Annotated[PreviewPaging, Parameter(help="The paging style of previews.")] = PreviewPaging.ARRAY
     page_size: Annotated[
         int,
-        Parameter(validator=Number(gte=1, lte=100_000), help="How many appointments a page has at most, unless array."),
+        Parameter(validator=Number(gte=1, lte=100_000), help="The most appointments on a page, except with array."),
     ] = 100
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=Group("Limit and faults", sort_key=3))
 @frozen(kw_only=True)
 class FaultOptions:
     """What goes wrong on purpose."""
 
     limit: Annotated[
-        str | None, Parameter(validator=_check_limit, help="Of each tenant: REQUESTS/SECONDS, as in 60/60.")
+        str | None,
+        Parameter(validator=_check_limit, help="The rate limit of each tenant, REQUESTS/SECONDS, such as 60/60."),
     ] = None
-    limit_window: Annotated[LimitWindow, Parameter(help="How the requests are counted.")] = LimitWindow.FIXED
-    limit_status: Annotated[Literal[429, 503], Parameter(help="Of a refused request.")] = 429
-    retry_after: Annotated[bool, Parameter(help="Whether a refusal tells when to come again.")] = True
+    limit_window: Annotated[LimitWindow, Parameter(help="How the rate limit counts requests.")] = LimitWindow.FIXED
+    limit_status: Annotated[Literal[429, 503], Parameter(help="The status of requests over the rate limit.")] = 429
+    retry_after: Annotated[bool, Parameter(help="Send Retry-After with requests over the rate limit.")] = True
     fault: Annotated[
         tuple[str, ...],
         Parameter(
             validator=_check_faults,
             negative="",
-            help=f"NAME=RATE, as in drop-after=0.01; may be repeated; {FAULT_NAMES}.",
+            help=f"NAME=RATE, such as drop-after=0.01: a fault and its share of requests; may be repeated; "
+            f"{FAULT_NAMES}.",
         ),
     ] = ()
-    fault_seed: Annotated[int, Parameter(help="The same seed hits the same requests of a sequence.")] = 0
+    fault_seed: Annotated[
+        int, Parameter(help="The seed of the random faults: with the same one, the same requests fail.")
+    ] = 0
 
     def sandbox_limit(self) -> SandboxLimit | None:
-        """Build the limit that is asked for."""
+        """Return the rate limit, or `None` without one."""
         if self.limit is None:
             return None
-        requests, per = _read_limit(self.limit)
+        requests, per = _parse_limit(self.limit)
         return SandboxLimit(
             requests=requests,
             per=per,
@@ -140,49 +144,57 @@ class FaultOptions:
         )
 
     def fault_rates(self) -> FaultRates | None:
-        """Build the rates that are asked for."""
-        return FaultRates(dict(map(_read_fault, self.fault)), seed=self.fault_seed) if self.fault else None
+        """Return the rates of the faults, or `None` without faults."""
+        return FaultRates(dict(map(_parse_fault, self.fault)), seed=self.fault_seed) if self.fault else None
 
 
-async def serve(place: ListenOptions, answers: BehaviorOptions, trouble: FaultOptions) -> None:
-    """Serve until SIGINT or SIGTERM, then let the requests in flight end.
+_LISTEN: Final = ListenOptions()
+_BEHAVIOR: Final = BehaviorOptions()
+_FAULTS: Final = FaultOptions()
 
-    Raises:
-        SystemExit: The address cannot be listened on, or the database not be used.
+
+async def sandbox(
+    listen: ListenOptions = _LISTEN, behavior: BehaviorOptions = _BEHAVIOR, faults: FaultOptions = _FAULTS
+) -> None:
+    """Serve a local server of the API until it is interrupted. It prints its base URL when it listens.
+
+    Every tenant id exists. The client id is "sandbox", its secret "sandbox-secret".
     """
+    if bool(listen.seed) != bool(listen.tenant):
+        sys.exit("connector-async sandbox: --seed and --tenant must be given together")
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     try:
-        async with _sandbox(place, answers, trouble) as sandbox:
-            for tenant in place.tenant:
-                await sandbox.seed(tenant, synthetic_seeds(place.seed))
-            print(sandbox.base_url, flush=True)  # noqa: T201 - the address is this command's output
+        async with _sandbox(listen, behavior, faults) as server:
+            for tenant in listen.tenant:
+                await server.seed(tenant, synthetic_seeds(listen.seed))
+            print(server.base_url, flush=True)  # noqa: T201 - the address is the data of this command
             await stopped.wait()
-    except (OSError, UnicodeError) as error:  # the latter of a host that is no name
+    except (OSError, UnicodeError) as error:  # UnicodeError: the host is not a host name
         reason = error.strerror if isinstance(error, OSError) else "not a host name"
-        sys.exit(f"connector-async sandbox: cannot listen on {place.host}:{place.port}: {reason}")
+        sys.exit(f"connector-async sandbox: cannot listen on {listen.host}:{listen.port}: {reason}")
     except (sqlite3.Error, ValueError) as error:
-        sys.exit(f"connector-async sandbox: cannot use --database {place.database}: {error}")
+        sys.exit(f"connector-async sandbox: cannot use --database {listen.database}: {error}")
 
 
-def _sandbox(place: ListenOptions, answers: BehaviorOptions, trouble: FaultOptions) -> Sandbox:
-    options: dict[str, Any] = {} if place.database is None else {"database": place.database}
+def _sandbox(listen: ListenOptions, behavior: BehaviorOptions, faults: FaultOptions) -> Sandbox:
+    options: dict[str, Any] = {} if listen.database is None else {"database": listen.database}
     return Sandbox(
-        host=place.host,
-        port=place.port,
-        token_lifetime=answers.token_lifetime,
-        token_reply=answers.token_reply,
-        body_format=answers.format,
-        put=answers.put,
-        write_reply=answers.write_reply,
-        unknown_id=answers.unknown_id,
-        integer_ids=answers.integer_ids,
-        naive_times=answers.naive_times,
-        paging=answers.paging,
-        page_size=answers.page_size,
-        limit=trouble.sandbox_limit(),
-        fault_rates=trouble.fault_rates(),
+        host=listen.host,
+        port=listen.port,
+        token_lifetime=behavior.token_lifetime,
+        token_reply=behavior.token_reply,
+        body_format=behavior.format,
+        put=behavior.put,
+        write_reply=behavior.write_reply,
+        unknown_id=behavior.unknown_id,
+        integer_ids=behavior.integer_ids,
+        naive_times=behavior.naive_times,
+        paging=behavior.paging,
+        page_size=behavior.page_size,
+        limit=faults.sandbox_limit(),
+        fault_rates=faults.fault_rates(),
         **options,
     )

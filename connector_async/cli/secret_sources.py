@@ -1,6 +1,6 @@
-"""Reads a secret from where the settings say it is: the environment, a file, or what a command prints.
+"""Reads a secret from the environment, a file, or the output of a command, as the settings say.
 
-No message of it holds the secret, or what a command printed.
+No message holds the secret or the output of a command.
 """
 
 import shlex
@@ -18,8 +18,10 @@ from connector_async.auth import Secret
 
 from .settings import SettingsError
 
-_FOR_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
-_LONGEST: Final = 64 * 1024
+SecretKind = Literal["value", "file", "command"]
+
+_MODE_OF_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_MAX_BYTES: Final = 64 * 1024
 
 
 @frozen(kw_only=True)
@@ -27,58 +29,58 @@ class SecretSource:
     """Where a secret is."""
 
     name: str
-    """The setting that says so, such as `token_file`."""
-    kind: Literal["value", "file", "command"]
-    text: Secret
-    """The secret itself, the path, or the command."""
+    """The setting, such as `token_file`."""
+    kind: SecretKind
+    value: Secret
+    """The value of the setting: the secret itself, the path or the command."""
     origin: str
-    """Where the setting stands."""
+    """Where the setting is set."""
     folder: Path
-    """What a relative path is relative to."""
+    """The folder that a relative path starts from."""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.origin})"
 
 
 class SecretReader:
-    """Reads each secret once, however many tenants share it, and in whatever threads.
+    """Reads each secret once, even if several tenants share it. It may be used from several threads.
 
     Args:
-        warn: Told of files that others can read, one line each.
-        timeout: Seconds that a command may take.
+        warn: Called with a message about each file that others can read.
+        timeout: Seconds after which a command is killed.
     """
 
     def __init__(self, warn: Callable[[str], None], *, timeout: float = 10) -> None:
         self._warn = warn
         self._timeout = timeout
-        self._read: dict[SecretSource, str | SettingsError] = {}
-        self._turns: dict[SecretSource, threading.Lock] = {}
+        self._results: dict[SecretSource, str | SettingsError] = {}
+        self._locks: dict[SecretSource, threading.Lock] = {}
 
     def read(self, source: SecretSource) -> str:
-        """Return the secret: of a file or of what a command prints the first line.
+        """Return the secret; of a file and of the output of a command, the first line.
 
         Raises:
-            SettingsError: There is none.
+            SettingsError: If the file or the command cannot be read or run, or the first line is not usable.
         """
-        with self._turns.setdefault(source, threading.Lock()):
-            if source not in self._read:
-                self._read[source] = self._first_line_or_error(source)
-            read = self._read[source]
-        if isinstance(read, SettingsError):
-            raise SettingsError(*read.args)
-        return read
+        with self._locks.setdefault(source, threading.Lock()):
+            if source not in self._results:
+                self._results[source] = self._secret_or_error(source)
+            result = self._results[source]
+        if isinstance(result, SettingsError):
+            raise SettingsError(*result.args)  # a new one: raising adds a traceback to it
+        return result
 
-    def _first_line_or_error(self, source: SecretSource) -> str | SettingsError:
+    def _secret_or_error(self, source: SecretSource) -> str | SettingsError:
         try:
-            return self._first_line(source)
+            return self._secret(source)
         except SettingsError as error:
             return error
 
-    def _first_line(self, source: SecretSource) -> str:
-        text = source.text.reveal()
+    def _secret(self, source: SecretSource) -> str:
+        value = source.value.reveal()
         if source.kind == "value":
-            return text
-        content = self._file(source, text) if source.kind == "file" else self._output(source, text)
+            return value
+        content = self._file_content(source, value) if source.kind == "file" else self._output(source, value)
         try:
             line = content.decode("utf-8").partition("\n")[0].removesuffix("\r")
             return check_text("its first line", line)
@@ -87,23 +89,23 @@ class SecretReader:
         except ValueError as error:
             raise SettingsError(f"{source}: {error}") from None
 
-    def _file(self, source: SecretSource, text: str) -> bytes:
+    def _file_content(self, source: SecretSource, name: str) -> bytes:
         try:
-            path = source.folder / Path(text).expanduser()
+            path = source.folder / Path(name).expanduser()
             mode = path.stat().st_mode
             with path.open("rb") as file:
-                content = file.read(_LONGEST)
-        except (OSError, RuntimeError, ValueError) as error:  # the latter two of a path that cannot be one
+                content = file.read(_MAX_BYTES)
+        except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: ~user; ValueError: a NUL
             reason = getattr(error, "strerror", None) or "not a path"
             raise SettingsError(f"{source}: the file cannot be read: {reason}") from None
-        if mode & _FOR_OTHERS:
-            self._warn(f"{source}: others may read the file; chmod 600 keeps it to you")
+        if mode & _MODE_OF_OTHERS:
+            self._warn(f"{source}: others can access the file; chmod 600 restricts it to you")
         return content
 
-    def _output(self, source: SecretSource, text: str) -> bytes:
+    def _output(self, source: SecretSource, command: str) -> bytes:
         try:
-            process = subprocess.Popen(  # noqa: S603 - no shell; what is run is the user's own setting
-                shlex.split(text), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            process = subprocess.Popen(  # noqa: S603 - no shell; the command is the user's own setting
+                shlex.split(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "not a command"
@@ -112,11 +114,12 @@ class SecretReader:
             try:
                 output, _ = process.communicate(timeout=self._timeout)
             except subprocess.TimeoutExpired:
-                process.kill()  # not its children, which may hold the pipe: so nothing more is read from it
+                # Its children are not killed and may keep the pipe open, so the pipe is not read to its end.
+                process.kill()
                 raise SettingsError(f"{source}: the command took longer than {self._timeout:g} s") from None
             except BaseException:
                 process.kill()
                 raise
         if process.returncode != 0:
-            raise SettingsError(f"{source}: the command failed with status {process.returncode}")
+            raise SettingsError(f"{source}: the command failed with exit code {process.returncode}")
         return output

@@ -1,13 +1,13 @@
-"""The settings of the command: what each may be, and which of several layers decides it.
+"""The settings of the command: the rule for each, and which of several layers decides.
 
-It reads neither files nor the environment; `layers` does. No message of it repeats a value.
+It reads neither files nor the environment; `config_sources` does. No message repeats a value.
 """
 
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from attrs import Factory, evolve, field, frozen
 
@@ -19,259 +19,253 @@ DEFAULT: Final = "default"
 
 
 class SettingsError(ValueError):
-    """A setting breaks its rule. The message names where it stands, its name and the rule, never its value."""
+    """A setting is invalid. The message names where it is set, its name and the rule, never its value."""
 
 
 @frozen(kw_only=True)
 class Setting:
-    """What a setting is called, and what it may be."""
+    """The names of a setting and its rule."""
 
     name: str
-    """As in a TOML file; a flag spells it with dashes, the environment in capitals after `CONNECTOR_`."""
+    """As in a settings file. The option has dashes, the environment variable is in capitals after `CONNECTOR_`."""
     kind: type = str
     """`str`, `float` or `bool`."""
-    check: Callable[[Any], object]
-    """Raises a `ValueError` that names the rule."""
+    check: Callable[[str, Any], object]
+    """Called with the name and a value of `kind`; raises a `ValueError` if the value is invalid."""
     default: str | float | bool | None = None
-    """`None`: it is not set."""
+    """`None` means that the setting has no value."""
     is_secret: bool = False
-    """`True`: it may not stand in a file or on the command line, and is never shown."""
-    for_tenant: bool = False
-    """`True`: it may stand in a table `[tenants.ID]`, too."""
+    """Whether the setting is rejected in a file, has no option, and is never shown."""
+    per_tenant: bool = False
+    """Whether the setting is also accepted in a table `[tenants.ID]`."""
 
     @property
     def variable(self) -> str:
-        """What the environment calls it."""
+        """The environment variable."""
         return f"CONNECTOR_{self.name.upper()}"
 
     @property
-    def flag(self) -> str:
-        """What the command line calls it."""
+    def option(self) -> str:
+        """The option."""
         return f"--{self.name.replace('_', '-')}"
 
 
-def rate_limit_of(text: str, *, burst: int | None = None) -> RateLimit:
-    """Return the limit that a text says: `REQUESTS/SECONDS`, or `unlimited`.
+def parse_rate_limit(value: str, *, burst: int | None = None) -> RateLimit:
+    """Return the rate limit that a string such as `60/60` or `unlimited` describes.
 
     Args:
-        text: What the setting says.
-        burst: How many requests may go at once after a pause; `None`: the default of `RateLimit`.
+        value: `REQUESTS/SECONDS`, or `unlimited`.
+        burst: How many requests may be sent at once after a pause; `None` means the default of `RateLimit`.
 
     Raises:
-        ValueError: It says none.
+        ValueError: If `value` has neither form, or a number is out of its range.
     """
-    if text == "unlimited":
+    if value == "unlimited":
         return RateLimit.unlimited()
-    requests, _, per = text.partition("/")
+    requests, _, per = value.partition("/")
     try:
         limit = RateLimit(limit=int(requests), per=float(per))
         return limit if burst is None else evolve(limit, burst=burst)
     except ValueError:
         raise ValueError(
-            "rate_limit must be REQUESTS/SECONDS, as 60/60, with 2 requests or more, or unlimited"
+            "rate_limit must be REQUESTS/SECONDS, such as 60/60, with 2 requests or more, or unlimited"
         ) from None
 
 
-def _check_format(text: str) -> None:
-    if text not in {"guide", "reference"}:
-        raise ValueError("format must be guide or reference")
+def _check_format(name: str, value: str) -> None:
+    if value not in {"guide", "reference"}:
+        raise ValueError(f"{name} must be guide or reference")
 
 
-def _check_state(text: str) -> None:
-    check_text("state", text)
-    if "://" in text:  # it would hold a password, and is shown
-        raise ValueError("state must be a file")
+def _check_path(name: str, value: str) -> None:
+    check_text(name, value)
+    if "://" in value:  # a URL could hold a password, and this setting is shown
+        raise ValueError(f"{name} must be the path of a file, not a URL")
 
 
-def _check_zone(text: str) -> None:
-    if zone_named(text) is None:
-        raise ValueError("assume_zone must be the IANA or Windows name of a time zone")
+def _check_zone(name: str, value: str) -> None:
+    if zone_named(value) is None:
+        raise ValueError(f"{name} must be the IANA or Windows name of a time zone")
 
 
-def _check_command(name: str) -> Callable[[str], None]:
-    def check(text: str) -> None:
-        try:
-            words = shlex.split(text)
-        except ValueError:
-            words = []
-        if not words:
-            raise ValueError(f"{name} must be a program and its arguments, quoted as a shell has them")
-
-    return check
-
-
-def _text(name: str) -> Callable[[Any], object]:
-    return lambda value: check_text(name, value)
+def _check_command(name: str, value: str) -> None:
+    try:
+        words = shlex.split(value)
+    except ValueError:
+        words = []
+    if not words:
+        raise ValueError(f"{name} must be a program and its arguments, quoted as in a shell")
 
 
 def _secret(name: str) -> tuple[Setting, ...]:
     return (
-        Setting(name=name, check=_text(name), is_secret=True, for_tenant=True),
-        Setting(name=f"{name}_file", check=_text(f"{name}_file"), for_tenant=True),
-        Setting(name=f"{name}_command", check=_check_command(f"{name}_command"), for_tenant=True),
+        Setting(name=name, check=check_text, is_secret=True, per_tenant=True),
+        Setting(name=f"{name}_file", check=check_text, per_tenant=True),
+        Setting(name=f"{name}_command", check=_check_command, per_tenant=True),
     )
 
 
 SETTINGS: Final = (
-    Setting(name="base_url", check=lambda url: check_base_url(url, allow_http=True)),
-    Setting(name="tenant_id", check=check_tenant_id),
+    # Plain http is checked when the session is opened, which knows `allow_http`.
+    Setting(name="base_url", check=lambda _, value: check_base_url(value, allow_http=True)),
+    Setting(name="tenant_id", check=lambda _, value: check_tenant_id(value)),
     Setting(name="format", check=_check_format, default="guide"),
-    Setting(name="ad_id", check=_text("ad_id")),
-    Setting(name="domain_id", check=_text("domain_id")),
-    Setting(name="rate_limit", check=rate_limit_of, default="60/60"),
-    Setting(
-        name="deadline",
-        kind=float,
-        check=lambda seconds: check_seconds("deadline", seconds, above_zero=True, finite=True),
-    ),
-    Setting(name="allow_http", kind=bool, check=bool, default=False),
+    Setting(name="ad_id", check=check_text),
+    Setting(name="domain_id", check=check_text),
+    Setting(name="rate_limit", check=lambda _, value: parse_rate_limit(value), default="60/60"),
+    Setting(name="deadline", kind=float, check=lambda name, value: check_seconds(name, value, above_zero=True)),
+    Setting(name="allow_http", kind=bool, check=lambda _, value: value, default=False),
     Setting(name="assume_zone", check=_check_zone),
-    Setting(name="state", check=_check_state, default="connector-async.db"),
-    Setting(name="client_id", check=_text("client_id"), for_tenant=True),
+    Setting(name="state", check=_check_path, default="connector-async.db"),
+    Setting(name="client_id", check=check_text, per_tenant=True),
     *_secret("client_secret"),
     *_secret("token"),
 )
-"""Every setting, in the order in which they are shown."""
+"""All settings, in the order in which they are shown."""
 
 _BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
-_KINDS: Final = {str: "a text", float: "a number", bool: "true or false"}
-_FLAGS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_KINDS: Final = {str: "a string", float: "a number", bool: "true or false"}
+_BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 @frozen(kw_only=True)
 class Layer:
-    """What one place says: the flags, the environment, or a file."""
+    """What one place sets: the options, the environment, or a file."""
 
+    kind: Literal["options", "environment", "file"]
     values: Mapping[str, Any] = field(repr=False)
-    """By the names of settings; a file may hold others, which are refused."""
+    """By the name of the setting. Values of the environment are strings. A file may have unknown names."""
     tenants: Mapping[str, Any] = field(default=Factory(dict), repr=False)
-    """The tables `[tenants.ID]` of a file."""
-    origin: Callable[[Setting], str]
-    """How what it says of a setting is called."""
-    is_file: bool = False
-    """`True`: unknown names and secrets are refused."""
-    is_text: bool = False
-    """`True`: numbers and booleans are written as texts."""
+    """The tables `[tenants.ID]` of a file, by id."""
+    file: str = ""
+    """The path of the file, as messages show it."""
     folder: Path = Path()
-    """What relative paths in it are relative to."""
+    """The folder that relative paths of this layer start from."""
+
+    def origin(self, setting: Setting) -> str:
+        """Return how messages name the place of a setting in this layer."""
+        if self.kind == "file":
+            return self.file
+        return f"option {setting.option}" if self.kind == "options" else f"environment {setting.variable}"
 
 
 @frozen
 class Value:
-    """A setting's value and where it comes from."""
+    """The value of a setting, and where it is set."""
 
     value: Any = field(repr=False)
-    """Of the setting's kind; `None`: it is not set."""
+    """Of the kind of the setting; `None` means that the setting has no value."""
     origin: str
-    """`default`, or the flag, the variable or the file."""
+    """`default`, or the option, the environment variable or the file."""
     folder: Path = Path()
-    """What a relative path is relative to."""
+    """The folder that a relative path starts from."""
 
 
 Values = Mapping[str, Value]
+"""Values by the name of the setting."""
 
 
 @frozen(kw_only=True)
 class Settings:
-    """The settings of one run."""
+    """The settings of one command."""
 
     values: Values
-    """Each setting, by name."""
-    general: Sequence[Values]
-    """What each layer says by itself, the strongest first."""
+    """All settings, each from the layer that decides."""
+    layers: Sequence[Values]
+    """What each layer sets outside of its tables `[tenants.ID]`, highest precedence first."""
     tenants: Mapping[str, Sequence[Values]]
-    """What each table `[tenants.ID]` says, the strongest first."""
+    """What the tables `[tenants.ID]` set, by id, highest precedence first."""
 
     def get(self, name: str) -> Any:
-        """Return the value of a setting; `None`: it is not set."""
+        """Return the value of a setting; `None` means that it has no value."""
         return self.values[name].value
 
     def required(self, name: str) -> Any:
-        """Return the value of a setting that must be set.
+        """Return the value of a setting.
 
         Raises:
-            SettingsError: It is not.
+            SettingsError: If the setting has no value.
         """
         value = self.get(name)
         if value is None:
             setting = _BY_NAME[name]
-            raise SettingsError(f"{name} must be set: by {setting.flag}, {setting.variable}, or {name} in a TOML file")
+            raise SettingsError(
+                f"{setting.option} is missing; {setting.variable}, or {name} in a settings file, can set it as well"
+            )
         return value
 
 
 def resolve(layers: Sequence[Layer]) -> Settings:
-    """Return what the layers say together, each setting by the first of them that has it.
+    """Return the settings that layers make together. The first layer that has a setting decides.
+
+    Args:
+        layers: Highest precedence first.
 
     Raises:
-        SettingsError: A layer breaks a rule, also where another layer decides.
+        SettingsError: If a layer is invalid, even where another layer decides.
     """
-    general = [_read(layer, layer.values, "", _BY_NAME) for layer in layers]
+    checked = [_checked_values(layer, layer.values, "", _BY_NAME) for layer in layers]
     tenants: dict[str, list[Values]] = {}
     for layer in layers:
         for tenant_id, table in layer.tenants.items():
-            tenants.setdefault(tenant_id, []).append(_read_tenant(layer, tenant_id, table))
+            tenants.setdefault(tenant_id, []).append(_checked_tenant(layer, tenant_id, table))
     values = {setting.name: Value(setting.default, DEFAULT) for setting in SETTINGS}
-    for read in reversed(general):
-        values.update(read)
-    return Settings(values=values, general=general, tenants=tenants)
+    for layer_values in reversed(checked):
+        values.update(layer_values)
+    return Settings(values=values, layers=checked, tenants=tenants)
 
 
-def _read_tenant(layer: Layer, tenant_id: str, table: object) -> Values:
-    place = f"[tenants.{tenant_id}] "
-    where = layer.origin(_BY_NAME["tenant_id"])
+def _checked_tenant(layer: Layer, tenant_id: str, table: object) -> Values:
     try:
         check_tenant_id(tenant_id)
     except ValueError as error:
-        raise SettingsError(f"{where}: [tenants]: {error}") from None
+        raise SettingsError(f"{layer.file}: [tenants]: {error}") from None
     if not isinstance(table, dict):
-        raise SettingsError(f"{where}: tenants.{tenant_id} must be a table")
-    return _read(layer, table, place, {name: setting for name, setting in _BY_NAME.items() if setting.for_tenant})
+        raise SettingsError(f"{layer.file}: tenants.{tenant_id} must be a table")
+    accepted = {name: setting for name, setting in _BY_NAME.items() if setting.per_tenant}
+    return _checked_values(layer, table, f"[tenants.{tenant_id}] ", accepted)
 
 
-def _read(layer: Layer, raw: Mapping[str, Any], place: str, known: Mapping[str, Setting]) -> Values:
-    read = {}
-    for name, value in raw.items():
-        if name not in known:
-            where = layer.origin(SETTINGS[0])
-            raise SettingsError(f"{where}: {place}{name} is not known; known are {', '.join(_writable(known))}")
-        setting = known[name]
-        where = layer.origin(setting)
-        if layer.is_file and setting.is_secret:
-            rule = f"must not stand in a file: use {name}_file or {name}_command"
-            raise SettingsError(f"{where}: {place}{name} {rule}")
+def _checked_values(
+    layer: Layer, values: Mapping[str, Any], table: str, accepted: Mapping[str, Setting]
+) -> dict[str, Value]:
+    checked = {}
+    for name, value in values.items():
+        if name not in accepted:
+            names = ", ".join(setting.name for setting in accepted.values() if not setting.is_secret)
+            raise SettingsError(f"{layer.file}: {table}{name} is unknown; accepted are {names}")
+        setting = accepted[name]
+        origin = layer.origin(setting)
+        # `main` spells the name of a setting that a message starts with as the option.
+        place = "" if layer.kind == "options" else f"{origin}: {table}"
+        if layer.kind == "file" and setting.is_secret:
+            raise SettingsError(f"{place}{name} must not be in a file: use {name}_file or {name}_command")
         try:
-            read[name] = Value(
-                _checked(setting, value, is_text=layer.is_text), f"{where} {place}".strip(), layer.folder
-            )
+            checked[name] = Value(_checked_value(setting, value, layer), f"{origin} {table}".strip(), layer.folder)
         except (ValueError, TypeError) as error:
-            raise SettingsError(f"{where}: {place}{error}") from None
-    return read
+            raise SettingsError(f"{place}{error}") from None
+    return checked
 
 
-def _writable(known: Mapping[str, Setting]) -> Sequence[str]:
-    return [name for name, setting in known.items() if not setting.is_secret]
-
-
-def _checked(setting: Setting, value: Any, *, is_text: bool) -> Any:
-    kind = setting.kind
-    if is_text and isinstance(value, str):
-        value = _converted(kind, value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+def _checked_value(setting: Setting, value: Any, layer: Layer) -> Any:
+    if layer.kind == "environment":
+        value = _converted(setting.kind, value)
+    if setting.kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if not isinstance(value, kind):
-        raise TypeError(f"{setting.name} must be {_KINDS[kind]}")
-    setting.check(value)
+    if not isinstance(value, setting.kind):
+        raise TypeError(f"{setting.name} must be {_KINDS[setting.kind]}")
+    setting.check(setting.name, value)
     return value
 
 
-def _converted(kind: type, text: str) -> Any:
-    """Return what a text says; the text itself when that is nothing of the kind."""
+def _converted(kind: type, value: str) -> Any:
+    """Return a string as a bool or a float if it is one, and otherwise unchanged."""
     if kind is bool:
-        return _FLAGS.get(text.lower(), text)
+        return _BOOLEANS.get(value.lower(), value)
     if kind is float:
         try:
-            number = float(text)
+            number = float(value)
         except ValueError:
-            return text
-        return number if math.isfinite(number) else text
-    return text
+            return value
+        return number if math.isfinite(number) else value
+    return value

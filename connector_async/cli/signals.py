@@ -1,8 +1,7 @@
-"""Ends a run by signals: in order at the first, at once at the second, or when the first has not been enough."""
+"""Stops a run on SIGINT and SIGTERM: the first lets the operations in flight end, the second cancels them."""
 
 import asyncio
 import signal
-import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
@@ -10,65 +9,66 @@ from typing import Any, Final, TypeVar
 from connector_async.sync.budget import Budget
 
 from .exit_codes import ExitCode
-from .messages import tell
+from .messages import print_message
 
 T = TypeVar("T")
 
-_CODES: Final = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+_EXIT_CODES: Final = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
 
 
 async def stoppable(
-    work: Coroutine[Any, Any, T], budget: Budget, *, patience: float
+    run: Coroutine[Any, Any, T], budget: Budget, *, stop_timeout: float
 ) -> tuple[T | None, ExitCode | None]:
-    """Do `work`, and let SIGINT and SIGTERM end it.
+    """Await a run that SIGINT and SIGTERM can stop.
 
     Args:
-        work: Begins nothing more once `budget` says so.
-        budget: Stopped by the first signal.
-        patience: Seconds that the work may take from then on, before it is cut off; a second signal cuts it off, too.
+        run: Starts no operation once `budget` is stopped.
+        budget: The first signal stops it.
+        stop_timeout: Seconds from the first signal until the run is cancelled. A second signal cancels it at once.
 
     Returns:
-        What the work returned, `None` if it was cut off; and the status of the first signal, `None` if there was none.
+        The result of the run, or `None` if it was cancelled; and the exit code for the first signal, or `None` without
+        a signal.
     """
-    task = asyncio.ensure_future(work)
-    stop = _Stop(task, budget, patience)
-    with stop.listening():
+    task = asyncio.ensure_future(run)
+    stop = _Stop(task, budget, stop_timeout)
+    with stop.handling_signals():
         try:
-            return await task, stop.code
+            return await task, stop.exit_code
         except asyncio.CancelledError:
-            if stop.code is None:
+            if stop.exit_code is None:
                 raise
-            return None, stop.code
+            return None, stop.exit_code
 
 
 class _Stop:
-    def __init__(self, task: "asyncio.Task[Any]", budget: Budget, patience: float) -> None:
-        self.code: ExitCode | None = None
+    def __init__(self, task: "asyncio.Task[Any]", budget: Budget, stop_timeout: float) -> None:
+        self.exit_code: ExitCode | None = None
         self._task = task
         self._budget = budget
-        self._patience = patience
+        self._stop_timeout = stop_timeout
         self._loop = asyncio.get_running_loop()
-        self._last_moment: asyncio.TimerHandle | None = None
+        self._cancel_timer: asyncio.TimerHandle | None = None
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        before = {number: signal.getsignal(number) for number in _CODES}
-        for number in _CODES:
-            self._loop.add_signal_handler(number, self._hear, number)
+    def handling_signals(self) -> Iterator[None]:
+        before = {number: signal.getsignal(number) for number in _EXIT_CODES}
+        for number in _EXIT_CODES:
+            self._loop.add_signal_handler(number, self._handle, number)
         try:
             yield
         finally:
             for number, handler in before.items():
-                self._loop.remove_signal_handler(number)  # which would leave the default one
+                self._loop.remove_signal_handler(number)  # restores the default handler, not the one before
                 signal.signal(number, handler)
-            if self._last_moment is not None:
-                self._last_moment.cancel()
+            if self._cancel_timer is not None:
+                self._cancel_timer.cancel()
 
-    def _hear(self, number: signal.Signals) -> None:
-        if self.code is not None:
+    def _handle(self, number: signal.Signals) -> None:
+        if self.exit_code is not None:
             self._task.cancel()
             return
-        self.code = _CODES[number]
+        self.exit_code = _EXIT_CODES[number]
         self._budget.stop()
-        self._last_moment = self._loop.call_later(self._patience, self._task.cancel)
-        tell(sys.stderr, "stopping: what is under way is finished first; a second signal cuts it off")
+        self._cancel_timer = self._loop.call_later(self._stop_timeout, self._task.cancel)
+        print_message("stopping after the operations in flight; a second signal cancels them")

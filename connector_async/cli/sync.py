@@ -1,4 +1,4 @@
-"""The commands of the bulk sync that compare a source with the server: run, plan, apply, check and retry-failed."""
+"""The sync commands: run, plan, apply, check, pull, retry-failed, status and explain."""
 
 import sys
 from collections.abc import AsyncGenerator
@@ -7,59 +7,79 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from cyclopts import Parameter
+from rich.console import Console
 
+from connector_async.bulk_calls import Outcome, Status
 from connector_async.sync.budget import Budget
 from connector_async.sync.bulk_sync import BulkSync
-from connector_async.sync.formats import file_mirror
+from connector_async.sync.formats import FileFormat, file_mirror
 from connector_async.sync.planning.operations import Kind, Operation
-from connector_async.sync.planning.options import Mode, SyncOptions
-from connector_async.sync.planning.options import SyncSettings as How
+from connector_async.sync.planning.options import Mode, SyncSettings
 from connector_async.sync.planning.saved_plan import SavedPlan, save_plan
+from connector_async.sync.pull import Pull, PullOptions
+from connector_async.sync.records import Calendar
 from connector_async.sync.report import RunReport
-from connector_async.sync.state import State
-from connector_async.sync.state.inspection import read_dead_letters
+from connector_async.sync.state import State, inspection
 
-from .connect import wire_format_of
+from .calendar_list import read_calendars
+from .config_sources import read_settings
+from .connect import selected_format, selected_user
 from .exit_codes import ExitCode
-from .messages import tell
-from .options import TABLE, UNCONNECTED, Connection, Display
+from .messages import print_message
+from .options import DEFAULT_CONNECTION, DEFAULT_DISPLAY, ConnectionOptions, DisplayOptions
+from .progress import SyncProgress
 from .settings import Settings
-from .sync_options import CheckRules, HeldState, LimitOptions, PerformanceOptions, RunRules, SourceFile
-from .sync_report import print_operation
-from .sync_run import Opened, Push, opened, source_of, sync_settings
+from .sync_options import (
+    CompareOptions,
+    ExitCodeForChanges,
+    LimitOptions,
+    LockedStateOptions,
+    PerformanceOptions,
+    RunOptions,
+    ScopeOptions,
+    SourceFile,
+    StateOptions,
+)
+from .sync_report import print_key_history, print_operation, print_status
+from .sync_run import finish_run, open_source, open_sync, run_sync, state_path
 
-_HELD: Final = HeldState()
-_CHECK_RULES: Final = CheckRules()
-_RUN_RULES: Final = RunRules()
-_EFFORT: Final = PerformanceOptions()
-_ENDING: Final = LimitOptions()
+_STATE: Final = StateOptions()
+_LOCKED_STATE: Final = LockedStateOptions()
+_SCOPE: Final = ScopeOptions()
+_COMPARE: Final = CompareOptions()
+_RUN: Final = RunOptions()
+_PERFORMANCE: Final = PerformanceOptions()
+_LIMITS: Final = LimitOptions()
 
-_PlanFile = Annotated[Path, Parameter(name="FILE", help="What sync plan --out has written.")]
-_RunId = Annotated[str, Parameter(name="RUN", help="The run, as its report names it.")]
-_TellsChanges = Annotated[
-    bool, Parameter(name="--exit-code", negative="", help="End with 10 when there are changes to be made.")
-]
+_PlanFile = Annotated[Path, Parameter(name="FILE", help="A file that sync plan --out wrote.")]
+_RunId = Annotated[str, Parameter(name="RUN", help="The id of the run, as its report shows it.")]
+_Key = Annotated[str, Parameter(name="KEY", help="The key of a record.")]
 
 
 async def run(
     source: SourceFile,
     /,
     *,
-    rules: RunRules = _RUN_RULES,
-    effort: PerformanceOptions = _EFFORT,
-    ending: LimitOptions = _ENDING,
-    held: HeldState = _HELD,
-    connection: Connection = UNCONNECTED,
-    display: Display = TABLE,
+    options: RunOptions = _RUN,
+    performance: PerformanceOptions = _PERFORMANCE,
+    limits: LimitOptions = _LIMITS,
+    state: LockedStateOptions = _LOCKED_STATE,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
+    display: DisplayOptions = DEFAULT_DISPLAY,
 ) -> ExitCode:
-    """Bring the appointments of all tenants into step with a file, and account for every record of it.
+    """Bring the appointments of all tenants in sync with a file, and account for every record.
 
-    It may be ended and begun again at any time: what has been done is not done twice.
+    It may be stopped at any time. The next run resumes, and sends nothing twice.
     """
-    settings = sync_settings(connection, held)
-    plan = rules.plan(Mode(rules.mode), wire_format_of(settings))
-    push = Push(settings=settings, held=held, effort=effort, ending=ending, display=display)
-    return await _run(push, source, rules, plan)
+    return await _run(
+        source,
+        options,
+        performance=performance,
+        limits=limits,
+        state=state,
+        connection=connection,
+        display=display,
+    )
 
 
 async def retry_failed(
@@ -67,146 +87,256 @@ async def retry_failed(
     source: SourceFile,
     /,
     *,
-    rules: RunRules = _RUN_RULES,
-    effort: PerformanceOptions = _EFFORT,
-    ending: LimitOptions = _ENDING,
-    held: HeldState = _HELD,
-    connection: Connection = UNCONNECTED,
-    display: Display = TABLE,
+    options: RunOptions = _RUN,
+    performance: PerformanceOptions = _PERFORMANCE,
+    limits: LimitOptions = _LIMITS,
+    state: LockedStateOptions = _LOCKED_STATE,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
+    display: DisplayOptions = DEFAULT_DISPLAY,
 ) -> ExitCode:
-    """Try again what a run has given up, and nothing else."""
-    settings = sync_settings(connection, held)
-    plan = rules.plan(Mode(rules.mode), wire_format_of(settings), retry_run=run_id)
-    push = Push(settings=settings, held=held, effort=effort, ending=ending, display=display)
-    return await _run(push, source, rules, plan)
+    """Retry the records that a run gave up, and no others."""
+    return await _run(
+        source,
+        options,
+        retry_run=run_id,
+        performance=performance,
+        limits=limits,
+        state=state,
+        connection=connection,
+        display=display,
+    )
 
 
 async def apply(
     file: _PlanFile,
     /,
     *,
-    effort: PerformanceOptions = _EFFORT,
-    ending: LimitOptions = _ENDING,
-    held: HeldState = _HELD,
-    connection: Connection = UNCONNECTED,
-    display: Display = TABLE,
+    performance: PerformanceOptions = _PERFORMANCE,
+    limits: LimitOptions = _LIMITS,
+    state: LockedStateOptions = _LOCKED_STATE,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
+    display: DisplayOptions = DEFAULT_DISPLAY,
 ) -> ExitCode:
-    """Do what a saved plan says, unless the state has changed since."""
-    settings = sync_settings(connection, held)
-    saved = SavedPlan.open(file)
+    """Run a saved plan, unless the state has changed since."""
+    settings = _settings(connection, state)
+    saved_plan = SavedPlan.open(file)
 
-    async def begin(sync: BulkSync, _: State, budget: Budget) -> RunReport:
-        return await sync.apply(saved, budget)
+    async def start(sync: BulkSync, _: State, budget: Budget) -> RunReport:
+        return await sync.apply(saved_plan, budget)
 
-    push = Push(settings=settings, held=held, effort=effort, ending=ending, display=display)
-    return await push.run(begin)
+    return await run_sync(
+        start, settings=settings, state=state, performance=performance, limits=limits, display=display
+    )
 
 
 async def plan(
     source: SourceFile,
     /,
     *,
-    out: Path | None = None,
-    rules: RunRules = _RUN_RULES,
-    exit_code: _TellsChanges = False,
-    held: HeldState = _HELD,
-    connection: Connection = UNCONNECTED,
-    display: Display = TABLE,
+    out: Annotated[
+        Path | None, Parameter(help="A file to save the plan to, for sync apply. It contains personal data.")
+    ] = None,
+    options: RunOptions = _RUN,
+    exit_code: ExitCodeForChanges = False,
+    state: LockedStateOptions = _LOCKED_STATE,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
+    display: DisplayOptions = DEFAULT_DISPLAY,
 ) -> ExitCode:
-    """Print what a run would do, an operation on each line, and send nothing but what looks at the server.
-
-    Parameters
-    ----------
-    out
-        Where to save it for sync apply. The file holds what is to be sent: personal data.
-    """
-    settings = sync_settings(connection, held)
-    how = rules.plan(Mode(rules.mode), wire_format_of(settings))
-    async with opened(settings, wait=held.wait) as it:
-        tally = _Pending(display)
-        operations = tally.printed(_planned(it, source, rules, how, settings))
-        async with aclosing(operations):
-            if out is None:
-                async for _ in operations:
-                    pass
-            else:
-                await save_plan(operations, out, serial=await it.state.serial(), options=how)
-    return tally.exit_code(tells_changes=exit_code)
+    """Print what a run would do, one operation a line (a dry run). It writes nothing to the server."""
+    return await _print_changes(
+        source,
+        options,
+        Mode(options.mode),
+        out=out,
+        exit_code=exit_code,
+        state=state,
+        connection=connection,
+        display=display,
+    )
 
 
 async def check(
     source: SourceFile,
     /,
     *,
-    rules: CheckRules = _CHECK_RULES,
-    exit_code: _TellsChanges = False,
-    held: HeldState = _HELD,
-    connection: Connection = UNCONNECTED,
-    display: Display = TABLE,
+    options: CompareOptions = _COMPARE,
+    exit_code: ExitCodeForChanges = False,
+    state: LockedStateOptions = _LOCKED_STATE,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
+    display: DisplayOptions = DEFAULT_DISPLAY,
 ) -> ExitCode:
-    """Look at every calendar on both sides, print what differs, and change nothing."""
-    settings = sync_settings(connection, held)
-    how = rules.plan(Mode.TWO_WAY, wire_format_of(settings))
-    tally = _Pending(display, agreed=False)
-    async with (
-        opened(settings, wait=held.wait) as it,
-        aclosing(tally.printed(_planned(it, source, rules, how, settings))) as operations,
-    ):
-        async for _ in operations:
-            pass
-    return tally.exit_code(tells_changes=exit_code)
+    """Compare every calendar with the source, and print what differs. It writes nothing."""
+    return await _print_changes(
+        source,
+        options,
+        Mode.TWO_WAY,
+        changes_only=True,
+        exit_code=exit_code,
+        state=state,
+        connection=connection,
+        display=display,
+    )
 
 
-async def _run(push: Push, source: Path, rules: RunRules, plan: SyncOptions) -> ExitCode:
-    records = source_of(source, rules.source_format, push.settings)
-    mirror = file_mirror(source, format=rules.source_format) if plan.mode is Mode.TWO_WAY else None
+async def pull(
+    *,
+    to: Annotated[Path, Parameter(help="The file to write.")],
+    to_format: Annotated[
+        FileFormat | None, Parameter(help="The format of the file; the default follows from its name.")
+    ] = None,
+    calendars: Annotated[
+        Path | None,
+        Parameter(
+            help="A file with the calendars to mirror: CSV with a header, or JSON Lines, with tenant_id, and for "
+            "reference ad_id and domain_id. The default is the calendar of --tenant-id, --ad-id and --domain-id."
+        ),
+    ] = None,
+    options: ScopeOptions = _SCOPE,
+    limits: LimitOptions = _LIMITS,
+    state: LockedStateOptions = _LOCKED_STATE,
+    connection: ConnectionOptions = DEFAULT_CONNECTION,
+    display: DisplayOptions = DEFAULT_DISPLAY,
+) -> ExitCode:
+    """Mirror the appointments of the server into a file.
 
-    async def begin(sync: BulkSync, state: State, budget: Budget) -> RunReport:
-        if plan.retry_run is not None:
-            await _check_retried(state, plan.retry_run)
-        return await sync.run(records, plan, budget, mirror=mirror)
+    The file is replaced once every calendar was read. The state must be used for pulls only.
+    """
+    settings = _settings(connection, state)
+    wire_format = selected_format(settings)
+    if calendars is None:
+        mirrored = [_own_calendar(settings)]
+    else:
+        mirrored = read_calendars(calendars, wire_format, tenant_id=settings.get("tenant_id"))
+    pull_options = PullOptions(
+        calendars=mirrored,
+        scope=options.scope(wire_format, previews=True),
+        window=options.window,
+        max_delete=options.deletion_limit(),
+    )
+    mirror = file_mirror(to, format=to_format)
+    budget = limits.budget()
+    async with open_sync(settings, wait=state.wait) as (opened, services):
+        pulling = Pull(opened, services, pull_options, mirror=mirror, budget=budget)
+        return await finish_run(_run_pull(pulling), budget, opened, limits, display)
 
-    return await push.run(begin)
+
+async def status(*, state: StateOptions = _STATE, display: DisplayOptions = DEFAULT_DISPLAY) -> None:
+    """Print what the state holds and its latest runs, even while a run works with it."""
+    async with await _open_to_read(state) as opened:
+        print_status(await inspection.read_status(opened), display)
 
 
-async def _check_retried(state: State, run_id: str) -> None:
-    async with aclosing(read_dead_letters(state, run_id)) as letters:
+async def explain(key: _Key, /, *, state: StateOptions = _STATE, display: DisplayOptions = DEFAULT_DISPLAY) -> ExitCode:
+    """Print everything that the state knows about a key: what is in sync, what is pending, and why it was given up."""
+    async with await _open_to_read(state) as opened:
+        rows = await inspection.explain_key(opened, key)
+    print_key_history(rows, display)
+    if rows:
+        return ExitCode.DONE
+    print_message("nothing is known about this key")
+    return ExitCode.OTHER
+
+
+def _settings(connection: ConnectionOptions, state: StateOptions) -> Settings:
+    return read_settings(connection.as_settings() | state.as_settings())
+
+
+async def _open_to_read(state: StateOptions) -> State:
+    return await State.open(state_path(read_settings(state.as_settings())), owner="sync status", read_only=True)
+
+
+async def _run(
+    source: Path,
+    options: RunOptions,
+    *,
+    retry_run: str | None = None,
+    performance: PerformanceOptions,
+    limits: LimitOptions,
+    state: LockedStateOptions,
+    connection: ConnectionOptions,
+    display: DisplayOptions,
+) -> ExitCode:
+    settings = _settings(connection, state)
+    sync_options = options.sync_options(Mode(options.mode), selected_format(settings), retry_run=retry_run)
+    records = open_source(source, options.source_format, settings)
+    mirror = file_mirror(source, format=options.source_format) if sync_options.mode is Mode.TWO_WAY else None
+
+    async def start(sync: BulkSync, opened: State, budget: Budget) -> RunReport:
+        if retry_run is not None:
+            await _check_has_dead_letters(opened, retry_run)
+        return await sync.run(records, sync_options, budget, mirror=mirror)
+
+    return await run_sync(
+        start, settings=settings, state=state, performance=performance, limits=limits, display=display
+    )
+
+
+async def _check_has_dead_letters(state: State, run_id: str) -> None:
+    async with aclosing(inspection.read_dead_letters(state, run_id)) as letters:
         async for _ in letters:
             return
-    raise ValueError(f"{run_id} has given nothing up, or is no run of this state")
+    raise ValueError(f"RUN must be a run that gave records up: the state has none of {run_id}")
 
 
-def _planned(
-    it: Opened, source: Path, rules: CheckRules, how: SyncOptions, settings: Settings
-) -> AsyncGenerator[Operation, None]:
-    records = source_of(source, rules.source_format, settings)
-    sync = BulkSync(it.state, it.services, How(wire_format=wire_format_of(settings)))
-    return sync.plan(records, how)
+async def _print_changes(
+    source: Path,
+    options: CompareOptions,
+    mode: Mode,
+    *,
+    out: Path | None = None,
+    changes_only: bool = False,
+    exit_code: bool,
+    state: LockedStateOptions,
+    connection: ConnectionOptions,
+    display: DisplayOptions,
+) -> ExitCode:
+    """Print what a run in `mode` would do, and save it to `out`.
 
-
-class _Pending:
-    """Prints operations, and counts those that would change something.
-
-    Args:
-        display: How they are printed.
-        agreed: Whether those are printed, too, that only take note of what is in step.
+    With `changes_only`, operations are left out that only note in the state what is in sync already.
     """
+    settings = _settings(connection, state)
+    wire_format = selected_format(settings)
+    sync_options = options.sync_options(mode, wire_format)
+    changes = 0
 
-    def __init__(self, display: Display, *, agreed: bool = True) -> None:
-        self._display = display
-        self._agreed = agreed
-        self._count = 0
-
-    async def printed(self, operations: AsyncGenerator[Operation, None]) -> AsyncGenerator[Operation, None]:
+    async def printed(operations: AsyncGenerator[Operation, None]) -> AsyncGenerator[Operation, None]:
+        nonlocal changes
         async with aclosing(operations):
             async for operation in operations:
-                self._count += operation.kind is not Kind.AGREE
-                if self._agreed or operation.kind is not Kind.AGREE:
-                    print_operation(operation, self._display)
+                is_change = operation.kind is not Kind.AGREE
+                changes += is_change
+                if is_change or not changes_only:
+                    print_operation(operation, display)
                 yield operation
 
-    def exit_code(self, *, tells_changes: bool) -> ExitCode:
-        """Tell how many there are, and return the status."""
-        sys.stdout.flush()
-        tell(sys.stderr, f"{self._count} {'change' if self._count == 1 else 'changes'} to be made")
-        return ExitCode.CHANGES_PENDING if tells_changes and self._count else ExitCode.DONE
+    async with open_sync(settings, wait=state.wait) as (opened, services):
+        records = open_source(source, options.source_format, settings)
+        sync = BulkSync(opened, services, SyncSettings(wire_format=wire_format))
+        async with aclosing(printed(sync.plan(records, sync_options))) as operations:
+            if out is None:
+                async for _ in operations:
+                    pass
+            else:
+                await save_plan(operations, out, serial=await opened.serial(), options=sync_options)
+    sys.stdout.flush()
+    print_message(f"{changes} {'change' if changes == 1 else 'changes'} to make")
+    return ExitCode.CHANGES_PENDING if exit_code and changes else ExitCode.DONE
+
+
+async def _run_pull(pull: Pull) -> RunReport:
+    progress, count = SyncProgress(Console(stderr=True), "changes"), 0
+    progress.begin(None)
+    try:
+        async with aclosing(pull.changes()) as changes:
+            async for _ in changes:
+                progress.advance(Outcome(index=count, input=None, status=Status.DONE))
+                count += 1
+    finally:
+        progress.end()
+    return pull.report
+
+
+def _own_calendar(settings: Settings) -> Calendar:
+    user = selected_user(settings)
+    tenant_id = settings.required("tenant_id")
+    return Calendar(tenant_id) if user is None else Calendar(tenant_id, user.domain_id, user.ad_id)

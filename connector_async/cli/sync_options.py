@@ -1,8 +1,8 @@
-"""The options that the commands of the bulk sync share."""
+"""The options that several sync commands share."""
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import attrs
 from cyclopts import Group, Parameter
@@ -19,148 +19,173 @@ from connector_async.sync.scope import Scope
 from connector_async.sync.state.db.errors import file_errors
 from connector_async.wire import WireFormat
 
-from .options import SETTINGS
-from .parsing import instant
+from .options import SETTINGS_GROUP, check_window, parse_time
 
 SourceFile = Annotated[
-    Path, Parameter(name="SOURCE", help="What there should be: a file that ends in .jsonl, .ndjson, .csv or .ics.")
+    Path, Parameter(name="SOURCE", help="The file with the records; its name ends in .jsonl, .ndjson, .csv or .ics.")
+]
+ExitCodeForChanges = Annotated[
+    bool, Parameter(name="--exit-code", negative="", help="Exit with 10 if there are changes to make.")
 ]
 
-_RULES = Group("ConflictRules", sort_key=2)
-_WORK = Group("Work", sort_key=3)
+_COMPARISON: Final = Group(
+    "Comparison",
+    help="With the reference format, --start and --end are required wherever the server is looked at.",
+    sort_key=2,
+)
+_PERFORMANCE: Final = Group("Performance", sort_key=3)
+_LIMITS: Final = Group("Limits and results", sort_key=4)
 
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
-class StateFile:
-    """Where it is remembered what was in step."""
+class StateOptions:
+    """Where the state is."""
 
     state: Annotated[
-        str | None, Parameter(group=SETTINGS, help="The file of the state; connector-async.db in this folder.")
+        str | None,
+        Parameter(
+            group=SETTINGS_GROUP, help="The file of the state; the default is connector-async.db in this folder."
+        ),
     ] = None
 
-    def flags(self) -> dict[str, Any]:
-        """Return what is given, by the names of settings; `None`: not given."""
+    def as_settings(self) -> dict[str, Any]:
+        """Return the settings that the options set, by name; `None` means that an option is not given."""
         return {"state": self.state}
 
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
-class HeldState(StateFile):
-    """A state that no other run may work with meanwhile."""
+class LockedStateOptions(StateOptions):
+    """Where the state is, and how long to wait for its lock: one run at a time works with a state."""
 
-    wait: Annotated[float, Parameter(group=_WORK, help="Seconds to wait for a run that works with the state.")] = 0.0
+    wait: Annotated[float, Parameter(group=_LIMITS, help="Seconds to wait while another run works with the state.")] = (
+        0.0
+    )
 
 
-@Parameter(name="*", group=_RULES)
+@Parameter(name="*", group=_COMPARISON)
 @attrs.frozen(kw_only=True)
-class PullRules:
-    """Which time is looked at, and how much may be gone from it."""
+class ScopeOptions:
+    """Which time range is compared, and how many appointments may be deleted."""
 
     start: Annotated[
-        str | None, Parameter(help="As 2024-01-15T10:00:00Z: what ends before is neither looked at nor deleted.")
+        str | None,
+        Parameter(help="Ignore appointments that end before this time, such as 2024-01-15T10:00:00Z."),
     ] = None
-    end: Annotated[str | None, Parameter(help="What begins later is neither looked at nor deleted.")] = None
+    end: Annotated[str | None, Parameter(help="Ignore appointments that start after this time.")] = None
     window: Annotated[
-        timedelta | None, Parameter(help="Reference: how long a time is previewed at once, as 7d or 12h.")
+        timedelta | None,
+        Parameter(help="Request previews in parts of this length, such as 7d or 12h; only for reference."),
     ] = None
     max_delete: Annotated[
-        str, Parameter(help="N or N%: how much of a user, of a tenant and of the whole may be deleted at once.")
+        str,
+        Parameter(help="The most appointments of a user, of a tenant and in all that a run may delete: N or N%."),
     ] = "50%"
 
-    def scope(self, wire_format: WireFormat, *, looks: bool) -> Scope:
-        """Return the time.
+    def scope(self, wire_format: WireFormat, *, previews: bool) -> Scope:
+        """Return the time range.
 
         Args:
-            wire_format: In which the server will be asked for it.
-            looks: Whether it will be asked.
+            wire_format: The format of the server.
+            previews: Whether the server is looked at, for which the reference needs both ends.
 
         Raises:
-            ValueError: An end is no instant, or is missing, or there is a window that cannot be asked for.
+            ValueError: If an end is invalid or missing, or the format does not support a window.
         """
-        if self.window is not None and not wire_format.carries_user:
-            raise ValueError("--window must be left out: with the guide, the server is asked for no time")
-        if looks and wire_format.carries_user and (self.start is None or self.end is None):
-            raise ValueError("--start and --end must be given: without both, the reference does not show anything")
+        check_window(self.window, wire_format)
+        if previews and wire_format.carries_user and (self.start is None or self.end is None):
+            raise ValueError("--start and --end are required: a preview of the reference needs both")
         return Scope(
-            start=None if self.start is None else instant("start", self.start),
-            end=None if self.end is None else instant("end", self.end),
+            start=None if self.start is None else parse_time("start", self.start),
+            end=None if self.end is None else parse_time("end", self.end),
         )
 
-    def limit(self) -> MaxDelete:
-        """Return how much may be deleted.
+    def deletion_limit(self) -> MaxDelete:
+        """Return how many appointments may be deleted.
 
         Raises:
-            ValueError: It is neither a number nor a share.
+            ValueError: If `max_delete` is neither a number nor a percentage.
         """
         return MaxDelete.parse(self.max_delete)
 
 
-@Parameter(name="*", group=_RULES)
+@Parameter(name="*", group=_COMPARISON)
 @attrs.frozen(kw_only=True)
-class CheckRules(PullRules):
-    """How a source is compared with the server."""
+class CompareOptions(ScopeOptions):
+    """How the source is compared with the server."""
 
-    source_format: Annotated[FileFormat | None, Parameter(help="What the source is; by its suffix, unless told.")] = (
-        None
-    )
+    source_format: Annotated[
+        FileFormat | None, Parameter(help="The format of the source; the default follows from the name of the file.")
+    ] = None
     conflict: Annotated[
-        Literal["local", "remote", "newer", "fail"], Parameter(help="Who wins where both sides have changed one.")
+        Literal["local", "remote", "newer", "fail"],
+        Parameter(
+            help="Which side wins where both have changed: the source (local), the server (remote), the newer change, "
+            "or neither (fail)."
+        ),
     ] = "local"
     allow_empty: Annotated[
-        bool, Parameter(negative="", help="A tenant of which the source has no record may lose what is known of it.")
+        bool,
+        Parameter(negative="", help="Allow to delete all appointments of a tenant that has no record in the source."),
     ] = False
 
-    def plan(self, mode: Mode, wire_format: WireFormat, *, retry_run: str | None = None) -> SyncOptions:
-        """Return how to go about it.
+    def sync_options(self, mode: Mode, wire_format: WireFormat, *, retry_run: str | None = None) -> SyncOptions:
+        """Return the options of the run.
+
+        Args:
+            mode: What the run looks at.
+            wire_format: The format of the server.
+            retry_run: The run that gave up the records to retry; `None` means a run over all records.
 
         Raises:
-            ValueError: An option breaks its rule.
+            ValueError: If an option is invalid.
         """
         return SyncOptions(
             mode=mode,
             rules=ConflictRules(policy=Policy(self.conflict)),
-            scope=self.scope(wire_format, looks=mode is not Mode.TRUST),
+            scope=self.scope(wire_format, previews=mode is not Mode.TRUST),
             window=self.window,
-            max_delete=self.limit(),
+            max_delete=self.deletion_limit(),
             allow_empty=self.allow_empty,
             retry_run=retry_run,
         )
 
 
-@Parameter(name="*", group=_RULES)
+@Parameter(name="*", group=_COMPARISON)
 @attrs.frozen(kw_only=True)
-class RunRules(CheckRules):
-    """How a source is brought into step with the server."""
+class RunOptions(CompareOptions):
+    """How the source and the server are brought in sync."""
 
     mode: Annotated[
         Literal["trust", "check", "two-way"],
         Parameter(
-            help="What of the server is looked at: nothing; the calendars in which the source has changed something; "
-            "or all of them, and what has changed there is written into the source."
+            help="What to look at on the server: nothing (trust), the calendars with changes in the source (check), or "
+            "all calendars, whose changes are written back to the source (two-way)."
         ),
     ] = "trust"
 
 
-@Parameter(name="*", group=_WORK)
+@Parameter(name="*", group=_PERFORMANCE)
 @attrs.frozen(kw_only=True)
 class PerformanceOptions:
-    """How hard it is tried."""
+    """How a run sends its requests."""
 
     grace: Annotated[
-        float, Parameter(help="Seconds that the server may take to show a create whose answer was lost.")
+        float, Parameter(help="Seconds that the server may take to show a new appointment in previews.")
     ] = GRACE
-    concurrency: Annotated[int, Parameter(help="How many operations of a tenant are under way at a time.")] = 4
-    passes: Annotated[int, Parameter(help="How often a calendar is gone through while something in it may pass.")] = 3
+    concurrency: Annotated[int, Parameter(help="Operations of a tenant that are in flight at a time.")] = 4
+    passes: Annotated[int, Parameter(help="Passes over a calendar while transient failures remain.")] = 3
     read_first: Annotated[
-        bool, Parameter(negative="", help="Read before each update, for servers that replace the whole.")
+        bool,
+        Parameter(negative="", help="Get an appointment before its update, for servers that replace the whole."),
     ] = False
 
-    def settings(self, wire_format: WireFormat) -> SyncSettings:
-        """Return it as the sync takes it.
+    def sync_settings(self, wire_format: WireFormat) -> SyncSettings:
+        """Return the settings of the sync.
 
         Raises:
-            ValueError: An option is out of its range.
+            ValueError: If an option is out of its range.
         """
         return SyncSettings(
             wire_format=wire_format,
@@ -171,27 +196,32 @@ class PerformanceOptions:
         )
 
 
-@Parameter(name="*", group=_WORK)
+@Parameter(name="*", group=_LIMITS)
 @attrs.frozen(kw_only=True)
 class LimitOptions:
-    """When it ends before the work does, and what is told then."""
+    """When a run stops early, and what it reports at its end."""
 
-    max_requests: Annotated[int | None, Parameter(help="Requests after which nothing more is begun.")] = None
-    max_duration: Annotated[float | None, Parameter(help="Seconds after which nothing more is begun.")] = None
+    max_requests: Annotated[
+        int | None, Parameter(help="Requests after which no operation starts; the next run resumes.")
+    ] = None
+    max_duration: Annotated[
+        float | None, Parameter(help="Seconds after which no operation starts; the next run resumes.")
+    ] = None
     stop_timeout: Annotated[
-        float, Parameter(help="Seconds that what is under way may take after SIGINT or SIGTERM.")
+        float, Parameter(help="Seconds that operations in flight get to end after SIGINT or SIGTERM.")
     ] = 30.0
     dead_letters: Annotated[
-        Path | None, Parameter(help="Where to write what was given up: JSON Lines, no personal data.")
+        Path | None,
+        Parameter(help="A file of JSON Lines for the records that were given up; it has no personal data."),
     ] = None
-    exit_code: Annotated[bool, Parameter(negative="", help="End with 9 when there was nothing to do.")] = False
+    exit_code: Annotated[bool, Parameter(negative="", help="Exit with 9 if there was nothing to do.")] = False
 
     def budget(self) -> Budget:
-        """Return the limits as the sync takes them, once it is clear that the end can be told.
+        """Return the limits, after a check that the dead letters can be written at the end.
 
         Raises:
-            ValueError: One is not above zero.
-            StateError: The dead letters cannot be written where they should be.
+            ValueError: If a limit is out of its range.
+            StateError: If the file of the dead letters cannot be written.
         """
         if self.dead_letters is not None:
             with file_errors(self.dead_letters):

@@ -1,13 +1,16 @@
-"""What is told of a run of the bulk sync: its report, its dead letters, its status. No personal data."""
+"""Prints what sync commands find and do, writes the dead letters, and finds the exit code. No personal data."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
 from connector_async._files import atomic_replace
+from connector_async._timestamps import format_instant
 from connector_async.sync.budget import StopReason
 from connector_async.sync.planning.operations import Operation
 from connector_async.sync.report import Fate, RunReport, Stopped, TenantReport
@@ -17,10 +20,10 @@ from connector_async.sync.state.inspection import read_dead_letters
 
 from .exit_codes import ExitCode
 from .messages import printable
-from .options import Display
+from .options import DisplayOptions
 from .output import Printer, Record
 
-_COLUMNS: Final = (
+_REPORT_COLUMNS: Final = (
     "tenant_id",
     "records",
     *(fate.value for fate in Fate),
@@ -30,33 +33,57 @@ _COLUMNS: Final = (
     "elapsed",
     "stopped",
 )
-_REASONS: Final = {
-    StopReason.REQUESTS: "the limit of requests was reached",
-    StopReason.DURATION: "the limit of time was reached",
-    StopReason.SIGNAL: "it was asked to stop",
+_COUNT_COLUMNS: Final = ("items", "deleted", "pending_creates", "dead_letters", "not_in_the_file_yet")
+_RUN_COLUMNS: Final = (
+    "run_id",
+    "kind",
+    "mode",
+    "status",
+    "started_at",
+    "ended_at",
+    "requests_sent",
+    "requests_minimum",
+    "counts",
+)
+_KEY_COLUMNS: Final = (
+    "what",
+    "tenant_id",
+    "domain_id",
+    "ad_id",
+    "appointment_id",
+    "start_time",
+    "end_time",
+    "operation",
+    "error",
+    "reason",
+    "status",
+    "request_id",
+    "run_id",
+    "at",
+)
+_TIME_COLUMNS: Final = ("started_at", "ended_at", "at")
+_STOP_REASONS: Final = {
+    StopReason.REQUESTS: "the request limit was reached",
+    StopReason.DURATION: "the time limit was reached",
+    StopReason.SIGNAL: "a signal stopped it",
 }
 
 
-def print_report(report: RunReport, display: Display) -> None:
-    """Print what became of a run: one JSON line, or a table by tenant and a line of the totals."""
-    printer = Printer(display, _COLUMNS)
+def print_report(report: RunReport, display: DisplayOptions) -> None:
+    """Print the report of a run: a line of JSON, or a table by tenant and a line with the totals."""
+    printer = Printer(display, _REPORT_COLUMNS)
     if display.json:
         printer.add(report.as_json())
         return
     for tenant_id, tenant in report.tenants.items():
-        printer.add(_record(tenant_id, tenant))
+        printer.add(_tenant_record(tenant_id, tenant))
     printer.end()
-    print_line(_totals(report))
-
-
-def print_line(text: str) -> None:
-    """Print a line of data."""
-    sys.stdout.write(f"{printable(text)}\n")
+    sys.stdout.write(f"{printable(_totals(report))}\n")
     sys.stdout.flush()
 
 
-def print_operation(operation: Operation, display: Display) -> None:
-    """Print what is to be done with one key, in a line of its own."""
+def print_operation(operation: Operation, display: DisplayOptions) -> None:
+    """Print an operation as one line."""
     if display.json:
         Printer(display, ()).add(operation.as_json())
         return
@@ -65,32 +92,52 @@ def print_operation(operation: Operation, display: Display) -> None:
     sys.stdout.write("\t".join(map(printable, columns)) + "\n")
 
 
-def exit_code_of(report: RunReport, *, tells_nothing: bool) -> ExitCode:
-    """Return the status after a run that came to its end, or to a limit.
+def print_status(status: Mapping[str, Any], display: DisplayOptions) -> None:
+    """Print the counts of a state and its latest runs: a line of JSON, or two tables."""
+    if display.json:
+        Printer(display, ()).add(status)
+        return
+    for rows, columns in (([status], _COUNT_COLUMNS), (status["runs"], _RUN_COLUMNS)):
+        printer = Printer(display, columns)
+        for row in rows:
+            printer.add(_readable(row))
+        printer.end()
+
+
+def print_key_history(rows: Sequence[Mapping[str, Any]], display: DisplayOptions) -> None:
+    """Print what a state holds about a key, one row for each entry."""
+    printer = Printer(display, _KEY_COLUMNS)
+    for row in rows:
+        printer.add(row if display.json else _readable(row))
+    printer.end()
+
+
+def report_exit_code(report: RunReport, *, reports_nothing_to_do: bool = False) -> ExitCode:
+    """Return the exit code for a run that ended by itself, by a limit or by a signal.
 
     Args:
-        report: What became of it.
-        tells_nothing: Whether that there was nothing to do has a status of its own.
+        report: The report of the run.
+        reports_nothing_to_do: Whether a run with nothing to do has an exit code of its own.
     """
     counts = report.counts
-    failed = sum(tenant.calendars_failed for tenant in report.tenants.values())
-    did = counts.total() - counts[Fate.UNCHANGED] - counts[Fate.SKIPPED]
-    found = (
+    failed_calendars = sum(tenant.calendars_failed for tenant in report.tenants.values())
+    changes = counts.total() - counts[Fate.UNCHANGED] - counts[Fate.SKIPPED]
+    codes = (
         (report.stopped(Stopped.GUARD), ExitCode.GUARD),
         (report.stopped(Stopped.CREDENTIALS), ExitCode.CREDENTIALS),
         (report.reason is not None, ExitCode.LIMIT_REACHED),
-        (failed + counts[Fate.RETRYABLE] + counts[Fate.UNKNOWN], ExitCode.RETRYABLE),
+        (failed_calendars + counts[Fate.RETRYABLE] + counts[Fate.UNKNOWN], ExitCode.RETRYABLE),
         (report.dead_letters, ExitCode.DEAD_LETTERS),
-        (tells_nothing and not did, ExitCode.NOTHING_TO_DO),
+        (reports_nothing_to_do and not changes, ExitCode.NOTHING_TO_DO),
     )
-    return next((code for holds, code in found if holds), ExitCode.DONE)
+    return next((code for applies, code in codes if applies), ExitCode.DONE)
 
 
 async def write_dead_letters(state: State, run_id: str, path: Path) -> None:
-    """Write what a run has given up as JSON Lines, to a new file that nobody else may read.
+    """Write the dead letters of a run to a new file of JSON Lines that only its owner can read.
 
     Raises:
-        StateError: The state cannot be read, or the file not be written.
+        StateError: If the state cannot be read, or the file cannot be written.
     """
     with file_errors(path), atomic_replace(path) as partial, partial.open("wb") as lines:
         async with aclosing(read_dead_letters(state, run_id)) as letters:
@@ -98,8 +145,8 @@ async def write_dead_letters(state: State, run_id: str, path: Path) -> None:
                 lines.write(orjson.dumps(letter) + b"\n")
 
 
-def _record(tenant_id: str, tenant: TenantReport) -> Record:
-    # A fate that nobody has met has no column.
+def _tenant_record(tenant_id: str, tenant: TenantReport) -> Record:
+    # `None` rather than 0, so that a fate without a record has no column.
     fates: dict[str, Any] = {fate.value: tenant.counts[fate] or None for fate in Fate}
     return fates | {
         "tenant_id": tenant_id,
@@ -114,8 +161,19 @@ def _record(tenant_id: str, tenant: TenantReport) -> Record:
 
 def _totals(report: RunReport) -> str:
     counts = [f"{number} {fate.value.replace('_', ' ')}" for fate, number in report.counts.items()]
-    text = (
+    totals = (
         f"run {report.run_id}: {', '.join(counts) or 'nothing to do'}; {report.requests} requests sent, "
         f"{report.minimum} needed; waited {report.waited:.1f} s, took {report.elapsed:.1f} s"
     )
-    return text if report.reason is None else f"{text}; {_REASONS[report.reason]}"
+    return totals if report.reason is None else f"{totals}; {_STOP_REASONS[report.reason]}"
+
+
+def _readable(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row for a table: times in UTC, counts as words, and `None` for an empty value."""
+    readable: dict[str, Any] = {name: None if value == "" else value for name, value in row.items()}
+    for name in _TIME_COLUMNS:
+        if readable.get(name) is not None:
+            readable[name] = format_instant(datetime.fromtimestamp(int(readable[name]), UTC))
+    if isinstance(readable.get("counts"), dict):
+        readable["counts"] = ", ".join(f"{number} {fate}" for fate, number in readable["counts"].items()) or None
+    return readable

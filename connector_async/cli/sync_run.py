@@ -1,64 +1,118 @@
-"""One run of the bulk sync from the command line: what it needs is opened, signals end it, and it is accounted for."""
+"""Opens what a sync works with, and runs it: signals stop it in order, and its report is printed."""
 
+import asyncio
 import os
 import socket
-import sys
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import attrs
 from rich.console import Console
 
 from connector_async._timestamps import zone_named
+from connector_async.appointments import AppointmentService
+from connector_async.auth import Token, TokenProvider, TokenSend
+from connector_async.exceptions import AuthenticationError
 from connector_async.sync.budget import Budget
 from connector_async.sync.bulk_sync import BulkSync
 from connector_async.sync.formats import FileFormat, Source, file_source
+from connector_async.sync.records import Calendar
 from connector_async.sync.report import RunReport
 from connector_async.sync.state import State
 
-from .config_sources import read_settings
-from .connect import wire_format_of
+from .connect import open_session, selected_format
+from .credentials import credentials_for
 from .exit_codes import ExitCode
-from .messages import tell
-from .options import Connection, Display
-from .settings import Settings
+from .messages import print_message
+from .options import DisplayOptions
+from .progress import SyncProgress
+from .secret_sources import SecretReader
+from .settings import Settings, SettingsError, parse_rate_limit
 from .signals import stoppable
-from .sync_options import HeldState, LimitOptions, PerformanceOptions, StateFile
-from .sync_progress import SyncProgress
-from .sync_report import exit_code_of, print_report, write_dead_letters
-from .sync_sessions import TenantServices
+from .sync_options import LimitOptions, LockedStateOptions, PerformanceOptions
+from .sync_report import print_report, report_exit_code, write_dead_letters
 
 
-@attrs.frozen
-class Opened:
-    """What a run works with."""
+async def run_sync(
+    start: Callable[[BulkSync, State, Budget], Coroutine[Any, Any, RunReport]],
+    *,
+    settings: Settings,
+    state: LockedStateOptions,
+    performance: PerformanceOptions,
+    limits: LimitOptions,
+    display: DisplayOptions,
+) -> ExitCode:
+    """Open the state and the sessions, run a sync, print its report, and return the exit code.
 
-    state: State
-    services: TenantServices
-
-
-def sync_settings(connection: Connection, state: StateFile) -> Settings:
-    """Return the settings of a run.
+    Args:
+        start: Returns the run of the given sync. It spends the given budget.
+        settings: Describe the server, the credentials and the state.
+        state: How long to wait for the state.
+        performance: How the run sends its requests.
+        limits: When the run stops early, and what it reports.
+        display: How the report is printed.
 
     Raises:
-        SettingsError: One breaks its rule.
+        ValueError: If an option or a setting is invalid.
+        SyncError: If the run cannot start or cannot continue.
     """
-    return read_settings(connection.flags() | state.flags())
+    budget = limits.budget()
+    sync_settings = performance.sync_settings(selected_format(settings))
+    async with open_sync(settings, wait=state.wait) as (opened_state, services):
+        sync = BulkSync(opened_state, services, sync_settings, progress=SyncProgress(Console(stderr=True)))
+        return await finish_run(start(sync, opened_state, budget), budget, opened_state, limits, display)
+
+
+async def finish_run(
+    run: Coroutine[Any, Any, RunReport], budget: Budget, state: State, limits: LimitOptions, display: DisplayOptions
+) -> ExitCode:
+    """Await a run, which signals can stop; then print its report, and return the exit code.
+
+    Raises:
+        SyncError: If the run cannot start or cannot continue.
+    """
+    report, signal_code = await stoppable(run, budget, stop_timeout=limits.stop_timeout)
+    if report is None:
+        print_message("cut off: operations in flight may have happened; the next run finds out")
+        return signal_code or ExitCode.OTHER
+    print_report(report, display)
+    if limits.dead_letters is not None:
+        await write_dead_letters(state, report.run_id, limits.dead_letters)
+    return signal_code or report_exit_code(report, reports_nothing_to_do=limits.exit_code)
+
+
+@asynccontextmanager
+async def open_sync(settings: Settings, *, wait: float) -> AsyncIterator[tuple[State, "TenantServices"]]:
+    """Open the state and the sessions. No other run can work with the state meanwhile.
+
+    Args:
+        settings: Describe the server, the credentials and the state.
+        wait: Seconds to wait while another run works with the state.
+
+    Raises:
+        ValueError: If a setting is invalid or missing.
+        StateBusyError: If another run works with the state.
+        StateError: If the state cannot be opened.
+    """
+    async with aclosing(TenantServices(settings)) as services:
+        owner = f"process {os.getpid()} on {socket.gethostname()}"
+        async with await State.open(state_path(settings), owner=owner, wait=wait) as state:
+            yield state, services
 
 
 def state_path(settings: Settings) -> Path:
-    """Return the file of the state; a relative one in a file of settings is beside that."""
+    """Return the path of the state. A relative path in a settings file starts from the folder of that file."""
     value = settings.values["state"]
     return value.folder / Path(value.value).expanduser()
 
 
-def source_of(path: Path, source_format: FileFormat | None, settings: Settings) -> Source:
-    """Return the source that a file is.
+def open_source(path: Path, source_format: FileFormat | None, settings: Settings) -> Source:
+    """Return the source for a file.
 
     Raises:
-        ValueError: Its format is not known.
+        ValueError: If the name of the file does not show its format and `source_format` is `None`.
     """
     zone = settings.get("assume_zone")
     return file_source(
@@ -69,58 +123,74 @@ def source_of(path: Path, source_format: FileFormat | None, settings: Settings) 
     )
 
 
-@asynccontextmanager
-async def opened(settings: Settings, *, wait: float) -> AsyncIterator[Opened]:
-    """Open the connections and the state, and keep other runs away meanwhile.
+class TenantServices:
+    """Returns the service for a calendar. All services share their connections; each tenant has its own rate limit.
+
+    Args:
+        settings: Describe the server and the credentials of each tenant.
 
     Raises:
-        ValueError: A setting breaks its rule, or is missing.
-        StateBusyError: Another run works with the state.
-        StateError: The state cannot be used.
+        ValueError: If a setting is invalid or missing.
     """
-    async with aclosing(TenantServices(settings)) as services:
-        owner = f"process {os.getpid()} on {socket.gethostname()}"
-        async with await State.open(state_path(settings), owner=owner, wait=wait) as state:
-            yield Opened(state, services)
+
+    def __init__(self, settings: Settings) -> None:
+        self._session = open_session(
+            settings,
+            settings.get("tenant_id") or "sync",  # a session needs a tenant; only those of the source send requests
+            auth=TenantCredentials(settings, print_message),
+            # The steady rate is the limit less the burst, so the smallest burst is the fastest for a long run.
+            rate_limit=parse_rate_limit(settings.get("rate_limit"), burst=1),
+        )
+
+    def __call__(self, calendar: Calendar) -> AppointmentService:
+        """Return the service for a calendar."""
+        return AppointmentService(self._session.for_tenant(calendar.tenant_id), user=calendar.user)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._session.aclose()
 
 
-async def follow(
-    work: Coroutine[Any, Any, RunReport], budget: Budget, state: State, ending: LimitOptions, display: Display
-) -> ExitCode:
-    """Do the work until it ends or is ended, print its report, and return the status.
+class TenantCredentials:
+    """A `TokenProvider` with the credentials of each tenant, which are read when they are first needed.
 
-    Raises:
-        SyncError: It could not begin, or not go on.
+    Args:
+        settings: Say where the credentials are.
+        warn: Called with a message about each tenant without usable credentials, and each file that others can read.
     """
-    report, signalled = await stoppable(work, budget, patience=ending.stop_timeout)
-    if report is None:
-        tell(sys.stderr, "cut off: what was under way may have happened, and is settled by the next run")
-        return signalled or ExitCode.OTHER
-    print_report(report, display)
-    if ending.dead_letters is not None:
-        await write_dead_letters(state, report.run_id, ending.dead_letters)
-    return signalled or exit_code_of(report, tells_nothing=ending.exit_code)
 
+    def __init__(self, settings: Settings, warn: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._warn = warn
+        self._secrets = SecretReader(warn)
+        self._providers: dict[str, TokenProvider | None] = {}
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-@attrs.frozen(kw_only=True)
-class Push:
-    """The options of a run that sends what differs."""
-
-    settings: Settings
-    held: HeldState
-    effort: PerformanceOptions
-    ending: LimitOptions
-    display: Display
-
-    async def run(self, begin: Callable[[BulkSync, State, Budget], Coroutine[Any, Any, RunReport]]) -> ExitCode:
-        """Open what a sync needs, and follow the run that `begin` makes of it.
+    async def token(self, tenant: str, send: TokenSend) -> Token:
+        """Return a token for the tenant.
 
         Raises:
-            ValueError: An option or a setting breaks its rule.
-            SyncError: It could not begin, or not go on.
+            AuthenticationError: If the tenant has no usable credentials, or they were rejected. It stops only the work
+                of this tenant.
+            ConnectorError: If the token request failed.
         """
-        budget = self.ending.budget()
-        how = self.effort.settings(wire_format_of(self.settings))
-        async with opened(self.settings, wait=self.held.wait) as it:
-            sync = BulkSync(it.state, it.services, how, progress=SyncProgress(Console(stderr=True)))
-            return await follow(begin(sync, it.state, budget), budget, it.state, self.ending, self.display)
+        async with self._locks[tenant]:
+            if tenant not in self._providers:
+                self._providers[tenant] = await asyncio.to_thread(self._read, tenant)
+        provider = self._providers[tenant]
+        if provider is None:
+            raise AuthenticationError(f"there are no usable credentials for the tenant {tenant}")
+        return await provider.token(tenant, send)
+
+    def invalidate(self, tenant: str, token: Token) -> None:
+        """Forget a token that the server rejected."""
+        provider = self._providers.get(tenant)
+        if provider is not None:
+            provider.invalidate(tenant, token)
+
+    def _read(self, tenant: str) -> TokenProvider | None:
+        try:
+            return credentials_for(tenant, self._settings, self._secrets)
+        except SettingsError as error:
+            self._warn(f"tenant {tenant}: {error}")
+            return None

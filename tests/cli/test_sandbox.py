@@ -1,3 +1,5 @@
+"""The command `sandbox`: its options, and the server that it starts."""
+
 import asyncio
 import signal
 import subprocess
@@ -9,7 +11,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from connector_async.cli import commands, local, sandbox
+from connector_async.cli import commands, sandbox
+from connector_async.cli.exit_codes import ExitCode
 from connector_async.cli.sandbox import BehaviorOptions, FaultOptions, ListenOptions
 from connector_async.sandbox import (
     BodyFormat,
@@ -25,20 +28,21 @@ from connector_async.sandbox import (
     UnknownId,
     WriteReply,
 )
-from tests.support.command_line import COMMAND
+from tests.support.command_line import COMMAND, CommandLine
 
 CREDENTIALS = {"clientId": "sandbox", "clientSecret": "sandbox-secret"}
 
 
 @asynccontextmanager
-async def serving(*arguments: str) -> AsyncIterator[str]:
+async def started(*arguments: str, number: signal.Signals = signal.SIGTERM) -> AsyncIterator[str]:
+    """Yield the base URL that the command prints, and end it by a signal."""
     process = await asyncio.create_subprocess_exec(
         *COMMAND, "sandbox", "--port", "0", *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout is not None
     async with asyncio.timeout(30):
         yield (await process.stdout.readline()).decode().strip()
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         assert await process.wait() == 0
     assert process.stderr is not None
     assert await process.stderr.read() == b""
@@ -52,28 +56,31 @@ async def preview(session: aiohttp.ClientSession, tenant: str, **query: str) -> 
 
 
 def parsed(*arguments: str) -> tuple[ListenOptions, BehaviorOptions, FaultOptions]:
-    """Read the options as the command does, without running it."""
+    """Return the options of a command line, without running the command."""
     _, bound, _ = commands.app.parse_args(["sandbox", *arguments], exit_on_error=False)
     bound.apply_defaults()
-    place, answers, trouble = bound.arguments.values()
-    return place, answers, trouble
+    listen, behavior, faults = bound.arguments.values()
+    return listen, behavior, faults
 
 
-async def test_seeds_are_kept_in_the_database_file_over_a_restart(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_sandbox_keeps_its_data_in_the_database_until_a_signal_and_over_a_restart(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     database = str(tmp_path / "sandbox.db")
-    seeds = ("--seed", "3", "--tenant", "acme", "--tenant", "globex", "--integer-ids")
+    seeds = ("--seed", "3", "--tenant", "acme", "--tenant", "globex", "--integer-ids", "--token-lifetime", "60")
     for options in (seeds, ()):
         async with (
-            serving("--database", database, *options) as base_url,
+            started("--database", database, *options, number=number) as base_url,
             aiohttp.ClientSession(base_url) as session,
         ):
             for tenant, count in (("acme", 3), ("globex", 3), ("other", 0)):
                 assert len(await preview(session, tenant)) == count
 
 
-async def test_the_preview_comes_in_the_pages_asked_for() -> None:
+async def test_preview_has_the_pages_that_the_options_ask_for() -> None:
     options = ("--paging", "cursor", "--page-size", "2", "--seed", "3", "--tenant", "acme")
-    async with serving(*options) as base_url, aiohttp.ClientSession(base_url) as session:
+    async with started(*options) as base_url, aiohttp.ClientSession(base_url) as session:
         first = await preview(session, "acme")
         last = await preview(session, "acme", cursor=first["nextCursor"])
     assert (len(first["items"]), len(last["items"]), last["nextCursor"]) == (2, 1, None)
@@ -109,7 +116,7 @@ def test_every_option_reaches_the_sandbox(monkeypatch: pytest.MonkeyPatch, tmp_p
     }
 
 
-def test_without_options_nothing_goes_wrong_and_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sandbox_has_no_limit_no_faults_and_no_database_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     made: dict[str, object] = {}
     monkeypatch.setattr(sandbox, "Sandbox", lambda **options: made.update(options))
     sandbox._sandbox(*parsed())
@@ -117,48 +124,54 @@ def test_without_options_nothing_goes_wrong_and_nothing_is_kept(monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("arguments", "name"),
+    "arguments",
     [
-        ("--limit 60", "--limit"),
-        ("--limit 0/60", "--limit"),
-        ("--limit 60/0", "--limit"),
-        ("--limit 60/60 --limit-window other", "--limit-window"),
-        ("--limit 60/60 --limit-status 500", "--limit-status"),
-        ("--fault dropped=0.1", "--fault"),
-        ("--fault drop=0.1 --fault drop-after=0.1", "--fault"),
-        ("--fault drop-after", "--fault"),
-        ("--fault drop-after=2", "--fault"),
-        ("--fault drop-after=0.6 --fault drop-before=0.6", "--fault"),
-        ("--fault status-99=0.1", "--fault"),
-        ("--fault delay-x=0.1", "--fault"),
-        ("--format other", "--format"),
-        ("--put other", "--put"),
-        ("--write-reply other", "--write-reply"),
-        ("--paging other", "--paging"),
-        ("--page-size 0", "--page-size"),
-        ("--seed -1 --tenant acme", "--seed"),
+        "--port 70000",
+        "--token-lifetime 0",
+        "--seed -1",
+        "--page-size 0",
+        "--format other",
+        "--limit 60",
+        "--limit 0/60",
+        "--limit-status 500",
+        "--fault dropped=0.1",
+        "--fault drop-after",
+        "--fault drop-after=2",
+        "--fault drop=0.1 --fault drop-after=0.1",
+        "--fault drop-after=0.6 --fault drop-before=0.6",
+        "--fault status-99=0.1",
     ],
 )
-def test_a_bad_value_is_refused_by_name(
-    arguments: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_invalid_option_is_rejected_by_name(
+    arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Sandbox, "start", None)  # listening would fail
-    with pytest.raises(SystemExit) as caught:
-        commands.app(["sandbox", *arguments.split()])
-    printed = capsys.readouterr()
-    assert caught.value.code not in (0, None)
-    assert printed.out == ""
-    assert f"for {name}" in printed.err
+    monkeypatch.setattr(Sandbox, "start", None)  # it would not return
+    done = CommandLine(capsys)("sandbox", *arguments.split())
+    assert (done.code, done.out) == (ExitCode.USAGE, "")
+    assert f"for {arguments.split(maxsplit=1)[0]}." in done.err
 
 
-@pytest.mark.parametrize("place", [ListenOptions(seed=1), ListenOptions(tenant=("acme",))])
-async def test_seeds_and_tenants_go_together(place: ListenOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "serve", None)  # serving would not end
-    with pytest.raises(SystemExit, match="--seed and --tenant go together"):
-        await local.sandbox(place)
+@pytest.mark.parametrize("listen", [ListenOptions(seed=1), ListenOptions(tenant=("acme",))])
+async def test_seed_and_tenant_must_be_given_together(listen: ListenOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Sandbox, "start", None)  # it would not return
+    with pytest.raises(SystemExit, match="--seed and --tenant must be given together"):
+        await sandbox.sandbox(listen)
 
 
-async def test_a_database_that_cannot_be_used_is_a_clear_error(tmp_path: Path) -> None:
+async def test_unusable_database_is_reported(tmp_path: Path) -> None:
     database = tmp_path / "missing" / "sandbox.db"
     with pytest.raises(SystemExit, match=f"cannot use --database {database}: unable to open"):
-        await sandbox.serve(ListenOptions(port=0, database=database), BehaviorOptions(), FaultOptions())
+        await sandbox.sandbox(ListenOptions(port=0, database=database))
+
+
+async def test_port_in_use_is_reported() -> None:
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(SystemExit, match=rf"cannot listen on 127\.0\.0\.1:{port}: "):
+            await sandbox.sandbox(ListenOptions(port=port))
+
+
+async def test_invalid_host_name_is_reported() -> None:
+    with pytest.raises(SystemExit, match=r"^connector-async sandbox: cannot listen on a\.\.b:0: not a host name$"):
+        await sandbox.sandbox(ListenOptions(port=0, host="a..b"))

@@ -1,39 +1,26 @@
-"""The commands of the bulk sync against a real server: what they send, print, and end with."""
+"""The sync commands against a real sandbox: what they send and print, and their exit codes."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
 import pytest
 
 from connector_async.cli.exit_codes import ExitCode
-from connector_async.sandbox import BodyFormat, Sandbox
-from tests.support.cli_syncing import DESCRIPTION, TENANTS, TITLE, delete_there, fill, row, sent, write_source
+from connector_async.sandbox import BodyFormat, DropBefore, Sandbox, StatusFault
+from tests.support.cli_syncing import (
+    TENANTS,
+    TITLE,
+    count_writes,
+    delete_on_server,
+    fill,
+    row,
+    titles,
+    write_source,
+)
 from tests.support.command_line import CommandLine, isolate, sandbox_environment, serving
 
 
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with serving() as served:
-        yield served
-
-
-@pytest.fixture
-def command(
-    sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> CommandLine:
-    isolate(monkeypatch, tmp_path, **sandbox_environment(sandbox, RATE_LIMIT="unlimited"))
-    command = CommandLine(capsys)
-    command.secrets += [TITLE, DESCRIPTION]
-    return command
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return tmp_path / "visits.jsonl"
-
-
-def test_a_run_prints_what_became_of_each_tenants_records_and_the_totals(command: CommandLine, source: Path) -> None:
+def test_run_prints_the_counts_of_each_tenant_and_the_totals(command: CommandLine, source: Path) -> None:
     done = command("sync", "run", fill(source))
     assert done.code == ExitCode.DONE
     heading, *rows, totals = done.out.splitlines()
@@ -55,7 +42,9 @@ def test_a_run_prints_what_became_of_each_tenants_records_and_the_totals(command
     assert command("sync", "run", str(source)).code == ExitCode.DONE
 
 
-def test_a_record_without_a_tenant_is_of_the_settings(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
+def test_record_without_a_tenant_belongs_to_the_tenant_of_the_settings(
+    command: CommandLine, source: Path, sandbox: Sandbox
+) -> None:
     source.with_suffix(".txt").write_bytes(orjson.dumps({**row("a"), "tenant_id": None}))
     name = str(source.with_suffix(".txt"))
     assert command("sync", "run", name).code == ExitCode.USAGE
@@ -63,7 +52,7 @@ def test_a_record_without_a_tenant_is_of_the_settings(command: CommandLine, sour
     assert sandbox.log.count(operation="create", tenant="hooli") == 1
 
 
-def test_the_state_is_where_the_settings_say(
+def test_state_is_where_the_settings_say(
     command: CommandLine, monkeypatch: pytest.MonkeyPatch, source: Path, tmp_path: Path
 ) -> None:
     name = fill(source)
@@ -76,22 +65,28 @@ def test_the_state_is_where_the_settings_say(
     command("sync", "run", name, "--state", "other.db")
     assert (tmp_path / "other.db").is_file()
     monkeypatch.chdir(tmp_path / "sub")
-    assert command("sync", "run", name, "--exit-code").code == ExitCode.NOTHING_TO_DO  # beside the file that says so
-    refused = command("sync", "run", name, "--state", "postgresql://me:hunter2@host/db")
-    assert (refused.code, refused.err) == (ExitCode.USAGE, "connector-async: flag --state: state must be a file\n")
+    assert command("sync", "run", name, "--exit-code").code == ExitCode.NOTHING_TO_DO  # relative to the settings file
+    rejected = command("sync", "run", name, "--state", "postgresql://me:hunter2@host/db")
+    assert (rejected.code, rejected.err) == (
+        ExitCode.USAGE,
+        "connector-async: --state must be the path of a file, not a URL\n",
+    )
 
 
-def test_a_plan_is_printed_saved_applied_and_then_stale(
+def test_plan_is_printed_saved_applied_and_then_stale(
     command: CommandLine, source: Path, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     name, out = fill(source, 2, "acme"), str(tmp_path / "plan.jsonl")
     planned = command("sync", "plan", name, "--out", out, "--exit-code")
     assert planned.code == ExitCode.CHANGES_PENDING
     assert planned.out == "create\tacme\t\tk0\tnew in the source\ncreate\tacme\t\tk1\tnew in the source\n"
-    assert planned.err == "connector-async: 2 changes to be made\n"
-    assert sent(sandbox) == {}
+    assert planned.err == "connector-async: 2 changes to make\n"
+    assert count_writes(sandbox) == {}
     as_json = command("sync", "plan", name, "--json")
-    assert [(each["kind"], each["key"]) for each in as_json.records] == [("create", "k0"), ("create", "k1")]
+    assert [(operation["kind"], operation["key"]) for operation in as_json.records] == [
+        ("create", "k0"),
+        ("create", "k1"),
+    ]
     assert as_json.code == ExitCode.DONE
     assert Path(out).stat().st_mode & 0o777 == 0o600
     assert command("sync", "apply", out, "--json").records[0]["counts"] == {"created": 2}
@@ -100,44 +95,44 @@ def test_a_plan_is_printed_saved_applied_and_then_stale(
     assert stale.err.endswith(
         f"connector-async: {out}: the state has changed since this plan was made; make a new one\n"
     )
-    assert sent(sandbox) == {"create": 2}
+    assert count_writes(sandbox) == {"create": 2}
     assert command("sync", "plan", name, "--exit-code").code == ExitCode.DONE
-    refused = command("sync", "plan", name, "--out", out, "--mode", "two-way")
-    assert (refused.code, "two-way plan cannot be saved" in refused.err) == (ExitCode.USAGE, True)
+    rejected = command("sync", "plan", name, "--out", out, "--mode", "two-way")
+    assert (rejected.code, "two ways cannot be saved" in rejected.err) == (ExitCode.USAGE, True)
 
 
-def test_a_check_looks_at_both_sides_and_changes_nothing(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
+def test_check_compares_both_sides_and_changes_nothing(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
     name = fill(source, 3)
     command("sync", "run", name)
     assert command("sync", "check", name, "--exit-code").out == ""
-    delete_there(sandbox, "globex", "k0")
+    delete_on_server(sandbox, "globex", "k0")
     source.write_text(source.read_text().replace(f"{TITLE} k1", "Moved", 1))
-    before = sent(sandbox)
-    found = command("sync", "check", name, "--exit-code")
-    assert found.code == ExitCode.CHANGES_PENDING
-    assert found.out == "update\tacme\t\tk1\tchanged in the source\npull\tglobex\t\tk0\tdeleted on the server\n"
+    before = count_writes(sandbox)
+    checked = command("sync", "check", name, "--exit-code")
+    assert checked.code == ExitCode.CHANGES_PENDING
+    assert checked.out == "update\tacme\t\tk1\tchanged in the source\npull\tglobex\t\tk0\tgone from the server\n"
     assert command("sync", "check", name).code == ExitCode.DONE
-    assert sent(sandbox) == before
+    assert count_writes(sandbox) == before
 
 
-def test_what_is_in_step_and_not_known_yet_is_no_change(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
+def test_untracked_appointment_in_sync_is_not_a_change(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
     name, unknown = fill(source, 1, "acme"), ("--state", "other.db", "--exit-code")
     command("sync", "run", name)
     checked = command("sync", "check", name, *unknown)
     assert (checked.code, checked.out) == (ExitCode.DONE, "")
     planned = command("sync", "plan", name, "--mode", "check", *unknown)
     assert (planned.code, planned.out) == (ExitCode.DONE, "agree\tacme\t\tk0\tnew in the source\n")
-    assert planned.err == checked.err == "connector-async: 0 changes to be made\n"
+    assert planned.err == checked.err == "connector-async: 0 changes to make\n"
 
 
-def test_two_ways_write_the_source_anew(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
+def test_two_way_mode_rewrites_the_source(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
     name = fill(source, 3)
     command("sync", "run", name)
-    delete_there(sandbox, "globex", "k0")
+    delete_on_server(sandbox, "globex", "k0")
     done = command("sync", "run", name, "--mode", "two-way", "--json")
     assert (done.code, done.records[0]["counts"]["pulled"]) == (ExitCode.DONE, 1)
     assert len(source.read_text().splitlines()) == 8
-    delete_there(sandbox, "acme")
+    delete_on_server(sandbox, "acme")
     stopped = command("sync", "run", name, "--mode", "two-way")
     assert stopped.code == ExitCode.GUARD
     assert [line.split()[-1] for line in stopped.out.splitlines()[:2]] == ["stopped", "guard"]
@@ -151,18 +146,18 @@ def test_two_ways_write_the_source_anew(command: CommandLine, source: Path, sand
         ("fail", {"conflict": 1}, ExitCode.DEAD_LETTERS),
     ],
 )
-def test_a_conflict_is_settled_as_told(
+def test_conflict_option_decides_a_conflict(
     command: CommandLine, source: Path, sandbox: Sandbox, policy: str, counts: dict[str, int], code: ExitCode
 ) -> None:
     name = fill(source, 2, "acme")
     command("sync", "run", name)
-    delete_there(sandbox, "acme", "k0")
+    delete_on_server(sandbox, "acme", "k0")
     write_source(source, [row("k0", title="Moved"), row("k1")])
     done = command("sync", "run", name, "--mode", "check", "--conflict", policy, "--json", "--exit-code")
     assert (done.code, done.records[0]["counts"]) == (code, counts)
 
 
-def test_the_reference_has_users_and_wants_both_ends_to_look(
+def test_reference_format_has_users_and_needs_both_ends_to_look_at_the_server(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, source: Path
 ) -> None:
     command = CommandLine(capsys)
@@ -172,8 +167,8 @@ def test_the_reference_has_users_and_wants_both_ends_to_look(
         name = write_source(source, [row("a", ad_id=user, domain_id="d-1") for user in ("u-1", "u-2")])
         assert command("sync", "plan", name).out.splitlines()[0] == "create\tacme\tu-1\ta\tnew in the source"
         assert command("sync", "run", name).code == ExitCode.DONE
-        refused = command("sync", "run", name, "--mode", "check", "--start", "2024-01-01T00:00:00Z")
-        assert (refused.code, "--start and --end must be given" in refused.err) == (ExitCode.USAGE, True)
+        rejected = command("sync", "run", name, "--mode", "check", "--start", "2024-01-01T00:00:00Z")
+        assert (rejected.code, "--start and --end are required" in rejected.err) == (ExitCode.USAGE, True)
         span = ("--start", "2024-01-01T00:00:00Z", "--end", "2024-02-01T00:00:00Z", "--window", "7d")
         done = command("sync", "run", name, "--mode", "two-way", *span, "--json")
         assert (done.code, done.records[0]["minimum"]) == (ExitCode.DONE, 10)
@@ -183,18 +178,18 @@ def test_the_reference_has_users_and_wants_both_ends_to_look(
         assert pulled.records[0]["minimum"] == 5  # windows
 
 
-def test_nothing_goes_at_once_that_the_pace_would_spread(command: CommandLine, source: Path) -> None:
+def test_run_spreads_its_requests_by_the_rate_limit(command: CommandLine, source: Path) -> None:
     done = command("sync", "run", fill(source, 3, "acme"), "--rate-limit", "6000/60", "--json")
     assert done.records[0]["waited"] > 0
 
 
-def test_an_update_reads_first_when_told(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
+def test_update_reads_first_on_request(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
     for title, options, reads in (("One", (), 0), ("Two", (), 0), ("Three", ("--read-first",), 1)):
         command("sync", "run", write_source(source, [row("k0", title=title)]), *options)
         assert sandbox.log.count(operation="get") == reads
 
 
-def test_what_is_outside_of_the_time_is_not_gone(command: CommandLine, source: Path) -> None:
+def test_appointment_outside_of_the_time_range_is_not_deleted(command: CommandLine, source: Path) -> None:
     name = fill(source, 2, "acme")
     command("sync", "run", name)
     write_source(source, [row("k0")])
@@ -203,19 +198,144 @@ def test_what_is_outside_of_the_time_is_not_gone(command: CommandLine, source: P
     assert "1 deleted" in command("sync", "run", name, "--end", "2024-01-16T00:00:00Z").out
 
 
-def test_the_guard_keeps_it_from_deleting(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
+def test_guard_stops_a_run_that_would_delete_too_much(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
     name = fill(source, 8)
     command("sync", "run", name)
     fill(source, 1)
-    refused = command("sync", "run", name)
-    assert (refused.code, refused.out) == (ExitCode.GUARD, "")
-    assert refused.err == "connector-async: tenant acme would lose 7 of 8 appointments; the limit is 50%\n"
+    rejected = command("sync", "run", name)
+    assert (rejected.code, rejected.out) == (ExitCode.GUARD, "")
+    assert rejected.err == "connector-async: tenant acme would lose 7 of 8 appointments; 50% may go\n"
     for command_ in ("plan", "check"):
         assert command("sync", command_, name).code == ExitCode.GUARD
     assert command("sync", "run", name, "--max-delete", "20").code == ExitCode.GUARD
-    assert sent(sandbox) == {"create": 24}
+    assert count_writes(sandbox) == {"create": 24}
     assert command("sync", "run", name, "--max-delete", "21").code == ExitCode.DONE
     fill(source, 1, "globex")
     assert command("sync", "run", name, "--max-delete", "100%").code == ExitCode.GUARD
     assert command("sync", "run", name, "--max-delete", "100%", "--allow-empty").code == ExitCode.DONE
-    assert sent(sandbox) == {"create": 24, "delete": 23}
+    assert count_writes(sandbox) == {"create": 24, "delete": 23}
+
+
+def test_dead_letters_are_written_explained_and_retried(
+    command: CommandLine, source: Path, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    name, letters = fill(source, 3, "acme"), tmp_path / "letters.jsonl"
+    source.write_text(source.read_text() + f'{{"key": "bad", "tenant_id": "acme", "title": "{TITLE}"}}\n')
+    sandbox.faults.script(StatusFault(422), operation="create")
+    done = command("sync", "run", name, "--dead-letters", str(letters))
+    assert (done.code, letters.stat().st_mode & 0o777) == (ExitCode.DEAD_LETTERS, 0o600)
+    unreadable, refused = map(orjson.loads, letters.read_bytes().splitlines())
+    assert (unreadable["operation"], unreadable["key"], unreadable["reason"]) == (
+        "read",
+        "bad",
+        f"{name}:4: start_time is missing",
+    )
+    assert (refused["operation"], refused["error"], refused["status"]) == ("create", "InvalidRequestError", 422)
+    assert TITLE not in letters.read_text()
+    explained = command("sync", "explain", refused["key"])
+    assert [line.split()[0] for line in explained.out.splitlines()] == ["what", "in", "dead"]
+    assert "InvalidRequestError" in explained.out
+    assert command("sync", "explain", refused["key"], "--json").records[1]["what"] == "dead letter"
+    source.write_text("".join(source.read_text().splitlines(keepends=True)[:3]))
+    assert command("sync", "run", name, "--exit-code").code == ExitCode.DEAD_LETTERS  # the record is still given up
+    unknown = command("sync", "retry-failed", "unheard-of", name)
+    assert (unknown.code, "RUN must be a run that gave records up" in unknown.err) == (ExitCode.USAGE, True)
+    again = command("sync", "retry-failed", unreadable["run_id"], name, "--dead-letters", str(letters), "--json")
+    assert (again.code, again.records[0]["counts"], letters.read_bytes()) == (ExitCode.DONE, {"created": 1}, b"")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("run", "source.jsonl"), ("pull", "--to", "mirror.csv")], ids=lambda arguments: arguments[0]
+)
+@pytest.mark.parametrize(("path", "reason"), [("none/letters", "No such file or dir"), (".", "not a regular file")])
+def test_unwritable_file_of_dead_letters_is_reported_before_anything_is_sent(
+    command: CommandLine, sandbox: Sandbox, source: Path, arguments: tuple[str, ...], path: str, reason: str
+) -> None:
+    fill(source, 1, "acme")
+    rejected = command("sync", *arguments, "--dead-letters", path)
+    assert (rejected.code, rejected.out) == (ExitCode.OTHER, "")
+    assert rejected.err.startswith(f"connector-async: {path}: {reason}")
+    assert count_writes(sandbox) == {}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("run", "source.jsonl"), ("pull", "--to", "mirror.csv")],
+    ids=lambda arguments: arguments[0],
+)
+def test_window_is_rejected_with_the_guide(
+    command: CommandLine, sandbox: Sandbox, source: Path, arguments: tuple[str, ...]
+) -> None:
+    fill(source, 1, "acme")
+    rejected = command("sync", *arguments, "--window", "7d")
+    message = "connector-async: --window is accepted only with --format reference\n"
+    assert (rejected.code, rejected.out, rejected.err) == (ExitCode.USAGE, "", message)
+    assert count_writes(sandbox) == {}
+
+
+@pytest.mark.parametrize("limit", [("--max-requests", "5"), ("--max-duration", "0.000001")], ids=lambda limit: limit[0])
+def test_limit_stops_a_run_and_the_next_run_resumes(command: CommandLine, source: Path, limit: tuple[str, str]) -> None:
+    name = fill(source)
+    ended = command("sync", "run", name, *limit)
+    assert ended.code == ExitCode.LIMIT_REACHED
+    assert "not started; " in ended.out
+    assert ended.out.endswith(f"the {'request' if 'requests' in limit[0] else 'time'} limit was reached\n")
+    assert command("sync", "run", name).code == ExitCode.DONE
+    assert command("sync", "run", name, "--exit-code").code == ExitCode.NOTHING_TO_DO
+
+
+def test_pending_create_is_a_transient_failure_that_the_next_run_resolves(
+    command: CommandLine, source: Path, sandbox: Sandbox
+) -> None:
+    name = fill(source, 1, "acme")
+    sandbox.faults.script(*[DropBefore()] * 9, operation="create")
+    done = command("sync", "run", name, "--grace", "0", "--passes", "1")
+    assert (done.code, ": 1 unknown; " in done.out) == (ExitCode.RETRYABLE, True)
+    assert ", 5 failed, " in done.err  # attempts
+    sandbox.faults.clear()
+    assert command("sync", "status", "--json").records[0]["pending_creates"] == 1
+    assert command("sync", "run", name, "--grace", "0").code == ExitCode.DONE
+    assert titles(sandbox) == [f"{TITLE} k0"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("run", "none.jsonl"), ExitCode.OTHER, "none.jsonl: No such file or directory"),
+        (("plan", "none.jsonl"), ExitCode.OTHER, "none.jsonl: No such file or directory"),
+        (("apply", "none.jsonl"), ExitCode.OTHER, "none.jsonl: No such file or directory"),
+        (("run", "empty.jsonl", "--state", "none/state.db"), ExitCode.OTHER, "No such file or directory"),
+        (("run", "empty.jsonl", "--max-delete", "some"), ExitCode.USAGE, "--max-delete must be a number"),
+        (
+            ("run", "empty.jsonl", "--start", "today"),
+            ExitCode.USAGE,
+            "--start must be a date-time with an offset, such as 2024-01-15T10:00:00Z",
+        ),
+        (("run", "empty.jsonl", "--passes", "0"), ExitCode.USAGE, "--passes must be"),
+        (("run", "empty.jsonl", "--max-requests", "0"), ExitCode.USAGE, "--max-requests must be"),
+        (("run", "empty.jsonl", "--stop-timeout", "-1"), ExitCode.USAGE, "--stop-timeout must be"),
+        (("run", "empty.jsonl", "--wait", "-1"), ExitCode.USAGE, "--wait must be"),
+        (("run", "empty.jsonl", "--base-url", "http://elsewhere"), ExitCode.USAGE, "--base-url must"),
+        (("status",), ExitCode.OTHER, "connector-async.db"),
+        (("explain", "k"), ExitCode.OTHER, "connector-async.db"),
+    ],
+    ids=str,
+)
+def test_command_that_cannot_start_is_one_line(
+    command: CommandLine, tmp_path: Path, arguments: tuple[str, ...], code: ExitCode, message: str
+) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    done = command("sync", *arguments)
+    assert (done.code, done.out, done.err.count("\n")) == (code, "", 1)
+    assert message in done.err
+
+
+def test_status_shows_the_counts_and_the_latest_runs(command: CommandLine, source: Path) -> None:
+    command("sync", "run", fill(source, 2, "acme"))
+    counts, figures, heading, line = command("sync", "status").out.splitlines()
+    assert dict(zip(counts.split(), figures.split(), strict=True))["items"] == "2"
+    assert heading.split()[:4] == ["run_id", "kind", "mode", "status"]
+    assert line.split()[1:4] == ["run", "trust", "ended"]
+    assert line.rstrip().endswith("2 created")
+    unknown = command("sync", "explain", "unheard-of")
+    assert (unknown.code, unknown.err) == (ExitCode.OTHER, "connector-async: nothing is known about this key\n")

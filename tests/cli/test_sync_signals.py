@@ -1,4 +1,4 @@
-"""Runs of the command that are ended, meet each other, or have a tenant without credentials."""
+"""Sync commands that a signal stops, that meet another run, or that have a tenant without credentials."""
 
 import asyncio
 import shlex
@@ -15,10 +15,10 @@ import pytest
 from connector_async import Clock
 from connector_async.cli.exit_codes import ExitCode
 from connector_async.cli.signals import stoppable
-from connector_async.sandbox import DEFAULT_CLIENT_SECRET
+from connector_async.sandbox import DEFAULT_CLIENT_SECRET, Sandbox
 from connector_async.sync.budget import Budget
 from tests.support.cli_syncing import DESCRIPTION, HELD, TITLE, Gate, holding, row, started, titles, write_source
-from tests.support.command_line import CommandLine, isolate, sandbox_environment
+from tests.support.command_line import CommandLine
 
 SIGNALS = [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, ExitCode.TERMINATED)]
 
@@ -30,13 +30,8 @@ def gate() -> Iterator[Gate]:
 
 
 @pytest.fixture
-def command(
-    gate: Gate, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> CommandLine:
-    isolate(monkeypatch, tmp_path, **sandbox_environment(gate.sandbox, RATE_LIMIT="unlimited"))
-    command = CommandLine(capsys)
-    command.secrets += [TITLE, DESCRIPTION]
-    return command
+def sandbox(gate: Gate) -> Sandbox:
+    return gate.sandbox
 
 
 @pytest.fixture
@@ -45,7 +40,7 @@ def source(tmp_path: Path) -> str:
 
 
 def error_line(process: "Popen[str]") -> str:
-    """Return the next line that the command tells; the development mode may have told of slow callbacks before."""
+    """Return the next message; development mode may have printed warnings of slow callbacks before it."""
     assert process.stderr is not None
     return next((line for line in process.stderr if line.startswith("connector-async: ")), "")
 
@@ -58,14 +53,14 @@ def ended(process: "Popen[str]") -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_a_signal_lets_what_is_under_way_end_and_the_next_run_goes_on(
+def test_signal_lets_operations_in_flight_end_and_the_next_run_resumes(
     gate: Gate, command: CommandLine, source: str, number: signal.Signals, code: ExitCode
 ) -> None:
     gate.sandbox.faults.script(HELD, HELD, operation="create")
     with started("sync", "run", source, "--json", "--concurrency", "2") as process:
         gate.wait_for(2)
         process.send_signal(number)
-        assert error_line(process).startswith("connector-async: stopping: what is under way is finished first")
+        assert error_line(process).startswith("connector-async: stopping after the operations in flight")
         gate.release()
         status, out, err = ended(process)
     assert (status, "cut off" in err) == (code, False)
@@ -76,29 +71,29 @@ def test_a_signal_lets_what_is_under_way_end_and_the_next_run_goes_on(
     assert len(titles(gate.sandbox)) == 20
 
 
-@pytest.mark.parametrize("patience", ["60", "0.01"], ids=["second signal", "stop timeout"])
+@pytest.mark.parametrize("stop_timeout", ["60", "0.01"], ids=["second signal", "stop timeout"])
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_what_is_cut_off_is_settled_by_the_next_run(
-    gate: Gate, command: CommandLine, source: str, number: signal.Signals, code: ExitCode, patience: str
+def test_operations_that_were_cut_off_are_resolved_by_the_next_run(
+    gate: Gate, command: CommandLine, source: str, number: signal.Signals, code: ExitCode, stop_timeout: str
 ) -> None:
     gate.sandbox.faults.script(HELD, HELD, operation="create")
-    with started("sync", "run", source, "--stop-timeout", patience, "--concurrency", "2") as process:
+    with started("sync", "run", source, "--stop-timeout", stop_timeout, "--concurrency", "2") as process:
         gate.wait_for(2)
         process.send_signal(number)
         error_line(process)
-        if patience == "60":
+        if stop_timeout == "60":
             process.send_signal(signal.SIGTERM)
         status, out, err = ended(process)
     assert (status, out) == (code, "")
-    assert "connector-async: cut off: what was under way may have happened, and is settled by the next run\n" in err
-    gate.release()  # the server does what nobody waits for any more
+    assert "connector-async: cut off: operations in flight may have happened; the next run finds out\n" in err
+    gate.release()  # the server performs the creates now
     gate.wait_until_done(2)
     assert command("sync", "status", "--json").records[0]["pending_creates"] == 2
     assert command("sync", "run", source, "--grace", "0", "--json").records[0]["counts"] == {"created": 20}
     assert len(titles(gate.sandbox)) == 20
 
 
-def test_a_run_that_is_killed_is_settled_by_the_next_one(gate: Gate, command: CommandLine, source: str) -> None:
+def test_killed_run_is_resolved_by_the_next_run(gate: Gate, command: CommandLine, source: str) -> None:
     gate.sandbox.faults.script(HELD, operation="create")
     with started("sync", "run", source) as process:
         gate.wait_for(1)
@@ -110,7 +105,7 @@ def test_a_run_that_is_killed_is_settled_by_the_next_one(gate: Gate, command: Co
     assert len(titles(gate.sandbox)) == 20
 
 
-def test_a_pull_that_is_ended_leaves_its_mirror_as_it_was(gate: Gate, command: CommandLine, tmp_path: Path) -> None:
+def test_stopped_pull_leaves_its_mirror_unchanged(gate: Gate, command: CommandLine, tmp_path: Path) -> None:
     gate.sandbox.faults.script(HELD, operation="preview")
     with started("sync", "pull", "--to", "mirror.csv") as process:
         gate.wait_for(1)
@@ -118,11 +113,11 @@ def test_a_pull_that_is_ended_leaves_its_mirror_as_it_was(gate: Gate, command: C
         error_line(process)
         gate.release()
         status, out, _ = ended(process)
-    assert (status, "it was asked to stop" in out) == (ExitCode.TERMINATED, True)
+    assert (status, "a signal stopped it" in out) == (ExitCode.TERMINATED, True)
     assert not (tmp_path / "mirror.csv").exists()
 
 
-def test_a_second_run_is_refused_or_waits_and_a_status_is_told_meanwhile(
+def test_second_run_is_rejected_or_waits_and_status_works_meanwhile(
     gate: Gate, command: CommandLine, source: str
 ) -> None:
     gate.sandbox.faults.script(HELD, operation="create")
@@ -130,9 +125,9 @@ def test_a_second_run_is_refused_or_waits_and_a_status_is_told_meanwhile(
         gate.wait_for(1)
         status = command("sync", "status", "--json")
         assert [run["status"] for run in status.records[0]["runs"]] == ["running"]
-        refused = command("sync", "run", source)
-        assert (refused.code, refused.out) == (ExitCode.RETRYABLE, "")
-        assert "another run is using it" in refused.err
+        rejected = command("sync", "run", source)
+        assert (rejected.code, rejected.out) == (ExitCode.RETRYABLE, "")
+        assert "another run works with it" in rejected.err
         threading.Timer(0.05, gate.release).start()
         waited = command("sync", "run", source, "--wait", "30", "--exit-code")
         assert waited.code == ExitCode.NOTHING_TO_DO
@@ -146,7 +141,7 @@ def write_secret(path: Path, secret: str) -> None:
 
 
 @pytest.mark.parametrize("fault", ["missing", "wrong"])
-def test_a_tenant_without_good_credentials_is_stopped_alone(
+def test_tenant_without_valid_credentials_is_stopped_alone(
     gate: Gate, command: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fault: str
 ) -> None:
     for name in ("CLIENT_ID", "CLIENT_SECRET"):
@@ -165,24 +160,26 @@ def test_a_tenant_without_good_credentials_is_stopped_alone(
     done = command("sync", "run", write_source(tmp_path / "three.jsonl", rows))
     assert done.code == ExitCode.CREDENTIALS
     heading, *lines = [line.split() for line in done.out.splitlines()]
-    stopped = [dict(zip(heading, line, strict=False)) for line in lines[:3]]
-    assert [(each["tenant_id"], each["records"], line[-1]) for each, line in zip(stopped, lines, strict=False)] == [
+    shown = [dict(zip(heading, line, strict=False)) for line in lines[:3]]
+    assert [(row["tenant_id"], row["records"], line[-1]) for row, line in zip(shown, lines, strict=False)] == [
         ("acme", "3", "s"),
         ("globex", "3", "s"),
         ("initech", "3", "credentials"),
     ]
     assert [len(titles(gate.sandbox, tenant)) for tenant in tenants] == [3, 3, 0]
-    told = "connector-async: tenant initech: client_secret_file (./connector-async.toml [tenants.initech]): the file "
-    assert done.err.count(told) == (fault == "missing")
+    warning = (
+        "connector-async: tenant initech: client_secret_file (./connector-async.toml [tenants.initech]): the file "
+    )
+    assert done.err.count(warning) == (fault == "missing")
     write_secret(tmp_path / fault, DEFAULT_CLIENT_SECRET)
     assert command("sync", "run", str(tmp_path / "three.jsonl")).code == ExitCode.DONE
 
 
-async def test_signals_are_handled_as_before_once_it_has_ended() -> None:
+async def test_signal_handlers_are_restored() -> None:
     before = [signal.getsignal(number) for number, _ in SIGNALS]
-    assert await stoppable(asyncio.sleep(0, "done"), Budget(Clock()), patience=1) == ("done", None)
+    assert await stoppable(asyncio.sleep(0, "done"), Budget(Clock()), stop_timeout=1) == ("done", None)
     assert [signal.getsignal(number) for number, _ in SIGNALS] == before
-    work = asyncio.ensure_future(stoppable(asyncio.sleep(60), Budget(Clock()), patience=1))
+    work = asyncio.ensure_future(stoppable(asyncio.sleep(60), Budget(Clock()), stop_timeout=1))
     await asyncio.sleep(0)
     work.cancel()
     with pytest.raises(asyncio.CancelledError):

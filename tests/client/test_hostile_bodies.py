@@ -26,8 +26,8 @@ from connector_async import (
     NotFoundError,
     WireFormat,
 )
-from connector_async.cli.options import Display
-from connector_async.cli.output import Printer, record_of
+from connector_async.cli.options import DisplayOptions
+from connector_async.cli.output import Printer, appointment_record
 from tests.support.hostile import HostileServer, http
 from tests.support.services import FIELDS, open_service, resident_megabytes
 
@@ -203,7 +203,7 @@ async def test_big_integer_in_a_problem_is_kept_exactly() -> None:
 @pytest.mark.row("H9")
 def test_big_integer_is_printed_as_json(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     appointment = GUIDE.structure(body(number=b"%d" % BIG), Appointment)
-    Printer(Display(json=True), ()).add(record_of(appointment))
+    Printer(DisplayOptions(json=True), ()).add(appointment_record(appointment))
     assert json.loads(capfdbinary.readouterr().out)["extra"] == {"number": BIG}
 
 

@@ -101,7 +101,7 @@ def command_on_path(folder: Path) -> Path:
     """Return a folder that has this interpreter's command `connector-async`."""
     command = folder / "bin" / "connector-async"
     command.parent.mkdir()
-    command.write_text(f"#!{sys.executable}\nfrom connector_async.cli import main\nmain()\n")
+    command.write_text(f"#!{sys.executable}\nfrom connector_async.cli.main import main\nmain()\n")
     command.chmod(0o755)
     return command.parent
 

@@ -1,4 +1,4 @@
-"""Sources for the commands of the bulk sync, and a server that holds requests until a test lets them go."""
+"""Sources for the sync commands, and a server that holds requests until a test releases them."""
 
 import asyncio
 import time
@@ -12,18 +12,18 @@ import orjson
 
 from connector_async import AppointmentService, ClientCredentials, ConnectorSession, RateLimit
 from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DelayFault, Sandbox
-from tests.support.command_line import COMMAND, serving
+from tests.support.command_line import COMMAND, PERSONAL, serving
 
 T = TypeVar("T")
 
-TITLE, DESCRIPTION = "Hunter's visit", "Hunter's secrets"
+TITLE, DESCRIPTION = f"{PERSONAL} visit", f"{PERSONAL} secrets"
 TENANTS = ("acme", "globex", "initech")
 HELD = DelayFault(1)
-"""What `holding` holds; no second of it is waited."""
+"""The fault of the requests that `holding` holds. Its seconds do not count."""
 
 
 def row(key: str, tenant_id: str = "acme", **fields: str) -> dict[str, str]:
-    """Return a record as a file has it."""
+    """Return a record as a row of a source."""
     return {
         "key": key,
         "tenant_id": tenant_id,
@@ -36,18 +36,18 @@ def row(key: str, tenant_id: str = "acme", **fields: str) -> dict[str, str]:
 
 
 def write_source(path: Path, rows: Iterable[dict[str, str]]) -> str:
-    """Write a source, and return its name."""
-    path.write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in rows))
+    """Write a source of JSON Lines, and return its path."""
+    path.write_bytes(b"".join(orjson.dumps(fields) + b"\n" for fields in rows))
     return str(path)
 
 
 def fill(source: Path, count: int = 4, *tenants: str) -> str:
-    """Write a source of three tenants, or of others, and return its name."""
+    """Write a source with `count` records of each tenant, by default of `TENANTS`, and return its path."""
     return write_source(source, [row(f"k{number}", tenant) for tenant in tenants or TENANTS for number in range(count)])
 
 
-def ask(sandbox: Sandbox, tenant_id: str, call: Callable[[AppointmentService], Awaitable[T]]) -> T:
-    """Make a call for a tenant, beside the commands."""
+def call_server(sandbox: Sandbox, tenant_id: str, call: Callable[[AppointmentService], Awaitable[T]]) -> T:
+    """Make a call for a tenant without the command."""
 
     async def main() -> T:
         auth = ClientCredentials(DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET)
@@ -60,24 +60,24 @@ def ask(sandbox: Sandbox, tenant_id: str, call: Callable[[AppointmentService], A
 
 
 def titles(sandbox: Sandbox, tenant_id: str = "acme") -> list[str]:
-    """Return what the server has."""
-    found = ask(sandbox, tenant_id, lambda service: service.preview().collect())
-    return sorted(appointment.title for appointment in found)
+    """Return the titles of the appointments on the server."""
+    appointments = call_server(sandbox, tenant_id, lambda service: service.preview().collect())
+    return sorted(appointment.title for appointment in appointments)
 
 
-def delete_there(sandbox: Sandbox, tenant_id: str, *keys: str) -> None:
-    """Delete on the server what was sent of these keys; of none: all."""
+def delete_on_server(sandbox: Sandbox, tenant_id: str, *keys: str) -> None:
+    """Delete the appointments with these keys from the server; without keys, all of the tenant."""
 
     async def delete(service: AppointmentService) -> None:
         for appointment in await service.preview().collect():
             if not keys or appointment.title.rpartition(" ")[2] in keys:
                 await service.delete(appointment.appointment_id)
 
-    ask(sandbox, tenant_id, delete)
+    call_server(sandbox, tenant_id, delete)
 
 
-def sent(sandbox: Sandbox) -> dict[str, int]:
-    """Return how many writes of each kind the server has seen."""
+def count_writes(sandbox: Sandbox) -> dict[str, int]:
+    """Return how many writes of each kind the server has received."""
     return {
         operation: count
         for operation in ("create", "update", "delete")
@@ -86,7 +86,7 @@ def sent(sandbox: Sandbox) -> dict[str, int]:
 
 
 class Gate:
-    """Holds what a `HELD` fault hits."""
+    """Holds the requests that a `HELD` fault hits."""
 
     def __init__(self) -> None:
         self.sandbox: Sandbox
@@ -95,21 +95,21 @@ class Gate:
         self.waiting = 0
 
     async def sleep(self, _: float) -> None:
-        """Stand for the sandbox's wait."""
+        """Replace the sleep of the sandbox."""
         self._loop, self._open = asyncio.get_running_loop(), self._open or asyncio.Event()
         self.waiting += 1
         await self._open.wait()
 
     def wait_for(self, count: int) -> None:
-        """Wait until so many requests are held."""
+        """Wait until `count` requests are held."""
         _wait_until(lambda: self.waiting >= count)
 
     def wait_until_done(self, count: int) -> None:
-        """Wait until so many that were held have been answered, or would have been."""
+        """Wait until the server has handled `count` requests that were held."""
         _wait_until(lambda: self.sandbox.log.count(fault=HELD.name) >= count)
 
     def release(self) -> None:
-        """Let go what is held, and what would be."""
+        """Release the requests, and hold no more."""
         if self._loop is not None and self._open is not None:
             self._loop.call_soon_threadsafe(self._open.set)
 
@@ -123,7 +123,7 @@ def _wait_until(holds: Callable[[], bool]) -> None:
 
 @contextmanager
 def holding(**options: Any) -> Iterator[Gate]:
-    """Serve a sandbox whose delays last until they are let go."""
+    """Serve a sandbox that holds requests with a `HELD` fault until the gate is released."""
     gate = Gate()
     with serving(sleep=gate.sleep, **options) as gate.sandbox:
         try:
@@ -134,7 +134,7 @@ def holding(**options: Any) -> Iterator[Gate]:
 
 @contextmanager
 def started(*arguments: str) -> Iterator["Popen[str]"]:
-    """Start a command as a process of its own."""
+    """Start a command in a process of its own, and kill it at the end."""
     with Popen([*COMMAND, *arguments], stdout=PIPE, stderr=PIPE, text=True) as process:
         try:
             yield process

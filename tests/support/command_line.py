@@ -1,4 +1,4 @@
-"""The command in the test's process, over a sandbox that is served by a thread of it."""
+"""Runs commands in the process of the test, and serves a sandbox in a thread of it."""
 
 import asyncio
 import os
@@ -14,25 +14,27 @@ import orjson
 import pytest
 
 from connector_async.cli.commands import app
-from connector_async.cli.running import run
+from connector_async.cli.main import run
 from connector_async.sandbox import DEFAULT_CLIENT_SECRET, Sandbox
 
-# In the development mode asyncio tells of what keeps the loop for 0.1 s, as anything may on a machine that is busy.
+# In development mode asyncio logs callbacks of more than 0.1 s, and on a busy machine any callback may take that long.
 _NOT_SLOW = "import logging; logging.getLogger('asyncio').addFilter(lambda line: 'Executing %s' not in line.msg)"
 
 
 def in_development_mode(program: str) -> list[str]:
-    """Return the command that runs a program in which every warning is an error."""
+    """Return the command that runs a Python program in development mode, with warnings as errors."""
     return [sys.executable, "-X", "dev", "-W", "error", "-c", f"{_NOT_SLOW}\n{program}"]
 
 
-COMMAND = in_development_mode("from connector_async.cli import main; main()")
+COMMAND = in_development_mode("from connector_async.cli.main import main; main()")
+PERSONAL = "Hunter's"
+"""A part of the personal data in the sources of the sync tests, which no command prints."""
 TIMES = ("--start-time", "2024-01-15T10:00:00Z", "--end-time", "2024-01-15T12:00:00+01:00")
 
 
 @attrs.frozen
 class Done:
-    """How a command ended, and what it printed."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -44,11 +46,11 @@ class Done:
 
 
 class CommandLine:
-    """Runs commands, and fails when one prints a secret."""
+    """Runs commands, and fails if one prints a secret."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
-        self.secrets = [DEFAULT_CLIENT_SECRET]
+        self.secrets = [DEFAULT_CLIENT_SECRET, PERSONAL]
 
     def __call__(self, *arguments: str) -> Done:
         code = run(app, arguments)
@@ -59,13 +61,13 @@ class CommandLine:
         return Done(code, captured.out, captured.err)
 
     def create(self, title: str = "Visit") -> str:
-        """Create an appointment, and return its id."""
+        """Create an appointment with the command, and return its id."""
         (record,) = self("create", "--title", title, *TIMES, "--json").records
         return str(record["appointment_id"])
 
 
 def isolate(monkeypatch: pytest.MonkeyPatch, folder: Path, **environment: str) -> None:
-    """Leave nothing of the machine's own settings, and set some."""
+    """Remove the settings of the machine, work in `folder`, and set `CONNECTOR_` variables."""
     for name in [name for name in os.environ if name.startswith("CONNECTOR_")]:
         monkeypatch.delenv(name)
     for name in ("XDG_CONFIG_HOME", "NO_COLOR", "FORCE_COLOR"):
@@ -77,7 +79,7 @@ def isolate(monkeypatch: pytest.MonkeyPatch, folder: Path, **environment: str) -
 
 
 def sandbox_environment(sandbox: Sandbox, **further: str) -> Mapping[str, str]:
-    """Return the settings that reach a sandbox, without the prefix of the variables."""
+    """Return the variables, without `CONNECTOR_`, of the settings that connect to a sandbox."""
     return {
         "BASE_URL": sandbox.base_url,
         "TENANT_ID": "acme",
@@ -89,7 +91,7 @@ def sandbox_environment(sandbox: Sandbox, **further: str) -> Mapping[str, str]:
 
 @contextmanager
 def serving(**options: Any) -> Iterator[Sandbox]:
-    """Serve a sandbox in an event loop of its own, since each command runs one."""
+    """Serve a sandbox in a thread with its own event loop, since each command runs a loop."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

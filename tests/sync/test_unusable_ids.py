@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from connector_async import AppointmentService, PageRequest, PageResponse, RetryPolicy
-from connector_async.cli.options import Display
+from connector_async.cli.options import DisplayOptions
 from connector_async.cli.output import Printer
 from connector_async.sync import (
     BulkSync,
@@ -251,7 +251,7 @@ async def test_a_preview_that_a_paging_style_cannot_read_stops_its_calendar_alon
 
 def test_json_output_escapes_what_a_terminal_would_obey(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     record = {"key": f"server:{BAD}\x7f\u202e\U000e0001é"}
-    Printer(Display(json=True), ()).add(record)
+    Printer(DisplayOptions(json=True), ()).add(record)
     line = capsysbinary.readouterr().out
     assert line == rb'{"key":"server:a\u0000\u009b\u00a0\u007f\u202e\udb40\udc01' + "é".encode() + b'"}\n'
     assert orjson.loads(line) == record

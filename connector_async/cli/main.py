@@ -1,0 +1,108 @@
+"""The entry point: runs a command, and turns errors and signals into one line and an exit code.
+
+The commands are listed in `commands`.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from connector_async.exceptions import ConnectorError
+
+from .exit_codes import ExitCode, exit_code
+from .messages import error_message, name_options, print_message
+
+if TYPE_CHECKING:
+    from cyclopts import App, CycloptsError
+
+
+def main() -> None:
+    """Run the command that the arguments of this process name.
+
+    Raises:
+        SystemExit: Always: with the exit code of the command, or with a message if a package is not installed.
+    """
+    try:
+        from .commands import app  # noqa: PLC0415 - a missing package becomes a message instead of a traceback
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("connector_async"):
+            raise
+        sys.exit(f"connector-async: {error.name} is missing; install it with: pip install 'connector-async[cli]'")
+    sys.exit(run(app, sys.argv[1:]))
+
+
+def run(app: "App", arguments: Sequence[str]) -> int:
+    """Run a command, print its errors, and return its exit code."""
+    with _sigterm_as_sigint() as terminated:
+        return _run(app, arguments, terminated)
+
+
+def _run(app: "App", arguments: Sequence[str], terminated: Sequence[int]) -> int:
+    from cyclopts import CycloptsError  # noqa: PLC0415 - see main
+
+    try:
+        result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError as error:
+        print_message(_usage_message(error))
+        return ExitCode.USAGE
+    except BrokenPipeError:
+        # The reader closed the pipe. Output that is still buffered would fail again when the interpreter exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OTHER
+    except KeyboardInterrupt:
+        print_message("interrupted; a write in flight may have happened")
+        return ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED
+    except Exception as error:
+        code = exit_code(error)
+        if code is ExitCode.OTHER and not isinstance(error, ConnectorError):
+            raise  # a bug: the traceback is what helps
+        print_message(name_options(error_message(error), _options_by_argument(app, arguments)))
+        return code
+    return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _usage_message(error: "CycloptsError") -> str:
+    from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError  # noqa: PLC0415 - see main
+
+    error.verbose = False
+    if isinstance(error, UnusedCliTokensError):
+        # They are not repeated: they may be the rest of a title that was not quoted.
+        return "too many arguments; quote a value that contains spaces"
+    message = " ".join(str(error).split())
+    if isinstance(error, UnknownOptionError):
+        option = error.token.keyword or error.token.value
+        return message.replace(option, option.partition("=")[0])  # the value may be a secret
+    return message
+
+
+def _options_by_argument(app: "App", arguments: Sequence[str]) -> Mapping[str, str]:
+    """Return the names on the command line of the called command's arguments, by their names in Python."""
+    _, apps, _ = app.parse_commands(arguments)
+    return {
+        argument.field_info.name: argument.name
+        for argument in apps[-1].assemble_argument_collection()
+        if argument.show  # not a class of options, which has no name on the command line
+    }
+
+
+@contextmanager
+def _sigterm_as_sigint() -> Iterator[list[int]]:
+    """Make SIGTERM end the command as SIGINT does; yields a list to which each SIGTERM is appended."""
+    received: list[int] = []
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # the shell of a script starts background jobs like this
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,40 @@
+"""The commands for copies of a state: backup, export and import."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+
+from connector_async.sync import state as states
+
+from .config_sources import read_settings
+from .messages import print_message
+from .sync_options import StateOptions
+from .sync_run import state_path
+
+_STATE: Final = StateOptions()
+
+_Target = Annotated[Path, Parameter(name="TO", help="The file to write; an existing one is replaced.")]
+_Source = Annotated[Path, Parameter(name="FROM", help="A file that state export wrote.")]
+
+
+async def backup(target: _Target, /, *, state: StateOptions = _STATE) -> None:
+    """Copy the state as it is at one moment, even while a run works with it."""
+    await states.backup(_path(state), target)
+
+
+async def export(target: _Target, /, *, state: StateOptions = _STATE) -> None:
+    """Write the state as JSON Lines, for other programs and later versions."""
+    async with await states.State.open(_path(state), owner="state export", read_only=True) as opened:
+        rows = await states.export_state(opened, target)
+    print_message(f"exported {rows} rows")
+
+
+async def import_(source: _Source, /, *, state: StateOptions = _STATE) -> None:
+    """Create a state from an export. If the state exists, it must be empty."""
+    rows = await states.import_state(source, _path(state))
+    print_message(f"imported {rows} rows")
+
+
+def _path(state: StateOptions) -> Path:
+    return state_path(read_settings(state.as_settings()))

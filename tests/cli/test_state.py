@@ -1,0 +1,22 @@
+"""The commands for copies of a state: backup, export and import."""
+
+from pathlib import Path
+
+from connector_async.cli.exit_codes import ExitCode
+from tests.support.cli_syncing import fill
+from tests.support.command_line import CommandLine
+
+
+def test_state_is_backed_up_exported_and_imported(command: CommandLine, source: Path, tmp_path: Path) -> None:
+    name = fill(source, 2, "acme")
+    command("sync", "run", name)
+    assert command("state", "backup", "copy.db").code == ExitCode.DONE
+    exported = command("state", "export", "state.jsonl")
+    rows = len((tmp_path / "state.jsonl").read_text().splitlines()) - 1
+    assert (exported.code, exported.err) == (ExitCode.DONE, f"connector-async: exported {rows} rows\n")
+    imported = command("state", "import", "state.jsonl", "--state", "new.db")
+    assert (imported.code, imported.err) == (ExitCode.DONE, f"connector-async: imported {rows} rows\n")
+    assert command("state", "import", "state.jsonl").code == ExitCode.OTHER
+    for state in ("copy.db", "new.db"):
+        assert command("sync", "run", name, "--state", state, "--exit-code").code == ExitCode.NOTHING_TO_DO
+    assert command("state", "backup", "connector-async.db").code == ExitCode.USAGE
