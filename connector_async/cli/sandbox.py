@@ -21,9 +21,9 @@ from connector_async.sandbox import (
     PutSemantics,
     Sandbox,
     SandboxLimit,
-    TokenReply,
+    TokenResponse,
     UnknownId,
-    WriteReply,
+    WriteResponse,
     fault_named,
     synthetic_seeds,
 )
@@ -87,12 +87,12 @@ class BehaviorOptions:
     """What the API's documents leave open."""
 
     token_lifetime: Annotated[int, Parameter(validator=_Positive, help="Seconds that a token lives.")] = 3600
-    token_reply: Annotated[TokenReply, Parameter(help="Which documented answer a token request gets.")] = (
-        TokenReply.ACCESS_TOKEN
+    token_response: Annotated[TokenResponse, Parameter(help="Which documented answer a token request gets.")] = (
+        TokenResponse.ACCESS_TOKEN
     )
     format: Annotated[BodyFormat, Parameter(help="Which documented body format is spoken.")] = BodyFormat.GUIDE
     put: Annotated[PutSemantics, Parameter(help="Whether an update merges or replaces.")] = PutSemantics.MERGE
-    write_reply: Annotated[WriteReply | None, Parameter(help="What every write answers.")] = None
+    write_response: Annotated[WriteResponse | None, Parameter(help="What every write answers.")] = None
     unknown_id: Annotated[UnknownId, Parameter(help="What reading an unknown id answers.")] = UnknownId.NOT_FOUND
     integer_ids: Annotated[bool, Parameter(negative="", help="Ids are integers.")] = False
     naive_times: Annotated[bool, Parameter(negative="", help="Reference: times are answered in their time zone.")] = (
@@ -173,10 +173,10 @@ def _sandbox(place: ListenOptions, answers: BehaviorOptions, trouble: FaultOptio
         host=place.host,
         port=place.port,
         token_lifetime=answers.token_lifetime,
-        token_reply=answers.token_reply,
+        token_response=answers.token_response,
         body_format=answers.format,
         put=answers.put,
-        write_reply=answers.write_reply,
+        write_response=answers.write_response,
         unknown_id=answers.unknown_id,
         integer_ids=answers.integer_ids,
         naive_times=answers.naive_times,

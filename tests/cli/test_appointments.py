@@ -27,7 +27,7 @@ from connector_async.exceptions import (
     ServerError,
 )
 from connector_async.models import Appointment
-from connector_async.sandbox import BodyFormat, DropAfter, PutSemantics, Sandbox, StatusFault, WriteReply
+from connector_async.sandbox import BodyFormat, DropAfter, PutSemantics, Sandbox, StatusFault, WriteResponse
 from connector_async.sync.exceptions import GuardError, StateBusyError, StateError
 from connector_async.wire import WireFormat
 from tests.support.command_line import COMMAND, TIMES, CommandLine, isolate, sandbox_environment, serving
@@ -290,7 +290,7 @@ def test_an_update_can_read_first_and_be_answered_with_nothing(
         command = CommandLine(capsys)
         appointment_id = command.create()
         assert command("update", appointment_id, "--title", "Moved", "--read-first").code == 0
-    with serving(write_reply=WriteReply.EMPTY_204) as sandbox:
+    with serving(write_response=WriteResponse.EMPTY_204) as sandbox:
         monkeypatch.setenv("CONNECTOR_BASE_URL", sandbox.base_url)
         assert command("create", "--title", TITLE, *TIMES).err.count("if it was a write, it has happened") == 1
         appointment_id = command("preview", "--json").records[0]["appointment_id"]

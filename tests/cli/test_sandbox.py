@@ -21,9 +21,9 @@ from connector_async.sandbox import (
     Sandbox,
     SandboxLimit,
     StatusFault,
-    TokenReply,
+    TokenResponse,
     UnknownId,
-    WriteReply,
+    WriteResponse,
 )
 from tests.support.command_line import COMMAND
 
@@ -83,8 +83,8 @@ def test_every_option_reaches_the_sandbox(monkeypatch: pytest.MonkeyPatch, tmp_p
     made: dict[str, object] = {}
     monkeypatch.setattr(sandbox, "Sandbox", lambda **options: made.update(options))
     arguments = (
-        f"--host ::1 --port 0 --database {tmp_path} --token-lifetime 60 --token-reply token --format reference "
-        "--put replace --write-reply empty-204 --unknown-id empty --integer-ids --naive-times --paging page-numbers "
+        f"--host ::1 --port 0 --database {tmp_path} --token-lifetime 60 --token-response token --format reference "
+        "--put replace --write-response empty-204 --unknown-id empty --integer-ids --naive-times --paging page-numbers "
         "--page-size 7 --limit 5/0.5 "
         "--limit-window sliding --limit-status 503 --no-retry-after --fault drop-after=0.01 --fault status-503=0.02 "
         "--fault-seed 7"
@@ -95,10 +95,10 @@ def test_every_option_reaches_the_sandbox(monkeypatch: pytest.MonkeyPatch, tmp_p
         "port": 0,
         "database": tmp_path,
         "token_lifetime": 60,
-        "token_reply": TokenReply.TOKEN,
+        "token_response": TokenResponse.TOKEN,
         "body_format": BodyFormat.REFERENCE,
         "put": PutSemantics.REPLACE,
-        "write_reply": WriteReply.EMPTY_204,
+        "write_response": WriteResponse.EMPTY_204,
         "unknown_id": UnknownId.EMPTY,
         "integer_ids": True,
         "naive_times": True,
@@ -133,7 +133,7 @@ def test_without_options_nothing_goes_wrong_and_nothing_is_kept(monkeypatch: pyt
         ("--fault delay-x=0.1", "--fault"),
         ("--format other", "--format"),
         ("--put other", "--put"),
-        ("--write-reply other", "--write-reply"),
+        ("--write-response other", "--write-response"),
         ("--paging other", "--paging"),
         ("--page-size 0", "--page-size"),
         ("--seed -1 --tenant acme", "--seed"),

@@ -5,7 +5,7 @@ import jwt
 import pytest
 from yarl import URL
 
-from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Sandbox, TokenReply
+from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Sandbox, TokenResponse
 
 CREDENTIALS = {"clientId": DEFAULT_CLIENT_ID, "clientSecret": DEFAULT_CLIENT_SECRET}
 EPOCH = 1_700_000_000.0
@@ -60,7 +60,7 @@ async def test_a_token_request_answers_the_shape_of_the_reference(session: aioht
 
 async def test_a_token_request_can_answer_the_shape_of_the_authentication_guide() -> None:
     async with (
-        Sandbox(token_reply=TokenReply.TOKEN, token_lifetime=60) as sandbox,
+        Sandbox(token_response=TokenResponse.TOKEN, token_lifetime=60) as sandbox,
         aiohttp.ClientSession(sandbox.base_url) as session,
         session.post("/acme/authentication/token", json=CREDENTIALS) as response,
     ):

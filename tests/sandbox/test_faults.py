@@ -18,7 +18,7 @@ from connector_async.sandbox import (
     SlowDrip,
     StatusFault,
     TruncatedResponse,
-    WriteReply,
+    WriteResponse,
     WrongLength,
     fault_named,
 )
@@ -156,9 +156,9 @@ async def test_a_client_sees_that_an_answer_was_cut(fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("fault", [TruncatedResponse(), WrongLength()])
-@pytest.mark.parametrize("reply", [WriteReply.EMPTY_200, WriteReply.EMPTY_204])
-async def test_an_answer_without_a_body_is_dropped_rather_than_cut(fault: Fault, reply: WriteReply) -> None:
-    sandbox = Sandbox(write_reply=reply)
+@pytest.mark.parametrize("reply", [WriteResponse.EMPTY_200, WriteResponse.EMPTY_204])
+async def test_an_answer_without_a_body_is_dropped_rather_than_cut(fault: Fault, reply: WriteResponse) -> None:
+    sandbox = Sandbox(write_response=reply)
     async with joined(sandbox) as acme:
         sandbox.faults.script(fault)
         with pytest.raises(aiohttp.ServerDisconnectedError):
@@ -181,7 +181,7 @@ async def test_a_slow_answer_drips_until_its_time_is_over(total: float, slow: in
 
 
 async def test_a_slow_answer_without_a_body_comes_as_usual() -> None:
-    sandbox = Sandbox(sleep=Sleeper(), write_reply=WriteReply.EMPTY_204)
+    sandbox = Sandbox(sleep=Sleeper(), write_response=WriteResponse.EMPTY_204)
     async with joined(sandbox) as acme:
         sandbox.faults.script(SlowDrip())
         assert await acme.call("POST", json=MEETING) == (204, None)

@@ -16,15 +16,15 @@ from connector_async.sandbox import (
     DEFAULT_CLIENT_SECRET,
     BodyFormat,
     FaultRates,
-    Operation,
     PreviewPaging,
     PutSemantics,
     Sandbox,
     SandboxLimit,
+    SandboxOperation,
     StatusFault,
-    TokenReply,
+    TokenResponse,
     UnknownId,
-    WriteReply,
+    WriteResponse,
     synthetic_seeds,
 )
 from connector_async.sandbox.handler import Handler
@@ -33,7 +33,7 @@ from tests.support.sandbox_user import MEETING, Tenant, joined
 # use_after_free takes a resource for its path. All appointments of a tenant share one path here, the id standing in
 # the query or the body, so that it takes every later read of another appointment for one of the deleted.
 NOT_FOR_THIS_API = "use_after_free"
-OPERATIONS: tuple[Operation, ...] = ("create", "delete", "get", "preview", "token", "update")
+OPERATIONS: tuple[SandboxOperation, ...] = ("create", "delete", "get", "preview", "token", "update")
 ROOT = Path(__file__).parents[2]
 
 
@@ -125,9 +125,9 @@ async def test_schemathesis_finds_an_answer_without_one_of_its_fields(
 
 SETTINGS: list[dict[str, Any]] = [
     {},
-    {"token_reply": TokenReply.TOKEN, "put": PutSemantics.REPLACE, "tenants": ["acme"]},
+    {"token_response": TokenResponse.TOKEN, "put": PutSemantics.REPLACE, "tenants": ["acme"]},
     {"integer_ids": True},
-    *({"write_reply": reply} for reply in WriteReply),
+    *({"write_response": reply} for reply in WriteResponse),
     {"unknown_id": UnknownId.EMPTY},
     *({"paging": paging, "page_size": 1} for paging in PreviewPaging),
 ]

@@ -1,7 +1,7 @@
-from connector_async.sandbox import LoggedRequest, Operation, RequestLog
+from connector_async.sandbox import LoggedRequest, RequestLog, SandboxOperation
 
 
-def entry(operation: Operation = "get", tenant: str = "acme", status: int = 200) -> LoggedRequest:
+def entry(operation: SandboxOperation = "get", tenant: str = "acme", status: int = 200) -> LoggedRequest:
     return LoggedRequest(method="GET", operation=operation, tenant=tenant, status=status, request_id="r")
 
 

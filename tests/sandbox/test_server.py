@@ -60,7 +60,7 @@ async def test_it_starts_once_at_a_time_and_closes_any_number_of_times() -> None
     sandbox = Sandbox()
     await sandbox.aclose()
     await sandbox.start()
-    with pytest.raises(RuntimeError, match="running already"):
+    with pytest.raises(RuntimeError, match="already running"):
         await sandbox.start()
     await assert_alive(sandbox)
     await sandbox.aclose()

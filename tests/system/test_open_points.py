@@ -34,17 +34,17 @@ from connector_async.sandbox import (
     Sandbox,
     SandboxLimit,
     StatusFault,
-    TokenReply,
+    TokenResponse,
     TruncatedResponse,
     UnknownId,
-    WriteReply,
+    WriteResponse,
     WrongLength,
 )
 
 TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 FORMATS = {WireFormat.GUIDE: BodyFormat.GUIDE, WireFormat.REFERENCE: BodyFormat.REFERENCE}
-EMPTY = {WriteReply.EMPTY_200, WriteReply.EMPTY_201, WriteReply.EMPTY_204}
+EMPTY = {WriteResponse.EMPTY_200, WriteResponse.EMPTY_201, WriteResponse.EMPTY_204}
 
 pytestmark = pytest.mark.parametrize("wire_format", list(WireFormat), ids=lambda value: value.name)
 
@@ -81,16 +81,16 @@ async def only_id(service: AppointmentService) -> str:
 
 
 @pytest.mark.parametrize("integer_ids", [False, True])
-@pytest.mark.parametrize("write_reply", [None, *WriteReply], ids=str)
+@pytest.mark.parametrize("write_response", [None, *WriteResponse], ids=str)
 async def test_an_appointment_lives_whatever_a_write_answers(
-    wire_format: WireFormat, write_reply: WriteReply | None, *, integer_ids: bool
+    wire_format: WireFormat, write_response: WriteResponse | None, *, integer_ids: bool
 ) -> None:
     async with (
-        Sandbox(body_format=FORMATS[wire_format], write_reply=write_reply, integer_ids=integer_ids) as sandbox,
+        Sandbox(body_format=FORMATS[wire_format], write_response=write_response, integer_ids=integer_ids) as sandbox,
         open_session(sandbox, wire_format) as session,
     ):
         service = AppointmentService(session, user=user_for(wire_format))
-        if write_reply in EMPTY:
+        if write_response in EMPTY:
             with pytest.raises(DecodingError):
                 await service.create(draft())
             appointment_id = await only_id(service)
@@ -108,10 +108,10 @@ async def test_an_appointment_lives_whatever_a_write_answers(
             await service.get(appointment_id)
 
 
-@pytest.mark.parametrize("token_reply", list(TokenReply), ids=str)
-async def test_both_answers_of_the_token_endpoint_serve(wire_format: WireFormat, token_reply: TokenReply) -> None:
+@pytest.mark.parametrize("token_response", list(TokenResponse), ids=str)
+async def test_both_answers_of_the_token_endpoint_serve(wire_format: WireFormat, token_response: TokenResponse) -> None:
     async with (
-        Sandbox(body_format=FORMATS[wire_format], token_reply=token_reply) as sandbox,
+        Sandbox(body_format=FORMATS[wire_format], token_response=token_response) as sandbox,
         open_session(sandbox, wire_format) as session,
     ):
         await AppointmentService(session, user=user_for(wire_format)).create(draft())

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector_async.sandbox import LimitWindow, Sandbox, SandboxLimit
-from connector_async.sandbox.limits import Limiter
+from connector_async.sandbox.rate_limit import RequestLimiter
 from tests.support.sandbox_user import CREDENTIALS, joined
 
 WINDOWS = pytest.mark.parametrize("window", list(LimitWindow))
@@ -21,8 +21,8 @@ class Clock:
         return self.time
 
 
-def limiter(window: LimitWindow, clock: Clock, *, requests: int = 4, per: float = 60.0) -> Limiter:
-    return Limiter(SandboxLimit(requests=requests, per=per, window=window), monotonic=clock)
+def limiter(window: LimitWindow, clock: Clock, *, requests: int = 4, per: float = 60.0) -> RequestLimiter:
+    return RequestLimiter(SandboxLimit(requests=requests, per=per, window=window), monotonic=clock)
 
 
 def admissions(window: LimitWindow, times: list[float]) -> list[float]:

@@ -2,23 +2,23 @@ from pathlib import Path
 
 import pytest
 
-from connector_async.sandbox import BodyFormat, PutSemantics, Sandbox, SeedAppointment, UnknownId, WriteReply
+from connector_async.sandbox import BodyFormat, PutSemantics, Sandbox, SeedAppointment, UnknownId, WriteResponse
 from tests.sandbox.test_seeding import at
 from tests.support.sandbox_user import ANN, MEETING, REFERENCE_MEETING, joined
 
 SHAPES = [
-    (WriteReply.APPOINTMENT, 200, {"appointmentId": "7", **MEETING}),
-    (WriteReply.ID_OBJECT, 200, {"appointmentId": "7"}),
-    (WriteReply.BARE_ID, 200, "7"),
-    (WriteReply.EMPTY_200, 200, None),
-    (WriteReply.EMPTY_201, 201, None),
-    (WriteReply.EMPTY_204, 204, None),
+    (WriteResponse.APPOINTMENT, 200, {"appointmentId": "7", **MEETING}),
+    (WriteResponse.ID_OBJECT, 200, {"appointmentId": "7"}),
+    (WriteResponse.BARE_ID, 200, "7"),
+    (WriteResponse.EMPTY_200, 200, None),
+    (WriteResponse.EMPTY_201, 201, None),
+    (WriteResponse.EMPTY_204, 204, None),
 ]
 
 
 @pytest.mark.parametrize(("reply", "status", "body"), SHAPES)
-async def test_every_write_answers_the_shape_that_was_chosen(reply: WriteReply, status: int, body: object) -> None:
-    async with joined(Sandbox(write_reply=reply, new_appointment_id=lambda: "7")) as acme:
+async def test_every_write_answers_the_shape_that_was_chosen(reply: WriteResponse, status: int, body: object) -> None:
+    async with joined(Sandbox(write_response=reply, new_appointment_id=lambda: "7")) as acme:
         assert await acme.call("POST", json=MEETING) == (status, body)
         assert await acme.call("PUT", json={"appointmentId": "7"}) == (status, body)
         assert await acme.call("GET", "/preview") == (200, [{"appointmentId": "7", **MEETING}])
@@ -26,9 +26,9 @@ async def test_every_write_answers_the_shape_that_was_chosen(reply: WriteReply, 
         assert await acme.call("GET", "/preview") == (200, [])
 
 
-@pytest.mark.parametrize("reply", list(WriteReply))
-async def test_a_refused_write_is_a_problem_whatever_the_shape(reply: WriteReply) -> None:
-    async with joined(Sandbox(write_reply=reply)) as acme:
+@pytest.mark.parametrize("reply", list(WriteResponse))
+async def test_a_refused_write_is_a_problem_whatever_the_shape(reply: WriteResponse) -> None:
+    async with joined(Sandbox(write_response=reply)) as acme:
         assert (await acme.call("POST", json={}))[0] == 400
         assert (await acme.call("PUT", json={"appointmentId": "7"}))[0] == 404
         assert (await acme.call("DELETE", json={"appointmentId": "7"}))[0] == 404
@@ -66,7 +66,7 @@ async def test_integer_ids_are_answered_as_numbers_and_taken_as_numbers_or_digit
 
 
 async def test_integer_ids_are_numbers_in_the_reference_format_and_as_bare_ids_too() -> None:
-    options = {"body_format": BodyFormat.REFERENCE, "write_reply": WriteReply.BARE_ID}
+    options = {"body_format": BodyFormat.REFERENCE, "write_response": WriteResponse.BARE_ID}
     async with joined(Sandbox(integer_ids=True, new_appointment_id=lambda: "7", **options)) as acme:  # type: ignore[arg-type]
         assert await acme.call("POST", json=REFERENCE_MEETING) == (200, 7)
         _, body = await acme.call("GET", params={**ANN, "appointmentId": "7"})

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, LoggedRequest, Sandbox
-from connector_async.sandbox.appointments import FoundPart, Part
+from connector_async.sandbox.models import AppointmentPage, PageSelection
 from connector_async.sandbox.storage import Storage
 
 CREDENTIALS = {"clientId": DEFAULT_CLIENT_ID, "clientSecret": DEFAULT_CLIENT_SECRET}
@@ -236,16 +236,16 @@ async def test_a_client_that_leaves_before_the_answer_is_counted(
     counted.clear()
     asked, left, noticed = asyncio.Event(), asyncio.Event(), web.RequestHandler.connection_lost
 
-    async def wait_for_the_client_to_leave(_storage: Storage, _tenant: str, _part: Part) -> FoundPart:
+    async def wait_for_the_client_to_leave(_storage: Storage, _tenant: str, _part: PageSelection) -> AppointmentPage:
         asked.set()
         await left.wait()
-        return FoundPart(appointments=[], end=None, total=0)
+        return AppointmentPage(appointments=[], next_after=None, total=0)
 
     def connection_lost(protocol: web.RequestHandler, error: BaseException | None) -> None:
         noticed(protocol, error)
         left.set()
 
-    monkeypatch.setattr(Storage, "list_by_start", wait_for_the_client_to_leave)
+    monkeypatch.setattr(Storage, "list_without_user", wait_for_the_client_to_leave)
     monkeypatch.setattr(web.RequestHandler, "connection_lost", connection_lost)
     _, writer = await connect(sandbox)
     head = f"GET /acme/appointment/preview HTTP/1.1\r\nHost: x\r\ntenantId: acme\r\nAuthorization: Bearer {token}"
