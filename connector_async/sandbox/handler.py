@@ -1,4 +1,4 @@
-"""Handle one request: find its operation, run it under the rate limit and faults, and log the outcome.
+"""Handle one request: find its operation, apply the rate limit and faults, run it, and log the outcome.
 
 What the operations do is implemented in `operations`. Bytes that are not HTTP get aiohttp's own response and never
 reach this module.

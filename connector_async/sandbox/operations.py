@@ -59,13 +59,13 @@ class Operations:
 
     def _check_target(self, target: Target) -> None:
         if not target.allowed_methods:
-            raise Problem("There is no such path.", status=404)
+            raise Problem("The path does not exist.", status=404)
         if target.operation == "unknown":
             detail = "The path does not support this method."
             raise Problem(detail, status=405, headers={"Allow": ", ".join(target.allowed_methods)})
         tenants = self._settings.tenants
         if target.operation != "openapi" and tenants is not None and target.tenant not in tenants:
-            raise Problem("There is no such tenant.", status=404)
+            raise Problem("The tenant does not exist.", status=404)
 
     @cached_property
     def _openapi_document(self) -> SandboxResponse:
@@ -133,5 +133,5 @@ class Operations:
 
 def _require(appointment: Appointment | None) -> Appointment:
     if appointment is None:
-        raise Problem("The tenant has no such appointment.", status=404)
+        raise Problem("The appointment does not exist.", status=404)
     return appointment

@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 from attrs import field, frozen, validators
 
-# Floating-point sums may fall just short, and a client that waits as long as it was told must be admitted.
+# A floating-point sum may fall just short, but a client that waits for the returned seconds must be admitted.
 _ROUNDING: Final = 1e-9
 
 

@@ -12,7 +12,7 @@ from attrs import field, frozen, validators
 from .faults import FaultRates
 from .rate_limit import SandboxLimit
 
-_LARGEST_PAGE: Final = 2**31 - 1  # the largest .NET int; JSON could not hold page numbers beyond 64 bits
+_LARGEST_PAGE: Final = 2**31 - 1  # the largest .NET int; orjson cannot write a page number beyond 64 bits
 
 
 class TokenResponse(Enum):
