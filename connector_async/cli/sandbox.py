@@ -21,9 +21,9 @@ from connector_async.sandbox import (
     PutSemantics,
     Sandbox,
     SandboxLimit,
-    TokenReply,
+    TokenResponse,
     UnknownId,
-    WriteReply,
+    WriteResponse,
     fault_named,
     synthetic_seeds,
 )
@@ -87,12 +87,12 @@ class BehaviorOptions:
     """What the API's documents leave open."""
 
     token_lifetime: Annotated[int, Parameter(validator=_AtLeastOne, help="Seconds until a token expires.")] = 3600
-    token_reply: Annotated[TokenReply, Parameter(help="Which documented token response to send.")] = (
-        TokenReply.ACCESS_TOKEN
+    token_response: Annotated[TokenResponse, Parameter(help="Which documented token response to send.")] = (
+        TokenResponse.ACCESS_TOKEN
     )
     format: Annotated[BodyFormat, Parameter(help="Which document of the API to follow.")] = BodyFormat.GUIDE
     put: Annotated[PutSemantics, Parameter(help="Whether an update merges or replaces.")] = PutSemantics.MERGE
-    write_reply: Annotated[WriteReply | None, Parameter(help="The response to every write.")] = None
+    write_response: Annotated[WriteResponse | None, Parameter(help="The response to every write.")] = None
     unknown_id: Annotated[UnknownId, Parameter(help="The response to a get of an unknown id.")] = UnknownId.NOT_FOUND
     integer_ids: Annotated[bool, Parameter(negative="", help="Use integers as ids.")] = False
     naive_times: Annotated[
@@ -185,10 +185,10 @@ def _sandbox(listen: ListenOptions, behavior: BehaviorOptions, faults: FaultOpti
         host=listen.host,
         port=listen.port,
         token_lifetime=behavior.token_lifetime,
-        token_reply=behavior.token_reply,
+        token_response=behavior.token_response,
         body_format=behavior.format,
         put=behavior.put,
-        write_reply=behavior.write_reply,
+        write_response=behavior.write_response,
         unknown_id=behavior.unknown_id,
         integer_ids=behavior.integer_ids,
         naive_times=behavior.naive_times,

@@ -1,7 +1,7 @@
-"""A real local HTTP server of the Connector Public API, for tests, demonstrations and offline work.
+"""A local HTTP server of the Connector Public API, for tests, demonstrations and offline work.
 
-It is written from the API's documents alone and shares no code with the client, so that one misreading cannot stand
-on both sides. It needs the `sandbox` extra (PyJWT, aiosqlite, tzlocal and tzdata).
+It is written from the API's documents and shares no code with the client, so that one misreading cannot be on both
+sides. It needs the `sandbox` extra (PyJWT, aiosqlite, tzlocal and tzdata).
 """
 
 from .faults import (
@@ -19,12 +19,13 @@ from .faults import (
     WrongLength,
     fault_named,
 )
-from .limits import LimitWindow, SandboxLimit
-from .request_log import LoggedRequest, Operation, RequestLog
+from .rate_limit import LimitWindow, SandboxLimit
+from .request_log import LoggedRequest, RequestLog
+from .routing import SandboxOperation
 from .seeding import SEED_AD_ID, SEED_DOMAIN_ID, SeedAppointment, synthetic_seeds
 from .server import Sandbox
-from .settings import BodyFormat, PreviewPaging, PutSemantics, UnknownId, WriteReply
-from .tokens import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, TokenReply
+from .settings import BodyFormat, PreviewPaging, PutSemantics, TokenResponse, UnknownId, WriteResponse
+from .tokens import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
 
 __all__ = [
     "DEFAULT_CLIENT_ID",
@@ -41,20 +42,20 @@ __all__ = [
     "Faults",
     "LimitWindow",
     "LoggedRequest",
-    "Operation",
     "PreviewPaging",
     "PutSemantics",
     "RequestLog",
     "RevokedToken",
     "Sandbox",
     "SandboxLimit",
+    "SandboxOperation",
     "SeedAppointment",
     "SlowDrip",
     "StatusFault",
-    "TokenReply",
+    "TokenResponse",
     "TruncatedResponse",
     "UnknownId",
-    "WriteReply",
+    "WriteResponse",
     "WrongLength",
     "fault_named",
     "synthetic_seeds",

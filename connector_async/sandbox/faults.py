@@ -1,6 +1,6 @@
-"""Faults: what can go wrong with one request on purpose, scripted one by one or drawn at a rate.
+"""The faults a sandbox can inject, and which request gets which: scripted one by one, or drawn at random.
 
-It decides which request is hit. How a fault is put on the wire is known elsewhere.
+How a fault changes a response is implemented in `fault_injection`.
 """
 
 import math
@@ -9,57 +9,54 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar, Final
 
-from attrs import Attribute, field, frozen, validators
+from attrs import field, frozen, validators
 
-from .request_log import Operation
+from .routing import SandboxOperation
 
-
-def _check_seconds(_: object, attribute: "Attribute[float]", value: float) -> None:
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{attribute.name} must be a finite number of seconds, not negative")
+_IS_DURATION: Final = (validators.ge(0.0), validators.lt(math.inf))
 
 
 @frozen
 class StatusFault:
-    """A problem of this status is answered; no work is done."""
+    """Respond with a problem of this status; the operation does not run."""
 
     code: int = field(validator=validators.and_(validators.ge(400), validators.le(599)))
     retry_after: int | None = field(default=None, kw_only=True, validator=validators.optional(validators.ge(0)))
-    """Seconds, sent as `Retry-After`; None: it is not sent."""
+    """Seconds, sent as `Retry-After`; None to send no such header."""
 
     @property
     def name(self) -> str:
-        """`status-` and the code, as the log tells it."""
+        """`status-` and the code, as in the log."""
         return f"status-{self.code}"
 
 
 @frozen
 class DelayFault:
-    """The request waits, then all goes as usual."""
+    """Wait, then process the request as usual."""
 
     name: ClassVar[str] = "delay"
-    seconds: float = field(validator=_check_seconds)
+    seconds: float = field(validator=_IS_DURATION)
 
 
 @frozen
 class DropBefore:
-    """The connection is closed without an answer; no work is done."""
+    """Close the connection without a response; the operation does not run."""
 
     name: ClassVar[str] = "drop-before"
 
 
 @frozen
 class DropAfter:
-    """The work is done and committed, then the connection is closed without an answer."""
+    """Run and commit the operation, then close the connection without a response."""
 
     name: ClassVar[str] = "drop-after"
 
 
 @frozen
 class TruncatedResponse:
-    """The work is done; the connection is closed after half of the body that Content-Length tells.
+    """Run the operation, then close the connection after half of the body that Content-Length announces.
 
-    An answer without a body is not sent at all.
+    If the response has no body, the connection is closed without a response.
     """
 
     name: ClassVar[str] = "truncated"
@@ -67,9 +64,9 @@ class TruncatedResponse:
 
 @frozen
 class WrongLength:
-    """The work is done; the connection is closed after the whole body, of which Content-Length tells one byte more.
+    """Run the operation, then close the connection after the whole body; Content-Length announces one byte more.
 
-    An answer without a body is not sent at all.
+    If the response has no body, the connection is closed without a response.
     """
 
     name: ClassVar[str] = "wrong-length"
@@ -77,24 +74,27 @@ class WrongLength:
 
 @frozen(kw_only=True)
 class SlowDrip:
-    """The work is done; the body is sent byte by byte, and what is left of it at the end of `total` at once."""
+    """Run the operation, then send the body byte by byte for `total` seconds and the rest of it at once."""
 
     name: ClassVar[str] = "slow-drip"
-    interval: float = field(default=0.01, validator=[validators.gt(0), _check_seconds])
+    interval: float = field(default=0.01, validator=[validators.gt(0.0), *_IS_DURATION])
     """Seconds before each byte."""
-    total: float = field(default=1.0, validator=_check_seconds)
+    total: float = field(default=1.0, validator=_IS_DURATION)
     """Seconds."""
 
 
 @frozen
 class RevokedToken:
-    """401 as for a revoked token; no work is done and no token is revoked. It does not hit token requests."""
+    """Respond 401 as if the token had been revoked. The operation does not run, and the token stays valid.
+
+    Token requests never get this fault.
+    """
 
     name: ClassVar[str] = "revoked-token"
 
 
 Fault = StatusFault | DelayFault | DropBefore | DropAfter | TruncatedResponse | WrongLength | SlowDrip | RevokedToken
-"""Anything that can go wrong with one request. Its `name` is what the log tells."""
+"""Any fault of one request. Its `name` is the one in the log."""
 
 
 def _copy(rates: Mapping[Fault, float]) -> Mapping[Fault, float]:
@@ -108,90 +108,90 @@ def _check_rates(_: object, __: object, rates: Mapping[Fault, float]) -> None:
 
 @frozen
 class FaultRates:
-    """Which share of the requests each fault hits."""
+    """The fraction of requests that each fault hits."""
 
     rates: Mapping[Fault, float] = field(converter=_copy, validator=_check_rates)
-    """Between 0 and 1, and so is their sum: a request is hit by one fault at most."""
+    """Fractions between 0 and 1. So is their sum, because a request gets at most one fault."""
     seed: int = field(default=0, kw_only=True)
     """The same seed hits the same requests of a sequence."""
 
 
 @frozen(kw_only=True)
-class _Scripted:
+class _ScriptedFault:
     fault: Fault
-    operation: Operation | None
+    operation: SandboxOperation | None
     tenant: str | None
 
-    def hits(self, operation: Operation, tenant: str) -> bool:
-        matches = self.operation in (None, operation) and self.tenant in (None, tenant)
-        return matches and _applies(self.fault, operation)
+    def matches(self, operation: SandboxOperation, tenant: str) -> bool:
+        wanted = self.operation in (None, operation) and self.tenant in (None, tenant)
+        return wanted and _can_hit(self.fault, operation)
 
 
 class Faults:
-    """The faults in store for the requests to come. The OpenAPI document is never hit."""
+    """The faults of the requests to come. Requests for the OpenAPI document never get one."""
 
     def __init__(self, rates: FaultRates | None) -> None:
         self._rates = {} if rates is None else rates.rates
-        self._random = random.Random(0 if rates is None else rates.seed)  # noqa: S311 - to be reproducible
-        self._script: list[_Scripted] = []
+        self._random = random.Random(0 if rates is None else rates.seed)  # noqa: S311 - reproducible on purpose
+        self._script: list[_ScriptedFault] = []
 
-    def script(self, *faults: Fault, operation: Operation | None = None, tenant: str | None = None) -> None:
-        """Queue faults, each of which hits one request: the first to come that matches, before any rate is looked at.
+    def script(self, *faults: Fault, operation: SandboxOperation | None = None, tenant: str | None = None) -> None:
+        """Queue faults. Each hits one request, the next one that matches, and takes precedence over the rates.
 
         Args:
-            faults: In the order in which they shall hit.
-            operation: The operation to be hit; None: any.
-            tenant: The tenant to be hit; None: any.
+            faults: The faults, in the order in which they hit.
+            operation: The operation to hit; None for any.
+            tenant: The tenant to hit; None for any.
         """
-        self._script += [_Scripted(fault=fault, operation=operation, tenant=tenant) for fault in faults]
+        self._script += [_ScriptedFault(fault=fault, operation=operation, tenant=tenant) for fault in faults]
 
     def clear(self) -> None:
-        """Forget the faults that were scripted and have not hit yet."""
+        """Remove the scripted faults that have not hit yet."""
         self._script.clear()
 
-    def take(self, operation: Operation, tenant: str) -> Fault | None:
-        """Return the fault that hits this request, which is then used up; None: none does."""
+    def take(self, operation: SandboxOperation, tenant: str) -> Fault | None:
+        """Return the fault for this request, if any, and remove it from the script."""
         if operation == "openapi":
             return None
         for position, scripted in enumerate(self._script):
-            if scripted.hits(operation, tenant):
+            if scripted.matches(operation, tenant):
                 return self._script.pop(position).fault
         return self._draw(operation) if self._rates else None
 
-    def _draw(self, operation: Operation) -> Fault | None:
+    def _draw(self, operation: SandboxOperation) -> Fault | None:
         drawn = self._random.random()
         for fault, rate in self._rates.items():
             drawn -= rate
             if drawn < 0:
-                return fault if _applies(fault, operation) else None
+                return fault if _can_hit(fault, operation) else None
         return None
 
 
-def _applies(fault: Fault, operation: Operation) -> bool:
+def _can_hit(fault: Fault, operation: SandboxOperation) -> bool:
     return not (isinstance(fault, RevokedToken) and operation == "token")
 
 
-_PLAIN: Final[Mapping[str, Fault]] = {
+_FAULTS_BY_NAME: Final[Mapping[str, Fault]] = {
     fault.name: fault
     for fault in (DropBefore(), DropAfter(), TruncatedResponse(), WrongLength(), SlowDrip(), RevokedToken())
 }
-FAULT_NAMES: Final = f"the faults are {', '.join(('status-CODE', 'delay-SECONDS', *_PLAIN))}"
-"""What `fault_named` takes, for a person to read."""
+FAULT_NAMES: Final = f"the faults are {', '.join(('status-CODE', 'delay-SECONDS', *_FAULTS_BY_NAME))}"
+"""The names that `fault_named` accepts, as a clause for messages."""
 
 
 def fault_named(name: str) -> Fault:
-    """Build the fault the log tells by this name; that of a delay is followed by its seconds, as in `delay-0.5`.
+    """Return the fault of this name; a delay's name includes its seconds, as in `delay-0.5`.
 
     Raises:
-        ValueError: There is none of that name.
+        ValueError: If no fault has this name.
     """
     if name == "drop":
-        return DropAfter()  # the harder of the two to be right about
+        return DropAfter()  # the harder of the two drops for a client
     kind, _, value = name.rpartition("-")
     if kind == "status":
         return StatusFault(int(value))
     if kind == DelayFault.name:
         return DelayFault(float(value))
-    if name not in _PLAIN:
+    if name not in _FAULTS_BY_NAME:
         raise ValueError(FAULT_NAMES)
-    return _PLAIN[name]
+    return _FAULTS_BY_NAME[name]

@@ -1,6 +1,6 @@
-"""The OpenAPI 3.1 document of one sandbox: what it accepts and answers as it is set up.
+"""The OpenAPI 3.1 document of one sandbox: the requests and responses for its settings.
 
-It describes faults only as far as they answer a status, and neither itself nor what aiohttp answers to bytes that
+Of the faults, it describes only those with a status. It describes neither itself nor aiohttp's responses to bytes that
 are not HTTP.
 """
 
@@ -8,62 +8,63 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
-from .examples import request_examples
 from .faults import StatusFault
-from .problems import CONTENT_TYPE
-from .responses import EMPTY_STATUS
-from .schemas import (
+from .openapi_schemas import (
     component_schemas,
+    key_parameter_schemas,
+    page_parameter_schemas,
     page_schema,
-    paging_schemas,
-    preview_schemas,
-    query_schemas,
+    range_parameter_schemas,
     ref,
+    request_examples,
 )
-from .settings import BodyFormat, PreviewPaging, Settings, UnknownId, WriteReply
+from .problems import PROBLEM_CONTENT_TYPE
+from .responses import EMPTY_STATUS
+from .settings import BodyFormat, PreviewPaging, SandboxSettings, UnknownId, WriteResponse
 
 _Json = dict[str, Any]
 
-_ACCESS: Final = (400, 401, 403, 404, 500)
-_BODY: Final = (413, 415, 417)
-_REFUSALS: Final[Mapping[int, str]] = {
+_ACCESS_ERRORS: Final = (400, 401, 403, 404, 500)
+_BODY_ERRORS: Final = (413, 415, 417)
+_ERROR_DESCRIPTIONS: Final[Mapping[int, str]] = {
     400: "The request is invalid.",
-    401: "No valid token, or no client with this secret.",
+    401: "The token is missing or invalid, or the client's secret is wrong.",
     403: "The token belongs to another tenant.",
-    404: "There is no such tenant, or no such appointment.",
-    413: "The body is too long.",
-    415: "The body is not JSON.",
+    404: "The tenant or the appointment does not exist.",
+    413: "The body is too large.",
+    415: "The content type is not JSON.",
     417: "The expectation is not 100-continue.",
     429: "The tenant's rate limit is exceeded.",
     500: "The server failed.",
     503: "The tenant's rate limit is exceeded.",
 }
-_NEXT: Final[_Json] = {
-    "description": "Of the next page (RFC 8288): a path and query. The last page has none.",
+_LINK_HEADER: Final[_Json] = {
+    "description": "Path and query of the next page (RFC 8288); missing on the last page.",
     "schema": {"type": "string", "pattern": '^</[^<> ]*>; rel="next"$'},
 }
-_DESCRIPTION: Final = """A local server of the Connector Public API. What a schema cannot say: the tenantId header
-repeats the tenant id of the path, and an endTime is not before its startTime, nor an endDate before its startDate."""
+_DESCRIPTION: Final = """A local server of the Connector Public API. The schemas cannot express three rules: the
+tenantId header must equal the tenant id of the path, endTime must not be before startTime, and endDate must not be
+before startDate."""
 
 
-def build_document(settings: Settings) -> _Json:
-    """Build the document, ready for JSON."""
-    parts = _Parts(settings)
+def build_document(settings: SandboxSettings) -> _Json:
+    """Return the document as a JSON object."""
+    paths = _Paths(settings)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Connector Public API", "version": "sandbox", "description": _DESCRIPTION},
         "paths": {
-            "/{tenantId}/authentication/token": {"parameters": [parts.tenant("path")], "post": parts.token()},
+            "/{tenantId}/authentication/token": {"parameters": [paths.tenant("path")], "post": paths.token()},
             "/{tenantId}/appointment": {
-                "parameters": [parts.tenant("path"), parts.tenant("header")],
-                "get": parts.get(),
-                "post": parts.create(),
-                "put": parts.update(),
-                "delete": parts.delete(),
+                "parameters": [paths.tenant("path"), paths.tenant("header")],
+                "get": paths.get(),
+                "post": paths.create(),
+                "put": paths.update(),
+                "delete": paths.delete(),
             },
             "/{tenantId}/appointment/preview": {
-                "parameters": [parts.tenant("path"), parts.tenant("header")],
-                "get": parts.preview(),
+                "parameters": [paths.tenant("path"), paths.tenant("header")],
+                "get": paths.preview(),
             },
         },
         "components": {
@@ -73,27 +74,27 @@ def build_document(settings: Settings) -> _Json:
     }
 
 
-class _Parts:
-    """Builds the parts of the document that depend on the settings."""
+class _Paths:
+    """Builds the parameters and operations of the paths."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SandboxSettings) -> None:
         self._settings = settings
         self._examples = request_examples(settings)
         rates = {} if settings.fault_rates is None else settings.fault_rates.rates
-        self._extra = {fault.code for fault in rates if isinstance(fault, StatusFault)}
+        self._extra_errors = {fault.code for fault in rates if isinstance(fault, StatusFault)}
         if settings.limit is not None:
-            self._extra.add(settings.limit.status)
+            self._extra_errors.add(settings.limit.status)
 
-    def tenant(self, place: str) -> _Json:
+    def tenant(self, location: str) -> _Json:
         tenants = self._settings.tenants
         schema: _Json = {"type": "string", "minLength": 1}
         if tenants is not None:
             schema["enum"] = sorted(tenants)
         example = "acme" if tenants is None else min(tenants, default="acme")
-        return {"name": "tenantId", "in": place, "required": True, "schema": schema, "example": example}
+        return {"name": "tenantId", "in": location, "required": True, "schema": schema, "example": example}
 
     def token(self) -> _Json:
-        responses = {"200": _json_answer("A token.", ref("Token")), **self._refusals(400, 401, 404, *_BODY, 500)}
+        responses = {"200": _json_response("A token.", ref("Token")), **self._errors(400, 401, 404, *_BODY_ERRORS, 500)}
         return {
             "operationId": "createToken",
             "security": [],
@@ -102,26 +103,26 @@ class _Parts:
         }
 
     def get(self) -> _Json:
-        found = "The appointment."
+        description = "The appointment."
         if self._settings.unknown_id is UnknownId.EMPTY:
-            found = "The appointment, or an empty body without a content type when there is none of that id."
+            description = "The appointment, or an empty body without a content type if the id does not exist."
         return {
             "operationId": "getAppointment",
             "security": [{"bearer": []}],
-            "parameters": self._query(query_schemas(self._settings)),
-            "responses": {"200": _json_answer(found, ref("Appointment")), **self._refusals(*_ACCESS)},
+            "parameters": self._query(key_parameter_schemas(self._settings)),
+            "responses": {"200": _json_response(description, ref("Appointment")), **self._errors(*_ACCESS_ERRORS)},
         }
 
     def preview(self) -> _Json:
-        answer = _json_answer("Appointments in order of their start.", page_schema(self._settings))
+        response = _json_response("Appointments, ordered by start.", page_schema(self._settings))
         if self._settings.paging is PreviewPaging.LINK_HEADER:
-            answer["headers"]["Link"] = _NEXT
-        position = self._query(paging_schemas(self._settings), required=False)
+            response["headers"]["Link"] = _LINK_HEADER
+        page_parameters = self._query(page_parameter_schemas(self._settings), required=False)
         return {
             "operationId": "previewAppointments",
             "security": [{"bearer": []}],
-            "parameters": [*self._query(preview_schemas(self._settings)), *position],
-            "responses": {"200": answer, **self._refusals(*_ACCESS)},
+            "parameters": [*self._query(range_parameter_schemas(self._settings)), *page_parameters],
+            "responses": {"200": response, **self._errors(*_ACCESS_ERRORS)},
         }
 
     def create(self) -> _Json:
@@ -142,25 +143,29 @@ class _Parts:
             "operationId": operation_id,
             "security": [{"bearer": []}],
             "requestBody": self._body(body),
-            "responses": {**self._write_answer(default), **self._refusals(*_ACCESS, *_BODY)},
+            "responses": {**self._write_response(default), **self._errors(*_ACCESS_ERRORS, *_BODY_ERRORS)},
         }
 
-    def _write_answer(self, default: str) -> _Json:
-        reply = self._settings.write_reply
-        if reply in EMPTY_STATUS:
-            return {str(int(EMPTY_STATUS[reply])): {"description": "Done.", "headers": _headers()}}
-        names = {WriteReply.APPOINTMENT: "Appointment", WriteReply.ID_OBJECT: "IdObject", WriteReply.BARE_ID: "Id"}
-        return {"200": _json_answer("Done.", ref(default if reply is None else names[reply]))}
+    def _write_response(self, default: str) -> _Json:
+        kind = self._settings.write_response
+        if kind in EMPTY_STATUS:
+            return {str(int(EMPTY_STATUS[kind])): {"description": "Done.", "headers": _headers()}}
+        schemas = {
+            WriteResponse.APPOINTMENT: "Appointment",
+            WriteResponse.ID_OBJECT: "IdObject",
+            WriteResponse.BARE_ID: "Id",
+        }
+        return {"200": _json_response("Done.", ref(default if kind is None else schemas[kind]))}
 
     def _links(self) -> _Json:
-        """Say where the id of a created appointment goes."""
-        reply = self._settings.write_reply
-        if reply in EMPTY_STATUS:
+        """Return the links that pass the id of a created appointment to the other operations."""
+        kind = self._settings.write_response
+        if kind in EMPTY_STATUS:
             return {}
-        path = "$response.body" if reply is WriteReply.BARE_ID else "$response.body#/appointmentId"
+        appointment_id = "$response.body" if kind is WriteResponse.BARE_ID else "$response.body#/appointmentId"
         guide = self._settings.body_format is BodyFormat.GUIDE
         user = {} if guide else {name: f"$request.body#/{name}" for name in ("domainId", "adId")}
-        key, tenant = {"appointmentId": path, **user}, {"path.tenantId": "$request.path.tenantId"}
+        key, tenant = {"appointmentId": appointment_id, **user}, {"path.tenantId": "$request.path.tenantId"}
         return {
             "get": {"operationId": "getAppointment", "parameters": {**tenant, **key}},
             "update": {"operationId": "updateAppointment", "parameters": tenant, "requestBody": key},
@@ -180,25 +185,25 @@ class _Parts:
             content["example"] = self._examples[name]
         return {"required": True, "content": {"application/json": content}}
 
-    def _refusals(self, *statuses: int) -> _Json:
-        return {str(status): _refusal(status) for status in sorted({*statuses, *self._extra})}
+    def _errors(self, *statuses: int) -> _Json:
+        return {str(status): _error_response(status) for status in sorted({*statuses, *self._extra_errors})}
 
 
-def _json_answer(description: str, schema: _Json) -> _Json:
+def _json_response(description: str, schema: _Json) -> _Json:
     content = {"application/json": {"schema": schema}}
     return {"description": description, "headers": _headers(), "content": content}
 
 
-def _refusal(status: int) -> _Json:
+def _error_response(status: int) -> _Json:
     headers = _headers()
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = {"required": True, "schema": {"type": "string"}}
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         headers["Retry-After"] = {"schema": {"type": "integer", "minimum": 0}, "description": "Seconds."}
     return {
-        "description": _REFUSALS.get(status, "A scripted fault."),
+        "description": _ERROR_DESCRIPTIONS.get(status, "A scripted fault."),
         "headers": headers,
-        "content": {CONTENT_TYPE: {"schema": ref("Problem")}},
+        "content": {PROBLEM_CONTENT_TYPE: {"schema": ref("Problem")}},
     }
 
 

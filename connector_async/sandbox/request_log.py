@@ -1,15 +1,14 @@
-"""What the sandbox answered: the latest requests one by one, and counts of all of them.
+"""The log of a sandbox: the latest requests one by one, and counts of all requests.
 
-It knows no bodies and no headers, so nothing private can be kept here.
+It holds no bodies and no headers, and so nothing private.
 """
 
 from collections import Counter, deque
-from typing import Final, Literal
+from typing import Final
 
 from attrs import frozen
 
-Operation = Literal["create", "delete", "get", "openapi", "preview", "token", "unknown", "update"]
-"""What a request asked for; "unknown" when no operation has its path and method."""
+from .routing import SandboxOperation
 
 _KEPT_ENTRIES: Final = 10_000
 
@@ -19,52 +18,52 @@ class LoggedRequest:
     """One request and its outcome."""
 
     method: str
-    operation: Operation
+    operation: SandboxOperation
     tenant: str
-    """First path segment, percent-decoded; empty when there is none or it is not UTF-8."""
+    """First path segment, percent-decoded; empty if it is missing or not UTF-8."""
     status: int
-    """Of the answer; 0 when the connection was closed without one."""
+    """Status of the response; 0 if the connection was closed without one."""
     request_id: str
-    """The answer's `x-request-id`, which is also the `traceId` of a problem."""
+    """The response's `x-request-id`, which is also the `traceId` of a problem."""
     fault: str | None = None
-    """The name of the fault that hit the request; None: none did."""
+    """Name of the fault that hit the request, if any."""
     applied: bool = False
-    """Whether the operation was done, whatever became of its answer; False when it was refused."""
+    """Whether the operation ran successfully, even if its response was lost."""
 
 
 class RequestLog:
-    """The latest requests, and a count of every one since the sandbox was made.
+    """The latest requests, and a count of all requests since the sandbox was created.
 
-    A request is recorded when its outcome is known, before the answer is written: whoever has read an answer finds it
-    counted, and so is an answer nobody waited for.
+    A request is logged when its outcome is known, before its response is sent. So a client that has read a response
+    finds it in the log, and responses that no client waited for are logged too.
     """
 
     def __init__(self, *, keep: int = _KEPT_ENTRIES) -> None:
         self._latest: deque[LoggedRequest] = deque(maxlen=keep)
-        self._counts: Counter[tuple[Operation, str, int, str | None]] = Counter()
+        self._counts: Counter[tuple[SandboxOperation, str, int, str | None]] = Counter()
 
     @property
     def entries(self) -> tuple[LoggedRequest, ...]:
-        """A snapshot of the latest requests, oldest first: 10,000 at most, unless the log was made to keep others."""
+        """A snapshot of the latest requests, oldest first; at most 10,000 unless the log was created to keep more."""
         return tuple(self._latest)
 
     def record(self, entry: LoggedRequest) -> None:
-        """Count the request and keep its entry, dropping the oldest one when full."""
+        """Add an entry and count it; the oldest entry is dropped when the log is full."""
         self._latest.append(entry)
         self._counts[entry.operation, entry.tenant, entry.status, entry.fault] += 1
 
     def count(
         self,
         *,
-        operation: Operation | None = None,
+        operation: SandboxOperation | None = None,
         tenant: str | None = None,
         status: int | None = None,
         fault: str | None = None,
     ) -> int:
-        """Count the requests that match every filter given, entries dropped since included."""
-        wanted = (operation, tenant, status, fault)
+        """Count the requests that match every given filter, including entries that were dropped from the log."""
+        filters = (operation, tenant, status, fault)
         return sum(
-            times
-            for its, times in self._counts.items()
-            if all(one in (None, other) for one, other in zip(wanted, its, strict=True))
+            count
+            for logged, count in self._counts.items()
+            if all(wanted in (None, value) for wanted, value in zip(filters, logged, strict=True))
         )

@@ -1,6 +1,6 @@
-"""The answers of operations that succeeded: their status, their bytes, and headers of their own.
+"""The responses of successful operations: status, body, and headers that only some responses have.
 
-It knows no body format, and no HTTP beyond the status and the headers it is given.
+This module does not know the body formats.
 """
 
 from collections.abc import Mapping
@@ -10,40 +10,42 @@ from typing import Final
 import orjson
 from attrs import field, frozen
 
-from .settings import WriteReply
+from .settings import WriteResponse
 
-EMPTY_STATUS: Final[Mapping[WriteReply | None, HTTPStatus]] = {
-    WriteReply.EMPTY_200: HTTPStatus.OK,
-    WriteReply.EMPTY_201: HTTPStatus.CREATED,
-    WriteReply.EMPTY_204: HTTPStatus.NO_CONTENT,
+EMPTY_STATUS: Final[Mapping[WriteResponse | None, HTTPStatus]] = {
+    WriteResponse.EMPTY_200: HTTPStatus.OK,
+    WriteResponse.EMPTY_201: HTTPStatus.CREATED,
+    WriteResponse.EMPTY_204: HTTPStatus.NO_CONTENT,
 }
 
 
 @frozen
-class Answer:
-    """What an operation answers."""
+class SandboxResponse:
+    """The response of one operation."""
 
-    content: bytes
-    """JSON, or nothing."""
+    body: bytes
+    """JSON, or empty."""
     status: int = HTTPStatus.OK
     headers: Mapping[str, str] = field(factory=dict)
-    """Beside those that every answer has."""
+    """Headers besides those of every response."""
 
 
-EMPTY: Final = Answer(b"")
+EMPTY: Final = SandboxResponse(b"")
 
 
-def json_answer(body: object, *, headers: Mapping[str, str] | None = None) -> Answer:
-    """Answer 200 with the body."""
-    return Answer(orjson.dumps(body), headers=headers or {})
+def json_response(body: object, *, headers: Mapping[str, str] | None = None) -> SandboxResponse:
+    """Return a 200 with this JSON body."""
+    return SandboxResponse(orjson.dumps(body), headers=headers or {})
 
 
-def write_answer(reply: WriteReply, appointment: Mapping[str, object]) -> Answer:
-    """Answer a write of this appointment in the shape that is asked for."""
-    if reply is WriteReply.APPOINTMENT:
-        return json_answer(appointment)
-    if reply is WriteReply.ID_OBJECT:
-        return json_answer({"appointmentId": appointment["appointmentId"]})
-    if reply is WriteReply.BARE_ID:
-        return json_answer(appointment["appointmentId"])
-    return Answer(b"", EMPTY_STATUS[reply])
+def write_response(kind: WriteResponse, appointment: Mapping[str, object]) -> SandboxResponse:
+    """Return the response to a write of this appointment, of the given kind."""
+    match kind:
+        case WriteResponse.APPOINTMENT:
+            return json_response(appointment)
+        case WriteResponse.ID_OBJECT:
+            return json_response({"appointmentId": appointment["appointmentId"]})
+        case WriteResponse.BARE_ID:
+            return json_response(appointment["appointmentId"])
+        case _:
+            return SandboxResponse(b"", EMPTY_STATUS[kind])

@@ -1,62 +1,53 @@
-"""Maps a method and a raw request target to the tenant and operation it names. Pure.
+"""Resolve a method and a raw path to a tenant and an operation.
 
-It knows neither which tenants exist nor what an operation does.
+This module does not know which tenants exist or what an operation does.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
-from urllib.parse import parse_qsl, quote, unquote_to_bytes
+from typing import Final, Literal
+from urllib.parse import quote, unquote_to_bytes
 
 from attrs import frozen
 
-from .request_log import Operation
+SandboxOperation = Literal["create", "delete", "get", "openapi", "preview", "token", "unknown", "update"]
+"""The operation of a request; "unknown" if no operation has its path and method."""
 
-DOCUMENT_PATH: Final = "/openapi.json"
+OPENAPI_PATH: Final = "/openapi.json"
 
-_OPERATIONS: Final[Mapping[tuple[str, ...], Mapping[str, Operation]]] = {
+_OPERATIONS: Final[Mapping[tuple[str, ...], Mapping[str, SandboxOperation]]] = {
     ("authentication", "token"): {"POST": "token"},
     ("appointment",): {"GET": "get", "POST": "create", "PUT": "update", "DELETE": "delete"},
     ("appointment", "preview"): {"GET": "preview"},
 }
-# What may stand unescaped in a path (RFC 3986, section 3.3), and the escapes themselves.
+# The characters that a path may hold unescaped (RFC 3986, section 3.3), and the percent sign of escapes.
 _PATH_SAFE: Final = "/%:@!$&'()*+,;=~"
 
 
 @frozen(kw_only=True)
 class Target:
-    """What a request asks for."""
+    """The tenant and operation that a request names."""
 
     tenant: str
-    """First path segment, percent-decoded once; empty when there is none, it is not UTF-8, or names a document."""
-    operation: Operation
-    allowed: tuple[str, ...]
-    """The methods of the path, sorted; empty when there is no such path."""
+    """First path segment, percent-decoded once; empty if it is missing, is not UTF-8, or names the OpenAPI document."""
+    operation: SandboxOperation
+    allowed_methods: tuple[str, ...]
+    """Methods of the path, sorted; empty if the path does not exist."""
 
 
 def resolve(method: str, raw_path: str) -> Target:
-    """Find the operation; the path is split before it is decoded, so that %2F stays within its segment."""
-    if raw_path == DOCUMENT_PATH:
-        return Target(tenant="", operation="openapi" if method == "GET" else "unknown", allowed=("GET",))
+    """Return the target of a request.
+
+    The path is split before it is decoded, so that `%2F` stays within its segment.
+    """
+    if raw_path == OPENAPI_PATH:
+        return Target(tenant="", operation="openapi" if method == "GET" else "unknown", allowed_methods=("GET",))
     tenant, *rest = _segments(raw_path) or [""]
     methods = _OPERATIONS.get(tuple(rest), {}) if tenant else {}
-    return Target(tenant=tenant, operation=methods.get(method, "unknown"), allowed=tuple(sorted(methods)))
+    return Target(tenant=tenant, operation=methods.get(method, "unknown"), allowed_methods=tuple(sorted(methods)))
 
 
-def query_values(raw_query: str) -> dict[str, str]:
-    """Decode the query; of a name given twice the first value counts, as in ASP.NET.
-
-    Raises:
-        UnicodeError: It does not decode to UTF-8.
-    """
-    raw_query.encode()  # aiohttp keeps bytes that are not UTF-8 as surrogates, which SQLite would choke on
-    values: dict[str, str] = {}
-    for name, value in parse_qsl(raw_query, keep_blank_values=True, errors="strict"):
-        values.setdefault(name, value)
-    return values
-
-
-def instance_uri(raw_path: str) -> str:
-    """Return the path as a URI reference, escaping what a careless client sent unescaped."""
+def escape_path(raw_path: str) -> str:
+    """Return the path as a URI reference, with every character escaped that the client should have escaped."""
     return quote(raw_path.encode(errors="surrogateescape"), safe=_PATH_SAFE)
 
 

@@ -1,7 +1,4 @@
-"""Appointments that are there before the first request: given one by one, or made up.
-
-It knows neither HTTP nor SQL.
-"""
+"""Appointments that exist before the first request: given one by one, or generated."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,16 +6,16 @@ from typing import Final
 
 from attrs import Attribute, field, frozen, validators
 
-from .appointments import BUSY, NO_USER, TEXT, UTC_NAME, Appointment, User
-from .reference import CONTENT_TYPES, SHOW_AS
+from .models import BUSY, CONTENT_TYPES, NO_USER, PLAIN_TEXT, SHOW_AS_VALUES, UTC_NAME, Appointment, User
 from .settings import BodyFormat
-from .zones import find_zone
+from .timestamps import find_zone
 
 SEED_DOMAIN_ID: Final = "sandbox-domain"
 SEED_AD_ID: Final = "sandbox-user"
 
 _FIRST_START: Final = datetime(2024, 1, 15, 8, tzinfo=UTC)
-_DAY_HOURS: Final = 10
+_APPOINTMENTS_PER_DAY: Final = 10
+_DURATION: Final = timedelta(minutes=45)
 
 
 def _check_aware(_: object, attribute: "Attribute[datetime]", value: datetime) -> None:
@@ -27,7 +24,7 @@ def _check_aware(_: object, attribute: "Attribute[datetime]", value: datetime) -
 
 
 def _check_end(seed: "SeedAppointment", _: object, end: datetime) -> None:
-    # In UTC: of one time zone they would be compared by what its clocks show.
+    # In UTC: two datetimes of the same zone compare by their local times.
     if end.astimezone(UTC) < seed.start.astimezone(UTC):
         raise ValueError("end must not be before start")
 
@@ -41,37 +38,36 @@ def _check_zone(_: object, __: object, name: str) -> None:
 
 @frozen(kw_only=True)
 class SeedAppointment:
-    """An appointment to begin with. The guide's format has no use for the fields after `description`."""
+    """An appointment to start with. The guide format ignores the fields after `description`."""
 
     title: str = field(validator=validators.min_len(1))
     start: datetime = field(validator=_check_aware)
-    """Of any zone."""
+    """Aware, in any time zone."""
     end: datetime = field(validator=[_check_aware, _check_end])
-    """Of any zone; not before `start`."""
+    """Aware, in any time zone; not before `start`."""
     description: str | None = None
-    """None: there is none; the reference's format shows it as empty."""
+    """None for no description, which the reference format shows as an empty string."""
     domain_id: str = field(default=SEED_DOMAIN_ID, validator=validators.min_len(1))
     ad_id: str = field(default=SEED_AD_ID, validator=validators.min_len(1))
-    content_type: str = field(default=TEXT, validator=validators.in_(CONTENT_TYPES))
+    content_type: str = field(default=PLAIN_TEXT, validator=validators.in_(CONTENT_TYPES))
     time_zone: str = field(default=UTC_NAME, validator=_check_zone)
-    """IANA's or Windows' name."""
-    show_as: str = field(default=BUSY, validator=validators.in_(SHOW_AS))
+    """An IANA or a Windows name."""
+    show_as: str = field(default=BUSY, validator=validators.in_(SHOW_AS_VALUES))
 
 
 def synthetic_seeds(count: int) -> Sequence[SeedAppointment]:
-    """Make up so many appointments, always the same: ten a day of 45 minutes each, from 2024-01-15T08:00:00Z on."""
-    return [_synthetic(number) for number in range(count)]
+    """Generate appointments, always the same ones: ten a day of 45 minutes each, from 2024-01-15T08:00:00Z."""
+    return [_synthetic_seed(number) for number in range(count)]
 
 
-def _synthetic(number: int) -> SeedAppointment:
-    day, hour = divmod(number, _DAY_HOURS)
+def _synthetic_seed(number: int) -> SeedAppointment:
+    day, hour = divmod(number, _APPOINTMENTS_PER_DAY)
     start = _FIRST_START + timedelta(days=day, hours=hour)
-    end = start + timedelta(minutes=45)
-    return SeedAppointment(title=f"Visit {number + 1}", start=start, end=end, description="Synthetic")
+    return SeedAppointment(title=f"Visit {number + 1}", start=start, end=start + _DURATION, description="Synthetic")
 
 
 def to_appointment(seed: SeedAppointment, *, appointment_id: str, body_format: BodyFormat) -> Appointment:
-    """Build what is stored of it under this format."""
+    """Return the appointment to store for the seed; the guide format stores it without a user."""
     guide = body_format is BodyFormat.GUIDE
     return Appointment(
         appointment_id=appointment_id,

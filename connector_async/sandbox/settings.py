@@ -1,6 +1,6 @@
-"""The choices in which one sandbox differs from another, most of them open points of the API's documents.
+"""The settings of a sandbox. Most of them choose a reading of an open point of the API's documents.
 
-It knows what can be chosen, not what a choice does.
+Each setting is explained here. What it changes is implemented in the module that reads it.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -10,67 +10,77 @@ from typing import Final
 from attrs import field, frozen, validators
 
 from .faults import FaultRates
-from .limits import SandboxLimit
-from .tokens import TokenReply
+from .rate_limit import SandboxLimit
 
-_LARGEST_PAGE: Final = 2**31 - 1  # of .NET's int; the JSON of a number beyond 64 bits could not be written
+_LARGEST_PAGE: Final = 2**31 - 1  # the largest .NET int; orjson cannot write a page number beyond 64 bits
+
+
+class TokenResponse(Enum):
+    """Which of the two documented bodies a token response has."""
+
+    ACCESS_TOKEN = "accessToken"  # noqa: S105 - a field name
+    """`accessToken`, `refreshToken` and `expiresIn`, as in the API reference."""
+    TOKEN = "token"  # noqa: S105 - a field name
+    """`token`, `expiresIn` and `tokenType`, as in the authentication guide."""
 
 
 class BodyFormat(Enum):
-    """Which of the two documented body formats is spoken."""
+    """Which of the two documented body formats requests and responses use."""
 
     GUIDE = "guide"
-    """`title`, `startTime`, `endTime`, `description`; appointments belong to the tenant, and no user is named."""
+    """`title`, `startTime`, `endTime`, `description`. Appointments belong to the tenant; no user is named."""
     REFERENCE = "reference"
-    """`subject`, `body`, `timeZone`, `showAs`; appointments belong to a user, named by `domainId` and `adId`."""
+    """`subject`, `body`, `timeZone`, `showAs`. Appointments belong to a user, named by `domainId` and `adId`."""
 
 
 class PutSemantics(Enum):
-    """What an update does with the fields it does not give."""
+    """What an update does with fields that the request omits."""
 
     MERGE = "merge"
-    """They stay."""
+    """They stay unchanged."""
     REPLACE = "replace"
-    """They must be given (title and times) or are reset (all others)."""
+    """Title and times are required; all other fields are reset."""
 
 
-class WriteReply(Enum):
-    """What a create, an update and a delete answer."""
+class WriteResponse(Enum):
+    """The response to a create, an update and a delete."""
 
     APPOINTMENT = "appointment"
-    """200 with the whole appointment; a delete answers it as it was."""
+    """200 with the whole appointment; after a delete, the appointment as it was."""
     ID_OBJECT = "id-object"
     """200 with `{"appointmentId": ...}`."""
     BARE_ID = "bare-id"
-    """200 with the id alone: a JSON string, or a number when ids are integers."""
+    """200 with only the id: a JSON string, or a number if ids are integers."""
     EMPTY_200 = "empty-200"
     EMPTY_201 = "empty-201"
     EMPTY_204 = "empty-204"
 
 
 class PreviewPaging(Enum):
-    """In what pages a preview comes, and how the next one is asked for.
+    """The shape of preview pages, and how a client requests the next page.
 
-    A walk by cursors or links shows everything that is there throughout, and is not moved, exactly once. Page numbers
-    and offsets count: what is created or deleted during a walk shifts what follows it.
+    Cursors and links show every appointment exactly once if it exists during the whole walk and does not move. Page
+    numbers and offsets count appointments: a create or delete during the walk shifts the later pages.
     """
 
     ARRAY = "array"
-    """A bare array of all there is."""
+    """A bare array of all appointments."""
     CURSOR = "cursor"
-    """`{"items": [...], "nextCursor": ...}`, which is null on the last page; asked for as `cursor`."""
+    """`{"items": [...], "nextCursor": ...}`, null on the last page; the request parameter is `cursor`."""
     PAGE_NUMBERS = "page-numbers"
-    """`{"items": [...], "page": ..., "totalPages": ...}`; asked for as `page`, from 1. Of nothing there is one page."""
+    """`{"items": [...], "page": ..., "totalPages": ...}`; the request parameter is `page`, from 1. An empty preview has
+    one page."""
     OFFSET = "offset"
-    """`{"items": [...], "total": ...}`; asked for as `offset`, 0 by default, and `limit`, a page's size at most."""
+    """`{"items": [...], "total": ...}`; the request parameters are `offset`, by default 0, and `limit`, by default and
+    at most the page size."""
     LINK_HEADER = "link-header"
-    """A bare array; `Link: <...>; rel="next"` (RFC 8288) with a path and query, unless the page is the last."""
+    """A bare array, and `Link: <...>; rel="next"` (RFC 8288) with a path and query except on the last page."""
     NEXT_LINK = "next-link"
     """`{"value": [...], "nextLink": ...}`: an absolute URL, null on the last page."""
 
 
 class UnknownId(Enum):
-    """What reading one appointment answers when there is none of that id."""
+    """The response to reading an appointment id that does not exist."""
 
     NOT_FOUND = "not-found"
     """404."""
@@ -80,38 +90,33 @@ class UnknownId(Enum):
 
 def _check_page_size(_: object, __: object, value: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError("page_size must be an integer")
-    if value < 1:
-        raise ValueError("page_size must be 1 or more")
-    if value > _LARGEST_PAGE:
-        raise ValueError(f"page_size must be at most {_LARGEST_PAGE}")
+        raise TypeError(f"page_size must be an int, not {type(value).__name__}")
+    if not 1 <= value <= _LARGEST_PAGE:
+        raise ValueError(f"page_size must be between 1 and {_LARGEST_PAGE}")
 
 
 @frozen(kw_only=True)
-class Settings:
-    """How one sandbox answers."""
+class SandboxSettings:
+    """The settings of one sandbox; the arguments of `Sandbox` document them."""
 
     clients: Mapping[str, str] = field(repr=False)
-    """Client id to secret, for every tenant."""
+    """Client ids and their secrets, accepted for every tenant."""
     tenants: Collection[str] | None
-    """The tenant ids that exist; None: every one does."""
+    """The tenant ids that exist; None for every id."""
     token_lifetime: int
     """Seconds."""
-    token_reply: TokenReply
+    token_response: TokenResponse
     new_appointment_id: Callable[[], str]
     body_format: BodyFormat
     put: PutSemantics
-    write_reply: WriteReply | None
-    """None: a create answers the id, an update the appointment, a delete a confirmation."""
+    write_response: WriteResponse | None
+    """None: a create returns the id, an update the appointment, a delete a confirmation."""
     unknown_id: UnknownId
     integer_ids: bool
-    """Ids are JSON integers in answers, and integers or their digits in requests."""
     naive_times: bool
-    """Reference only: times are answered in their `timeZone`, without an offset."""
+    """Only for the reference format."""
     paging: PreviewPaging = field(validator=validators.instance_of(PreviewPaging))
     page_size: int = field(validator=_check_page_size)
-    """How many appointments a page has at most; an array has all."""
+    """Maximum number of appointments on a page; an array has all."""
     limit: SandboxLimit | None
-    """None: no request is refused for its rate."""
     fault_rates: FaultRates | None
-    """None: no fault hits that was not scripted."""

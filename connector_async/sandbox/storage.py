@@ -1,6 +1,6 @@
-"""Keeps appointments in SQLite: one connection, autocommit, and one statement, hence one transaction, per call.
+"""Appointments in SQLite: one connection, autocommit, and one statement, hence one transaction, per method call.
 
-It knows neither HTTP nor JSON, and trusts what it is given except that an end may not precede its start.
+The values are trusted, except that the database rejects an end before the start.
 """
 
 import logging
@@ -12,19 +12,19 @@ from typing import Any, Final
 
 import aiosqlite
 
-from .appointments import (
+from .models import (
     Appointment,
     AppointmentChanges,
     AppointmentKey,
-    FoundPart,
-    Part,
+    AppointmentPage,
+    PageSelection,
     Position,
     PreviewRange,
     User,
 )
 from .timestamps import from_stored, to_stored
 
-# synchronous=NORMAL under WAL: a crash of the machine may lose the last writes but never breaks the file.
+# With synchronous=NORMAL in WAL mode, a crash of the machine may lose the last writes but never corrupts the file.
 _SCHEMA: Final = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
@@ -47,35 +47,34 @@ CREATE TABLE IF NOT EXISTS appointment (
 CREATE INDEX IF NOT EXISTS appointment_by_start
 ON appointment (tenant, domain_id, ad_id, start_time, sequence);
 """
-# What the statements below are put together from is constant; every value is a parameter.
+# The statements below are built from constants only. Every value is a parameter.
 _COLUMNS: Final = "domain_id, ad_id, id, title, start_time, end_time, description, content_type, time_zone, show_as"
 _KEY: Final = "tenant = :tenant AND domain_id = :domain_id AND ad_id = :ad_id AND id = :id"
 _INSERT: Final = f"""
 INSERT INTO appointment (tenant, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """  # noqa: S608
 _SELECT_ONE: Final = f"SELECT {_COLUMNS} FROM appointment WHERE {_KEY}"  # noqa: S608
-_ALL: Final = "tenant = :tenant AND domain_id = '' AND ad_id = ''"
-# One without a duration overlaps from its start on, though it ends there too. The start stands in the index, the end
-# does not: so it is looked at last.
+_WITHOUT_USER: Final = "tenant = :tenant AND domain_id = '' AND ad_id = ''"
+# An appointment of no duration overlaps a range that starts when it does, although it also ends then. The index has
+# the start but not the end, so the end is compared last.
 _OVERLAPPING: Final = """
 tenant = :tenant AND domain_id = :domain_id AND ad_id = :ad_id
 AND :start < :end AND start_time < :end AND (start_time >= :start OR end_time > :start)
 """
-# One statement, so that the total and the part are of the same moment: of an empty part, one row without a sequence.
-_SELECT_PART: Final = """
-SELECT total, part.* FROM
-(SELECT iif(:counts, (SELECT count(*) FROM appointment WHERE {condition}), 0) AS total)
+# One statement, so that the total and the page are of the same moment. An empty page yields one row without a sequence.
+_SELECT_PAGE: Final = """
+SELECT total, page.* FROM
+(SELECT iif(:count_total, (SELECT count(*) FROM appointment WHERE {condition}), 0) AS total)
 LEFT JOIN (
     SELECT sequence, {columns} FROM appointment
     WHERE {condition} AND (start_time, sequence) > (:after_start, :after_sequence)
     ORDER BY start_time, sequence LIMIT :limit OFFSET :offset
-) AS part
+) AS page
 ORDER BY start_time, sequence
 """
-_SELECT_ALL: Final = _SELECT_PART.format(columns=_COLUMNS, condition=_ALL)
-_SELECT_OVERLAPPING: Final = _SELECT_PART.format(columns=_COLUMNS, condition=_OVERLAPPING)
-_LARGEST: Final = 2**63 - 1
-"""Of SQLite's integers."""
+_SELECT_WITHOUT_USER: Final = _SELECT_PAGE.format(columns=_COLUMNS, condition=_WITHOUT_USER)
+_SELECT_OVERLAPPING: Final = _SELECT_PAGE.format(columns=_COLUMNS, condition=_OVERLAPPING)
+_LARGEST_INTEGER: Final = 2**63 - 1  # of SQLite
 _UPDATE: Final = f"""
 UPDATE appointment SET
     title = coalesce(:title, title),
@@ -88,15 +87,15 @@ UPDATE appointment SET
 WHERE {_KEY} RETURNING {_COLUMNS}
 """  # noqa: S608
 _DELETE: Final = f"DELETE FROM appointment WHERE {_KEY} RETURNING {_COLUMNS}"  # noqa: S608
-_ANY_OTHER_ID: Final = "SELECT 1 FROM appointment WHERE id GLOB '*[^0-9]*' LIMIT 1"
+_SELECT_NON_INTEGER_ID: Final = "SELECT 1 FROM appointment WHERE id GLOB '*[^0-9]*' LIMIT 1"
 
 
 class EndBeforeStartError(Exception):
-    """An update would have left an appointment that ends before it starts; nothing was written."""
+    """An update would have moved an appointment's end before its start; nothing was written."""
 
 
 class Storage:
-    """The appointments of every tenant; each method works on one tenant's alone, unless it says otherwise."""
+    """The appointments of every tenant. A method with a `tenant` parameter reads and writes only that tenant's."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
@@ -105,77 +104,80 @@ class Storage:
         """Store a new appointment.
 
         Raises:
-            sqlite3.IntegrityError: Its user already has one of that id.
+            sqlite3.IntegrityError: If its user already has an appointment with this id.
         """
         await self._connection.execute_fetchall(_INSERT, _row(tenant, appointment))
 
     async def add_all(self, tenant: str, appointments: Iterable[Appointment]) -> None:
-        """Store new appointments one after the other.
+        """Store new appointments one after another.
 
         Raises:
-            sqlite3.IntegrityError: A user already has one of that id; those before it are stored.
+            sqlite3.IntegrityError: If a user already has an appointment with the id of one of them. The appointments
+                before that one are stored.
         """
         await self._connection.executemany(_INSERT, [_row(tenant, appointment) for appointment in appointments])
 
-    async def find(self, tenant: str, key: AppointmentKey) -> Appointment | None:
-        """Read one appointment; None when there is none of that key."""
+    async def get(self, tenant: str, key: AppointmentKey) -> Appointment | None:
+        """Return the appointment with this key, or None."""
         return _first(await self._connection.execute_fetchall(_SELECT_ONE, _key(tenant, key)))
 
-    async def list_by_start(self, tenant: str, part: Part) -> FoundPart:
-        """Read appointments without a user by start, then in the order they were created."""
-        return await self._list(_SELECT_ALL, {"tenant": tenant}, part)
+    async def list_without_user(self, tenant: str, selection: PageSelection) -> AppointmentPage:
+        """Return appointments without a user, ordered by start, then by creation."""
+        return await self._list(_SELECT_WITHOUT_USER, {"tenant": tenant}, selection)
 
-    async def list_overlapping(self, tenant: str, wanted: PreviewRange, part: Part) -> FoundPart:
-        """Read a user's appointments in the range by start, then in the order they were created."""
+    async def list_overlapping(
+        self, tenant: str, time_range: PreviewRange, selection: PageSelection
+    ) -> AppointmentPage:
+        """Return a user's appointments that overlap the range, ordered by start, then by creation."""
         parameters: dict[str, object] = {
             "tenant": tenant,
-            "domain_id": wanted.user.domain_id,
-            "ad_id": wanted.user.ad_id,
-            "start": to_stored(wanted.start),
-            "end": to_stored(wanted.end),
+            "domain_id": time_range.user.domain_id,
+            "ad_id": time_range.user.ad_id,
+            "start": to_stored(time_range.start),
+            "end": to_stored(time_range.end),
         }
-        return await self._list(_SELECT_OVERLAPPING, parameters, part)
+        return await self._list(_SELECT_OVERLAPPING, parameters, selection)
 
-    async def _list(self, statement: str, parameters: dict[str, object], part: Part) -> FoundPart:
-        rows = await self._connection.execute_fetchall(statement, {**parameters, **_part_parameters(part)})
-        return _found_part(list(rows), part)
+    async def _list(self, statement: str, parameters: dict[str, object], selection: PageSelection) -> AppointmentPage:
+        rows = await self._connection.execute_fetchall(statement, {**parameters, **_selection_parameters(selection)})
+        return _page(list(rows), selection)
 
-    async def change(self, tenant: str, changes: AppointmentChanges) -> Appointment | None:
-        """Merge the changes and return the result; None when there is no appointment of that key.
+    async def update(self, tenant: str, changes: AppointmentChanges) -> Appointment | None:
+        """Apply the changes and return the updated appointment, or None if no appointment has this key.
 
         Raises:
-            EndBeforeStartError: The result would end before it starts.
+            EndBeforeStartError: If the updated appointment would end before it starts.
         """
         try:
-            return _first(await self._connection.execute_fetchall(_UPDATE, _parameters(tenant, changes)))
+            return _first(await self._connection.execute_fetchall(_UPDATE, _update_parameters(tenant, changes)))
         except sqlite3.IntegrityError as error:
             raise EndBeforeStartError from error
 
-    async def remove(self, tenant: str, key: AppointmentKey) -> Appointment | None:
-        """Delete one appointment and return what it was; None when there is none of that key."""
+    async def delete(self, tenant: str, key: AppointmentKey) -> Appointment | None:
+        """Delete the appointment with this key and return it as it was, or None if it does not exist."""
         return _first(await self._connection.execute_fetchall(_DELETE, _key(tenant, key)))
 
-    async def has_other_ids_than_integers(self) -> bool:
-        """Tell whether any tenant has an appointment whose id is not made of digits."""
-        return bool(await self._connection.execute_fetchall(_ANY_OTHER_ID))
+    async def has_non_integer_ids(self) -> bool:
+        """Return whether any tenant has an appointment id that is not a string of digits."""
+        return bool(await self._connection.execute_fetchall(_SELECT_NON_INTEGER_ID))
 
 
 @asynccontextmanager
 async def open_storage(database: str | Path) -> AsyncGenerator[Storage]:
-    """Open the database, or create it, until the block ends.
+    """Open the appointments in a database, creating both if they are missing.
 
     Args:
         database: A file, or `:memory:`.
 
     Raises:
-        sqlite3.Error: It cannot be opened or is not a SQLite database.
+        sqlite3.Error: If the database cannot be opened or is not a SQLite database.
     """
-    # At DEBUG, aiosqlite tells the values of each statement: titles and descriptions. Where its logger has been given a
-    # level, somebody wants to see them.
+    # At DEBUG, aiosqlite logs the values of each statement, titles and descriptions included. If its logger has a level
+    # of its own, someone wants to see them.
     logger = logging.getLogger("aiosqlite")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)
-    # When aiosqlite cannot open the file, its thread may outlive the event loop and fail loudly: so this comes first.
+    # If aiosqlite cannot open the file, its thread may outlive the event loop and raise there. This line fails first.
     sqlite3.connect(database).close()
     async with aiosqlite.connect(database, isolation_level=None) as connection:
         await connection.executescript(_SCHEMA)
@@ -186,7 +188,7 @@ def _key(tenant: str, key: AppointmentKey) -> dict[str, object]:
     return {"tenant": tenant, "domain_id": key.user.domain_id, "ad_id": key.user.ad_id, "id": key.appointment_id}
 
 
-def _parameters(tenant: str, changes: AppointmentChanges) -> dict[str, object]:
+def _update_parameters(tenant: str, changes: AppointmentChanges) -> dict[str, object]:
     return {
         **_key(tenant, changes.key),
         "title": changes.title,
@@ -200,31 +202,32 @@ def _parameters(tenant: str, changes: AppointmentChanges) -> dict[str, object]:
     }
 
 
-def _part_parameters(part: Part) -> dict[str, object]:
-    after = part.after
+def _selection_parameters(selection: PageSelection) -> dict[str, object]:
+    after = selection.after
     return {
-        "counts": part.counts,
+        "count_total": selection.count_total,
         "after_start": "" if after is None else to_stored(after.start),
         "after_sequence": 0 if after is None else after.sequence,
-        "limit": -1 if part.limit is None else part.limit + 1,  # one more tells whether others follow
-        "offset": min(part.offset, _LARGEST),
+        "limit": -1 if selection.limit is None else selection.limit + 1,  # one more row shows whether others follow
+        "offset": min(selection.offset, _LARGEST_INTEGER),
     }
 
 
-def _found_part(rows: list[sqlite3.Row], part: Part) -> FoundPart:
+def _page(rows: list[sqlite3.Row], selection: PageSelection) -> AppointmentPage:
     stored = [(sequence, _appointment(columns)) for _, sequence, *columns in rows if sequence is not None]
-    wanted = stored[: part.limit]
-    end: Position | None = None
-    if len(wanted) < len(stored):
-        sequence, last = wanted[-1]
-        end = Position(start=last.start, sequence=sequence)
-    return FoundPart(appointments=[appointment for _, appointment in wanted], end=end, total=rows[0][0])
+    selected = stored[: selection.limit]
+    next_after: Position | None = None
+    if len(selected) < len(stored):
+        sequence, last = selected[-1]
+        next_after = Position(start=last.start, sequence=sequence)
+    appointments = [appointment for _, appointment in selected]
+    return AppointmentPage(appointments=appointments, next_after=next_after, total=rows[0][0])
 
 
 def _row(tenant: str, appointment: Appointment) -> tuple[str | None, ...]:
     user, start, end = appointment.user, to_stored(appointment.start), to_stored(appointment.end)
-    head = (tenant, user.domain_id, user.ad_id, appointment.appointment_id, appointment.title, start, end)
-    return (*head, appointment.description, appointment.content_type, appointment.time_zone, appointment.show_as)
+    required = (tenant, user.domain_id, user.ad_id, appointment.appointment_id, appointment.title, start, end)
+    return (*required, appointment.description, appointment.content_type, appointment.time_zone, appointment.show_as)
 
 
 def _first(rows: Iterable[sqlite3.Row]) -> Appointment | None:

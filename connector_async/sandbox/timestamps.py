@@ -1,32 +1,39 @@
-"""Date-times between the forms they take: RFC 3339 text received, sortable text stored, .NET's text sent.
+"""Date-times in their three forms, RFC 3339 in requests, sortable in the database, .NET's in responses; and time zones.
 
-It does not know which fields hold them, nor the names of zones. Every datetime here is aware and in UTC.
+Every datetime here is aware and in UTC.
 """
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import cache
 from typing import Final
+from zoneinfo import ZoneInfo, available_timezones
 
-# datetime.fromisoformat alone would also take week dates, the basic format, comma fractions, other separators and,
+from tzlocal.windows_tz import win_tz
+
+# datetime.fromisoformat alone would also accept week dates, the basic format, comma fractions, other separators and,
 # since Python 3.13, hour 24.
-_ISO8601: Final = re.compile(
+_DATE_TIME: Final = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2}):(\d{2})(?:\.(\d+))?(?:(Z)|([+-])(\d{2}):([0-5]\d))?", re.ASCII
 )
+# "localtime" is the zone of this machine, whichever that is.
+_MACHINE_ZONES: Final = {"localtime"}
 
 
-def parse_instant(text: str, *, default_zone: tzinfo | None = None) -> datetime:
-    """Read an RFC 3339 date-time; digits beyond microseconds are cut, as .NET sends seven.
+def parse_instant(value: str, *, default_zone: tzinfo | None = None) -> datetime:
+    """Parse an RFC 3339 date-time; digits beyond microseconds are dropped, since .NET sends seven.
 
     Args:
-        text: With an offset, unless there is a default.
-        default_zone: The zone of a text without an offset. A local time that it skips or repeats is read with the
+        value: A date-time with a UTC offset, which is optional if there is a default zone.
+        default_zone: The zone of a date-time without an offset. A local time that the zone skips or repeats gets the
             offset from before the change (PEP 495, fold 0).
 
     Raises:
-        ValueError: It is anything else, a leap second, or outside the years 1 to 9999 once in UTC.
+        ValueError: If the value has another form, is a leap second, or is outside the years 1 to 9999 in UTC.
     """
-    match = _ISO8601.fullmatch(text)
-    zone = None if match is None else _zone(*match.groups()[7:]) or default_zone
+    match = _DATE_TIME.fullmatch(value)
+    zone = None if match is None else _parse_offset(*match.groups()[7:]) or default_zone
     if match is None or zone is None:
         raise ValueError("not an RFC 3339 date-time with an offset")
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
@@ -37,7 +44,7 @@ def parse_instant(text: str, *, default_zone: tzinfo | None = None) -> datetime:
         raise ValueError("not an existing date and time of the years 1 to 9999") from error
 
 
-def _zone(zulu: str | None, sign: str | None, hours: str | None, minutes: str | None) -> timezone | None:
+def _parse_offset(zulu: str | None, sign: str | None, hours: str | None, minutes: str | None) -> timezone | None:
     if zulu:
         return UTC
     if not sign:
@@ -50,21 +57,43 @@ def _zone(zulu: str | None, sign: str | None, hours: str | None, minutes: str | 
 
 
 def to_stored(instant: datetime) -> str:
-    """Write the instant as UTC text of fixed width, whose order is the order of time."""
+    """Return the instant in UTC as a string of fixed width; strings sort as the instants do."""
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
-def from_stored(text: str) -> datetime:
-    """Read what `to_stored` wrote."""
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+def from_stored(stored: str) -> datetime:
+    """Parse a string that `to_stored` returned."""
+    return datetime.fromisoformat(stored).replace(tzinfo=UTC)
 
 
 def to_wire(instant: datetime) -> str:
-    """Write the instant as .NET does: `Z`, and no fraction or seven digits of it."""
+    """Format the instant in UTC as .NET does: with `Z`, and either no fraction or seven digits."""
     return to_local_wire(instant, UTC) + "Z"
 
 
 def to_local_wire(instant: datetime, zone: tzinfo) -> str:
-    """Write the instant as the zone's clocks show it, without an offset, and no fraction or seven digits of it."""
+    """Format the instant as local time of the zone, without an offset, and with no fraction or seven digits."""
     local = instant.astimezone(zone).replace(tzinfo=None)
     return local.isoformat(timespec="microseconds") + "0" if local.microsecond else local.isoformat(timespec="seconds")
+
+
+@cache
+def _zone_keys() -> Mapping[str, str]:
+    """Return the IANA key of each IANA name, and of each Windows name as the Unicode CLDR maps it."""
+    iana = available_timezones() - _MACHINE_ZONES
+    windows = {name: key for name, key in win_tz.items() if key in iana}
+    return {**windows, **{name: name for name in iana}}
+
+
+def zone_names() -> list[str]:
+    """Return every name that `find_zone` accepts, sorted."""
+    return sorted(_zone_keys())
+
+
+def find_zone(name: str) -> ZoneInfo:
+    """Return the time zone with this IANA or Windows name, matched exactly.
+
+    Raises:
+        LookupError: If no zone has this name.
+    """
+    return ZoneInfo(_zone_keys()[name])

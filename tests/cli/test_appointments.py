@@ -9,7 +9,7 @@ import pytest
 from connector_async.cli.exit_codes import ExitCode
 from connector_async.exceptions import DecodingError
 from connector_async.models import Appointment
-from connector_async.sandbox import BodyFormat, DropAfter, PutSemantics, Sandbox, StatusFault, WriteReply
+from connector_async.sandbox import BodyFormat, DropAfter, PutSemantics, Sandbox, StatusFault, WriteResponse
 from connector_async.wire import WireFormat
 from tests.support.command_line import TIMES, CommandLine, isolate, sandbox_environment, serving
 
@@ -267,7 +267,7 @@ def test_update_reads_first_on_request_and_accepts_an_empty_response(
         command = CommandLine(capsys)
         appointment_id = command.create()
         assert command("update", appointment_id, "--title", "Moved", "--read-first").code == 0
-    with serving(write_reply=WriteReply.EMPTY_204) as sandbox:
+    with serving(write_response=WriteResponse.EMPTY_204) as sandbox:
         monkeypatch.setenv("CONNECTOR_BASE_URL", sandbox.base_url)
         assert command("create", "--title", TITLE, *TIMES).err.count("if it was a write, it has happened") == 1
         appointment_id = command("preview", "--json").records[0]["appointment_id"]

@@ -24,9 +24,9 @@ from connector_async.sandbox import (
     Sandbox,
     SandboxLimit,
     StatusFault,
-    TokenReply,
+    TokenResponse,
     UnknownId,
-    WriteReply,
+    WriteResponse,
 )
 from tests.support.command_line import COMMAND, CommandLine
 
@@ -90,8 +90,8 @@ def test_every_option_reaches_the_sandbox(monkeypatch: pytest.MonkeyPatch, tmp_p
     made: dict[str, object] = {}
     monkeypatch.setattr(sandbox, "Sandbox", lambda **options: made.update(options))
     arguments = (
-        f"--host ::1 --port 0 --database {tmp_path} --token-lifetime 60 --token-reply token --format reference "
-        "--put replace --write-reply empty-204 --unknown-id empty --integer-ids --naive-times --paging page-numbers "
+        f"--host ::1 --port 0 --database {tmp_path} --token-lifetime 60 --token-response token --format reference "
+        "--put replace --write-response empty-204 --unknown-id empty --integer-ids --naive-times --paging page-numbers "
         "--page-size 7 --limit 5/0.5 "
         "--limit-window sliding --limit-status 503 --no-retry-after --fault drop-after=0.01 --fault status-503=0.02 "
         "--fault-seed 7"
@@ -102,10 +102,10 @@ def test_every_option_reaches_the_sandbox(monkeypatch: pytest.MonkeyPatch, tmp_p
         "port": 0,
         "database": tmp_path,
         "token_lifetime": 60,
-        "token_reply": TokenReply.TOKEN,
+        "token_response": TokenResponse.TOKEN,
         "body_format": BodyFormat.REFERENCE,
         "put": PutSemantics.REPLACE,
-        "write_reply": WriteReply.EMPTY_204,
+        "write_response": WriteResponse.EMPTY_204,
         "unknown_id": UnknownId.EMPTY,
         "integer_ids": True,
         "naive_times": True,

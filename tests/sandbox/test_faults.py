@@ -18,11 +18,11 @@ from connector_async.sandbox import (
     SlowDrip,
     StatusFault,
     TruncatedResponse,
-    WriteReply,
+    WriteResponse,
     WrongLength,
     fault_named,
 )
-from tests.support.sandbox_user import MEETING, Tenant, joined
+from tests.support.sandbox_user import MEETING, Tenant, signed_in
 
 ALL: tuple[Fault, ...] = (
     StatusFault(503),
@@ -37,7 +37,7 @@ ALL: tuple[Fault, ...] = (
 
 
 class Sleeper:
-    """Notes what it is asked to wait for, and does not wait."""
+    """A sleep that records the seconds and returns at once."""
 
     def __init__(self) -> None:
         self.slept: list[float] = []
@@ -52,14 +52,14 @@ async def count(tenant: Tenant) -> int:
 
 
 def outcome(sandbox: Sandbox) -> tuple[int, str | None, bool]:
-    """Tell what the log says of the latest create."""
+    """Return the status, fault and `applied` of the latest create in the log."""
     entry = next(entry for entry in reversed(sandbox.log.entries) if entry.operation == "create")
     return entry.status, entry.fault, entry.applied
 
 
-async def test_a_status_fault_is_a_problem_and_does_no_work() -> None:
+async def test_status_fault_is_a_problem_and_skips_the_operation() -> None:
     sandbox = Sandbox()
-    async with joined(sandbox) as acme:
+    async with signed_in(sandbox) as acme:
         sandbox.faults.script(StatusFault(503, retry_after=7))
         async with acme.session.post("/acme/appointment", json=MEETING, headers=acme.headers) as response:
             assert (response.status, response.headers["Retry-After"]) == (503, "7")
@@ -76,9 +76,9 @@ async def test_a_status_fault_is_a_problem_and_does_no_work() -> None:
         (599, "about:blank", "Error"),
     ],
 )
-async def test_any_error_status_can_be_scripted_without_a_retry_after(code: int, kind: str, title: str) -> None:
+async def test_any_error_status_can_be_scripted_without_retry_after(code: int, kind: str, title: str) -> None:
     sandbox = Sandbox()
-    async with joined(sandbox) as acme:
+    async with signed_in(sandbox) as acme:
         sandbox.faults.script(StatusFault(code))
         async with acme.session.get("/acme/appointment/preview", headers=acme.headers) as response:
             problem = await response.json()
@@ -86,19 +86,19 @@ async def test_any_error_status_can_be_scripted_without_a_retry_after(code: int,
     assert (problem["type"], problem["title"]) == (kind, title)
 
 
-async def test_a_delay_comes_before_an_answer_as_usual() -> None:
+async def test_delay_precedes_the_usual_response() -> None:
     sleep = Sleeper()
     sandbox = Sandbox(sleep=sleep)
-    async with joined(sandbox) as acme:
+    async with signed_in(sandbox) as acme:
         sandbox.faults.script(DelayFault(0.5))
         assert await acme.create(MEETING)
         assert (sleep.slept, outcome(sandbox)) == ([0.5], (200, "delay", True))
 
 
 @pytest.mark.parametrize(("fault", "applied"), [(DropBefore(), False), (DropAfter(), True)])
-async def test_a_drop_closes_the_connection_without_an_answer(fault: Fault, *, applied: bool) -> None:
+async def test_drop_closes_the_connection_without_a_response(fault: Fault, *, applied: bool) -> None:
     sandbox = Sandbox()
-    async with joined(sandbox) as acme:
+    async with signed_in(sandbox) as acme:
         sandbox.faults.script(fault)
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await acme.create(MEETING)
@@ -106,9 +106,9 @@ async def test_a_drop_closes_the_connection_without_an_answer(fault: Fault, *, a
         assert await count(acme) == applied
 
 
-async def test_a_dropped_refusal_was_not_applied() -> None:
+async def test_failed_operation_that_is_dropped_is_not_applied() -> None:
     sandbox = Sandbox()
-    async with joined(sandbox) as acme:
+    async with signed_in(sandbox) as acme:
         sandbox.faults.script(DropAfter())
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await acme.call("POST", json={})
@@ -116,39 +116,37 @@ async def test_a_dropped_refusal_was_not_applied() -> None:
 
 
 async def raw_create(sandbox: Sandbox, acme: Tenant) -> tuple[int, bytes]:
-    """Create, and read until the server closes: the Content-Length, and the bytes of the body that came."""
+    """Create an appointment and return the Content-Length and the body as they were sent."""
     host, port = sandbox.base_url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     body = b'{"title":"x","startTime":"2024-01-15T10:00:00Z","endTime":"2024-01-15T11:00:00Z"}'
     head = f"POST /acme/appointment HTTP/1.1\r\nHost: x\r\ntenantId: acme\r\nAuthorization: Bearer {acme.token}\r\n"
     writer.write(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
     async with asyncio.timeout(5):
-        headers, _, sent = (await reader.read()).partition(b"\r\n\r\n")
+        headers, _, received = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
     await writer.wait_closed()
     (length,) = (line for line in headers.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-    return int(length.partition(b":")[2]), sent
+    return int(length.partition(b":")[2]), received
 
 
 @pytest.mark.parametrize(
-    ("fault", "sent"),
-    [(TruncatedResponse(), b'{"appointment'), (WrongLength(), b'{"appointmentId":"123456"}')],
+    ("fault", "content_length", "body"),
+    [(TruncatedResponse(), 26, b'{"appointment'), (WrongLength(), 27, b'{"appointmentId":"123456"}')],
 )
-async def test_a_cut_answer_tells_more_bytes_than_it_has(fault: Fault, sent: bytes) -> None:
+async def test_cut_response_announces_more_bytes_than_it_sends(fault: Fault, content_length: int, body: bytes) -> None:
     sandbox = Sandbox(new_appointment_id=lambda: "123456")
-    async with joined(sandbox) as acme:
+    async with signed_in(sandbox) as acme:
         sandbox.faults.script(fault)
-        told, got = await raw_create(sandbox, acme)
-        assert got == sent
-        assert told == {"truncated": 26, "wrong-length": 27}[fault.name]
+        assert await raw_create(sandbox, acme) == (content_length, body)
         assert outcome(sandbox) == (200, fault.name, True)
         assert await count(acme) == 1
 
 
 @pytest.mark.parametrize("fault", [TruncatedResponse(), WrongLength()])
-async def test_a_client_sees_that_an_answer_was_cut(fault: Fault) -> None:
+async def test_client_detects_a_cut_response(fault: Fault) -> None:
     sandbox = Sandbox()
-    async with joined(sandbox) as acme:
+    async with signed_in(sandbox) as acme:
         sandbox.faults.script(fault)
         with pytest.raises(aiohttp.ClientPayloadError):
             await acme.create(MEETING)
@@ -156,10 +154,10 @@ async def test_a_client_sees_that_an_answer_was_cut(fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("fault", [TruncatedResponse(), WrongLength()])
-@pytest.mark.parametrize("reply", [WriteReply.EMPTY_200, WriteReply.EMPTY_204])
-async def test_an_answer_without_a_body_is_dropped_rather_than_cut(fault: Fault, reply: WriteReply) -> None:
-    sandbox = Sandbox(write_reply=reply)
-    async with joined(sandbox) as acme:
+@pytest.mark.parametrize("kind", [WriteResponse.EMPTY_200, WriteResponse.EMPTY_204])
+async def test_response_without_a_body_is_dropped_instead_of_cut(fault: Fault, kind: WriteResponse) -> None:
+    sandbox = Sandbox(write_response=kind)
+    async with signed_in(sandbox) as acme:
         sandbox.faults.script(fault)
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await acme.call("POST", json=MEETING)
@@ -170,45 +168,45 @@ async def test_an_answer_without_a_body_is_dropped_rather_than_cut(fault: Fault,
     ("total", "slow"),
     [(0.0, 0), (0.3, 3), (100.0, 26)],
 )
-async def test_a_slow_answer_drips_until_its_time_is_over(total: float, slow: int) -> None:
+async def test_slow_response_drips_until_its_total_time(total: float, slow: int) -> None:
     sleep = Sleeper()
     sandbox = Sandbox(sleep=sleep, new_appointment_id=lambda: "123456")
-    async with joined(sandbox) as acme:
+    async with signed_in(sandbox) as acme:
         sandbox.faults.script(SlowDrip(interval=0.1, total=total))
         assert await acme.create(MEETING) == "123456"
         assert sleep.slept == [0.1] * slow
         assert outcome(sandbox) == (200, "slow-drip", True)
 
 
-async def test_a_slow_answer_without_a_body_comes_as_usual() -> None:
-    sandbox = Sandbox(sleep=Sleeper(), write_reply=WriteReply.EMPTY_204)
-    async with joined(sandbox) as acme:
+async def test_slow_response_without_a_body_is_unchanged() -> None:
+    sandbox = Sandbox(sleep=Sleeper(), write_response=WriteResponse.EMPTY_204)
+    async with signed_in(sandbox) as acme:
         sandbox.faults.script(SlowDrip())
         assert await acme.call("POST", json=MEETING) == (204, None)
 
 
-async def test_a_client_that_leaves_a_slow_answer_does_no_harm() -> None:
-    left = asyncio.Event()
+async def test_client_may_disconnect_during_a_slow_response() -> None:
+    disconnected = asyncio.Event()
 
-    async def until_the_client_has_left(_seconds: float) -> None:
+    async def sleep_until_disconnect(_seconds: float) -> None:
         async with asyncio.timeout(5):
-            await left.wait()
+            await disconnected.wait()
         await asyncio.sleep(0.01)
 
-    sandbox = Sandbox(sleep=until_the_client_has_left)
-    async with joined(sandbox) as acme:
+    sandbox = Sandbox(sleep=sleep_until_disconnect)
+    async with signed_in(sandbox) as acme:
         sandbox.faults.script(SlowDrip())
         async with acme.session.post("/acme/appointment", json=MEETING, headers=acme.headers) as response:
             response.close()
-        left.set()
+        disconnected.set()
         assert await count(acme) == 1
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @pytest.mark.parametrize("fault", [DropAfter(), DropBefore()])
-async def test_a_client_that_leaves_before_a_drop_does_no_harm(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_client_may_disconnect_before_a_drop(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox = Sandbox()
-    async with joined(sandbox) as acme:
+    async with signed_in(sandbox) as acme:
         sandbox.faults.script(fault)
         monkeypatch.setattr("aiohttp.web.BaseRequest.transport", None)
         async with asyncio.timeout(5):
@@ -216,9 +214,9 @@ async def test_a_client_that_leaves_before_a_drop_does_no_harm(fault: Fault, mon
         assert outcome(sandbox)[0] == 0
 
 
-async def test_a_revoked_token_fault_looks_like_a_revoked_token_and_revokes_none() -> None:
+async def test_revoked_token_fault_looks_like_a_revoked_token_but_revokes_nothing() -> None:
     sandbox = Sandbox()
-    async with joined(sandbox) as acme:
+    async with signed_in(sandbox) as acme:
         sandbox.faults.script(RevokedToken())
         async with acme.session.post("/acme/appointment", json=MEETING, headers=acme.headers) as response:
             assert (response.status, response.headers["WWW-Authenticate"]) == (401, 'Bearer error="invalid_token"')
@@ -226,9 +224,9 @@ async def test_a_revoked_token_fault_looks_like_a_revoked_token_and_revokes_none
         assert await count(acme) == 0
 
 
-async def test_scripted_faults_hit_one_matching_request_each_in_their_order() -> None:
+async def test_scripted_faults_hit_one_matching_request_each_in_order() -> None:
     sandbox = Sandbox()
-    async with joined(sandbox) as acme:
+    async with signed_in(sandbox) as acme:
         sandbox.faults.script(StatusFault(500), StatusFault(502), operation="create")
         sandbox.faults.script(StatusFault(503), tenant="other")
         assert await count(acme) == 0
@@ -245,7 +243,7 @@ async def test_scripted_faults_hit_one_matching_request_each_in_their_order() ->
         assert await count(acme) == 0
 
 
-def test_a_revoked_token_does_not_hit_token_requests_nor_anything_the_document() -> None:
+def test_no_fault_hits_the_openapi_document_and_no_revoked_token_hits_token_requests() -> None:
     faults = Faults(FaultRates({RevokedToken(): 1.0}))
     assert faults.take("token", "acme") is None
     assert faults.take("get", "acme") == RevokedToken()
@@ -260,7 +258,7 @@ def drawn(seed: int, count: int = 2_000) -> list[Fault | None]:
     return [faults.take("get", "acme") for _ in range(count)]
 
 
-def test_rates_hit_their_share_and_a_seed_hits_the_same_again() -> None:
+def test_rates_hit_their_fraction_and_are_reproducible_by_seed() -> None:
     first = drawn(1)
     assert first == drawn(1)
     assert first != drawn(2)
@@ -268,19 +266,19 @@ def test_rates_hit_their_share_and_a_seed_hits_the_same_again() -> None:
     assert 320 < first.count(StatusFault(503)) < 480
 
 
-async def test_rates_of_a_sandbox_are_counted_by_its_log() -> None:
+async def test_random_faults_are_counted_in_the_log() -> None:
     sandbox = Sandbox(fault_rates=FaultRates({StatusFault(503): 0.5}, seed=1))
-    sandbox.faults.script(DelayFault(0), operation="token")  # so that the token is had
-    async with joined(sandbox) as acme:
+    sandbox.faults.script(DelayFault(0), operation="token")  # so that the token request succeeds
+    async with signed_in(sandbox) as acme:
         statuses = [(await acme.call("GET", "/preview"))[0] for _ in range(40)]
         assert sandbox.log.count(fault="status-503") == statuses.count(503)
         assert 10 < statuses.count(503) < 30
 
 
-async def test_a_request_over_the_limit_uses_up_no_fault() -> None:
+async def test_request_over_the_rate_limit_consumes_no_fault() -> None:
     limit = SandboxLimit(requests=1, window=LimitWindow.SLIDING)
     sandbox = Sandbox(limit=limit, monotonic=lambda: 0.0)
-    async with joined(sandbox) as acme:
+    async with signed_in(sandbox) as acme:
         sandbox.faults.script(StatusFault(500))
         assert (await acme.call("GET", "/preview"))[0] == 429
         assert sandbox.faults.take("get", "acme") == StatusFault(500)
@@ -289,7 +287,7 @@ async def test_a_request_over_the_limit_uses_up_no_fault() -> None:
 @pytest.mark.parametrize(
     "rates", [{DropAfter(): -0.1}, {DropAfter(): float("nan")}, {DropAfter(): 0.6, DropBefore(): 0.6}]
 )
-def test_rates_that_are_no_shares_are_refused(rates: Any) -> None:
+def test_rates_outside_zero_to_one_are_rejected(rates: Any) -> None:
     with pytest.raises(ValueError, match="rates must be"):
         FaultRates(rates)
 
@@ -306,22 +304,22 @@ def test_rates_that_are_no_shares_are_refused(rates: Any) -> None:
         lambda: SlowDrip(total=float("inf")),
     ],
 )
-def test_a_fault_that_makes_no_sense_is_refused(make: Any) -> None:
+def test_invalid_fault_is_rejected(make: Any) -> None:
     with pytest.raises(ValueError, match=r"must be"):
         make()
 
 
 @pytest.mark.parametrize("fault", ALL)
-def test_every_fault_is_found_by_its_name(fault: Fault) -> None:
+def test_fault_is_found_by_its_name(fault: Fault) -> None:
     name = "delay-0.5" if isinstance(fault, DelayFault) else fault.name
     assert fault_named(name) == fault
 
 
 @pytest.mark.parametrize("name", ["", "dropped", "status-x", "delay", "status"])
-def test_a_name_that_no_fault_has_is_refused(name: str) -> None:
+def test_unknown_fault_name_is_rejected(name: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         fault_named(name)
 
 
-def test_a_plain_drop_is_that_after_the_work() -> None:
+def test_drop_means_drop_after() -> None:
     assert fault_named("drop") == DropAfter()

@@ -1,4 +1,3 @@
-import itertools
 from collections.abc import Sequence
 from datetime import UTC, timedelta
 from typing import Any
@@ -10,61 +9,93 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from connector_async.sandbox import BodyFormat, PreviewPaging, Sandbox, storage
-from connector_async.sandbox.appointments import Position
+from connector_async.sandbox.models import Position
 from connector_async.sandbox.paging import CURSOR_PATTERN, read_cursor, write_cursor
-from tests.support.sandbox_pages import DAY, SEED, calling, calling_guide, following, seeds, target, walk
-from tests.support.sandbox_user import BOB, joined
+from tests.support.sandbox_pages import (
+    DAY,
+    SEED,
+    link_target,
+    next_query,
+    open_guide_preview,
+    open_preview,
+    unordered_seeds,
+    walk,
+)
+from tests.support.sandbox_user import BOB, signed_in
 
-KEYSET = [PreviewPaging.CURSOR, PreviewPaging.LINK_HEADER, PreviewPaging.NEXT_LINK]
+CURSOR_STYLES = [PreviewPaging.CURSOR, PreviewPaging.LINK_HEADER, PreviewPaging.NEXT_LINK]
 PAGED = list(PreviewPaging)[1:]
 
 
 def chunks(ids: Sequence[str], size: int) -> list[list[str]]:
-    return [list(ids[start : start + size]) for start in range(0, len(ids), size)] or [[]]
+    return [list(ids[start : start + size]) for start in range(0, len(ids), size)]
 
 
-@pytest.mark.parametrize("paging", list(PreviewPaging))
-@pytest.mark.parametrize("body_format", list(BodyFormat))
-@pytest.mark.parametrize("size", [1, 3, 6, 100])
-@pytest.mark.parametrize("count", [0, 1, 6, 7])
-async def test_a_walk_shows_everything_once_and_in_order(
-    paging: PreviewPaging, body_format: BodyFormat, size: int, count: int
+# Every pair of two columns' values occurs. With 3 starts, appointments share a start; with 7, all starts differ.
+@pytest.mark.parametrize(
+    ("paging", "size", "count", "body_format", "starts", "integer_ids"),
+    [
+        (PreviewPaging.ARRAY, 1, 7, BodyFormat.REFERENCE, 7, True),
+        (PreviewPaging.ARRAY, 3, 1, BodyFormat.GUIDE, 3, False),
+        (PreviewPaging.ARRAY, 6, 6, BodyFormat.REFERENCE, 7, True),
+        (PreviewPaging.CURSOR, 1, 6, BodyFormat.REFERENCE, 3, False),
+        (PreviewPaging.CURSOR, 3, 7, BodyFormat.REFERENCE, 7, False),
+        (PreviewPaging.CURSOR, 6, 1, BodyFormat.GUIDE, 7, True),
+        (PreviewPaging.PAGE_NUMBERS, 1, 6, BodyFormat.GUIDE, 7, False),
+        (PreviewPaging.PAGE_NUMBERS, 3, 7, BodyFormat.REFERENCE, 3, True),
+        (PreviewPaging.PAGE_NUMBERS, 6, 1, BodyFormat.REFERENCE, 3, True),
+        (PreviewPaging.OFFSET, 1, 1, BodyFormat.GUIDE, 3, False),
+        (PreviewPaging.OFFSET, 3, 6, BodyFormat.GUIDE, 3, True),
+        (PreviewPaging.OFFSET, 6, 7, BodyFormat.REFERENCE, 7, False),
+        (PreviewPaging.LINK_HEADER, 1, 1, BodyFormat.GUIDE, 3, False),
+        (PreviewPaging.LINK_HEADER, 3, 6, BodyFormat.REFERENCE, 7, True),
+        (PreviewPaging.LINK_HEADER, 6, 7, BodyFormat.GUIDE, 3, False),
+        (PreviewPaging.NEXT_LINK, 1, 7, BodyFormat.GUIDE, 7, False),
+        (PreviewPaging.NEXT_LINK, 3, 1, BodyFormat.REFERENCE, 7, False),
+        (PreviewPaging.NEXT_LINK, 6, 6, BodyFormat.REFERENCE, 3, True),
+    ],
+)
+async def test_walk_shows_every_appointment_once_and_in_order(
+    paging: PreviewPaging, size: int, count: int, body_format: BodyFormat, starts: int, *, integer_ids: bool
 ) -> None:
-    async with calling(paging, size, body_format) as caller:
-        wanted = seeds(count)
-        ids = await caller.sandbox.seed("acme", wanted)
-        if caller.user:
+    async with open_preview(paging, size, body_format, integer_ids=integer_ids) as user:
+        seeds = unordered_seeds(count, starts=starts)
+        ids = await user.sandbox.seed("acme", seeds)
+        if user.user:
             next_day = timedelta(days=1)
             late = attrs.evolve(SEED, start=SEED.start + next_day, end=SEED.end + next_day)
-            await caller.sandbox.seed("acme", [attrs.evolve(SEED, ad_id=BOB["adId"]), late])
-        in_order = [id_ for _, _, id_ in sorted(zip((one.start for one in wanted), itertools.count(), ids))]
-        pages = [page async for page in walk(caller, paging)]
+            await user.sandbox.seed("acme", [attrs.evolve(SEED, ad_id=BOB["adId"]), late])
+        pages = [page async for page in walk(user, paging)]
+    in_order = [ids[index] for index in sorted(range(count), key=lambda index: seeds[index].start)]
     assert pages == ([in_order] if paging is PreviewPaging.ARRAY else chunks(in_order, size))
 
 
-@pytest.mark.parametrize("body_format", list(BodyFormat))
-@pytest.mark.parametrize("paging", KEYSET)
-async def test_a_walk_by_cursors_is_not_disturbed_by_what_is_created_and_deleted(
-    paging: PreviewPaging, body_format: BodyFormat
-) -> None:
-    async with calling(paging, 2, body_format) as caller:
-        there = await caller.sandbox.seed("acme", seeds(20))
+@pytest.mark.parametrize(
+    ("paging", "body_format"),
+    [
+        (PreviewPaging.CURSOR, BodyFormat.GUIDE),
+        (PreviewPaging.LINK_HEADER, BodyFormat.REFERENCE),
+        (PreviewPaging.NEXT_LINK, BodyFormat.GUIDE),
+    ],
+)
+async def test_walk_by_cursors_survives_creates_and_deletes(paging: PreviewPaging, body_format: BodyFormat) -> None:
+    async with open_preview(paging, 2, body_format) as user:
+        initial = await user.sandbox.seed("acme", unordered_seeds(20))
         added: set[str] = set()
         deleted: set[str] = set()
         shown: list[str] = []
-        async for page in walk(caller, paging):
+        async for page in walk(user, paging):
             shown += page
-            ahead = next((id_ for id_ in there if id_ not in {*shown, *deleted}), None)
-            gone = {page[-1], ahead} - {None, *added, *deleted}
-            for appointment_id in filter(None, gone):
-                await caller.delete(appointment_id)
+            ahead = next((id_ for id_ in initial if id_ not in {*shown, *deleted}), None)
+            for appointment_id in filter(None, {page[-1], ahead} - {None, *added, *deleted}):
+                await user.delete(appointment_id)
                 deleted.add(appointment_id)
-            # The first of them stands before the walk, the second shares its start with what is shown last.
+            # The first one starts before the walk's position, the second one at the start of the last one shown.
             for start in ("2024-01-15T00:00:00Z", "2024-01-15T10:00:00Z"):
                 if len(added) < 20:
-                    added.add(await caller.create(start))
+                    added.add(await user.create(start))
     assert len(set(shown)) == len(shown)
-    assert set(there) - deleted <= set(shown)
+    assert set(initial) - deleted <= set(shown)
     assert deleted & set(shown)
     assert deleted - set(shown)
     assert added & set(shown)
@@ -72,12 +103,12 @@ async def test_a_walk_by_cursors_is_not_disturbed_by_what_is_created_and_deleted
 
 
 @pytest.mark.parametrize("paging", [PreviewPaging.PAGE_NUMBERS, PreviewPaging.OFFSET])
-async def test_page_numbers_and_offsets_count_what_is_there_at_the_moment(paging: PreviewPaging) -> None:
-    async with calling_guide(paging, 2, 0) as caller:
-        ids = await caller.sandbox.seed("acme", [SEED] * 5)
-        pages = walk(caller, paging)
+async def test_page_numbers_and_offsets_count_the_current_appointments(paging: PreviewPaging) -> None:
+    async with open_guide_preview(paging, 2, 0) as user:
+        ids = await user.sandbox.seed("acme", [SEED] * 5)
+        pages = walk(user, paging)
         assert await anext(pages) == ids[:2]
-        await caller.delete(ids[0])
+        await user.delete(ids[0])
         assert [page async for page in pages] == [ids[3:5]]
 
 
@@ -92,14 +123,14 @@ EMPTY: dict[PreviewPaging, object] = {
 
 
 @pytest.mark.parametrize("paging", list(PreviewPaging))
-async def test_of_nothing_there_is_one_empty_page(paging: PreviewPaging) -> None:
-    async with calling_guide(paging, 2, 0) as caller:
-        answer = await caller.get({})
-    assert (answer.status, answer.body, answer.link) == (200, EMPTY[paging], None)
+async def test_empty_preview_has_one_empty_page(paging: PreviewPaging) -> None:
+    async with open_guide_preview(paging, 2, 0) as user:
+        page = await user.get({})
+    assert (page.status, page.body, page.link) == (200, EMPTY[paging], None)
 
 
-async def test_a_preview_is_an_array_unless_told_otherwise() -> None:
-    async with joined(Sandbox()) as acme:
+async def test_preview_is_an_array_by_default() -> None:
+    async with signed_in(Sandbox()) as acme:
         assert await acme.call("GET", "/preview") == (200, [])
 
 
@@ -113,106 +144,115 @@ async def test_a_preview_is_an_array_unless_told_otherwise() -> None:
         (PreviewPaging.CURSOR, {"cursor": "_" * 20}, {"items": [], "nextCursor": None}),
     ],
 )
-async def test_a_position_beyond_the_end_is_an_empty_page(
+async def test_position_beyond_the_end_is_an_empty_page(
     paging: PreviewPaging, query: dict[str, str], body: object
 ) -> None:
-    async with calling_guide(paging, 2, 3) as caller:
-        assert (await caller.get(query)).body == body
+    async with open_guide_preview(paging, 2, 3) as user:
+        assert (await user.get(query)).body == body
 
 
-async def test_the_last_page_number_of_the_largest_pages_is_an_empty_page() -> None:
-    async with calling_guide(PreviewPaging.PAGE_NUMBERS, 2**31 - 1, 3) as caller:
-        assert (await caller.get({"page": "9" * 18})).body == {"items": [], "page": 10**18 - 1, "totalPages": 1}
+async def test_last_page_number_of_the_largest_pages_is_an_empty_page() -> None:
+    async with open_guide_preview(PreviewPaging.PAGE_NUMBERS, 2**31 - 1, 3) as user:
+        assert (await user.get({"page": "9" * 18})).body == {"items": [], "page": 10**18 - 1, "totalPages": 1}
 
 
-@pytest.mark.parametrize(("limit", "shown"), [("1", 1), ("2", 2), ("3", 3), ("4", 3), ("100", 3), ("02", 2)])
-async def test_a_limit_beyond_the_page_size_is_capped(limit: str, shown: int) -> None:
-    async with calling_guide(PreviewPaging.OFFSET, 3, 6) as caller:
-        answer = await caller.get({"limit": limit})
-        everything = await caller.get({"offset": "0"}), await caller.get({"offset": "3"})
-    assert answer.ids == [*everything[0].ids, *everything[1].ids][:shown]
-    assert answer.body["total"] == 6
+@pytest.mark.parametrize(("limit", "shown"), [("1", 1), ("3", 3), ("4", 3), ("02", 2)])
+async def test_limit_is_capped_at_the_page_size(limit: str, shown: int) -> None:
+    async with open_guide_preview(PreviewPaging.OFFSET, 3, 6) as user:
+        page = await user.get({"limit": limit})
+        everything = await user.get({"offset": "0"}), await user.get({"offset": "3"})
+    assert page.ids == [*everything[0].ids, *everything[1].ids][:shown]
+    assert page.body["total"] == 6
 
 
-NO_CURSOR = ["", "x", "A" * 19, "A" * 21, "A" * 19 + "=", "A" * 19 + "+", "A" * 20 + "\n", "null"]
-NO_NUMBER = ["", "x", "-1", "+1", "1.0", "٧", "1" * 19, "1 ", "1e1", "null"]
+# The three styles with cursors share one reader, and so do the three numbers.
 MALFORMED = [
-    *((paging, "cursor", text) for paging in KEYSET for text in NO_CURSOR),
-    *((PreviewPaging.PAGE_NUMBERS, "page", text) for text in [*NO_NUMBER, "0"]),
-    *((PreviewPaging.OFFSET, "offset", text) for text in NO_NUMBER),
-    *((PreviewPaging.OFFSET, "limit", text) for text in [*NO_NUMBER, "0"]),
+    (PreviewPaging.CURSOR, "cursor", ""),
+    (PreviewPaging.LINK_HEADER, "cursor", "A" * 19),
+    (PreviewPaging.NEXT_LINK, "cursor", "A" * 21),
+    (PreviewPaging.CURSOR, "cursor", "A" * 19 + "="),
+    (PreviewPaging.CURSOR, "cursor", "A" * 19 + "+"),
+    (PreviewPaging.CURSOR, "cursor", "A" * 20 + "\n"),
+    (PreviewPaging.PAGE_NUMBERS, "page", ""),
+    (PreviewPaging.PAGE_NUMBERS, "page", "0"),
+    (PreviewPaging.PAGE_NUMBERS, "page", "٧"),
+    (PreviewPaging.PAGE_NUMBERS, "page", "1" * 19),
+    (PreviewPaging.OFFSET, "offset", "-1"),
+    (PreviewPaging.OFFSET, "offset", "+1"),
+    (PreviewPaging.OFFSET, "offset", "1.0"),
+    (PreviewPaging.OFFSET, "offset", "x"),
+    (PreviewPaging.OFFSET, "limit", "0"),
+    (PreviewPaging.OFFSET, "limit", "1 "),
+    (PreviewPaging.OFFSET, "limit", "1e1"),
 ]
 
 
-@pytest.mark.parametrize(("paging", "name", "text"), MALFORMED)
-async def test_a_malformed_position_is_400_that_names_the_parameter(
-    paging: PreviewPaging, name: str, text: str
-) -> None:
-    async with calling_guide(paging, 2, 1) as caller:
-        answer = await caller.get({name: text})
-    assert (answer.status, list(answer.body["errors"])) == (400, [name])
+@pytest.mark.parametrize(("paging", "name", "value"), MALFORMED)
+async def test_malformed_position_is_400_that_names_the_parameter(paging: PreviewPaging, name: str, value: str) -> None:
+    async with open_guide_preview(paging, 2, 1) as user:
+        page = await user.get({name: value})
+    assert (page.status, list(page.body["errors"])) == (400, [name])
 
 
-async def test_all_that_is_wrong_with_a_preview_is_told_at_once() -> None:
-    async with calling(PreviewPaging.OFFSET, 2, BodyFormat.REFERENCE) as caller:
-        answer = await caller.get({"adId": "", "endDate": "x", "offset": "x", "limit": "x"})
-    assert (answer.status, answer.body["errors"].keys()) == (400, {"adId", "endDate", "offset", "limit"})
+async def test_one_400_lists_every_error_of_a_preview_query() -> None:
+    async with open_preview(PreviewPaging.OFFSET, 2, BodyFormat.REFERENCE) as user:
+        page = await user.get({"adId": "", "endDate": "x", "offset": "x", "limit": "x"})
+    assert (page.status, page.body["errors"].keys()) == (400, {"adId", "endDate", "offset", "limit"})
 
 
 @pytest.mark.parametrize("paging", list(PreviewPaging))
-async def test_the_parameters_of_other_styles_are_ignored(paging: PreviewPaging) -> None:
+async def test_parameters_of_other_styles_are_ignored(paging: PreviewPaging) -> None:
     own = {
         PreviewPaging.ARRAY: set(),
         PreviewPaging.PAGE_NUMBERS: {"page"},
         PreviewPaging.OFFSET: {"offset", "limit"},
     }.get(paging, {"cursor"})
-    async with calling_guide(paging, 2, 3) as caller:
-        answer = await caller.get(dict.fromkeys({"cursor", "page", "offset", "limit"} - own, "x"))
-        assert (answer.status, answer.ids) == (200, (await caller.get({})).ids)
+    async with open_guide_preview(paging, 2, 3) as user:
+        page = await user.get(dict.fromkeys({"cursor", "page", "offset", "limit"} - own, "x"))
+        assert (page.status, page.ids) == (200, (await user.get({})).ids)
 
 
 @pytest.mark.parametrize("paging", [PreviewPaging.LINK_HEADER, PreviewPaging.NEXT_LINK])
-async def test_a_link_repeats_the_other_parameters(paging: PreviewPaging) -> None:
-    user = {"domainId": 'a&b=c+d e"<é>', "adId": "100%"}
-    async with calling(paging, 1, BodyFormat.REFERENCE) as caller:
-        await caller.sandbox.seed("acme", [attrs.evolve(SEED, domain_id=user["domainId"], ad_id=user["adId"])] * 3)
-        asked = {**user, **DAY, "other": ""}
-        first = await caller.get(asked)
-        first_link = following(paging, first, 1)
+async def test_link_repeats_the_other_parameters(paging: PreviewPaging) -> None:
+    owner = {"domainId": 'a&b=c+d e"<é>', "adId": "100%"}
+    async with open_preview(paging, 1, BodyFormat.REFERENCE) as user:
+        await user.sandbox.seed("acme", [attrs.evolve(SEED, domain_id=owner["domainId"], ad_id=owner["adId"])] * 3)
+        query = {**owner, **DAY, "other": ""}
+        first_link = next_query(paging, await user.get(query), 1)
         assert isinstance(first_link, URL)
-        second_link = following(paging, await caller.get(first_link), 2)
+        second_link = next_query(paging, await user.get(first_link), 2)
         assert isinstance(second_link, URL)
-        last = await caller.get(second_link)
+        last = await user.get(second_link)
     for link in (first_link, second_link):
-        assert list(link.query) == [*asked, "cursor"]
-        assert {**link.query, "cursor": ""} == {**asked, "cursor": ""}
+        assert list(link.query) == [*query, "cursor"]
+        assert {**link.query, "cursor": ""} == {**query, "cursor": ""}
     assert first_link.query["cursor"] != second_link.query["cursor"]
-    assert (len(last.ids), following(paging, last, 3)) == (1, None)
+    assert (len(last.ids), next_query(paging, last, 3)) == (1, None)
 
 
-async def test_of_a_parameter_given_twice_a_link_repeats_the_value_that_counted() -> None:
-    async with calling_guide(PreviewPaging.LINK_HEADER, 1, 2) as caller:
-        answer = await caller.get(URL("/acme/appointment/preview?a=1&b=2&a=3"))
-        assert list(target(answer).query.items())[:-1] == [("a", "1"), ("b", "2")]
+async def test_link_repeats_the_first_value_of_a_repeated_parameter() -> None:
+    async with open_guide_preview(PreviewPaging.LINK_HEADER, 1, 2) as user:
+        page = await user.get(URL("/acme/appointment/preview?a=1&b=2&a=3"))
+        assert list(link_target(page).query.items())[:-1] == [("a", "1"), ("b", "2")]
 
 
-async def test_a_link_in_the_header_is_a_path_and_query() -> None:
+async def test_link_in_the_header_is_a_path_and_query() -> None:
     sandbox = Sandbox(paging=PreviewPaging.LINK_HEADER, page_size=1)
-    async with joined(sandbox, "a b;c") as tenant:
-        await sandbox.seed(tenant.name, seeds(2))
+    async with signed_in(sandbox, "a b;c") as tenant:
+        await sandbox.seed(tenant.name, unordered_seeds(2))
         async with tenant.session.get("/a b;c/appointment/preview", headers=tenant.headers) as response:
             link = response.headers["Link"]
     assert link.startswith("</a%20b;c/appointment/preview?cursor=")
 
 
 @pytest.mark.parametrize(
-    "host", ["api.example", "api.example:8443", "[::1]:80", "[::ffff:127.0.0.1]", "127.0.0.1", "a%20b:", "x_y:65535"]
+    "host", ["api.example", "api.example:8443", "[::1]:80", "[::ffff:127.0.0.1]", "a%20b:", "x_y:65535"]
 )
-async def test_a_link_in_the_body_has_the_origin_that_was_asked(host: str) -> None:
-    async with calling_guide(PreviewPaging.NEXT_LINK, 1, 2) as caller:
-        by_host = await caller.get({}, Host=host)
-        by_address = await caller.get({})
-        base_url = caller.sandbox.base_url
+async def test_link_in_the_body_has_the_origin_of_the_request(host: str) -> None:
+    async with open_guide_preview(PreviewPaging.NEXT_LINK, 1, 2) as user:
+        by_host = await user.get({}, Host=host)
+        by_address = await user.get({})
+        base_url = user.sandbox.base_url
     assert by_host.body["nextLink"].startswith(f"http://{host}/acme/appointment/preview?cursor=")
     assert by_address.body["nextLink"].startswith(f"{base_url}/acme/appointment/preview?cursor=")
 
@@ -220,27 +260,32 @@ async def test_a_link_in_the_body_has_the_origin_that_was_asked(host: str) -> No
 @pytest.mark.parametrize(
     "host",
     [
-        *("", "a b", 'x" y', "[::1", "::1", "[]", "[1]", "[fe80::1%1]", ":80", "a/b", "a?b", "a#b", "u@a"),
-        *("a:b", "a:65536", "a:1:2", "a%2", "<a>", "\xe4"),
+        *("", "a b", "::1", "[::1", "[1]", "[fe80::1%1]", ":80", "a/b", "u@a", "a:b", "a:65536", "a%2", "\xe4"),
     ],
 )
-async def test_a_host_that_is_none_is_refused_where_a_link_would_have_it(host: str) -> None:
-    for paging in PreviewPaging:
-        async with calling_guide(paging, 1, 2) as caller:
-            answer = await caller.ask(f"Host: {host}\r\n")
-        refused = paging is PreviewPaging.NEXT_LINK
-        assert answer.startswith("HTTP/1.1 400 " if refused else "HTTP/1.1 200 ")
-        assert ('"errors":{"Host":["The Host header must be a host, with or without a port."]}' in answer) is refused
+async def test_invalid_host_is_400_if_links_need_the_origin(host: str) -> None:
+    async with open_guide_preview(PreviewPaging.NEXT_LINK, 1, 2) as user:
+        response = await user.get_raw(f"Host: {host}\r\n")
+    assert response.startswith("HTTP/1.1 400 ")
+    assert '"errors":{"Host":["The Host header must be a host, with or without a port."]}' in response
 
 
-async def test_a_link_in_the_body_needs_a_host_which_http_1_0_does_not() -> None:
+@pytest.mark.parametrize("paging", [style for style in PreviewPaging if style is not PreviewPaging.NEXT_LINK])
+async def test_invalid_host_is_accepted_if_links_do_not_need_the_origin(paging: PreviewPaging) -> None:
+    async with open_guide_preview(paging, 1, 2) as user:
+        assert (await user.get_raw("Host: a b\r\n")).startswith("HTTP/1.1 200 ")
+
+
+async def test_missing_host_of_http_1_0_is_400_only_if_links_need_the_origin() -> None:
     for paging, status in ((PreviewPaging.NEXT_LINK, 400), (PreviewPaging.CURSOR, 200)):
-        async with calling_guide(paging, 1, 2) as caller:
-            assert (await caller.ask("", version="1.0")).startswith(f"HTTP/1.0 {status} ")
+        async with open_guide_preview(paging, 1, 2) as user:
+            assert (await user.get_raw("", version="1.0")).startswith(f"HTTP/1.0 {status} ")
 
 
 @pytest.mark.parametrize("paging", PAGED)
-async def test_no_more_is_read_than_a_page_and_one(paging: PreviewPaging, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_at_most_one_appointment_beyond_the_page_is_read(
+    paging: PreviewPaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read: list[object] = []
     build = storage._appointment
 
@@ -249,8 +294,8 @@ async def test_no_more_is_read_than_a_page_and_one(paging: PreviewPaging, monkey
         return build(row)
 
     monkeypatch.setattr(storage, "_appointment", count)
-    async with calling_guide(paging, 2, 9) as caller:
-        async for page in walk(caller, paging):
+    async with open_guide_preview(paging, 2, 9) as user:
+        async for page in walk(user, paging):
             assert len(page) <= len(read) <= 3
             read.clear()
 
@@ -258,30 +303,27 @@ async def test_no_more_is_read_than_a_page_and_one(paging: PreviewPaging, monkey
 @pytest.mark.parametrize(
     ("size", "error", "message"),
     [
-        (0, ValueError, "page_size must be 1 or more"),
-        (-1, ValueError, "page_size must be 1 or more"),
-        (2**31, ValueError, "page_size must be at most 2147483647"),
-        (1.0, TypeError, "page_size must be an integer"),
-        ("1", TypeError, "page_size must be an integer"),
-        (True, TypeError, "page_size must be an integer"),
-        (None, TypeError, "page_size must be an integer"),
+        (0, ValueError, "page_size must be between 1 and 2147483647"),
+        (2**31, ValueError, "page_size must be between 1 and 2147483647"),
+        ("1", TypeError, "page_size must be an int, not str"),
+        (True, TypeError, "page_size must be an int, not bool"),
     ],
 )
-def test_a_page_size_that_is_none_is_refused_at_once(size: Any, error: type[Exception], message: str) -> None:
+def test_invalid_page_size_is_rejected(size: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         Sandbox(page_size=size)
 
 
-def test_a_style_that_is_none_is_refused_at_once() -> None:
+def test_invalid_paging_style_is_rejected() -> None:
     with pytest.raises(TypeError, match="paging"):
         Sandbox(paging="cursor")  # type: ignore[arg-type]
 
 
 @given(st.builds(Position, start=st.datetimes(timezones=st.just(UTC)), sequence=st.integers(0, 2**56 - 1)))
-def test_a_cursor_is_read_as_it_was_written(position: Position) -> None:
+def test_cursor_reads_back_as_the_same_position(position: Position) -> None:
     assert read_cursor(write_cursor(position)) == position
 
 
 @given(st.from_regex(CURSOR_PATTERN.strip("^$"), fullmatch=True))
-def test_whatever_looks_like_a_cursor_is_one(text: str) -> None:
-    assert 0 <= read_cursor(text).sequence < 2**56
+def test_every_string_in_the_form_of_a_cursor_is_accepted(cursor: str) -> None:
+    assert 0 <= read_cursor(cursor).sequence < 2**56

@@ -1,11 +1,11 @@
-from connector_async.sandbox import LoggedRequest, Operation, RequestLog
+from connector_async.sandbox import LoggedRequest, RequestLog, SandboxOperation
 
 
-def entry(operation: Operation = "get", tenant: str = "acme", status: int = 200) -> LoggedRequest:
+def entry(operation: SandboxOperation = "get", tenant: str = "acme", status: int = 200) -> LoggedRequest:
     return LoggedRequest(method="GET", operation=operation, tenant=tenant, status=status, request_id="r")
 
 
-def test_counts_answer_every_combination_of_filters() -> None:
+def test_count_combines_filters() -> None:
     log = RequestLog()
     for logged in (entry(), entry(), entry(status=404), entry(tenant="other"), entry("create")):
         log.record(logged)
@@ -27,7 +27,7 @@ def test_only_the_latest_entries_are_kept_but_all_are_counted() -> None:
     assert log.count(status=200) == 1
 
 
-def test_ten_thousand_entries_are_kept_unless_told_otherwise() -> None:
+def test_ten_thousand_entries_are_kept_by_default() -> None:
     log = RequestLog()
     for _ in range(10_001):
         log.record(entry())

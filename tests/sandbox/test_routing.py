@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector_async.sandbox.routing import instance_uri, query_values, resolve
+from connector_async.sandbox.request_parsing import parse_query
+from connector_async.sandbox.routing import escape_path, resolve
 
 METHODS = ("DELETE", "GET", "POST", "PUT")
 
@@ -23,9 +24,9 @@ METHODS = ("DELETE", "GET", "POST", "PUT")
         ("GET", "/acme", "unknown", ()),
     ],
 )
-def test_method_and_path_name_the_operation(method: str, path: str, operation: str, allowed: tuple[str, ...]) -> None:
+def test_method_and_path_select_the_operation(method: str, path: str, operation: str, allowed: tuple[str, ...]) -> None:
     target = resolve(method, path)
-    assert (target.tenant, target.operation, target.allowed) == ("acme", operation, allowed)
+    assert (target.tenant, target.operation, target.allowed_methods) == ("acme", operation, allowed)
 
 
 @pytest.mark.parametrize(
@@ -40,31 +41,31 @@ def test_method_and_path_name_the_operation(method: str, path: str, operation: s
         ("a+b", "a+b"),
     ],
 )
-def test_the_tenant_is_one_segment_decoded_once(segment: str, tenant: str) -> None:
-    assert resolve("GET", f"/{segment}/appointment").tenant == tenant
-    assert resolve("GET", f"/{segment}/appointment").operation == "get"
+def test_tenant_is_one_path_segment_decoded_once(segment: str, tenant: str) -> None:
+    target = resolve("GET", f"/{segment}/appointment")
+    assert (target.tenant, target.operation) == (tenant, "get")
 
 
 @pytest.mark.parametrize("path", ["/", "//appointment", "*", "/%FF/appointment", "/\udcff/appointment"])
-def test_a_path_without_a_readable_tenant_is_no_path(path: str) -> None:
-    assert resolve("GET", path).allowed == ()
+def test_path_without_a_readable_tenant_does_not_exist(path: str) -> None:
+    assert resolve("GET", path).allowed_methods == ()
 
 
-def test_query_values_are_decoded_once_and_the_first_of_a_name_counts() -> None:
-    assert query_values("a=1%2B1+%2541%C3%A9&b=&a=2") == {"a": "1+1 %41é", "b": ""}
+def test_query_is_decoded_once_and_the_first_value_of_a_name_wins() -> None:
+    assert parse_query("a=1%2B1+%2541%C3%A9&b=&a=2") == {"a": "1+1 %41é", "b": ""}
 
 
 @pytest.mark.parametrize("query", ["a=%FF", "%FF=a", "a=\udcff"])
-def test_a_query_that_is_not_utf_8_is_refused(query: str) -> None:
+def test_query_that_is_not_utf_8_is_rejected(query: str) -> None:
     with pytest.raises(UnicodeError):
-        query_values(query)
+        parse_query(query)
 
 
-@given(st.text().map(lambda text: "/" + text.encode(errors="surrogatepass").decode(errors="surrogateescape")))
-def test_the_instance_is_always_ascii(path: str) -> None:
-    assert instance_uri(path).isascii()
+@given(st.text().map(lambda path: "/" + path.encode(errors="surrogatepass").decode(errors="surrogateescape")))
+def test_escaped_path_is_ascii(path: str) -> None:
+    assert escape_path(path).isascii()
 
 
-def test_the_instance_keeps_escapes_and_escapes_the_rest_byte_by_byte() -> None:
-    assert instance_uri("/\udcff") == "/%FF"
-    assert instance_uri('/a%2Fb/"é"') == "/a%2Fb/%22%C3%A9%22"
+def test_escaping_keeps_escapes_and_escapes_all_other_bytes() -> None:
+    assert escape_path("/\udcff") == "/%FF"
+    assert escape_path('/a%2Fb/"é"') == "/a%2Fb/%22%C3%A9%22"

@@ -1,24 +1,19 @@
 import itertools
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import attrs
 import pytest
 
 from connector_async.sandbox import SEED_AD_ID, SEED_DOMAIN_ID, BodyFormat, Sandbox, SeedAppointment, synthetic_seeds
-from tests.support.sandbox_user import joined
-
-
-def at(hour: int) -> datetime:
-    return datetime(2024, 1, 15, hour, tzinfo=UTC)
-
+from tests.support.sandbox_user import at, signed_in
 
 SEED = SeedAppointment(title="Seed", start=at(10), end=at(11))
 
 
-async def test_seeds_are_there_before_the_first_request_under_the_ids_returned() -> None:
+async def test_seeds_exist_under_the_returned_ids_before_the_first_request() -> None:
     sandbox = Sandbox()
-    async with joined(sandbox) as acme:
+    async with signed_in(sandbox) as acme:
         east = timezone(timedelta(hours=2))
         later = attrs.evolve(SEED, start=at(10).astimezone(east), end=at(11).astimezone(east), description="Late")
         ids = await sandbox.seed("acme", [SEED, later])
@@ -34,9 +29,9 @@ async def test_seeds_are_there_before_the_first_request_under_the_ids_returned()
         assert sandbox.log.count() == 2
 
 
-async def test_in_the_reference_format_a_seed_belongs_to_its_user() -> None:
+async def test_seed_belongs_to_its_user_in_the_reference_format() -> None:
     sandbox = Sandbox(body_format=BodyFormat.REFERENCE)
-    async with joined(sandbox) as acme:
+    async with signed_in(sandbox) as acme:
         own = attrs.evolve(SEED, ad_id="ann", content_type="Html", time_zone="Tokyo Standard Time", show_as="Free")
         ids = await sandbox.seed("acme", [SEED, own])
         for ad_id, expected in ((SEED_AD_ID, ids[0]), ("ann", ids[1])):
@@ -48,7 +43,7 @@ async def test_in_the_reference_format_a_seed_belongs_to_its_user() -> None:
         assert (shown["timeZone"], shown["showAs"]) == ("Tokyo Standard Time", "Free")
 
 
-async def test_only_a_running_sandbox_can_be_seeded() -> None:
+async def test_seeding_requires_a_running_sandbox() -> None:
     with pytest.raises(RuntimeError, match="not running"):
         await Sandbox().seed("acme", [SEED])
 
@@ -65,7 +60,7 @@ async def test_only_a_running_sandbox_can_be_seeded() -> None:
         ({"content_type": "Rtf"}, "content_type"),
     ],
 )
-def test_a_seed_that_no_request_could_have_made_is_refused(changes: Any, message: str) -> None:
+def test_seed_that_no_request_could_create_is_rejected(changes: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         attrs.evolve(SEED, **changes)
 

@@ -10,29 +10,24 @@ import aiohttp
 import pytest
 
 import connector_async.sandbox
-from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Sandbox
+from connector_async.sandbox import Sandbox
+from tests.support.sandbox_user import fetch_token
 
-CREDENTIALS = {"clientId": DEFAULT_CLIENT_ID, "clientSecret": DEFAULT_CLIENT_SECRET}
 MEETING = {"title": "x", "startTime": "2024-01-15T10:00:00Z", "endTime": "2024-01-15T11:00:00Z"}
-
-
-async def sign_in(session: aiohttp.ClientSession) -> dict[str, str]:
-    async with session.post("/acme/authentication/token", json=CREDENTIALS) as response:
-        return {"Authorization": f"Bearer {(await response.json())['accessToken']}", "tenantId": "acme"}
 
 
 async def assert_alive(sandbox: Sandbox) -> None:
     async with aiohttp.ClientSession(sandbox.base_url) as session:
-        assert await sign_in(session)
+        assert await fetch_token(session)
 
 
-def test_the_exported_names_exist_and_are_sorted() -> None:
+def test_exported_names_exist_and_are_sorted() -> None:
     names = connector_async.sandbox.__all__
     assert all(hasattr(connector_async.sandbox, name) for name in names)
     assert [*names] == sorted(names, key=lambda name: (not name.isupper(), name))
 
 
-async def test_it_listens_on_loopback_and_a_free_port() -> None:
+async def test_default_address_is_loopback_with_a_free_port() -> None:
     async with Sandbox() as one, Sandbox() as other:
         assert urlsplit(one.base_url).hostname == "127.0.0.1"
         assert one.base_url != other.base_url
@@ -40,13 +35,13 @@ async def test_it_listens_on_loopback_and_a_free_port() -> None:
         await assert_alive(other)
 
 
-async def test_the_base_url_of_an_ipv6_host_is_bracketed() -> None:
+async def test_base_url_of_an_ipv6_host_has_brackets() -> None:
     async with Sandbox(host="::1") as sandbox:
         assert sandbox.base_url.startswith("http://[::1]:")
         await assert_alive(sandbox)
 
 
-async def test_without_running_it_has_no_base_url() -> None:
+async def test_base_url_requires_a_running_sandbox() -> None:
     sandbox = Sandbox()
     with pytest.raises(RuntimeError, match="not running"):
         _ = sandbox.base_url
@@ -56,11 +51,11 @@ async def test_without_running_it_has_no_base_url() -> None:
         _ = sandbox.base_url
 
 
-async def test_it_starts_once_at_a_time_and_closes_any_number_of_times() -> None:
+async def test_sandbox_starts_once_at_a_time_and_closes_any_number_of_times() -> None:
     sandbox = Sandbox()
     await sandbox.aclose()
     await sandbox.start()
-    with pytest.raises(RuntimeError, match="running already"):
+    with pytest.raises(RuntimeError, match="already running"):
         await sandbox.start()
     await assert_alive(sandbox)
     await sandbox.aclose()
@@ -70,18 +65,19 @@ async def test_it_starts_once_at_a_time_and_closes_any_number_of_times() -> None
     await sandbox.aclose()
 
 
-async def test_closing_leaves_no_task_and_no_thread_even_with_a_connection_open() -> None:
+async def test_closing_with_an_open_connection_leaves_no_task_and_no_thread() -> None:
     threads = set(threading.enumerate())
     async with aiohttp.ClientSession() as session:
         async with Sandbox() as sandbox:
             async with session.get(sandbox.base_url) as response:
                 assert response.status == 404
-            assert set(threading.enumerate()) - threads  # an earlier test's may be about to end
+            # Not a count of threads: one of an earlier test may be about to end.
+            assert set(threading.enumerate()) - threads
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert_no_thread_is_left(threads)
 
 
-async def test_a_request_that_never_ends_does_not_keep_it_from_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_endless_request_does_not_keep_the_sandbox_from_closing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("connector_async.sandbox.server._SHUTDOWN_TIMEOUT", 0.01)
     async with Sandbox() as sandbox:
         host, port = urlsplit(sandbox.base_url).hostname, urlsplit(sandbox.base_url).port
@@ -98,11 +94,11 @@ async def test_a_request_that_never_ends_does_not_keep_it_from_closing(monkeypat
 
 def assert_no_thread_is_left(before: set[threading.Thread]) -> None:
     for thread in set(threading.enumerate()) - before:
-        thread.join(1)  # one that has been told to end may not have ended yet
+        thread.join(1)  # it may still be about to end
         assert not thread.is_alive()
 
 
-async def test_a_port_that_is_taken_is_an_os_error_and_leaves_nothing_open() -> None:
+async def test_port_in_use_raises_os_error_and_leaves_nothing_open() -> None:
     threads = set(threading.enumerate())
     async with Sandbox() as first:
         port = urlsplit(first.base_url).port
@@ -114,28 +110,28 @@ async def test_a_port_that_is_taken_is_an_os_error_and_leaves_nothing_open() -> 
     assert_no_thread_is_left(threads)
 
 
-async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+async def test_file_that_is_not_a_database_is_rejected(tmp_path: Path) -> None:
     threads = set(threading.enumerate())
     file = tmp_path / "notes.txt"
-    file.write_text("not a database, though long enough to be looked at as one\n" * 100)
+    file.write_text("not a database, but as long as one\n" * 100)
     with pytest.raises(sqlite3.DatabaseError):
         await Sandbox(database=file).start()
     assert_no_thread_is_left(threads)
 
 
 @pytest.mark.parametrize("in_file", [True, False])
-async def test_only_a_database_file_outlives_the_sandbox(tmp_path: Path, *, in_file: bool) -> None:
+async def test_appointments_survive_only_in_a_database_file(tmp_path: Path, *, in_file: bool) -> None:
     database = tmp_path / "appointments.db" if in_file else ":memory:"
     for expected in ([], ["x"] if in_file else []):
         async with Sandbox(database=database) as sandbox, aiohttp.ClientSession(sandbox.base_url) as session:
-            headers = await sign_in(session)
+            headers = {"Authorization": f"Bearer {await fetch_token(session)}", "tenantId": "acme"}
             async with session.get("/acme/appointment/preview", headers=headers) as response:
                 assert [item["title"] for item in await response.json()] == expected
             async with session.post("/acme/appointment", json=MEETING, headers=headers) as response:
                 assert response.status == 200
 
 
-REFUSED = """
+FAILED_STARTS = """
 import asyncio, sqlite3, sys
 from connector_async.sandbox import Sandbox
 
@@ -143,13 +139,13 @@ async def start():
     try:
         await Sandbox(database=sys.argv[1]).start()
     except sqlite3.OperationalError:
-        return "refused"
+        return "failed"
 
 print(*[asyncio.run(start()) for _ in range(50)])
 """
 
 
-def test_a_file_that_cannot_be_opened_leaves_no_thread_that_outlives_the_event_loop(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", REFUSED, str(tmp_path / "missing" / "sandbox.db")]
+def test_database_that_cannot_be_opened_leaves_no_thread_after_the_event_loop(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FAILED_STARTS, str(tmp_path / "missing" / "sandbox.db")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.stdout.split(), done.stderr) == (["refused"] * 50, "")
+    assert (done.stdout.split(), done.stderr) == (["failed"] * 50, "")

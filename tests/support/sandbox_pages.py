@@ -1,36 +1,30 @@
-"""A user of the sandbox who walks the pages of a preview, by HTTP alone."""
+"""A user of the sandbox who walks the pages of a preview over plain HTTP."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import attrs
 from yarl import URL
 
 from connector_async.sandbox import BodyFormat, PreviewPaging, Sandbox, SeedAppointment
-from tests.support.sandbox_user import ANN, MEETING, REFERENCE_MEETING, Tenant, joined
+from tests.support.sandbox_user import ANN, MEETING, REFERENCE_MEETING, Tenant, at, signed_in
 
 DAY = {"startDate": "2024-01-15", "endDate": "2024-01-16"}
 MOST_PAGES = 100
-"""Of a walk: more of them mean that it goes in circles."""
-SEED = SeedAppointment(
-    title="Seed",
-    start=datetime(2024, 1, 15, 10, tzinfo=UTC),
-    end=datetime(2024, 1, 15, 11, tzinfo=UTC),
-    domain_id=ANN["domainId"],
-    ad_id=ANN["adId"],
-)
+"""A walk over more pages than this is taken to be endless."""
+SEED = SeedAppointment(title="Seed", start=at(10), end=at(11), domain_id=ANN["domainId"], ad_id=ANN["adId"])
 
 
-def seeds(count: int) -> list[SeedAppointment]:
-    """Make up some whose order of creation is not that of their starts, and most of which share theirs."""
-    return [attrs.evolve(SEED, start=SEED.start - timedelta(microseconds=number % 3)) for number in range(count)]
+def unordered_seeds(count: int, *, starts: int = 3) -> list[SeedAppointment]:
+    """Return seeds with so many different starts that repeat, created in another order than they start."""
+    return [attrs.evolve(SEED, start=SEED.start - timedelta(microseconds=number % starts)) for number in range(count)]
 
 
 @attrs.frozen
-class Answer:
+class Page:
     url: URL
     status: int
     body: Any
@@ -40,11 +34,11 @@ class Answer:
     @property
     def ids(self) -> list[str]:
         items = self.body if isinstance(self.body, list) else self.body.get("items", self.body.get("value"))
-        return [item["appointmentId"] for item in items]
+        return [str(item["appointmentId"]) for item in items]
 
 
 @attrs.frozen
-class RetryingCaller:
+class PreviewUser:
     sandbox: Sandbox
     tenant: Tenant
     body_format: BodyFormat
@@ -53,27 +47,27 @@ class RetryingCaller:
     def user(self) -> dict[str, str]:
         return {} if self.body_format is BodyFormat.GUIDE else ANN
 
-    async def get(self, query: Mapping[str, str] | URL, **headers: str) -> Answer:
-        """Ask for a page by its position or its URL."""
+    async def get(self, query: Mapping[str, str] | URL, **headers: str) -> Page:
+        """Request a page by its query or its URL."""
         path = URL(f"/{self.tenant.name}/appointment/preview")
-        asked = {**self.user, **DAY} if self.user else {}
-        url = query if isinstance(query, URL) else path.with_query({**asked, **query})
+        range_query = {**self.user, **DAY} if self.user else {}
+        url = query if isinstance(query, URL) else path.with_query({**range_query, **query})
         async with self.tenant.session.get(url, headers={**self.tenant.headers, **headers}) as response:
             body = await response.json()
-            return Answer(response.url, response.status, body, response.headers.get("Link"))
+            return Page(response.url, response.status, body, response.headers.get("Link"))
 
-    async def ask(self, host_header: str, *, version: str = "1.1") -> str:
-        """Ask for the first page with this line, or none, for the Host header, and return the whole answer."""
+    async def get_raw(self, host_line: str, *, version: str = "1.1") -> str:
+        """Request the first page with this Host line, or an empty one, and return the raw response."""
         url = URL(self.sandbox.base_url)
         reader, writer = await asyncio.open_connection(url.host, url.port)
         head = "".join(f"{name}: {value}\r\n" for name, value in self.tenant.headers.items())
-        target = f"/{self.tenant.name}/appointment/preview"
-        writer.write(f"GET {target} HTTP/{version}\r\n{host_header}{head}Connection: close\r\n\r\n".encode())
+        path = f"/{self.tenant.name}/appointment/preview"
+        writer.write(f"GET {path} HTTP/{version}\r\n{host_line}{head}Connection: close\r\n\r\n".encode())
         async with asyncio.timeout(5):
-            answer = await reader.read()
+            response = await reader.read()
         writer.close()
         await writer.wait_closed()
-        return answer.decode()
+        return response.decode()
 
     async def create(self, start: str) -> str:
         meeting = MEETING if self.body_format is BodyFormat.GUIDE else REFERENCE_MEETING
@@ -85,23 +79,32 @@ class RetryingCaller:
 
 
 @asynccontextmanager
-async def calling(paging: PreviewPaging, size: int, body_format: BodyFormat) -> AsyncIterator[RetryingCaller]:
-    sandbox = Sandbox(paging=paging, page_size=size, body_format=body_format)
-    async with joined(sandbox) as tenant:
-        yield RetryingCaller(sandbox, tenant, body_format)
+async def open_preview(
+    paging: PreviewPaging, size: int, body_format: BodyFormat, *, integer_ids: bool = False
+) -> AsyncIterator[PreviewUser]:
+    sandbox = Sandbox(paging=paging, page_size=size, body_format=body_format, integer_ids=integer_ids)
+    async with signed_in(sandbox) as tenant:
+        yield PreviewUser(sandbox, tenant, body_format)
 
 
 @asynccontextmanager
-async def calling_guide(paging: PreviewPaging, size: int, count: int) -> AsyncIterator[RetryingCaller]:
-    async with calling(paging, size, BodyFormat.GUIDE) as caller:
-        await caller.sandbox.seed("acme", seeds(count))
-        yield caller
+async def open_guide_preview(paging: PreviewPaging, size: int, count: int) -> AsyncIterator[PreviewUser]:
+    """Open a preview in the guide format, with so many appointments."""
+    async with open_preview(paging, size, BodyFormat.GUIDE) as user:
+        await user.sandbox.seed("acme", unordered_seeds(count))
+        yield user
 
 
-def following(paging: PreviewPaging, answer: Answer, shown: int) -> Mapping[str, str] | URL | None:
-    """Tell how the page after this one is asked for; None after the last."""
-    assert answer.status == 200, answer.body
-    body = answer.body
+def next_query(paging: PreviewPaging, page: Page, seen: int) -> Mapping[str, str] | URL | None:
+    """Return the query or URL of the page after this one; None after the last one.
+
+    Args:
+        paging: The style of the preview.
+        page: The page.
+        seen: Number of appointments on this page and all before it.
+    """
+    assert page.status == 200, page.body
+    body = page.body
     match paging:
         case PreviewPaging.ARRAY:
             return None
@@ -110,28 +113,30 @@ def following(paging: PreviewPaging, answer: Answer, shown: int) -> Mapping[str,
         case PreviewPaging.PAGE_NUMBERS:
             return {"page": str(body["page"] + 1)} if body["page"] < body["totalPages"] else None
         case PreviewPaging.OFFSET:
-            return {"offset": str(shown)} if shown < body["total"] else None
+            return {"offset": str(seen)} if seen < body["total"] else None
         case PreviewPaging.LINK_HEADER:
-            return None if answer.link is None else answer.url.join(target(answer))
+            return None if page.link is None else page.url.join(link_target(page))
         case PreviewPaging.NEXT_LINK:
             return None if body["nextLink"] is None else URL(body["nextLink"], encoded=True)
 
 
-def target(answer: Answer) -> URL:
-    assert answer.link is not None
-    assert answer.link.startswith("</")
-    assert answer.link.endswith('>; rel="next"')
-    return URL(answer.link[1:].partition(">")[0], encoded=True)
+def link_target(page: Page) -> URL:
+    """Return the target of the `Link` header."""
+    assert page.link is not None
+    assert page.link.startswith("</")
+    assert page.link.endswith('>; rel="next"')
+    return URL(page.link[1:].partition(">")[0], encoded=True)
 
 
-async def walk(caller: RetryingCaller, paging: PreviewPaging) -> AsyncIterator[list[str]]:
-    asked: Mapping[str, str] | URL | None = {}
-    shown = 0
+async def walk(user: PreviewUser, paging: PreviewPaging) -> AsyncIterator[list[str]]:
+    """Yield the ids on each page."""
+    query: Mapping[str, str] | URL | None = {}
+    seen = 0
     for _ in range(MOST_PAGES):
-        if asked is None:
+        if query is None:
             return
-        answer = await caller.get(asked)
-        shown += len(answer.ids)
-        asked = following(paging, answer, shown)
-        yield answer.ids
+        page = await user.get(query)
+        seen += len(page.ids)
+        query = next_query(paging, page, seen)
+        yield page.ids
     raise AssertionError("the walk does not end")

@@ -1,7 +1,8 @@
-"""A user of the sandbox that knows no more than HTTP: the tests' own, so that the client stays out of them."""
+"""A user of the sandbox over plain HTTP. The client stays out of the sandbox's own tests."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -29,6 +30,16 @@ REFERENCE_MEETING = {
 }
 
 
+class ManualClock:
+    """A clock that moves only when a test moves it."""
+
+    def __init__(self, time: float = 1_000.0) -> None:
+        self.time = time
+
+    def __call__(self) -> float:
+        return self.time
+
+
 @frozen
 class Tenant:
     """One tenant's view of the server."""
@@ -42,7 +53,7 @@ class Tenant:
         return {"Authorization": f"Bearer {self.token}", "tenantId": self.name}
 
     async def call(self, method: str, path: str = "", **options: Any) -> tuple[int, Any]:
-        """Return the status and the JSON; `None` stands for an empty body without a content type."""
+        """Return the status and the JSON; None for an empty body without a content type."""
         url = f"/{self.name}/appointment{path}"
         async with self.session.request(method, url, headers=self.headers, **options) as response:
             if not await response.read():
@@ -51,11 +62,19 @@ class Tenant:
             return response.status, await response.json()
 
     async def create(self, body: object, **changes: object) -> Any:
-        """Return the id of what was created."""
+        """Return the id of the created appointment."""
         assert isinstance(body, dict)
-        status, answer = await self.call("POST", json={**body, **changes})
-        assert status == 200, answer
-        return answer["appointmentId"]
+        status, response = await self.call("POST", json={**body, **changes})
+        assert status == 200, response
+        return response["appointmentId"]
+
+    async def get(self, appointment_id: object, **user: str) -> tuple[int, Any]:
+        return await self.call("GET", params={**user, "appointmentId": str(appointment_id)})
+
+
+def at(hour: int) -> datetime:
+    """Return an hour of the day of the meetings."""
+    return datetime(2024, 1, 15, hour, tzinfo=UTC)
 
 
 async def fetch_token(session: aiohttp.ClientSession, tenant: str = "acme") -> str:
@@ -65,7 +84,7 @@ async def fetch_token(session: aiohttp.ClientSession, tenant: str = "acme") -> s
 
 
 @asynccontextmanager
-async def joined(sandbox: Sandbox, name: str = "acme") -> AsyncIterator[Tenant]:
-    """Start the sandbox and sign in."""
+async def signed_in(sandbox: Sandbox, name: str = "acme") -> AsyncIterator[Tenant]:
+    """Start the sandbox and sign in to a tenant."""
     async with sandbox, aiohttp.ClientSession(sandbox.base_url) as session:
         yield Tenant(session, name, await fetch_token(session, name))

@@ -1,4 +1,4 @@
-"""What the tests tell schemathesis of this API that an OpenAPI document cannot; loaded by its command line."""
+"""The rules of this API that OpenAPI cannot express, as hooks that the schemathesis command loads."""
 
 from typing import Any, Final
 
@@ -6,7 +6,7 @@ import schemathesis
 from schemathesis.core.failures import Failure
 from schemathesis.openapi.checks import RejectedPositiveData
 
-_ORDER: Final = {
+_ORDER_ERRORS: Final = {
     "endTime": ["The endTime field must not be before startTime."],
     "endDate": ["The endDate field must not be before startDate."],
 }
@@ -16,11 +16,11 @@ _ORDER: Final = {
 def filter_failure(
     context: schemathesis.HookContext, failure: Failure, case: schemathesis.Case[Any], response: schemathesis.Response
 ) -> bool:
-    """Keep every failure but one: JSON Schema cannot say that one member is not before another.
+    """Drop the failure that a request is rejected only because its end is before its start.
 
-    So a request that is valid by its schema may be refused for that, and for that alone.
+    JSON Schema cannot express this rule, so such a request is valid by its schema.
     """
     if not isinstance(failure, RejectedPositiveData):
         return True
     errors = response.json()["errors"]
-    return not (errors and all(_ORDER.get(name) == messages for name, messages in errors.items()))
+    return not (errors and all(_ORDER_ERRORS.get(name) == messages for name, messages in errors.items()))

@@ -16,7 +16,7 @@ from connector_async.sandbox import (
     FaultRates,
     PreviewPaging,
     StatusFault,
-    WriteReply,
+    WriteResponse,
 )
 from connector_async.sync import (
     Budget,
@@ -210,7 +210,7 @@ async def test_a_change_that_was_refused_and_taken_back_leaves_the_servers_own(s
 
 @pytest.mark.parametrize("mode", [Mode.CHECK, Mode.TWO_WAY])
 async def test_what_is_gone_before_it_was_seen_is_not_first_seen(state: Path, mode: Mode) -> None:
-    async with syncing(state, write_reply=WriteReply.BARE_ID) as sync:
+    async with syncing(state, write_response=WriteResponse.BARE_ID) as sync:
         await sync.run([record("a"), record("b"), record("c")])
         await sync.run([record("a", "Other"), record("b"), record("c")])
         service = sync.service(ACME)
@@ -379,7 +379,7 @@ async def test_whatever_goes_wrong_in_between_a_clean_run_brings_all_into_step(s
     draw = random.Random(seed)
     two_way = seed % 3 == 2
     rates: dict[Any, float] = {DropAfter(): 0.08, DropBefore(): 0.05, StatusFault(500): 0.05, StatusFault(503): 0.03}
-    options: dict[str, Any] = {"write_reply": draw.choice([None, WriteReply.BARE_ID, WriteReply.APPOINTMENT])}
+    options: dict[str, Any] = {"write_response": draw.choice([None, WriteResponse.BARE_ID, WriteResponse.APPOINTMENT])}
     async with syncing(state, fault_rates=FaultRates(rates, seed=seed), **options) as sync:
         kept = Kept()
         for generation in range(6):

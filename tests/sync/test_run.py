@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from connector_async import ConnectorSession, DecodingError, Priority, priority
-from connector_async.sandbox import BodyFormat, DropAfter, DropBefore, PutSemantics, StatusFault, WriteReply
+from connector_async.sandbox import BodyFormat, DropAfter, DropBefore, PutSemantics, StatusFault, WriteResponse
 from connector_async.sync import (
     Budget,
     Calendar,
@@ -48,7 +48,9 @@ async def test_a_cold_start_creates_all_and_then_nothing_is_sent(state: Path, bo
         assert sync.writes() == {"create": 20, "preview": 1}
 
 
-@pytest.mark.parametrize("options", [{}, {"put": PutSemantics.REPLACE}, {"write_reply": WriteReply.ID_OBJECT}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"put": PutSemantics.REPLACE}, {"write_response": WriteResponse.ID_OBJECT}], ids=str
+)
 @pytest.mark.parametrize("body_format", list(BodyFormat))
 async def test_what_changed_is_updated_and_what_went_is_deleted(
     state: Path, body_format: BodyFormat, options: dict[str, Any]
@@ -241,7 +243,7 @@ async def test_a_big_tenant_does_not_starve_a_small_one(state: Path) -> None:
 
 async def test_what_a_server_makes_of_a_write_is_no_change(state: Path) -> None:
     # Ids alone are answered: what the server has is seen with the first preview.
-    async with syncing(state, write_reply=WriteReply.EMPTY_204) as sync:
+    async with syncing(state, write_response=WriteResponse.EMPTY_204) as sync:
         with pytest.raises(DecodingError):
             await sync.service(ACME).create(record("x").appointment)
         report = await sync.run([record("a")])
@@ -270,7 +272,7 @@ async def test_a_plan_is_what_a_run_then_does(state: Path) -> None:
 @pytest.mark.row("H15")
 async def test_creates_whose_responses_cannot_be_decoded_are_not_sent_again(state: Path) -> None:
     records = [record(f"k{number}") for number in range(5)]
-    async with syncing(state, write_reply=WriteReply.EMPTY_204) as sync:
+    async with syncing(state, write_response=WriteResponse.EMPTY_204) as sync:
         assert (await sync.run(records)).counts == {Fate.CREATED: 5}
         assert (await sync.run(records)).counts == {}
         assert sync.writes()["create"] == 5

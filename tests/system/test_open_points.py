@@ -34,10 +34,10 @@ from connector_async.sandbox import (
     Sandbox,
     SandboxLimit,
     StatusFault,
-    TokenReply,
+    TokenResponse,
     TruncatedResponse,
     UnknownId,
-    WriteReply,
+    WriteResponse,
     WrongLength,
 )
 
@@ -45,7 +45,7 @@ GUIDE, REFERENCE = WireFormat.GUIDE, WireFormat.REFERENCE
 TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 BODY_FORMATS = {GUIDE: BodyFormat.GUIDE, REFERENCE: BodyFormat.REFERENCE}
-EMPTY = {WriteReply.EMPTY_200, WriteReply.EMPTY_201, WriteReply.EMPTY_204}
+EMPTY = {WriteResponse.EMPTY_200, WriteResponse.EMPTY_201, WriteResponse.EMPTY_204}
 
 both_formats = pytest.mark.parametrize("wire_format", list(WireFormat), ids=lambda value: value.name)
 
@@ -87,20 +87,20 @@ async def only_id(service: AppointmentService) -> str:
 WRITES = [
     (wire_format, reply, (number + (wire_format is REFERENCE)) % 2 == 1)
     for wire_format in WireFormat
-    for number, reply in enumerate([None, *WriteReply])
+    for number, reply in enumerate([None, *WriteResponse])
 ]
 
 
-@pytest.mark.parametrize(("wire_format", "write_reply", "integer_ids"), WRITES)
+@pytest.mark.parametrize(("wire_format", "write_response", "integer_ids"), WRITES)
 async def test_appointment_is_created_changed_and_deleted_for_any_write_response(
-    wire_format: WireFormat, write_reply: WriteReply | None, *, integer_ids: bool
+    wire_format: WireFormat, write_response: WriteResponse | None, *, integer_ids: bool
 ) -> None:
     async with (
-        sandbox_for(wire_format, write_reply=write_reply, integer_ids=integer_ids) as sandbox,
+        sandbox_for(wire_format, write_response=write_response, integer_ids=integer_ids) as sandbox,
         open_session(sandbox, wire_format) as session,
     ):
         service = AppointmentService(session, user=user_for(wire_format))
-        if write_reply in EMPTY:
+        if write_response in EMPTY:
             with pytest.raises(DecodingError):
                 await service.create(draft())
             appointment_id = await only_id(service)
@@ -118,10 +118,12 @@ async def test_appointment_is_created_changed_and_deleted_for_any_write_response
 
 
 @both_formats
-@pytest.mark.parametrize("token_reply", list(TokenReply), ids=str)
-async def test_both_forms_of_a_token_response_are_accepted(wire_format: WireFormat, token_reply: TokenReply) -> None:
+@pytest.mark.parametrize("token_response", list(TokenResponse), ids=str)
+async def test_both_forms_of_a_token_response_are_accepted(
+    wire_format: WireFormat, token_response: TokenResponse
+) -> None:
     async with (
-        sandbox_for(wire_format, token_reply=token_reply) as sandbox,
+        sandbox_for(wire_format, token_response=token_response) as sandbox,
         open_session(sandbox, wire_format) as session,
     ):
         await AppointmentService(session, user=user_for(wire_format)).create(draft())

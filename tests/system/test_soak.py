@@ -36,7 +36,7 @@ from connector_async.sandbox import (
     TruncatedResponse,
     WrongLength,
 )
-from connector_async.sandbox.appointments import Part
+from connector_async.sandbox.models import PageSelection
 from tests.support.services import resident_megabytes
 
 CALLS = 10_000
@@ -163,7 +163,7 @@ async def stored_titles(sandbox: Sandbox) -> dict[str, str]:
     return {
         appointment.appointment_id: appointment.title
         for number in range(TENANTS)
-        for appointment in (await storage.list_by_start(f"tenant-{number}", Part())).appointments
+        for appointment in (await storage.list_without_user(f"tenant-{number}", PageSelection())).appointments
     }
 
 

@@ -9,11 +9,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, LoggedRequest, Sandbox
-from connector_async.sandbox.appointments import FoundPart, Part
+from connector_async.sandbox import LoggedRequest, Sandbox
+from connector_async.sandbox.models import AppointmentPage, PageSelection
 from connector_async.sandbox.storage import Storage
+from tests.support.sandbox_user import CREDENTIALS, fetch_token
 
-CREDENTIALS = {"clientId": DEFAULT_CLIENT_ID, "clientSecret": DEFAULT_CLIENT_SECRET}
 TOKEN_PATH = "/acme/authentication/token"
 JSON = {"Content-Type": "application/json"}
 LIMIT = 1024**2
@@ -37,17 +37,17 @@ async def connect(sandbox: Sandbox) -> tuple[asyncio.StreamReader, asyncio.Strea
 
 
 async def exchange(sandbox: Sandbox, request: bytes) -> bytes:
-    """Send bytes as they are and read until the server closes."""
+    """Send raw bytes and read until the server closes the connection."""
     reader, writer = await connect(sandbox)
     writer.write(request)
     async with asyncio.timeout(5):
-        answer = await reader.read()
+        response = await reader.read()
     writer.close()
     await writer.wait_closed()
-    return answer
+    return response
 
 
-async def test_every_refusal_is_a_problem_with_the_request_id_as_its_trace_id(
+async def test_error_is_a_problem_with_the_request_id_as_its_trace_id(
     session: aiohttp.ClientSession, sandbox: Sandbox
 ) -> None:
     async with session.get("/acme/appointment?appointmentId=1") as response:
@@ -68,9 +68,7 @@ async def test_every_refusal_is_a_problem_with_the_request_id_as_its_trace_id(
     )
 
 
-async def test_successes_are_logged_under_their_request_id_too(
-    session: aiohttp.ClientSession, sandbox: Sandbox
-) -> None:
+async def test_success_is_logged_under_its_request_id(session: aiohttp.ClientSession, sandbox: Sandbox) -> None:
     async with session.post(TOKEN_PATH, json=CREDENTIALS) as response:
         assert response.headers["Content-Type"] == "application/json; charset=utf-8"
     assert [entry.request_id for entry in sandbox.log.entries] == [response.headers["x-request-id"]]
@@ -78,7 +76,7 @@ async def test_successes_are_logged_under_their_request_id_too(
 
 
 @pytest.mark.parametrize("path", ["/", "/acme", "/acme/nothing", "//appointment", "/acme/appointment/1"])
-async def test_an_unknown_path_is_404(session: aiohttp.ClientSession, sandbox: Sandbox, path: str) -> None:
+async def test_unknown_path_is_404(session: aiohttp.ClientSession, sandbox: Sandbox, path: str) -> None:
     async with session.get(sandbox.base_url + path) as response:
         assert response.status == 404
         assert response.content_type == "application/problem+json"
@@ -93,7 +91,7 @@ async def test_an_unknown_path_is_404(session: aiohttp.ClientSession, sandbox: S
         ("GET", TOKEN_PATH, "POST"),
     ],
 )
-async def test_a_method_the_path_does_not_take_is_405(
+async def test_unsupported_method_is_405(
     session: aiohttp.ClientSession, sandbox: Sandbox, method: str, path: str, allow: str
 ) -> None:
     async with session.request(method, path) as response:
@@ -103,18 +101,18 @@ async def test_a_method_the_path_does_not_take_is_405(
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/json-seq", "application/x-www-form-urlencoded"])
-async def test_another_content_type_than_json_is_415(session: aiohttp.ClientSession, content_type: str) -> None:
+async def test_content_type_other_than_json_is_415(session: aiohttp.ClientSession, content_type: str) -> None:
     body, headers = json.dumps(CREDENTIALS), {"Content-Type": content_type}
     async with session.post(TOKEN_PATH, data=body, headers=headers) as response:
         assert response.status == 415
 
 
-async def test_a_body_without_a_content_type_is_415(session: aiohttp.ClientSession) -> None:
+async def test_body_without_a_content_type_is_415(session: aiohttp.ClientSession) -> None:
     async with session.post(TOKEN_PATH, skip_auto_headers=["Content-Type"]) as response:
         assert response.status == 415
 
 
-async def test_a_content_type_may_carry_parameters(session: aiohttp.ClientSession) -> None:
+async def test_content_type_may_have_parameters(session: aiohttp.ClientSession) -> None:
     headers = {"Content-Type": "Application/JSON; charset=utf-8"}
     async with session.post(TOKEN_PATH, data=json.dumps(CREDENTIALS), headers=headers) as response:
         assert response.status == 200
@@ -132,15 +130,15 @@ async def test_a_content_type_may_carry_parameters(session: aiohttp.ClientSessio
         (b"null", "The body must be a JSON object."),
     ],
 )
-async def test_a_body_that_is_no_json_object_is_400(session: aiohttp.ClientSession, body: bytes, message: str) -> None:
+async def test_body_that_is_not_a_json_object_is_400(session: aiohttp.ClientSession, body: bytes, message: str) -> None:
     async with session.post(TOKEN_PATH, data=body, headers=JSON) as response:
         assert response.status == 400
         assert (await response.json())["errors"] == {"$": [message]}
 
 
 def padded(size: int) -> bytes:
-    text = json.dumps(CREDENTIALS).encode()
-    return text + b" " * (size - len(text))
+    body = json.dumps(CREDENTIALS).encode()
+    return body + b" " * (size - len(body))
 
 
 async def chunks(body: bytes) -> AsyncIterator[bytes]:
@@ -150,7 +148,7 @@ async def chunks(body: bytes) -> AsyncIterator[bytes]:
 
 @pytest.mark.parametrize(("size", "status"), [(LIMIT, 200), (LIMIT + 1, 413)])
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_a_body_over_one_mebibyte_is_413(
+async def test_body_over_one_mebibyte_is_413(
     session: aiohttp.ClientSession, *, size: int, status: int, chunked: bool
 ) -> None:
     body = padded(size)
@@ -159,60 +157,60 @@ async def test_a_body_over_one_mebibyte_is_413(
         assert response.status == status
 
 
-async def test_a_small_body_that_unpacks_beyond_the_limit_is_413(session: aiohttp.ClientSession) -> None:
+async def test_compressed_body_beyond_the_limit_is_413(session: aiohttp.ClientSession) -> None:
     body = io.BytesIO(padded(LIMIT + 1))
     async with session.post(TOKEN_PATH, data=body, headers=JSON, compress="gzip") as response:
         assert response.status == 413
 
 
-async def test_a_body_is_invited_when_the_client_waits_for_it(session: aiohttp.ClientSession) -> None:
-    patience = aiohttp.ClientTimeout(total=5)
-    async with session.post(TOKEN_PATH, json=CREDENTIALS, expect100=True, timeout=patience) as response:
+async def test_client_that_expects_100_continue_gets_it(session: aiohttp.ClientSession) -> None:
+    timeout = aiohttp.ClientTimeout(total=5)
+    async with session.post(TOKEN_PATH, json=CREDENTIALS, expect100=True, timeout=timeout) as response:
         assert response.status == 200
         assert await response.json()
 
 
-async def test_another_expectation_is_417(session: aiohttp.ClientSession) -> None:
+async def test_unsupported_expectation_is_417(session: aiohttp.ClientSession) -> None:
     async with session.post(TOKEN_PATH, json=CREDENTIALS, headers={"Expect": "200-ok"}) as response:
         assert response.status == 417
 
 
-async def test_a_body_that_is_not_as_encoded_as_it_says_is_400(sandbox: Sandbox) -> None:
+async def test_body_with_a_wrong_content_encoding_is_400(sandbox: Sandbox) -> None:
     head = f"POST {TOKEN_PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
-    answer = await exchange(sandbox, f"{head}Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope".encode())
-    assert answer.startswith(b"HTTP/1.1 400 ")
-    assert b"application/problem+json" in answer
+    response = await exchange(sandbox, f"{head}Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope".encode())
+    assert response.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in response
 
 
-async def test_bytes_of_a_token_that_are_not_utf_8_are_401(sandbox: Sandbox) -> None:
+async def test_token_that_is_not_utf_8_is_401(sandbox: Sandbox) -> None:
     request = b"GET /acme/appointment/preview HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-    answer = await exchange(sandbox, request + b"Authorization: Bearer \xff.\xff.\xff\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 401 ")
+    response = await exchange(sandbox, request + b"Authorization: Bearer \xff.\xff.\xff\r\n\r\n")
+    assert response.startswith(b"HTTP/1.1 401 ")
 
 
-async def test_bytes_of_a_path_that_are_not_utf_8_are_404(sandbox: Sandbox) -> None:
+async def test_path_that_is_not_utf_8_is_404(sandbox: Sandbox) -> None:
     request = b"GET /%FF/appointment HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    answer = await exchange(sandbox, request)
-    assert answer.startswith(b"HTTP/1.1 404 ")
-    assert b'"instance":"/%FF/appointment"' in answer
+    response = await exchange(sandbox, request)
+    assert response.startswith(b"HTTP/1.1 404 ")
+    assert b'"instance":"/%FF/appointment"' in response
     assert sandbox.log.count(operation="unknown", tenant="", status=404) == 1
 
 
 @pytest.fixture
-def counted(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Set when the sandbox has logged a request."""
+def logged(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Return an event that is set when the sandbox has logged a request."""
     event, record = asyncio.Event(), sandbox.log.record
 
-    def watched(entry: LoggedRequest) -> None:
+    def record_and_set(entry: LoggedRequest) -> None:
         record(entry)
         event.set()
 
-    monkeypatch.setattr(sandbox.log, "record", watched)
+    monkeypatch.setattr(sandbox.log, "record", record_and_set)
     return event
 
 
-async def test_a_client_that_leaves_in_the_middle_of_its_body_is_counted(
-    sandbox: Sandbox, counted: asyncio.Event
+async def test_request_is_logged_if_the_client_disconnects_within_its_body(
+    sandbox: Sandbox, logged: asyncio.Event
 ) -> None:
     head = f"POST {TOKEN_PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
     reader, writer = await connect(sandbox)
@@ -224,34 +222,34 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_counted(
     await writer.wait_closed()
 
     async with asyncio.timeout(5):
-        await counted.wait()
+        await logged.wait()
     assert sandbox.log.count(operation="token", status=400) == 1
 
 
-async def test_a_client_that_leaves_before_the_answer_is_counted(
-    sandbox: Sandbox, session: aiohttp.ClientSession, counted: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+async def test_request_is_logged_if_the_client_disconnects_before_the_response(
+    sandbox: Sandbox, session: aiohttp.ClientSession, logged: asyncio.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with session.post(TOKEN_PATH, json=CREDENTIALS) as response:
-        token = (await response.json())["accessToken"]
-    counted.clear()
-    asked, left, noticed = asyncio.Event(), asyncio.Event(), web.RequestHandler.connection_lost
+    token = await fetch_token(session)
+    logged.clear()
+    reached, disconnected = asyncio.Event(), asyncio.Event()
+    original_connection_lost = web.RequestHandler.connection_lost
 
-    async def wait_for_the_client_to_leave(_storage: Storage, _tenant: str, _part: Part) -> FoundPart:
-        asked.set()
-        await left.wait()
-        return FoundPart(appointments=[], end=None, total=0)
+    async def wait_for_disconnect(_storage: Storage, _tenant: str, _part: PageSelection) -> AppointmentPage:
+        reached.set()
+        await disconnected.wait()
+        return AppointmentPage(appointments=[], next_after=None, total=0)
 
     def connection_lost(protocol: web.RequestHandler, error: BaseException | None) -> None:
-        noticed(protocol, error)
-        left.set()
+        original_connection_lost(protocol, error)
+        disconnected.set()
 
-    monkeypatch.setattr(Storage, "list_by_start", wait_for_the_client_to_leave)
+    monkeypatch.setattr(Storage, "list_without_user", wait_for_disconnect)
     monkeypatch.setattr(web.RequestHandler, "connection_lost", connection_lost)
     _, writer = await connect(sandbox)
     head = f"GET /acme/appointment/preview HTTP/1.1\r\nHost: x\r\ntenantId: acme\r\nAuthorization: Bearer {token}"
     writer.write(f"{head}\r\n\r\n".encode())
     async with asyncio.timeout(5):
-        await asked.wait()
+        await reached.wait()
         writer.transport.abort()
-        await counted.wait()
+        await logged.wait()
     assert sandbox.log.count(operation="preview", status=200) == 1

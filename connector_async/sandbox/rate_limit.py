@@ -1,6 +1,6 @@
-"""The rate limit: how many requests of a tenant are admitted by what window. Off unless a sandbox is given one.
+"""The rate limit of a sandbox: how many requests of each tenant are admitted in a window. It is off by default.
 
-It knows neither requests nor answers; what time it is, it is told.
+This module knows nothing of requests and responses; the clock is passed in.
 """
 
 import math
@@ -12,42 +12,42 @@ from typing import Final
 import attrs
 from attrs import field, frozen, validators
 
-# Sums and differences of binary fractions may fall just short; whoever waits as told is to be admitted.
+# A floating-point sum may fall just short, but a client that waits for the returned seconds must be admitted.
 _ROUNDING: Final = 1e-9
 
 
 class LimitWindow(Enum):
-    """Over what the requests are counted; a refused request is not counted in any of them."""
+    """The window over which requests are counted. A rejected request is not counted in any of them."""
 
     FIXED = "fixed"
-    """Periods one after the other, the first of which starts with the tenant's first request."""
+    """Consecutive periods; the first one starts with the tenant's first request."""
     SLIDING = "sliding"
     """The period that ends now."""
     TOKEN_BUCKET = "token-bucket"  # noqa: S105 - an algorithm's name
-    """A bucket that starts full and refills steadily, over one period from empty to full."""
+    """A bucket that starts full and refills at a constant rate, from empty to full in one period."""
 
 
 @frozen(kw_only=True)
 class SandboxLimit:
-    """How many requests each tenant may make, and how more of them are refused.
+    """How many requests each tenant may make, and how the sandbox rejects more of them.
 
-    The contract tells 60 per minute; scope, window and refusal are open points of it.
+    The contract states 60 requests per minute. Scope, window and response are open points of it.
     """
 
     requests: int = field(default=60, validator=validators.ge(1))
-    """Of one tenant, token requests and refused ones of every other kind included."""
+    """Requests of one tenant in a period, including token requests and requests that fail for another reason."""
     per: float = field(default=60.0, validator=[validators.gt(0), validators.lt(math.inf)])
-    """Seconds."""
+    """Length of the period in seconds."""
     window: LimitWindow = LimitWindow.FIXED
     status: int = field(default=429, validator=validators.in_((429, 503)))
-    """Of a refusal: 429 (RFC 6585) or 503 (RFC 9110)."""
+    """Status for a rejected request: 429 (RFC 6585) or 503 (RFC 9110)."""
     retry_after: bool = True
-    """Whether a refusal tells in `Retry-After` after how many seconds, rounded up, a request is admitted."""
+    """Whether the response has `Retry-After`: the seconds until a request is admitted, rounded up."""
 
 
-# Each `admit` counts a request and returns 0, or returns after how many seconds one will be admitted.
+# `admit` counts a request and returns 0, or returns the seconds until a request will be admitted.
 @attrs.define
-class _Fixed:
+class _FixedWindow:
     _limit: SandboxLimit
     _start: float
     _count: int = 0
@@ -64,7 +64,7 @@ class _Fixed:
 
 
 @attrs.define
-class _Sliding:
+class _SlidingWindow:
     _limit: SandboxLimit
     _start: float
     _admitted: deque[float] = field(init=False, factory=deque)
@@ -94,30 +94,26 @@ class _TokenBucket:
         return 0
 
 
-_Window = _Fixed | _Sliding | _TokenBucket
-_KINDS: Final[Mapping[LimitWindow, Callable[[SandboxLimit, float], _Window]]] = {
-    LimitWindow.FIXED: _Fixed,
-    LimitWindow.SLIDING: _Sliding,
+_Window = _FixedWindow | _SlidingWindow | _TokenBucket
+_WINDOW_CLASSES: Final[Mapping[LimitWindow, Callable[[SandboxLimit, float], _Window]]] = {
+    LimitWindow.FIXED: _FixedWindow,
+    LimitWindow.SLIDING: _SlidingWindow,
     LimitWindow.TOKEN_BUCKET: _TokenBucket,
 }
 
 
-class Limiter:
-    """Counts the requests of each tenant."""
+class RequestLimiter:
+    """Counts the requests of each tenant against the limit."""
 
     def __init__(self, limit: SandboxLimit, *, monotonic: Callable[[], float]) -> None:
-        self._limit = limit
+        self.limit: Final = limit
         self._monotonic = monotonic
         self._windows: dict[str, _Window] = {}
 
     def admit(self, tenant: str) -> float:
-        """Count a request of the tenant.
-
-        Returns:
-            0 when it is admitted, else the seconds until one will be; such a request is not counted.
-        """
+        """Return 0 and count the request if it is admitted, else the seconds until a request will be admitted."""
         now = self._monotonic()
         window = self._windows.get(tenant)
         if window is None:
-            window = self._windows[tenant] = _KINDS[self._limit.window](self._limit, now)
+            window = self._windows[tenant] = _WINDOW_CLASSES[self.limit.window](self.limit, now)
         return window.admit(now)
