@@ -1,4 +1,4 @@
-"""The operations on appointments as coroutines, and the look for a create whose response was lost.
+"""The operations on appointments as coroutines, and `Verify`, which looks for a create with a lost response.
 
 The session sends the requests, and the retry policy decides when to retry.
 """

@@ -39,7 +39,7 @@ from connector_async.session import ConnectorSession
 from connector_async.wire import exactly_if_needed
 
 Look = Callable[[float | None], Awaitable[Appointment | None]]
-"""Looks for the appointment of a create whose outcome is unknown, within a number of seconds."""
+"""Looks for the appointment of a create with an unknown outcome, within a number of seconds."""
 
 OnInvalid = Literal["raise", "skip"]
 """Whether a page with invalid items raises an error, or leaves them out and reports them."""
@@ -48,7 +48,7 @@ _LONGEST_ID: Final = 256
 _APPOINTMENT: Final = ("appointment",)
 _PREVIEW: Final = ("appointment", "preview")
 _NO_CONTENT: Final = frozenset({204, 205})
-"""Statuses whose response has no body, whatever its headers say (RFC 9110, sections 15.3.5 and 15.3.6)."""
+"""Statuses of responses without a body, whatever the headers say (RFC 9110, sections 15.3.5 and 15.3.6)."""
 
 
 class CallContext:
@@ -83,7 +83,7 @@ class GetCall:
 
 
 class CreateCall:
-    """Creates an appointment: `POST /appointment`. If the outcome is unknown, it looks for the appointment.
+    """Creates an appointment: `POST /appointment`. If the response is lost, it looks for the appointment.
 
     Args:
         new: The appointment to create.

@@ -56,7 +56,7 @@ class AppointmentService:
 
     Args:
         session: Sends the requests. It is not closed with the service, which has nothing to close.
-        user: The user whose appointments these are. `WireFormat.REFERENCE` needs one, `WireFormat.GUIDE` has none.
+        user: The owner of the appointments. `WireFormat.REFERENCE` needs one, `WireFormat.GUIDE` has none.
         paging: How the server pages its preview. By default an array and the common envelopes are recognized.
         retry: When to retry; `None`: `RetryPolicy()`, three attempts.
         deadline: Seconds for each call; `None`: the session's, `math.inf`: none.
@@ -83,7 +83,7 @@ class AppointmentService:
         self.session = session
         """The session that sends the requests."""
         self.user = user
-        """The user whose appointments these are; `None` if the wire format has no user."""
+        """The owner of the appointments; `None` if the wire format has no user."""
         self.paging = paging
         """How the server pages its preview."""
         self.retry = _DEFAULT_POLICY if retry is None else retry
@@ -211,7 +211,7 @@ class AppointmentService:
         """Change the given fields of an appointment. Only they are sent, and the type of a given description.
 
         The fields are those of `AppointmentUpdate`. With `read_first` each attempt first reads the appointment, and
-        sends all its fields along, unknown ones included and as the server wrote them. That is for servers whose PUT
+        sends all its fields along, unknown ones included and as the server wrote them. Use it if the server's PUT
         replaces the whole appointment (contract, open point 9). It overwrites changes that others make in between.
 
         Returns:
@@ -484,7 +484,7 @@ class AppointmentService:
 
 
 def _check_paging(paging: PagingStyle) -> None:
-    """Reject anything but an instance of a paging style whose methods are plain functions.
+    """Reject anything but an instance of a paging style with plain methods.
 
     Raises:
         TypeError: If `paging` is not a style, is a class, or has a method that is a coroutine function.

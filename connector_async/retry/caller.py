@@ -1,6 +1,6 @@
 """Makes a call under its policy, its deadline and its tenant's quota.
 
-The first attempt is made without tenacity, whose bookkeeping would cost half of what the request itself costs. After a
+The first attempt is made without tenacity: its bookkeeping would cost half as much as the request itself. After a
 failure tenacity takes over, and gets the error of that attempt as if it had made the attempt itself.
 """
 
@@ -141,7 +141,7 @@ class RetryingCaller:
 
 @attrs.define
 class _FailedCall(Generic[T]):
-    """A call whose first attempt has failed."""
+    """The rest of a call after its first attempt has failed."""
 
     _caller: RetryingCaller
     _call: Call[T]
@@ -161,7 +161,7 @@ class _FailedCall(Generic[T]):
     """`deadline` or `quota`, if it prevents an attempt that the policy allows."""
 
     async def retry(self) -> T:
-        """Let tenacity decide and wait, and return the result of the attempt that succeeds."""
+        """Retry as the policy says, and return the result of the attempt that succeeds."""
         retrying = AsyncRetrying(
             sleep=self._sleep,
             stop=self._should_stop,

@@ -44,7 +44,7 @@ class ConnectorSession:
         wire_format: The format of the bodies.
         rate_limit: The most requests of each tenant; by default the 60 per minute that the API documents.
         rate_limit_store: The store of the rate-limit slots. Sessions with the same store share one limit. `None`: a new
-            store, for this session and those that `for_tenant` makes of it.
+            store, for this session and those that `for_tenant` returns.
         deadline: Seconds for each call, all attempts and waits included. `None`: 60 for a single call, none for the
             calls of a bulk or a sync. `math.inf`: none.
         assume_zone: The time zone of date-times without a UTC offset in responses. `None`: they are rejected.
@@ -196,7 +196,7 @@ class ConnectorSession:
 
     @property
     def closed(self) -> bool:
-        """Whether this session, or the one that `for_tenant` made it of, was closed."""
+        """Whether this session was closed, or the one that it came from by `for_tenant`."""
         return self._state.interruptible_sleep.closed
 
     async def sleep(self, seconds: float) -> None:
@@ -326,14 +326,14 @@ class ConnectorSession:
     async def aclose(self) -> None:
         """Close the connections, end the token fetches, and wake the calls that wait.
 
-        It does nothing for a session that `for_tenant` made.
+        It does nothing for a session from `for_tenant`.
         """
         if self._owns_state:
             await self._state.aclose()
 
 
 def _checked_auth(auth: TokenProvider) -> TokenProvider:
-    """Return `auth`, which must be a provider whose plain methods are not coroutine functions.
+    """Return `auth`, which must be a provider. Its plain methods must not be coroutine functions.
 
     Raises:
         TypeError: If it is not, or is a class.

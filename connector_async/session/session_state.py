@@ -1,4 +1,4 @@
-"""State that a session shares with the sessions which `for_tenant` makes of it, and the waits that its closing ends.
+"""State that a session shares with those from its `for_tenant`, and the sleep that closing the session ends.
 
 It knows no requests.
 """
@@ -99,7 +99,7 @@ def _pass_on_result(clock_sleep: "asyncio.Task[None]", sleeper: asyncio.Future[N
 
 @attrs.define(eq=False, kw_only=True)
 class SessionState:
-    """The options, tenants and connections that a session shares with those which `for_tenant` makes of it.
+    """The options, tenants and connections that a session shares with those from its `for_tenant`.
 
     A tenant is one object for as long as a session of it exists. Of the other tenants those used last are kept: 10,000
     at least and 20,000 at most, each of which takes 2 kB. The same holds for credentials.
@@ -150,7 +150,7 @@ class SessionState:
         return Tenant(tenant_id, self.base_url, self.user_agent, limiter, self.transport, self.clock, self._fetches)
 
     def deduplicate_credentials(self, auth: TokenProvider) -> TokenProvider:
-        """Return the provider to use for `auth`: the same one for equal credentials, which so share their tokens."""
+        """Return the provider to use for `auth`. Equal credentials get the same one, and so share their tokens."""
         return self._credentials.setdefault(auth, auth) if isinstance(auth, ClientCredentials) else auth
 
     async def aclose(self) -> None:

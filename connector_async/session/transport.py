@@ -173,7 +173,7 @@ class Transport:
 
     async def aclose(self) -> None:
         """Close the sessions that it opened, within a second. Closing again does nothing."""
-        self._leave_to_parent()
+        self._set_aside_after_fork()
         self.closed = True
         self._current = None
         current = self._opened.get(asyncio.get_running_loop())
@@ -191,7 +191,7 @@ class Transport:
         if self.closed:
             raise RuntimeError("the session is closed")
         loop = asyncio.get_running_loop()
-        self._leave_to_parent()
+        self._set_aside_after_fork()
         if self._borrowed is None:
             opened = self._opened.get(loop) or await self._open_in(loop)
         elif self._current is None:
@@ -258,8 +258,8 @@ class Transport:
                 return True
         return False
 
-    def _leave_to_parent(self) -> None:
-        """After a fork, set aside the sessions of the parent process. Closing them here would disturb the parent."""
+    def _set_aside_after_fork(self) -> None:
+        """In a forked child, set aside the parent's sessions: closing them here would disturb the parent."""
         if self._process != os.getpid():
             _OPENED_BY_PARENT.append((self._opened, self._current))
             self._opened = {}

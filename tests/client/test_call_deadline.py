@@ -107,9 +107,7 @@ async def test_last_attempt_that_times_out_before_the_deadline_raises_its_own_er
 
 @pytest.mark.row("R13")
 @pytest.mark.parametrize("operation", OPERATIONS)
-async def test_call_whose_rate_limit_slot_is_after_the_deadline_ends_at_once(
-    operation: str, draft: NewAppointment
-) -> None:
+async def test_call_with_a_slot_after_its_deadline_ends_at_once(operation: str, draft: NewAppointment) -> None:
     async with HostileServer(FOUND) as server:
         limited = service(server, rate_limit=RateLimit(limit=2, per=60, burst=1))
         await limited.get("123")
