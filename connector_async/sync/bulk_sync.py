@@ -186,7 +186,7 @@ class BulkSync:
         """Read the source into the state, and check the guard.
 
         Returns:
-            What was read, the tenants of which nothing is deleted, and all tenants.
+            What was read, the tenants that keep every appointment, and all tenants.
         """
         staged = await stage(source, self._state, self._settings.wire_format)
         if options.mode is Mode.TWO_WAY and staged.problems:

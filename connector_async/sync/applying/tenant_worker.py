@@ -29,7 +29,7 @@ from .recovery import PendingCreateResolver
 from .scheduler import Slice
 from .writeback import SourceWriteback
 
-_MAX_ROUNDS: Final = 5  # of creates whose responses are lost again and again
+_MAX_ROUNDS: Final = 5  # of creates that lose their response again and again
 _EXECUTED: Final = (Kind.CREATE, Kind.UPDATE, Kind.DELETE, Kind.CONFLICT)
 
 
@@ -192,7 +192,7 @@ class TenantWorker:
             await self._context.journal.done(calendar)
 
     async def _resolve(self, *, wait: bool) -> AsyncGenerator[None, None]:
-        """Resolve the pending creates of the calendars whose grace period is over, or with `wait` of all calendars."""
+        """Resolve pending creates: those with their grace period over, or with `wait` all of them."""
         now = self._context.clock.monotonic
         while self._unresolved and (wait or self._unresolved[0].due <= now()) and not self._has_ended():
             unresolved = self._unresolved.popleft()
