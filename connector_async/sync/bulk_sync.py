@@ -230,8 +230,8 @@ class BulkSync:
             for tenant_id, planner in planners.items()
         }
 
-        async def run_slice(work: Slice) -> bool:
-            return await workers[work.tenant_id].run_slice(work)
+        async def run_slice(piece: Slice) -> bool:
+            return await workers[piece.tenant_id].run_slice(piece.quantum)
 
         if self._progress is not None:
             # What has changed on the server is not known before it is looked at.
