@@ -186,7 +186,7 @@ class BulkSync:
         """Read the source into the state, and check the guard.
 
         Returns:
-            What was read, the tenants of which nothing is deleted, and all tenants.
+            What was read, the tenants that keep every appointment, and all tenants.
         """
         staged = await stage(source, self._state, self._settings.wire_format)
         if options.mode is Mode.TWO_WAY and staged.problems:
@@ -230,8 +230,8 @@ class BulkSync:
             for tenant_id, planner in planners.items()
         }
 
-        async def run_slice(work: Slice) -> bool:
-            return await workers[work.tenant_id].run_slice(work)
+        async def run_slice(piece: Slice) -> bool:
+            return await workers[piece.tenant_id].run_slice(piece.quantum)
 
         if self._progress is not None:
             # What has changed on the server is not known before it is looked at.

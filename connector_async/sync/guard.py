@@ -56,15 +56,15 @@ class MaxDelete:
             raise ValueError("max_delete must have a share from 0 to 1")
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """Return the limit that `N` or `N%` stands for.
+    def parse(cls, value: str) -> Self:
+        """Return the limit for a string `N` or `N%`.
 
         Raises:
-            ValueError: If `text` is neither, or the percentage is above 100.
+            ValueError: If `value` is neither, or the percentage is above 100.
         """
-        if _NUMBER.fullmatch(text):
-            return cls(number=int(text))
-        percentage = _PERCENTAGE.fullmatch(text)
+        if _NUMBER.fullmatch(value):
+            return cls(number=int(value))
+        percentage = _PERCENTAGE.fullmatch(value)
         if percentage is None or float(percentage[1]) > 100:
             raise ValueError("max_delete must be a number, or a share from 0% to 100%")
         return cls(share=float(percentage[1]) / 100)

@@ -148,8 +148,8 @@ class LastSynced:
     """The hash of the server's appointment, or `ABSENT`; `None` if what the server made of the last write is not known
     yet."""
     pending: frozenset[str] = frozenset()
-    """The hashes of what was sent since without a known result, `ABSENT` for a delete. Without them, a change whose
-    response was lost would stay on the server when the source takes it back."""
+    """The hashes of what was sent since without a known result, `ABSENT` for a delete. Without them, a change would
+    stay on the server if its response was lost and the source then takes it back."""
 
 
 def content_hash(appointment: NewAppointment | Appointment) -> str:

@@ -47,6 +47,6 @@ class Selection:
     scope: Scope = attrs.field(factory=Scope)
     """The range of time that the source covers."""
     withheld: tuple[str, ...] = ()
-    """The tenants of which nothing is deleted, since one of their records could not be read."""
+    """The tenants that keep every appointment, since one of their records could not be read."""
     retry_run: str | None = None
     """The run whose dead letters are retried, and nothing else; `None` for everything but dead letters."""

@@ -23,7 +23,7 @@ from connector_async.sync.guard import DeleteGuard
 from connector_async.sync.state.journal import Journal
 
 GRACE = 0.3
-"""Seconds; the server of the tests takes less to make visible what it was sent."""
+"""Seconds. The server of the tests takes less to show what it was sent."""
 
 _left = 0
 
@@ -36,7 +36,7 @@ def _die() -> None:
 
 
 def _after(owner: Any, name: str) -> None:
-    """Let the process die when a method has returned."""
+    """Kill the process when a method has returned."""
     method = getattr(owner, name)
     if asyncio.iscoroutinefunction(method):
 
@@ -57,12 +57,12 @@ def _after(owner: Any, name: str) -> None:
 
 
 def _when_sent(method: str) -> None:
-    """Let the process die when a request is on its way and its answer is awaited."""
+    """Kill the process when a request has been sent, before its response is read."""
     start = _SentOnceResponse.start
 
     async def dies(self: Any, connection: Any) -> Any:
         if self.method == method and not self.url.path.endswith("/token"):
-            await asyncio.sleep(0)  # what was written is in the socket
+            await asyncio.sleep(0)  # now the request is in the socket
             _die()
         return await start(self, connection)
 
@@ -70,7 +70,7 @@ def _when_sent(method: str) -> None:
 
 
 def _in_migration() -> None:
-    from alembic import op  # noqa: PLC0415 - only where it is needed
+    from alembic import op  # noqa: PLC0415 - needed here alone
 
     _after(op, "create_table")
 
@@ -79,14 +79,14 @@ POINTS: dict[str, Callable[[], None]] = {
     "migration": _in_migration,
     "intent committed": lambda: _after(Journal, "record_pending_create"),
     "POST sent": lambda: _when_sent("POST"),
-    "answer read": lambda: _after(AppointmentService, "create"),
-    "mark written": lambda: _after(Journal, "record_synced"),
+    "create returned": lambda: _after(AppointmentService, "create"),
+    "pair recorded": lambda: _after(Journal, "record_synced"),
     "guard passed": lambda: _after(DeleteGuard, "finish"),
     "PUT sent": lambda: _when_sent("PUT"),
-    "update answered": lambda: _after(AppointmentService, "update"),
+    "update returned": lambda: _after(AppointmentService, "update"),
     "DELETE sent": lambda: _when_sent("DELETE"),
-    "delete answered": lambda: _after(AppointmentService, "delete"),
-    "operation done": lambda: _after(OperationExecutor, "execute"),
+    "delete returned": lambda: _after(AppointmentService, "delete"),
+    "operation executed": lambda: _after(OperationExecutor, "execute"),
 }
 
 

@@ -1,4 +1,4 @@
-"""A sync of the tests: a real sandbox, a real state file, and a source that is a list."""
+"""A sync for tests: a real sandbox, a real state file, and a source in memory."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -23,9 +23,14 @@ from connector_async.sync import (
     Budget,
     BulkSync,
     Calendar,
+    MaxDelete,
+    Mode,
+    RecordWriter,
     Runner,
     RunReport,
     SavedPlan,
+    Scope,
+    SourceError,
     SourceProblem,
     SourceRecord,
     State,
@@ -36,10 +41,13 @@ from connector_async.sync import (
 
 TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
 ACME = Calendar("acme")
+USER = Calendar("acme", "d-1", "u-1")
+SCOPE = Scope(start=TEN - timedelta(days=10), end=TEN + timedelta(days=10))
+EVERYTHING = MaxDelete(share=1.0)
 
 
 def record(key: str, title: str = "", *, calendar: Calendar = ACME, hour: int = 0, **fields: Any) -> SourceRecord:
-    """Return a record; unless told, its title says its key."""
+    """Return a record of half an hour. Without a title, it is named after its key."""
     start = TEN + timedelta(hours=hour)
     modified = fields.pop("modified", None)
     appointment = NewAppointment(
@@ -49,19 +57,51 @@ def record(key: str, title: str = "", *, calendar: Calendar = ACME, hour: int = 
 
 
 @attrs.frozen
-class Listed:
-    """A source that is there already."""
+class ListSource:
+    """A source that yields what a list has."""
 
-    found: Iterable[SourceRecord | SourceProblem]
+    items: Iterable[SourceRecord | SourceProblem]
     name: str = "list"
 
     async def records(self) -> AsyncIterator[SourceRecord | SourceProblem]:
-        for one in self.found:
-            yield one
+        for item in self.items:
+            yield item
+
+
+class MemorySource:
+    """A source that is its own mirror. With `fails`, it cannot be rewritten."""
+
+    name = "memory"
+
+    def __init__(self, *records: SourceRecord) -> None:
+        self.kept = list(records)
+        self.rewrites = 0
+        self.fails = False
+
+    async def records(self) -> AsyncIterator[SourceRecord | SourceProblem]:
+        for each in self.kept:
+            yield each
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[RecordWriter]:
+        written: list[SourceRecord] = []
+
+        class Writer:
+            async def write(self, record: SourceRecord) -> None:
+                written.append(record)
+
+        yield Writer()
+        if self.fails:
+            raise SourceError("memory: No space left on device")
+        self.kept = written
+        self.rewrites += 1
+
+    def titles(self) -> dict[str, str]:
+        return {each.key: each.appointment.title for each in self.kept}
 
 
 class Syncing:
-    """One state and one server; each `run` is a run of its own."""
+    """One state and one server. Each `run` opens the state anew."""
 
     def __init__(self, sandbox: Sandbox, session: ConnectorSession, path: Path, clock: Clock) -> None:
         self.sandbox = sandbox
@@ -83,19 +123,48 @@ class Syncing:
             yield BulkSync(state, self.service, settings, clock=self.clock, runner=self.runner), state
 
     async def run(
-        self, records: Iterable[SourceRecord | SourceProblem], budget: Budget | None = None, **plan: Any
+        self, records: Iterable[SourceRecord | SourceProblem], budget: Budget | None = None, **options: Any
     ) -> RunReport:
         async with self.opened() as (sync, _):
-            return await sync.run(Listed(records), SyncOptions(**plan), budget)
+            return await sync.run(ListSource(records), SyncOptions(**options), budget)
+
+    async def run_two_way(self, source: MemorySource, budget: Budget | None = None, **options: Any) -> RunReport:
+        async with self.opened() as (sync, _):
+            return await sync.run(source, SyncOptions(mode=Mode.TWO_WAY, **options), budget, mirror=source)
+
+    async def save(self, path: Path, records: Iterable[SourceRecord], **options: Any) -> SavedPlan:
+        """Save a plan, and open it again."""
+        async with self.opened() as (sync, state):
+            sync_options = SyncOptions(**options)
+            serial = await state.serial()
+            await save_plan(sync.plan(ListSource(records), sync_options), path, serial=serial, options=sync_options)
+        return SavedPlan.open(path)
 
     async def titles(self, calendar: Calendar = ACME) -> list[str]:
-        """Return what the server has."""
+        """Return the titles on the server, sorted."""
         span: Mapping[str, Any] = {}
         if calendar.ad_id:
             span = {"start": TEN - timedelta(days=9_000), "end": TEN + timedelta(days=9_000)}
         return sorted([item.title async for item in self.service(calendar).preview(**span)])
 
-    def writes(self) -> dict[str, int]:
+    async def ids(self, calendar: Calendar = ACME) -> dict[str, str]:
+        """Return the ids on the server, by title."""
+        span: Mapping[str, Any] = {}
+        if calendar.ad_id:
+            span = {"start": SCOPE.start, "end": SCOPE.end}
+        return {item.title: item.appointment_id async for item in self.service(calendar).preview(**span)}
+
+    async def retitle(self, title: str, new: str, calendar: Calendar = ACME) -> None:
+        """Let someone else change a title on the server."""
+        await self.service(calendar).update((await self.ids(calendar))[title], title=new)
+
+    async def delete(self, *titles: str, calendar: Calendar = ACME) -> None:
+        """Let someone else delete appointments on the server."""
+        ids = await self.ids(calendar)
+        for title in titles:
+            await self.service(calendar).delete(ids[title])
+
+    def requests(self) -> dict[str, int]:
         """Return how many requests of each kind the server has seen."""
         return {
             operation: count
@@ -104,18 +173,9 @@ class Syncing:
         }
 
 
-async def saved(sync: Syncing, path: Path, records: list[SourceRecord], **plan: Any) -> SavedPlan:
-    """Plan a sync, save that, and open it again."""
-    async with sync.opened() as (bulk_sync, opened):
-        plan_ = SyncOptions(**plan)
-        serial = await opened.serial()
-        await save_plan(bulk_sync.plan(Listed(records), plan_), path, serial=serial, options=plan_)
-    return SavedPlan.open(path)
-
-
 @asynccontextmanager
 async def syncing(path: Path, *, clock: Clock | None = None, **sandbox_options: Any) -> AsyncIterator[Syncing]:
-    """Start a server, and open a session that keeps no pace."""
+    """Start a server, and open a session without a rate limit."""
     reference = sandbox_options.get("body_format") is BodyFormat.REFERENCE
     async with (
         Sandbox(**sandbox_options) as sandbox,

@@ -1,4 +1,4 @@
-"""The report of a run accounts for every record once, whatever it took."""
+"""The report counts every record once, whatever happens to it."""
 
 from pathlib import Path
 from typing import Any
@@ -8,15 +8,9 @@ import pytest
 from connector_async import RetryPolicy
 from connector_async.sandbox import DropAfter, SeedAppointment, StatusFault
 from connector_async.sync import Budget, ConflictRules, Fate, Mode, Policy, RunReport
-from tests.support.syncing import ACME, TEN, record, saved, syncing
-from tests.sync.test_modes import Kept, ids, run
+from tests.support.syncing import ACME, TEN, MemorySource, record, syncing
 
 FAIL = ConflictRules(policy=Policy.FAIL)
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state.db"
 
 
 def figures(report: RunReport) -> tuple[int, int, dict[Fate, int]]:
@@ -25,45 +19,46 @@ def figures(report: RunReport) -> tuple[int, int, dict[Fate, int]]:
 
 
 @pytest.mark.parametrize("mode", [Mode.CHECK, Mode.TWO_WAY])
-async def test_a_conflict_is_counted_once_however_many_passes_there_are(state: Path, mode: Mode) -> None:
-    kept = Kept(record("a"), record("b"))
-    async with syncing(state) as sync:
-        await run(sync, kept)
-        service = sync.service(ACME)
-        await service.update((await ids(service))["Visit a"], title="Theirs")
-        kept.kept = [record("a", "Mine"), record("b", "New")]
+async def test_conflict_is_counted_once_over_several_passes(state_path: Path, mode: Mode) -> None:
+    source = MemorySource(record("a"), record("b"))
+    async with syncing(state_path) as sync:
+        await sync.run_two_way(source)
+        await sync.retitle("Visit a", "Theirs")
+        source.kept = [record("a", "Mine"), record("b", "New")]
         sync.sandbox.faults.script(*[StatusFault(503)] * 4, operation="update")
-        plan: dict[str, Any] = {"rules": FAIL}
-        report = await (run(sync, kept, **plan) if mode is Mode.TWO_WAY else sync.run(kept.kept, mode=mode, **plan))
+        options: dict[str, Any] = {"rules": FAIL}
+        if mode is Mode.TWO_WAY:
+            report = await sync.run_two_way(source, **options)
+        else:
+            report = await sync.run(source.kept, mode=mode, **options)
         assert figures(report) == (2, 1, {Fate.CONFLICT: 1, Fate.UPDATED: 1})
         assert report.minimum == 2  # a preview and an update, although there were three of each
         assert report.requests == 8
 
 
-async def test_what_no_record_can_say_is_counted_once(state: Path) -> None:
-    kept = Kept(record("a"), record("b"))
-    async with syncing(state) as sync:
-        await run(sync, kept)
+async def test_appointment_that_no_record_can_hold_is_counted_once(state_path: Path) -> None:
+    source = MemorySource(record("a"), record("b"))
+    async with syncing(state_path) as sync:
+        await sync.run_two_way(source)
         await sync.sandbox.seed("acme", [SeedAppointment(title=" ", start=TEN, end=TEN)])
         sync.sandbox.faults.script(*[StatusFault(503)] * 4, operation="update")
-        kept.kept = [record("a", "New"), record("b")]
-        assert figures(await run(sync, kept)) == (2, 2, {Fate.REFUSED: 1, Fate.UPDATED: 1})
+        source.kept = [record("a", "New"), record("b")]
+        assert figures(await sync.run_two_way(source)) == (2, 2, {Fate.REFUSED: 1, Fate.UPDATED: 1})
 
 
-async def test_what_was_given_up_before_is_counted_beside_what_is_now(state: Path) -> None:
-    async with syncing(state) as sync:
+async def test_earlier_dead_letters_are_counted_as_skipped(state_path: Path) -> None:
+    async with syncing(state_path) as sync:
         sync.sandbox.faults.script(StatusFault(422), operation="create")
         await sync.run([record("a")])
         await sync.run([record("a"), record("b")])
-        service = sync.service(ACME)
-        await service.update((await ids(service))["Visit b"], title="Theirs")
+        await sync.retitle("Visit b", "Theirs")
         records = [record("a"), record("b"), record("z")]
         report = await sync.run(records, mode=Mode.CHECK, rules=FAIL)
         assert figures(report) == (3, 1, {Fate.CONFLICT: 1, Fate.CREATED: 1, Fate.SKIPPED: 1})
 
 
-async def test_what_is_not_meant_by_trying_again_is_not_started(state: Path) -> None:
-    async with syncing(state) as sync:
+async def test_retry_counts_other_records_as_not_started(state_path: Path) -> None:
+    async with syncing(state_path) as sync:
         sync.sandbox.faults.script(StatusFault(422), operation="create")
         refused = await sync.run([record("a")])
         records = [record("a"), *(record(f"n{number}") for number in range(4))]
@@ -74,24 +69,24 @@ async def test_what_is_not_meant_by_trying_again_is_not_started(state: Path) -> 
         assert figures(report) == (5, 1, {Fate.CREATED: 1, Fate.NOT_STARTED: 4})
 
 
-async def test_what_is_refused_for_another_reason_than_before_is_counted_and_sent_once(state: Path) -> None:
-    async with syncing(state) as sync:
+async def test_key_refused_for_another_reason_is_sent_and_counted_once(state_path: Path) -> None:
+    async with syncing(state_path) as sync:
         sync.retry = RetryPolicy(attempts=1)
         sync.settings["concurrency"] = 1
         sync.sandbox.faults.script(StatusFault(422), StatusFault(422), operation="create")
         records = [record("a"), record("b")]
         refused = await sync.run(records)
-        # The second one fails in a way that may pass, so that there is another pass.
+        # The second one fails transiently, so that there is another pass.
         sync.sandbox.faults.script(StatusFault(409), StatusFault(429, retry_after=0), operation="create")
         again = await sync.run(records, retry_run=refused.run_id)
         assert figures(again) == (2, 1, {Fate.REFUSED: 1, Fate.CREATED: 1})
-        assert sync.writes()["create"] == 2 + 3
+        assert sync.requests()["create"] == 2 + 3
         assert await sync.titles() == ["Visit b"]
         assert figures(await sync.run(records, retry_run=again.run_id)) == (2, 2, {Fate.CREATED: 1})
 
 
-async def test_a_create_of_before_that_is_not_to_be_tried_again_is_counted_once(state: Path) -> None:
-    async with syncing(state) as sync:
+async def test_resolved_create_outside_the_retry_is_counted_once(state_path: Path) -> None:
+    async with syncing(state_path) as sync:
         sync.sandbox.faults.script(StatusFault(422), operation="create")
         refused = await sync.run([record("a")])
         sync.sandbox.faults.script(DropAfter(), operation="create")
@@ -103,50 +98,41 @@ async def test_a_create_of_before_that_is_not_to_be_tried_again_is_counted_once(
         assert await sync.titles() == ["Another", "Visit a"]
 
 
-async def test_a_gone_appointment_of_a_calendar_that_is_looked_at_again_is_gone_once(state: Path) -> None:
-    kept = Kept(*[record(f"k{number:02}") for number in range(20)])
-    async with syncing(state) as sync:
-        await run(sync, kept)
-        service = sync.service(ACME)
-        there = await ids(service)
-        for number in range(8):  # more than half of what may go
-            await service.delete(there[f"Visit k{number:02}"])
+async def test_missing_appointment_is_counted_once_when_its_calendar_is_read_again(state_path: Path) -> None:
+    source = MemorySource(*[record(f"k{number:02}") for number in range(20)])
+    async with syncing(state_path) as sync:
+        await sync.run_two_way(source)
+        await sync.delete(*[f"Visit k{number:02}" for number in range(8)])  # twice 8 would be over the limit
         sync.sandbox.faults.script(StatusFault(500), StatusFault(500), operation="get")
-        report = await run(sync, kept)
-        assert figures(report) == (12, 12, {Fate.PULLED: 8})
+        assert figures(await sync.run_two_way(source)) == (12, 12, {Fate.PULLED: 8})
 
 
-async def test_the_records_are_those_that_there_are_in_the_end(state: Path) -> None:
-    kept = Kept(record("a"), record("b"))
-    async with syncing(state) as sync:
-        await run(sync, kept)
-        service = sync.service(ACME)
-        await service.delete((await ids(service))["Visit a"])
-        assert figures(await run(sync, kept)) == (1, 1, {Fate.PULLED: 1})
+async def test_records_are_counted_after_the_write_back(state_path: Path) -> None:
+    source = MemorySource(record("a"), record("b"))
+    async with syncing(state_path) as sync:
+        await sync.run_two_way(source)
+        await sync.delete("Visit a")
+        assert figures(await sync.run_two_way(source)) == (1, 1, {Fate.PULLED: 1})
         for number in range(3):
-            await service.create(record("x", f"Theirs {number}").appointment)
-        assert figures(await run(sync, kept)) == (4, 4, {Fate.PULLED: 3})
+            await sync.service(ACME).create(record("x", f"Theirs {number}").appointment)
+        assert figures(await sync.run_two_way(source)) == (4, 4, {Fate.PULLED: 3})
 
 
-async def test_a_saved_plan_does_what_it_says_about_what_the_server_alone_has_changed(
-    state: Path, tmp_path: Path
-) -> None:
-    async with syncing(state) as sync:
+async def test_saved_plan_overwrites_the_server_changes_that_it_has_seen(state_path: Path, tmp_path: Path) -> None:
+    async with syncing(state_path) as sync:
         records = [record("a"), record("b"), record("z")]
         await sync.run(records)
-        service = sync.service(ACME)
-        there = await ids(service)
-        await service.update(there["Visit a"], title="Theirs")
-        await service.delete(there["Visit b"])
-        plan = await saved(sync, tmp_path / "plan", [*records, record("n")], mode=Mode.CHECK)
+        await sync.retitle("Visit a", "Theirs")
+        await sync.delete("Visit b")
+        plan = await sync.save(tmp_path / "plan", [*records, record("n")], mode=Mode.CHECK)
         async with sync.opened() as (bulk_sync, _):
             assert figures(await bulk_sync.apply(plan)) == (3, 3, {Fate.CREATED: 2, Fate.UPDATED: 1})
         assert await sync.titles() == ["Visit a", "Visit b", "Visit n", "Visit z"]
 
 
-async def test_what_a_saved_plan_was_refused_is_not_in_step(state: Path, tmp_path: Path) -> None:
-    async with syncing(state) as sync:
-        plan = await saved(sync, tmp_path / "plan", [record("a"), record("b")])
+async def test_refused_operation_of_a_saved_plan_is_out_of_sync(state_path: Path, tmp_path: Path) -> None:
+    async with syncing(state_path) as sync:
+        plan = await sync.save(tmp_path / "plan", [record("a"), record("b")])
         sync.sandbox.faults.script(StatusFault(422), operation="create")
         async with sync.opened() as (bulk_sync, _):
             assert figures(await bulk_sync.apply(plan)) == (2, 1, {Fate.CREATED: 1, Fate.REFUSED: 1})

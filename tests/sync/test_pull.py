@@ -1,4 +1,4 @@
-"""Mirroring what the server has, and what has changed since."""
+"""Pulls: mirroring what the server has, and what has changed since the last pull."""
 
 from contextlib import aclosing
 from pathlib import Path
@@ -7,13 +7,14 @@ from typing import Any
 import orjson
 import pytest
 
-from connector_async.sandbox import BodyFormat, PreviewPaging, StatusFault
+from connector_async.sandbox import BodyFormat, PreviewPaging, SeedAppointment, StatusFault
 from connector_async.sync import (
     Budget,
     Calendar,
     ChangeKind,
     Fate,
     MaxDelete,
+    Mode,
     Pull,
     PullOptions,
     RunReport,
@@ -22,22 +23,17 @@ from connector_async.sync import (
     State,
     StateError,
     Stopped,
+    StopReason,
     file_mirror,
     file_source,
 )
 from connector_async.sync.formats import JsonLinesMirror
-from tests.support.syncing import ACME, TEN, Syncing, record, syncing
-from tests.sync.test_modes import SCOPE, ids
+from tests.support.syncing import ACME, SCOPE, TEN, USER, Syncing, record, syncing
 
 GLOBEX = Calendar("globex")
-USERS = [Calendar("acme", "d-1", "u-1"), Calendar("acme", "d-1", "u-2")]
+USERS = [USER, Calendar("acme", "d-1", "u-2")]
 
 Changes = list[tuple[ChangeKind, str]]
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state.db"
 
 
 @pytest.fixture
@@ -46,12 +42,12 @@ def mirror(tmp_path: Path) -> Path:
 
 
 async def pull(
-    sync: Syncing, path: Path | None, *calendars: Calendar, budget: Budget | None = None, **plan: Any
+    sync: Syncing, path: Path | None, *calendars: Calendar, budget: Budget | None = None, **options: Any
 ) -> tuple[Changes, RunReport]:
     async with await State.open(sync.path, owner="test") as state:
         mirror = None if path is None else JsonLinesMirror(path)
-        plan_ = PullOptions(calendars=calendars or [ACME], **plan)
-        pulling = Pull(state, sync.service, plan_, mirror=mirror, budget=budget)
+        pull_options = PullOptions(calendars=calendars or [ACME], **options)
+        pulling = Pull(state, sync.service, pull_options, mirror=mirror, budget=budget)
         changes = [
             (change.kind, "" if change.appointment is None else change.appointment.title) async for change in pulling
         ]
@@ -68,8 +64,8 @@ async def fill(sync: Syncing, calendar: Calendar, *titles: str) -> None:
         await sync.service(calendar).create(record("x", title).appointment)
 
 
-async def test_a_pull_mirrors_all_and_tells_what_has_changed(state: Path, mirror: Path) -> None:
-    async with syncing(state, paging=PreviewPaging.CURSOR, page_size=2) as sync:
+async def test_pull_mirrors_everything_and_yields_the_changes(state_path: Path, mirror: Path) -> None:
+    async with syncing(state_path, paging=PreviewPaging.CURSOR, page_size=2) as sync:
         await fill(sync, ACME, "a", "b", "c")
         await fill(sync, GLOBEX, "d")
         changes, report = await pull(sync, mirror, ACME, GLOBEX)
@@ -79,9 +75,8 @@ async def test_a_pull_mirrors_all_and_tells_what_has_changed(state: Path, mirror
         assert report.minimum == report.requests == 3
         assert report.tenants["acme"].records == 3
         assert (await pull(sync, mirror, ACME, GLOBEX))[0] == []
-        there = await ids(sync.service(ACME))
-        await sync.service(ACME).update(there["a"], title="A")
-        await sync.service(ACME).delete(there["b"])
+        await sync.retitle("a", "A")
+        await sync.delete("b")
         await fill(sync, ACME, "e")
         changes, report = await pull(sync, mirror, ACME, GLOBEX)
         assert sorted(changes, key=str) == [
@@ -90,13 +85,13 @@ async def test_a_pull_mirrors_all_and_tells_what_has_changed(state: Path, mirror
             (ChangeKind.UPDATED, "A"),
         ]
         assert mirrored(mirror) == ["A", "c", "d", "e"]
-        assert report.minimum == report.requests == 4  # three pages, and a look at what is gone
+        assert report.minimum == report.requests == 4  # three pages, and a look at what is missing
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".ics"])
-async def test_a_mirror_of_each_format_is_a_source_that_is_in_step(state: Path, tmp_path: Path, suffix: str) -> None:
+async def test_mirror_of_each_format_is_a_source_in_sync(state_path: Path, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"mirror{suffix}"
-    async with syncing(state) as sync:
+    async with syncing(state_path) as sync:
         await sync.run([record(key, description="x" if key == "a" else None) for key in "abc"])
         async with await State.open(tmp_path / "pulled.db", owner="test") as pulled:
             async for _ in Pull(pulled, sync.service, PullOptions(calendars=[ACME]), mirror=file_mirror(path)):
@@ -104,32 +99,30 @@ async def test_a_mirror_of_each_format_is_a_source_that_is_in_step(state: Path, 
         records = [each async for each in file_source(path).records() if isinstance(each, SourceRecord)]
         assert sorted(each.appointment.title for each in records) == ["Visit a", "Visit b", "Visit c"]
         sync.path = tmp_path / "other.db"
-        from connector_async.sync import Mode  # noqa: PLC0415
-
         assert (await sync.run(records, mode=Mode.CHECK)).counts == {Fate.UNCHANGED: 3}
 
 
-async def test_users_are_mirrored_within_the_time(state: Path, mirror: Path) -> None:
-    async with syncing(state, body_format=BodyFormat.REFERENCE) as sync:
+async def test_users_are_mirrored_within_the_scope(state_path: Path, mirror: Path) -> None:
+    async with syncing(state_path, body_format=BodyFormat.REFERENCE) as sync:
         for calendar in USERS:
             await fill(sync, calendar, calendar.ad_id)
-        await sync.service(USERS[0]).create(record("x", "far", hour=24 * 100).appointment)
+        far = record("x", "far", hour=24 * 100).appointment
+        await sync.service(USERS[0]).create(far)
         assert (await pull(sync, mirror, *USERS, scope=SCOPE))[1].counts == {Fate.PULLED: 2}
         assert mirrored(mirror) == ["u-1", "u-2"]
-        there = await ids(sync.service(USERS[0]), start=SCOPE.start, end=SCOPE.end)
-        later = record("x", hour=24 * 100).appointment
-        await sync.service(USERS[0]).update(there["u-1"], start_time=later.start_time, end_time=later.end_time)
-        # It moved out of the time: that is a change, and then it is not looked for any more.
-        plan: dict[str, Any] = {"scope": SCOPE, "max_delete": MaxDelete(number=1)}
+        moved = (await sync.ids(USERS[0]))["u-1"]
+        await sync.service(USERS[0]).update(moved, start_time=far.start_time, end_time=far.end_time)
+        # It moves out of the scope: that is a change, and after that it is not looked for any more.
+        options: dict[str, Any] = {"scope": SCOPE, "max_delete": MaxDelete(number=1)}
         await fill(sync, USERS[0], "new")
-        changes, report = await pull(sync, mirror, *USERS, **plan)
+        changes, report = await pull(sync, mirror, *USERS, **options)
         assert sorted(changes, key=str) == [(ChangeKind.CREATED, "new"), (ChangeKind.MOVED, "u-1")]
-        assert (await pull(sync, mirror, *USERS, **plan))[1].requests == 2
+        assert (await pull(sync, mirror, *USERS, **options))[1].requests == 2
         assert report.requests == 3
 
 
-async def test_what_cannot_be_looked_at_leaves_the_mirror_as_it_was(state: Path, mirror: Path) -> None:
-    async with syncing(state) as sync:
+async def test_unreadable_calendar_leaves_the_mirror_as_it_was(state_path: Path, mirror: Path) -> None:
+    async with syncing(state_path) as sync:
         await fill(sync, ACME, "a")
         await fill(sync, GLOBEX, "b")
         await pull(sync, mirror, ACME, GLOBEX)
@@ -148,51 +141,57 @@ async def test_what_cannot_be_looked_at_leaves_the_mirror_as_it_was(state: Path,
         assert mirrored(mirror) == ["a", "b", "c"]
 
 
-async def test_an_empty_preview_and_too_much_that_is_gone_are_not_believed(state: Path, mirror: Path) -> None:
-    async with syncing(state) as sync:
+async def test_sent_requests_count_in_the_budget_of_a_pull(state_path: Path) -> None:
+    async with syncing(state_path, paging=PreviewPaging.CURSOR, page_size=1) as sync:
+        await fill(sync, ACME, "a", "b", "c")
+        budget = Budget(sync.clock, max_requests=3)
+        _, report = await pull(sync, None, budget=budget)
+        assert (report.requests, report.reason) == (3, None)
+        with budget.operation() as may_start:
+            assert not may_start
+        assert budget.reason is StopReason.REQUESTS
+
+
+async def test_empty_preview_and_too_much_missing_are_not_believed(state_path: Path, mirror: Path) -> None:
+    async with syncing(state_path) as sync:
         await fill(sync, ACME, *"abcdefgh")
         await pull(sync, mirror)
-        there = list((await ids(sync.service(ACME))).values())
-        for appointment_id in there[:6]:
-            await sync.service(ACME).delete(appointment_id)
+        await sync.delete(*"abcdef")
         assert (await pull(sync, mirror))[1].stopped(Stopped.GUARD) == ["acme"]
         assert len(mirrored(mirror)) == 8
         assert len((await pull(sync, mirror, max_delete=MaxDelete(number=6)))[0]) == 6
-        for appointment_id in there[6:]:
-            await sync.service(ACME).delete(appointment_id)
+        await sync.delete(*"gh")
         assert (await pull(sync, mirror, max_delete=MaxDelete(number=6)))[1].stopped(Stopped.GUARD) == ["acme"]
         assert len(mirrored(mirror)) == 2
 
 
-async def test_changes_that_were_not_taken_come_again(state: Path, mirror: Path) -> None:
-    async with syncing(state) as sync:
+async def test_changes_that_were_not_taken_are_yielded_again(state_path: Path, mirror: Path) -> None:
+    async with syncing(state_path) as sync:
         await fill(sync, ACME, "a", "b")
-        async with await State.open(sync.path, owner="test") as opened:
-            pulling = Pull(opened, sync.service, PullOptions(calendars=[ACME]), mirror=JsonLinesMirror(mirror))
+        async with await State.open(sync.path, owner="test") as state:
+            pulling = Pull(state, sync.service, PullOptions(calendars=[ACME]), mirror=JsonLinesMirror(mirror))
             async with aclosing(pulling.changes()) as changes:
                 await anext(changes)
         assert mirrored(mirror) == []
         assert len((await pull(sync, mirror))[0]) == 2
 
 
-async def test_what_no_record_can_say_is_a_dead_letter(state: Path, mirror: Path) -> None:
-    from connector_async.sandbox import SeedAppointment  # noqa: PLC0415
-
-    async with syncing(state) as sync:
+async def test_appointment_that_no_record_can_hold_is_a_dead_letter(state_path: Path, mirror: Path) -> None:
+    async with syncing(state_path) as sync:
         await sync.sandbox.seed("acme", [SeedAppointment(title=" ", start=TEN, end=TEN)])
         await fill(sync, ACME, "a")
         assert (await pull(sync, mirror))[1].counts == {Fate.PULLED: 2, Fate.REFUSED: 1}
         assert mirrored(mirror) == ["a"]
 
 
-async def test_a_mirror_that_cannot_be_written_is_told(state: Path, tmp_path: Path) -> None:
-    async with syncing(state) as sync:
+async def test_mirror_that_cannot_be_written_is_an_error(state_path: Path, tmp_path: Path) -> None:
+    async with syncing(state_path) as sync:
         with pytest.raises(SourceError, match="No such file or directory"):
             await pull(sync, tmp_path / "nowhere" / "mirror.jsonl")
 
 
-async def test_a_state_of_pulls_is_for_pulls_alone(state: Path, tmp_path: Path) -> None:
-    async with syncing(state) as sync:
+async def test_state_of_pulls_is_not_shared_with_runs(state_path: Path, tmp_path: Path) -> None:
+    async with syncing(state_path) as sync:
         await pull(sync, None)
         with pytest.raises(StateError, match="a pull and a run cannot share a state"):
             await sync.run([record("a")])

@@ -1,4 +1,4 @@
-"""Runs that bring a server into step with a source: what they send, and what they account for."""
+"""Runs that bring a server in sync with a source: what they send, and what they report."""
 
 from pathlib import Path
 from typing import Any
@@ -22,22 +22,18 @@ from connector_async.sync import (
     StopReason,
     SyncOptions,
 )
-from tests.support.syncing import ACME, Listed, record, syncing
+from tests.support.syncing import ACME, EVERYTHING, USER, ListSource, record, syncing
 
-USER = Calendar("acme", "d-1", "u-1")
-ALL = MaxDelete(share=1.0)
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state.db"
+CALENDARS = {BodyFormat.GUIDE: ACME, BodyFormat.REFERENCE: USER}
 
 
 @pytest.mark.parametrize("body_format", list(BodyFormat))
-async def test_a_cold_start_creates_all_and_then_nothing_is_sent(state: Path, body_format: BodyFormat) -> None:
-    calendar = USER if body_format is BodyFormat.REFERENCE else ACME
+async def test_cold_start_creates_everything_and_the_next_run_sends_nothing(
+    state_path: Path, body_format: BodyFormat
+) -> None:
+    calendar = CALENDARS[body_format]
     records = [record(f"k{number}", calendar=calendar, hour=number, description="x") for number in range(20)]
-    async with syncing(state, body_format=body_format) as sync:
+    async with syncing(state_path, body_format=body_format) as sync:
         first = await sync.run(records)
         assert first.counts == {Fate.CREATED: 20}
         assert (first.minimum, first.requests) == (20, 21)  # and one for the token
@@ -45,55 +41,56 @@ async def test_a_cold_start_creates_all_and_then_nothing_is_sent(state: Path, bo
         again = await sync.run(records)
         assert again.counts == {}
         assert (again.minimum, again.requests) == (0, 0)
-        assert sync.writes() == {"create": 20, "preview": 1}
+        assert sync.requests() == {"create": 20, "preview": 1}
 
 
 @pytest.mark.parametrize(
     "options", [{}, {"put": PutSemantics.REPLACE}, {"write_response": WriteResponse.ID_OBJECT}], ids=str
 )
 @pytest.mark.parametrize("body_format", list(BodyFormat))
-async def test_what_changed_is_updated_and_what_went_is_deleted(
-    state: Path, body_format: BodyFormat, options: dict[str, Any]
+async def test_changes_are_updated_and_removed_records_deleted(
+    state_path: Path, body_format: BodyFormat, options: dict[str, Any]
 ) -> None:
-    calendar = USER if body_format is BodyFormat.REFERENCE else ACME
+    calendar = CALENDARS[body_format]
     before = [record(f"k{number}", calendar=calendar, description="old") for number in range(10)]
     after = [record("k0", "Other", calendar=calendar), *before[1:8], record("new", calendar=calendar)]
-    async with syncing(state, body_format=body_format, **options) as sync:
+    async with syncing(state_path, body_format=body_format, **options) as sync:
         await sync.run(before)
         report = await sync.run(after)
         assert report.counts == {Fate.UPDATED: 1, Fate.DELETED: 2, Fate.CREATED: 1}
         assert report.minimum == report.requests == 4
         assert await sync.titles(calendar) == sorted(["Other", "Visit new", *(f"Visit k{n}" for n in range(1, 8))])
-        descriptions = {item.title: item.description async for item in sync.service(calendar).preview(*_SPAN[calendar])}
-        assert not descriptions["Other"]
+        updated = await sync.service(calendar).get((await sync.ids(calendar))["Other"])
+        assert not updated.description
         assert (await sync.run(after)).counts == {}
         back = await sync.run([*after, before[9]])
         assert back.counts == {Fate.CREATED: 1}
 
 
-_SPAN: dict[Calendar, Any] = {
-    ACME: (),
-    USER: (record("a", hour=-9_000).appointment.start_time, record("a", hour=9_000).appointment.start_time),
-}
-
-
-async def test_twins_are_each_there_and_each_by_itself(state: Path) -> None:
+async def test_twins_are_created_and_deleted_one_by_one(state_path: Path) -> None:
     twins = [record(key, "Visit") for key in ("a", "b", "c")]
-    async with syncing(state) as sync:
+    async with syncing(state_path) as sync:
         assert (await sync.run(twins)).counts == {Fate.CREATED: 3}
         assert await sync.titles() == ["Visit"] * 3
         assert (await sync.run(twins[:2])).counts == {Fate.DELETED: 1}
         assert await sync.titles() == ["Visit"] * 2
 
 
-@pytest.mark.parametrize("fault", [DropAfter(), DropBefore(), StatusFault(500), StatusFault(502)], ids=str)
-@pytest.mark.parametrize("body_format", list(BodyFormat))
-async def test_a_create_whose_answer_is_lost_is_settled_by_one_preview(
-    state: Path, body_format: BodyFormat, fault: Any
-) -> None:
-    calendar = USER if body_format is BodyFormat.REFERENCE else ACME
+@pytest.mark.parametrize(
+    ("body_format", "fault"),
+    [
+        (BodyFormat.GUIDE, DropAfter()),
+        (BodyFormat.GUIDE, StatusFault(500)),
+        (BodyFormat.REFERENCE, DropAfter()),
+        (BodyFormat.REFERENCE, DropBefore()),
+        (BodyFormat.REFERENCE, StatusFault(502)),
+    ],
+    ids=str,
+)
+async def test_lost_creates_are_resolved_by_one_preview(state_path: Path, body_format: BodyFormat, fault: Any) -> None:
+    calendar = CALENDARS[body_format]
     records = [record(key, "Twin", calendar=calendar) for key in "abcd"] + [record("e", calendar=calendar)]
-    async with syncing(state, body_format=body_format) as sync:
+    async with syncing(state_path, body_format=body_format) as sync:
         sync.sandbox.faults.script(fault, fault, fault, operation="create")
         report = await sync.run(records)
         assert report.counts == {Fate.CREATED: 5}
@@ -103,8 +100,8 @@ async def test_a_create_whose_answer_is_lost_is_settled_by_one_preview(
         assert (await sync.run(records)).counts == {}
 
 
-async def test_a_create_that_is_lost_again_and_again_stays_open_for_the_next_run(state: Path) -> None:
-    async with syncing(state) as sync:
+async def test_create_lost_again_and_again_is_left_to_the_next_run(state_path: Path) -> None:
+    async with syncing(state_path) as sync:
         sync.sandbox.faults.script(*[DropBefore()] * 20, operation="create")
         report = await sync.run([record("a")])
         assert report.counts == {Fate.UNKNOWN: 1}
@@ -113,25 +110,26 @@ async def test_a_create_that_is_lost_again_and_again_stays_open_for_the_next_run
         assert await sync.titles() == ["Visit a"]
 
 
-async def test_what_the_server_refuses_is_a_dead_letter_and_not_sent_again_until_it_changes(state: Path) -> None:
-    async with syncing(state) as sync:
+async def test_refused_record_is_a_dead_letter_and_not_sent_again_until_retried(state_path: Path) -> None:
+    records = [record("a"), record("b")]
+    async with syncing(state_path) as sync:
         sync.sandbox.faults.script(StatusFault(422), operation="create")
-        report = await sync.run([record("a"), record("b")])
+        report = await sync.run(records)
         assert report.counts == {Fate.CREATED: 1, Fate.REFUSED: 1}
         assert report.dead_letters == 1
         sent = sync.sandbox.log.count()
-        again = await sync.run([record("a"), record("b")])
+        again = await sync.run(records)
         assert (again.counts, again.tenants["acme"].in_sync) == ({Fate.SKIPPED: 1}, 1)
         assert sync.sandbox.log.count() == sent
-        await sync.run([record("a"), record("b")], retry_run="another")
+        await sync.run(records, retry_run="another")
         assert sync.sandbox.log.count() == sent
-        assert (await sync.run([record("a"), record("b")], retry_run=report.run_id)).counts == {Fate.CREATED: 1}
+        assert (await sync.run(records, retry_run=report.run_id)).counts == {Fate.CREATED: 1}
         assert await sync.titles() == ["Visit a", "Visit b"]
 
 
-async def test_what_may_pass_is_tried_again_and_else_left_for_the_next_run(state: Path) -> None:
+async def test_transient_failures_are_retried_in_passes_and_then_by_the_next_run(state_path: Path) -> None:
     records = [record(key) for key in "abc"]
-    async with syncing(state) as sync:
+    async with syncing(state_path) as sync:
         await sync.run(records)
         changed = [record(key, f"Other {key}") for key in "abc"]
         sync.sandbox.faults.script(*[StatusFault(503)] * 5, operation="update")
@@ -145,22 +143,21 @@ async def test_what_may_pass_is_tried_again_and_else_left_for_the_next_run(state
         assert (await sync.run(changed[:2])).counts == {Fate.DELETED: 1}
 
 
-async def test_an_appointment_that_is_gone_from_the_server_is_created_anew_or_given_up(state: Path) -> None:
-    async with syncing(state) as sync:
+async def test_update_of_a_deleted_appointment_creates_it_again_or_gives_up(state_path: Path) -> None:
+    async with syncing(state_path) as sync:
         await sync.run([record("a"), record("b")])
-        async for item in sync.service(ACME).preview():
-            await sync.service(ACME).delete(item.appointment_id)
+        await sync.delete("Visit a", "Visit b")
         assert (await sync.run([record("a", "Other"), record("b")])).counts == {Fate.CREATED: 1}
         report = await sync.run([record("a", "Other"), record("b", "New")], rules=ConflictRules(policy=Policy.FAIL))
         assert report.counts == {Fate.REFUSED: 1}
-        report = await sync.run([record("a", "Other")], max_delete=ALL)
+        report = await sync.run([record("a", "Other")], max_delete=EVERYTHING)
         assert (report.counts, report.requests) == ({Fate.DELETED: 1}, 1)
 
 
-async def test_rejected_credentials_stop_their_tenant_alone(state: Path) -> None:
+async def test_rejected_credentials_stop_their_tenant_alone(state_path: Path) -> None:
     globex = Calendar("globex")
     records = [record(f"k{n}", calendar=calendar) for n in range(5) for calendar in (ACME, globex)]
-    async with syncing(state) as sync:
+    async with syncing(state_path) as sync:
         sync.sandbox.faults.script(*[StatusFault(401)] * 20, operation="create", tenant="globex")
         report = await sync.run(records)
         assert report.stopped(Stopped.CREDENTIALS) == ["globex"]
@@ -171,25 +168,29 @@ async def test_rejected_credentials_stop_their_tenant_alone(state: Path) -> None
         assert len(await sync.titles(globex)) == 5
 
 
-async def test_the_guard_stops_before_anything_is_sent(state: Path) -> None:
+async def test_guard_stops_a_run_before_it_sends_anything(state_path: Path) -> None:
     records = [record(f"k{number}") for number in range(20)]
-    async with syncing(state) as sync:
+    async with syncing(state_path) as sync:
         await sync.run(records)
         sent = sync.sandbox.log.count()
-        for left, limit in ((records[:9], MaxDelete(share=0.5)), (records[:19], MaxDelete(number=0)), ([], ALL)):
+        for left, limit in (
+            (records[:9], MaxDelete(share=0.5)),
+            (records[:19], MaxDelete(number=0)),
+            ([], EVERYTHING),
+        ):
             with pytest.raises(GuardError):
                 await sync.run([*left, record("new")] if left else [], max_delete=limit)
         assert sync.sandbox.log.count() == sent
-        assert (await sync.run([], max_delete=ALL, allow_empty=True)).counts == {Fate.DELETED: 20}
+        assert (await sync.run([], max_delete=EVERYTHING, allow_empty=True)).counts == {Fate.DELETED: 20}
 
 
-async def test_a_record_that_cannot_be_read_keeps_what_it_may_stand_for(state: Path) -> None:
+async def test_unreadable_record_protects_every_appointment_that_it_may_belong_to(state_path: Path) -> None:
     def problem(key: str | None, calendar: Calendar | None) -> SourceProblem:
         return SourceProblem(source="list", line=7, reason="title is missing", key=key, calendar=calendar)
 
     globex = Calendar("globex")
     records = [record(f"k{number}", calendar=calendar) for calendar in (ACME, globex) for number in range(3)]
-    async with syncing(state) as sync:
+    async with syncing(state_path) as sync:
         await sync.run(records)
         report = await sync.run([*records[:2], *records[3:5], problem("k2", ACME)])
         assert report.counts == {Fate.DELETED: 1, Fate.UNREADABLE: 1}
@@ -201,8 +202,8 @@ async def test_a_record_that_cannot_be_read_keeps_what_it_may_stand_for(state: P
         assert len(await sync.titles()) == 3
 
 
-async def test_of_two_records_under_one_key_nobody_can_tell_which_is_meant(state: Path) -> None:
-    async with syncing(state) as sync:
+async def test_records_with_the_same_key_are_problems(state_path: Path) -> None:
+    async with syncing(state_path) as sync:
         await sync.run([record("a"), record("b")])
         report = await sync.run([record("a", "One"), record("b", "Other"), record("a", "Two")])
         assert report.counts == {Fate.UPDATED: 1, Fate.UNREADABLE: 2}
@@ -210,16 +211,9 @@ async def test_of_two_records_under_one_key_nobody_can_tell_which_is_meant(state
         assert await sync.titles() == ["Other", "Visit a"]
 
 
-async def test_a_record_that_does_not_fit_the_wire_format_is_a_problem(state: Path) -> None:
-    async with syncing(state) as sync:
-        assert (await sync.run([record("a", calendar=USER)])).counts == {Fate.UNREADABLE: 1}
-    async with syncing(state, body_format=BodyFormat.REFERENCE) as sync:
-        assert (await sync.run([record("a")])).counts == {Fate.UNREADABLE: 1}
-
-
-async def test_a_run_that_is_ended_by_its_requests_is_continued_by_the_next(state: Path) -> None:
+async def test_run_resumes_one_that_its_limit_of_requests_has_ended(state_path: Path) -> None:
     records = [record(f"k{number}") for number in range(20)]
-    async with syncing(state) as sync:
+    async with syncing(state_path) as sync:
         sync.settings["concurrency"] = 3
         report = await sync.run(records, Budget(sync.clock, max_requests=8))
         assert report.reason is StopReason.REQUESTS
@@ -230,10 +224,10 @@ async def test_a_run_that_is_ended_by_its_requests_is_continued_by_the_next(stat
         assert len(await sync.titles()) == 20
 
 
-async def test_a_big_tenant_does_not_starve_a_small_one(state: Path) -> None:
+async def test_large_tenant_does_not_starve_a_small_one(state_path: Path) -> None:
     records = [record(f"k{number}") for number in range(30)]
     records += [record(f"k{number}", calendar=Calendar("tiny")) for number in range(3)]
-    async with syncing(state) as sync:
+    async with syncing(state_path) as sync:
         sync.runner = LocalRunner(tenants_at_a_time=1, quantum=5)
         await sync.run(records)
         creates = [logged.tenant for logged in sync.sandbox.log.entries if logged.operation == "create"]
@@ -241,24 +235,23 @@ async def test_a_big_tenant_does_not_starve_a_small_one(state: Path) -> None:
         assert creates[5:8] == ["tiny"] * 3
 
 
-async def test_what_a_server_makes_of_a_write_is_no_change(state: Path) -> None:
-    # Ids alone are answered: what the server has is seen with the first preview.
-    async with syncing(state, write_response=WriteResponse.EMPTY_204) as sync:
+async def test_first_look_at_a_write_without_a_response_body_is_no_change(state_path: Path) -> None:
+    async with syncing(state_path, write_response=WriteResponse.EMPTY_204) as sync:
         with pytest.raises(DecodingError):
             await sync.service(ACME).create(record("x").appointment)
         report = await sync.run([record("a")])
-        assert report.counts == {Fate.CREATED: 1}  # settled by a preview, since no id was told
+        assert report.counts == {Fate.CREATED: 1}  # resolved by a preview, since the response has no id
         assert (await sync.run([record("a")], mode=Mode.CHECK)).counts == {}
         assert (await sync.run([record("a", "Other")], mode=Mode.CHECK)).counts == {Fate.UPDATED: 1}
         assert (await sync.run([record("a", "Third")], mode=Mode.CHECK)).counts == {Fate.UPDATED: 1}
 
 
-async def test_a_plan_is_what_a_run_then_does(state: Path) -> None:
-    async with syncing(state) as sync:
+async def test_plan_yields_what_a_run_would_do_and_sends_nothing(state_path: Path) -> None:
+    async with syncing(state_path) as sync:
         await sync.run([record("a"), record("b")])
         sent = sync.sandbox.log.count()
         async with sync.opened() as (bulk_sync, _):
-            source = Listed([record("a", "Other"), record("c")])
+            source = ListSource([record("a", "Other"), record("c")])
             planned = [operation async for operation in bulk_sync.plan(source, SyncOptions())]
         assert [(operation.kind.value, operation.key, operation.reason) for operation in planned] == [
             ("update", "a", "changed in the source"),
@@ -266,20 +259,21 @@ async def test_a_plan_is_what_a_run_then_does(state: Path) -> None:
             ("create", "c", "new in the source"),
         ]
         assert "Other" not in repr(planned)
+        assert "Other" not in str([operation.as_json() for operation in planned])
         assert sync.sandbox.log.count() == sent
 
 
 @pytest.mark.row("H15")
-async def test_creates_whose_responses_cannot_be_decoded_are_not_sent_again(state: Path) -> None:
+async def test_creates_with_undecodable_responses_are_not_sent_again(state_path: Path) -> None:
     records = [record(f"k{number}") for number in range(5)]
-    async with syncing(state, write_response=WriteResponse.EMPTY_204) as sync:
+    async with syncing(state_path, write_response=WriteResponse.EMPTY_204) as sync:
         assert (await sync.run(records)).counts == {Fate.CREATED: 5}
         assert (await sync.run(records)).counts == {}
-        assert sync.writes()["create"] == 5
+        assert sync.requests()["create"] == 5
         assert len(await sync.titles()) == 5
 
 
-async def test_all_calls_of_a_run_and_of_a_plan_are_bulk_calls(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_calls_of_a_run_and_of_a_plan_are_bulk_calls(state_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     request = ConnectorSession.request
     seen: list[tuple[str, Priority]] = []
 
@@ -288,11 +282,11 @@ async def test_all_calls_of_a_run_and_of_a_plan_are_bulk_calls(state: Path, monk
         return await request(self, method, path, **options)
 
     monkeypatch.setattr(ConnectorSession, "request", noting)
-    async with syncing(state) as sync:
+    async with syncing(state_path) as sync:
         await sync.run([record("a")], mode=Mode.CHECK)
         await sync.run([record("a", "Other")], mode=Mode.CHECK)
         async with sync.opened() as (bulk_sync, _):
-            source = Listed([record("a", "Third")])
+            source = ListSource([record("a", "Third")])
             planned = [operation async for operation in bulk_sync.plan(source, SyncOptions(mode=Mode.CHECK))]
             assert priority.get() is Priority.INTERACTIVE
     assert len(planned) == 1

@@ -1,4 +1,4 @@
-"""Who works when, and when nothing more is begun."""
+"""Which tenant is worked on when, and when no more operations start."""
 
 import asyncio
 
@@ -12,41 +12,41 @@ async def test_tenants_take_turns_by_the_quantum() -> None:
     left = {"big": 5, "small": 1, "tiny": 0}
     turns: list[str] = []
 
-    async def work(job: Slice) -> bool:
-        assert job.quantum == 7
-        turns.append(job.tenant_id)
-        left[job.tenant_id] -= 1
-        return left[job.tenant_id] > 0
+    async def work(piece: Slice) -> bool:
+        assert piece.quantum == 7
+        turns.append(piece.tenant_id)
+        left[piece.tenant_id] -= 1
+        return left[piece.tenant_id] > 0
 
     await LocalRunner(tenants_at_a_time=1, quantum=7).run(left, work)
     assert turns == ["big", "small", "tiny", "big", "big", "big", "big"]
 
 
-async def test_no_more_tenants_are_worked_on_than_may_be_and_no_two_shares_of_one_overlap() -> None:
-    under_way: list[str] = []
+async def test_concurrent_tenants_are_limited_and_slices_of_one_never_overlap() -> None:
+    in_flight: list[str] = []
     most = 0
     left = dict.fromkeys("abcdef", 4)
 
-    async def work(job: Slice) -> bool:
+    async def work(piece: Slice) -> bool:
         nonlocal most
-        assert job.tenant_id not in under_way
-        under_way.append(job.tenant_id)
-        most = max(most, len(under_way))
+        assert piece.tenant_id not in in_flight
+        in_flight.append(piece.tenant_id)
+        most = max(most, len(in_flight))
         await asyncio.sleep(0)
-        under_way.remove(job.tenant_id)
-        left[job.tenant_id] -= 1
-        return left[job.tenant_id] > 0
+        in_flight.remove(piece.tenant_id)
+        left[piece.tenant_id] -= 1
+        return left[piece.tenant_id] > 0
 
     await LocalRunner(tenants_at_a_time=3).run(left, work)
     assert most == 3
     assert set(left.values()) == {0}
 
 
-async def test_what_the_work_raises_ends_the_run() -> None:
+async def test_error_of_a_slice_ends_the_run() -> None:
     cancelled = asyncio.Event()
 
-    async def work(job: Slice) -> bool:
-        if job.tenant_id == "bad":
+    async def work(piece: Slice) -> bool:
+        if piece.tenant_id == "bad":
             raise ZeroDivisionError
         try:
             return bool(await asyncio.Event().wait())
@@ -60,7 +60,7 @@ async def test_what_the_work_raises_ends_the_run() -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"tenants_at_a_time": 0}, {"quantum": 0}])
-def test_a_runner_that_cannot_work_is_refused(arguments: dict[str, int]) -> None:
+def test_runner_limits_of_zero_are_rejected(arguments: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be 1 or more"):
         LocalRunner(**arguments)
 
@@ -92,7 +92,7 @@ def test_no_operation_starts_after_the_duration() -> None:
     assert budget.reason is StopReason.DURATION
 
 
-async def test_a_wait_ends_with_the_stop_and_with_the_duration() -> None:
+async def test_stop_and_duration_end_a_wait() -> None:
     clock = ManualClock()
     assert await Budget(clock).sleep(5)
     short = Budget(clock, max_duration=2)
@@ -113,6 +113,6 @@ async def test_a_wait_ends_with_the_stop_and_with_the_duration() -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"max_requests": 0}, {"max_duration": 0}])
-def test_a_limit_that_lets_nothing_begin_is_refused(arguments: dict[str, int]) -> None:
+def test_budget_limits_of_zero_are_rejected(arguments: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be"):
         Budget(ManualClock(), **arguments)

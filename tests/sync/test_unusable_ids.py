@@ -1,4 +1,4 @@
-"""Ids that no request can name: that record is reported, and everything else of five tenants is done."""
+"""Ids that no request can name: that record is reported, and everything else of five tenants is synced."""
 
 import asyncio
 from collections import Counter
@@ -29,27 +29,27 @@ from connector_async.sync import (
 )
 from tests.support.hostile import HostileServer, http
 from tests.support.services import open_service
-from tests.support.syncing import Listed, record
+from tests.support.syncing import ListSource, record
 
 pytestmark = pytest.mark.row("H17")
 
 TENANTS = ["t0", "t1", "t2", "t3", "t4"]
 BAD = "a\x00\x9b\xa0"
-"""NUL, the start of a terminal's escape sequence, and a space that does not break."""
+"""NUL, the start of a terminal's escape sequence, and a no-break space."""
 ESCAPED = r"a\x00\x9b\xa0"
 ANY = MaxDelete(number=100)
 
 
 class Calendars(HostileServer):
-    """Has a list of appointments for each tenant; gives ids that begin as `prefixes` says."""
+    """Has a list of appointments for each tenant. New ids start with the tenant's entry in `prefixes`."""
 
     def __init__(self) -> None:
         self.kept: dict[str, list[dict[str, Any]]] = {tenant: [] for tenant in TENANTS}
         self.prefixes: dict[str, str] = {}
         self._given = 0
-        super().__init__(self._answer)
+        super().__init__(self._respond)
 
-    async def _answer(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _respond(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = self.requests[-1]
         tenant = request.target.split("/")[1]
         kept = self.kept[tenant]
@@ -79,7 +79,7 @@ class Calendars(HostileServer):
 
 
 class Runs:
-    """Runs of one state."""
+    """Runs over one state, and pulls over another."""
 
     def __init__(self, server: Calendars, folder: Path) -> None:
         self._session = open_service(server).session
@@ -92,19 +92,19 @@ class Runs:
     async def sync(self, records: list[SourceRecord], mode: Mode) -> RunReport:
         async with await State.open(self._folder / "state.db", owner="test") as state:
             settings = SyncSettings(grace=0, pause=0, passes=1)
-            plan = SyncOptions(mode=mode, max_delete=ANY, allow_empty=True)
+            options = SyncOptions(mode=mode, max_delete=ANY, allow_empty=True)
             mirror = file_mirror(self._folder / "source.jsonl") if mode is Mode.TWO_WAY else None
-            report = await BulkSync(state, self.service, settings).run(Listed(records), plan, mirror=mirror)
+            report = await BulkSync(state, self.service, settings).run(ListSource(records), options, mirror=mirror)
             await self._read_letters(state)
             return report
 
     async def pull(self) -> RunReport:
         async with await State.open(self._folder / "pulls.db", owner="test") as state:
-            plan = PullOptions(calendars=[Calendar(tenant) for tenant in TENANTS], max_delete=ANY)
-            pulling = Pull(state, self.service, plan, mirror=file_mirror(self._folder / "mirror.jsonl"))
-            self.changes = [change.kind.value async for change in pulling]
+            options = PullOptions(calendars=[Calendar(tenant) for tenant in TENANTS], max_delete=ANY)
+            pull = Pull(state, self.service, options, mirror=file_mirror(self._folder / "mirror.jsonl"))
+            self.changes = [change.kind.value async for change in pull]
             await self._read_letters(state)
-            return pulling.report
+            return pull.report
 
     async def _read_letters(self, state: State) -> None:
         self.letters = {letter["key"]: letter async for letter in read_dead_letters(state)}
@@ -118,29 +118,28 @@ def records(prefix: str = "Visit", numbers: range = range(2)) -> list[SourceReco
     ]
 
 
-def became(report: RunReport, *tenants: str) -> dict[Fate, int]:
-    """Return what became of the keys of some tenants."""
+def counts_of(report: RunReport, *tenants: str) -> dict[Fate, int]:
     counts: Counter[Fate] = Counter()
     for tenant in tenants:
         counts += report.tenants[tenant].counts
     return dict(counts)
 
 
-def others(report: RunReport) -> dict[Fate, int]:
-    """Return what became of the keys of the four tenants whose ids are as they should be."""
-    return became(report, "t0", "t1", "t3", "t4")
+def counts_of_others(report: RunReport) -> dict[Fate, int]:
+    """Return the counts of the four tenants with usable ids."""
+    return counts_of(report, "t0", "t1", "t3", "t4")
 
 
 @pytest.mark.parametrize("mode", list(Mode))
-async def test_a_created_appointment_that_no_request_can_name_is_reported_and_not_created_again(
+async def test_created_appointment_with_an_unusable_id_is_reported_and_not_created_again(
     tmp_path: Path, mode: Mode
 ) -> None:
     async with Calendars() as server:
         server.prefixes["t2"] = BAD
         runs = Runs(server, tmp_path)
         report = await runs.sync(records(), mode)
-        assert others(report) == {Fate.CREATED: 8}
-        assert (report.tenants["t2"].in_sync, became(report, "t2")) == (0, {Fate.REFUSED: 2})
+        assert counts_of_others(report) == {Fate.CREATED: 8}
+        assert (report.tenants["t2"].in_sync, counts_of(report, "t2")) == (0, {Fate.REFUSED: 2})
         assert set(runs.letters) == {"t2-0", "t2-1"}
         reason = runs.letters["t2-0"]["reason"]
         assert reason.startswith(f"appointment_id must be printable, and the server has given it the id '{ESCAPED}")
@@ -151,18 +150,16 @@ async def test_a_created_appointment_that_no_request_can_name_is_reported_and_no
 
 
 @pytest.mark.parametrize("mode", list(Mode))
-async def test_a_change_and_a_delete_of_it_are_reported_and_those_of_other_tenants_are_done(
-    tmp_path: Path, mode: Mode
-) -> None:
+async def test_update_and_delete_of_an_unusable_id_are_reported(tmp_path: Path, mode: Mode) -> None:
     async with Calendars() as server:
         server.prefixes["t2"] = BAD
         runs = Runs(server, tmp_path)
         await runs.sync(records(), mode)
         report = await runs.sync(records("New"), mode)
-        assert others(report) == {Fate.UPDATED: 8}
-        assert became(report, "t2") == {Fate.REFUSED: 2}
+        assert counts_of_others(report) == {Fate.UPDATED: 8}
+        assert counts_of(report, "t2") == {Fate.REFUSED: 2}
         report = await runs.sync(records("New", range(1)), mode)
-        assert others(report) == {Fate.DELETED: 4}
+        assert counts_of_others(report) == {Fate.DELETED: 4}
         assert report.tenants["t2"].counts[Fate.REFUSED] == 1
         assert {letter["operation"] for letter in runs.letters.values()} == {"update", "delete"}
         assert server.titles("t1") == ["New 0"]
@@ -170,34 +167,34 @@ async def test_a_change_and_a_delete_of_it_are_reported_and_those_of_other_tenan
 
 
 @pytest.mark.parametrize("mode", [Mode.CHECK, Mode.TWO_WAY])
-async def test_what_vanishes_from_a_preview_and_cannot_be_asked_about_is_reported(tmp_path: Path, mode: Mode) -> None:
+async def test_missing_appointment_with_an_unusable_id_is_reported(tmp_path: Path, mode: Mode) -> None:
     async with Calendars() as server:
         first = records()
-        server.add("t2", f"{BAD}1", first[4])  # a preview has shown it, and it is taken for that record's
+        server.add("t2", f"{BAD}1", first[4])  # the first run adopts it
         runs = Runs(server, tmp_path)
         report = await runs.sync(first, mode)
-        assert became(report, "t2") == {Fate.UNCHANGED: 1, Fate.CREATED: 1}
+        assert counts_of(report, "t2") == {Fate.UNCHANGED: 1, Fate.CREATED: 1}
         del server.kept["t2"][0]
         report = await runs.sync(records("New"), mode)
-        assert others(report) == {Fate.UPDATED: 8}
-        assert became(report, "t2") == {Fate.CONFLICT: 1, Fate.UPDATED: 1}
+        assert counts_of_others(report) == {Fate.UPDATED: 8}
+        assert counts_of(report, "t2") == {Fate.CONFLICT: 1, Fate.UPDATED: 1}
         assert runs.letters["t2-0"]["reason"].startswith("not in the preview; appointment_id must be printable")
         assert server.titles("t2") == ["New 1"]
 
 
-async def test_what_is_new_on_the_server_under_such_an_id_is_reported_and_not_taken_over(tmp_path: Path) -> None:
+async def test_new_appointment_with_an_unusable_id_is_reported_and_not_written_back(tmp_path: Path) -> None:
     async with Calendars() as server:
         runs = Runs(server, tmp_path)
         await runs.sync(records(), Mode.TWO_WAY)
         for tenant in TENANTS:
             server.add(tenant, f"{BAD if tenant == 't2' else ''}new", record("x"))
         report = await runs.sync(records(), Mode.TWO_WAY)
-        assert others(report) == {Fate.PULLED: 4}
-        assert became(report, "t2") == {Fate.REFUSED: 1}
+        assert counts_of_others(report) == {Fate.PULLED: 4}
+        assert counts_of(report, "t2") == {Fate.REFUSED: 1}
         assert runs.letters[f"server:{BAD}new"]["reason"].startswith("appointment_id must be printable")
 
 
-async def test_a_pull_reports_it_and_mirrors_all_else_also_when_it_is_gone(tmp_path: Path) -> None:
+async def test_pull_reports_an_unusable_id_and_mirrors_everything_else(tmp_path: Path) -> None:
     async with Calendars() as server:
         for tenant in TENANTS:
             server.add(tenant, "1", record("a"))
@@ -217,7 +214,7 @@ async def test_a_pull_reports_it_and_mirrors_all_else_also_when_it_is_gone(tmp_p
 
 
 class Raises:
-    """A paging style of the caller's own that does not know one tenant's response."""
+    """A custom paging style that raises for one tenant's response."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -225,16 +222,14 @@ class Raises:
     def request(self, _: str | None) -> PageRequest:
         return PageRequest()
 
-    def read(self, answer: PageResponse, _: str | None) -> tuple[list[Any], str | None]:
-        if "/t2/" in answer.url:
+    def read(self, response: PageResponse, _: str | None) -> tuple[list[Any], str | None]:
+        if "/t2/" in response.url:
             raise self._error
-        return answer.body, None
+        return response.body, None
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), TypeError("x")], ids=lambda error: type(error).__name__)
-async def test_a_preview_that_a_paging_style_cannot_read_stops_its_calendar_alone(
-    tmp_path: Path, error: Exception
-) -> None:
+async def test_error_of_a_paging_style_fails_its_calendar_alone(tmp_path: Path, error: Exception) -> None:
     class Styled(Runs):
         def service(self, calendar: Calendar) -> AppointmentService:
             session = super().service(calendar).session
@@ -243,13 +238,13 @@ async def test_a_preview_that_a_paging_style_cannot_read_stops_its_calendar_alon
     async with Calendars() as server:
         runs = Styled(server, tmp_path)
         report = await runs.sync(records(), Mode.CHECK)
-        assert others(report) == {Fate.CREATED: 8}
+        assert counts_of_others(report) == {Fate.CREATED: 8}
         assert report.tenants["t2"].calendars_failed == 1
         report = await runs.pull()
         assert [report.tenants[tenant].calendars_failed for tenant in TENANTS] == [0, 0, 1, 0, 0]
 
 
-def test_json_output_escapes_what_a_terminal_would_obey(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_json_output_escapes_terminal_control_characters(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     record = {"key": f"server:{BAD}\x7f\u202e\U000e0001é"}
     Printer(DisplayOptions(json=True), ()).add(record)
     line = capsysbinary.readouterr().out

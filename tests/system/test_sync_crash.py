@@ -1,4 +1,4 @@
-"""Syncs that are killed: run again, and the server has what the source says, no more and no less."""
+"""Syncs that are killed: after the next run the server has every record once, and nothing else."""
 
 import asyncio
 import random
@@ -45,10 +45,10 @@ from connector_async.sync import (
 from connector_async.sync.formats import JsonLinesMirror, JsonLinesSource
 from connector_async.sync.state import Transaction
 from tests.support.sync_child import FORKS, GRACE, POINTS, run
-from tests.support.syncing import ACME, Listed, record, syncing
+from tests.support.syncing import ACME, ListSource, record, syncing
 
 KILLS = dict.fromkeys(POINTS, 5) | dict.fromkeys(
-    ("PUT sent", "update answered", "DELETE sent", "delete answered", "operation done"), 2
+    ("PUT sent", "update returned", "DELETE sent", "delete returned", "operation executed"), 2
 )
 KILLS_AT_RANDOM = 20
 GLOBEX = Calendar("globex")
@@ -63,7 +63,7 @@ class Process:
         self.source = folder / "source.jsonl"
         self.report = folder / "report.json"
 
-    async def wants(self, records: Sequence[SourceRecord]) -> None:
+    async def write_source(self, records: Sequence[SourceRecord]) -> None:
         async with JsonLinesMirror(self.source).writing() as writer:
             for each in records:
                 await writer.write(each)
@@ -74,48 +74,47 @@ class Process:
         await asyncio.to_thread(process.start)  # the first one waits for the imports
         return process
 
-    async def killed(self, point: str, times: int) -> bool:
-        """Run until it kills itself at the times-th occurrence of the point; return whether there was one."""
+    async def is_killed(self, point: str, times: int) -> bool:
+        """Run until it kills itself when it reaches the point for that time, and return whether it did."""
         process = await self.start(point, times)
-        await ended(process)
+        await wait_for(process)
         assert process.exitcode in (0, -signal.SIGKILL)
         return process.exitcode != 0
 
     async def finished(self) -> dict[str, Any]:
         process = await self.start()
-        await ended(process)
+        await wait_for(process)
         assert process.exitcode == 0
         report: dict[str, Any] = orjson.loads(self.report.read_bytes())
         return report
 
 
-async def ended(process: ForkServerProcess) -> None:
+async def wait_for(process: ForkServerProcess) -> None:
     await asyncio.to_thread(process.join)
 
 
-def content(records: Sequence[SourceRecord]) -> Counter[tuple[str, str]]:
+def source_contents(records: Sequence[SourceRecord]) -> Counter[tuple[str, str]]:
     return Counter((each.calendar.tenant_id, each.appointment.title) for each in records)
 
 
-async def there(sandbox: Sandbox) -> Counter[tuple[str, str]]:
-    """Return what the server has."""
-    found: Counter[tuple[str, str]] = Counter()
+async def server_contents(sandbox: Sandbox) -> Counter[tuple[str, str]]:
+    contents: Counter[tuple[str, str]] = Counter()
     async with open_session(sandbox) as session:
         for tenant_id in ("acme", "globex"):
             service = AppointmentService(
                 session.for_tenant(tenant_id), retry=RetryPolicy(attempts=9, wait_initial=0.01)
             )
-            found.update([(tenant_id, item.title) async for item in service.preview()])
-    return found
+            contents.update([(tenant_id, item.title) async for item in service.preview()])
+    return contents
 
 
-def wanted(generation: int) -> list[SourceRecord]:
-    """Return a source in which each generation changes, adds and removes some, and half are twins of each other."""
+def records_of(generation: int) -> list[SourceRecord]:
+    """Return records of which each generation changes, adds and removes some. Half of them are twins."""
     records = []
     for calendar in (ACME, GLOBEX):
         for number in range(12):
             if (number + generation) % 6 == 0:
-                continue  # gone, or not there yet
+                continue  # removed, or not added yet
             title = "Twin" if number % 2 else f"Visit {number}, {generation if number % 4 == 0 else 0}"
             records.append(record(f"k{number}", title, calendar=calendar))
     return records
@@ -123,23 +122,23 @@ def wanted(generation: int) -> list[SourceRecord]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", POINTS)
-async def test_a_sync_that_is_killed_at_a_point_is_finished_by_the_next(point: str, tmp_path: Path) -> None:
-    # What is sent is done a little later, also when nobody waits for its answer any more.
+async def test_next_run_finishes_a_sync_killed_at_a_point(point: str, tmp_path: Path) -> None:
+    # Requests are executed a little later, even if nobody waits for the response any more.
     rates = FaultRates({DelayFault(GRACE / 10): 0.5})
     async with Sandbox(fault_rates=rates) as sandbox:
         process = Process(sandbox, tmp_path)
         kills = generation = 0
         if point != "migration":
-            await process.wants(wanted(generation))
+            await process.write_source(records_of(generation))
             await process.finished()
         while kills < KILLS[point] and generation < 20:
             generation += 1
-            await process.wants(wanted(generation))
-            # At the first occurrence and at later ones, as far as there are so many in one run.
+            await process.write_source(records_of(generation))
+            # The first time and later times, as far as one run reaches the point so often.
             times = {"migration": generation, "guard passed": 1}.get(point, 1 + 2 * (generation % 2))
-            kills += await process.killed(point, times)
+            kills += await process.is_killed(point, times)
         first = await process.finished()
-        assert await there(sandbox) == content(wanted(generation))
+        assert await server_contents(sandbox) == source_contents(records_of(generation))
         sent = sandbox.log.count()
         assert (await process.finished())["counts"] == {}
         assert sandbox.log.count() == sent
@@ -148,7 +147,7 @@ async def test_a_sync_that_is_killed_at_a_point_is_finished_by_the_next(point: s
 
 
 @pytest.mark.slow
-async def test_a_sync_that_is_killed_at_random_and_loses_answers_is_finished_by_the_next(tmp_path: Path) -> None:
+async def test_next_runs_finish_a_sync_that_is_killed_at_random_and_loses_responses(tmp_path: Path) -> None:
     draw = random.Random(7)
     rates = FaultRates(
         {DropAfter(): 0.05, DropBefore(): 0.05, StatusFault(500): 0.03, DelayFault(GRACE / 20): 0.8}, seed=3
@@ -157,7 +156,7 @@ async def test_a_sync_that_is_killed_at_random_and_loses_answers_is_finished_by_
         process = Process(sandbox, tmp_path)
         kills = 0
         for generation in range(KILLS_AT_RANDOM):
-            await process.wants(wanted(generation // 2))
+            await process.write_source(records_of(generation // 2))
             running = await process.start()
             before = sandbox.log.count()
             while sandbox.log.count() < before + draw.randrange(1, 15) and running.exitcode is None:
@@ -166,39 +165,39 @@ async def test_a_sync_that_is_killed_at_random_and_loses_answers_is_finished_by_
             if running.exitcode is None:
                 running.kill()
                 kills += 1
-            await ended(running)
-        for _ in range(5):  # what fails for now, or whose answer is lost again and again, is left for the next
+            await wait_for(running)
+        for _ in range(5):  # transient failures, and creates lost again and again, are left to the next run
             report = await process.finished()
         assert report["counts"] == {}
-        assert await there(sandbox) == content(wanted((KILLS_AT_RANDOM - 1) // 2))
+        assert await server_contents(sandbox) == source_contents(records_of((KILLS_AT_RANDOM - 1) // 2))
         print(f"{kills} kills at random, {sandbox.log.count()} requests")
         assert kills >= KILLS_AT_RANDOM * 0.7
 
 
-async def test_two_runs_at_once_do_not_get_in_each_others_way(tmp_path: Path) -> None:
+async def test_second_run_is_rejected_while_one_works_with_the_state(tmp_path: Path) -> None:
     async with Sandbox(fault_rates=FaultRates({DelayFault(0.05): 1.0})) as sandbox:
         process = Process(sandbox, tmp_path)
-        await process.wants(wanted(0))
+        await process.write_source(records_of(0))
         running = await process.start()
         while sandbox.log.count() == 0:
             await asyncio.sleep(0.005)
         with pytest.raises(StateBusyError, match="child"):
             await State.open(process.state, owner="second")
-        await ended(running)
+        await wait_for(running)
         assert running.exitcode == 0
-        assert await there(sandbox) == content(wanted(0))
+        assert await server_contents(sandbox) == source_contents(records_of(0))
 
 
 @pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
-async def test_a_wall_clock_that_jumps_after_a_crash_doubles_nothing(tmp_path: Path, jump: float) -> None:
+async def test_wall_clock_jump_after_a_crash_creates_nothing_twice(tmp_path: Path, jump: float) -> None:
     class Jumped(Clock):
         def time(self) -> float:
             return super().time() + jump
 
     async with Sandbox(fault_rates=FaultRates({DelayFault(GRACE / 10): 1.0})) as sandbox:
         process = Process(sandbox, tmp_path)
-        await process.wants(wanted(0))
-        assert await process.killed("POST sent", 3)
+        await process.write_source(records_of(0))
+        assert await process.is_killed("POST sent", 3)
         async with open_session(sandbox) as session:
 
             def service(calendar: Calendar) -> AppointmentService:
@@ -207,10 +206,10 @@ async def test_a_wall_clock_that_jumps_after_a_crash_doubles_nothing(tmp_path: P
             async with await State.open(process.state, owner="test", clock=Jumped()) as state:
                 sync = BulkSync(state, service, SyncSettings(grace=GRACE), clock=Jumped())
                 await sync.run(JsonLinesSource(process.source), SyncOptions())
-        assert await there(sandbox) == content(wanted(0))
+        assert await server_contents(sandbox) == source_contents(records_of(0))
 
 
-async def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
+async def test_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
     async with syncing(tmp_path / "state.db") as sync:
         records = [record(f"k{number}") for number in range(40)]
         writes = 0
@@ -231,7 +230,7 @@ async def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path) -> Non
         async with await Filling.open(sync.path, owner="test") as state:
             bulk_sync = BulkSync(state, sync.service, SyncSettings(grace=0.0))
             with pytest.raises(StateError, match="database or disk is full"):
-                await bulk_sync.run(Listed(records), SyncOptions())
+                await bulk_sync.run(ListSource(records), SyncOptions())
         assert 0 < sync.sandbox.log.count(operation="create") < 40
         assert (await sync.run(records)).counts[Fate.CREATED] > 0
         assert await sync.titles() == sorted(each.appointment.title for each in records)

@@ -1,4 +1,4 @@
-"""Random edits on both sides, and random faults: after some runs the server has what the source says, once each."""
+"""Random edits on both sides, and random faults: after some runs the server has every record once, and nothing else."""
 
 import random
 from collections import Counter
@@ -21,7 +21,6 @@ from connector_async.sync import (
     Budget,
     Calendar,
     Fate,
-    MaxDelete,
     Mode,
     RunReport,
     SourceProblem,
@@ -30,12 +29,11 @@ from connector_async.sync import (
     content_hash,
     read_status,
 )
-from tests.support.syncing import TEN, Listed, Syncing, record, syncing
-from tests.sync.test_modes import SCOPE, Kept
+from tests.support.syncing import EVERYTHING, SCOPE, TEN, ListSource, MemorySource, Syncing, record, syncing
 
 _FAULTS: list[Fault] = [*[DropAfter()] * 4, DropBefore(), TruncatedResponse(), WrongLength(), RevokedToken()]
 _FAULTS += [StatusFault(500), StatusFault(503, retry_after=0), StatusFault(429, retry_after=0), StatusFault(422)]
-_NOT_DONE = (Fate.CONFLICT, Fate.REFUSED, Fate.RETRYABLE, Fate.UNKNOWN, Fate.SKIPPED, Fate.NOT_STARTED)
+_OUT_OF_SYNC = (Fate.CONFLICT, Fate.REFUSED, Fate.RETRYABLE, Fate.UNKNOWN, Fate.SKIPPED, Fate.NOT_STARTED)
 _CALENDARS = {
     BodyFormat.GUIDE: [Calendar("acme"), Calendar("globex")],
     BodyFormat.REFERENCE: [Calendar("acme", "d", "u-1"), Calendar("acme", "d", "u-2")],
@@ -43,7 +41,7 @@ _CALENDARS = {
 
 
 class World:
-    """A source, a server, and somebody who edits both without a plan."""
+    """A source, a server, and someone who edits both at random."""
 
     def __init__(self, sync: Syncing, mode: Mode, calendars: list[Calendar], draw: random.Random) -> None:
         self.sync = sync
@@ -57,7 +55,7 @@ class World:
         sync.retry = RetryPolicy(attempts=draw.choice([1, 1, 2]), wait_initial=0, wait_initial_throttled=0)
 
     def edit_source(self) -> None:
-        """Add, change, take away and move records, some of them twins, or take back what was done the last time."""
+        """Add, change, remove and move records, some of them twins, or take back the last edit."""
         now = dict(self.source)
         if self.draw.random() < 0.3:
             self.source, self.source_before = self.source_before, now
@@ -71,65 +69,62 @@ class World:
                 continue
             key = old.key if old is not None else f"k{self.draw.randrange(6)}"
             calendar = place[0] if place is not None and self.draw.random() < 0.7 else self.draw.choice(self.calendars)
-            # Few, so that changes are taken back, and others are twins.
+            # Few titles, so that changes are taken back and records are twins.
             title = self.draw.choice(["Visit", "Visit again", "Another"])
             self.source[calendar, key] = record(key, title, calendar=calendar, hour=self.draw.randrange(2))
 
     async def edit_server(self) -> None:
-        """Change and take away appointments, and add some where the source takes them over."""
-        if self.mode is Mode.TRUST or await self._has_open_creates():
+        """Change and delete appointments, and create some where they are written back to the source."""
+        if self.mode is Mode.TRUST or await self._has_pending_creates():
             return
         for _ in range(self.draw.randrange(3)):
             service = self.sync.service(self.draw.choice(self.calendars))
-            found = await service.preview(SCOPE.start, SCOPE.end).collect()
-            if found and self.draw.random() < 0.5:
+            appointments = await service.preview(SCOPE.start, SCOPE.end).collect()
+            if appointments and self.draw.random() < 0.5:
                 title = f"Theirs {self.draw.randrange(1_000)}"
-                await service.update(self.draw.choice(found).appointment_id, title=title)
-            elif found:
-                await service.delete(self.draw.choice(found).appointment_id)
+                await service.update(self.draw.choice(appointments).appointment_id, title=title)
+            elif appointments:
+                await service.delete(self.draw.choice(appointments).appointment_id)
             elif self.mode is Mode.TWO_WAY:
                 await service.create(NewAppointment(title="New", start_time=TEN, end_time=TEN))
 
-    async def _has_open_creates(self) -> bool:
+    async def _has_pending_creates(self) -> bool:
         async with self.sync.opened() as (_, state):
             return bool((await read_status(state))["pending_creates"])
 
-    def script(self) -> None:
+    def script_faults(self) -> None:
         """Let a few requests of each kind fail."""
         for operation in ("create", "update", "delete", "preview", "get"):
             faults = self.draw.choices(_FAULTS, k=self.draw.randrange(6))
             self.sync.sandbox.faults.script(*faults, operation=operation)
 
     def records(self) -> list[SourceRecord | SourceProblem]:
-        """Return what the source says, with a record twice or an unreadable one now and then."""
-        found: list[SourceRecord | SourceProblem] = list(self.source.values())
-        if self.mode is not Mode.TWO_WAY and found and self.draw.random() < 0.3:
-            found.append(self.draw.choice(found))
-            key, whose = self.draw.choice([None, "k3"]), self.draw.choice([None, *self.calendars])
-            found.append(SourceProblem(source="list", line=None, reason="unreadable", key=key, calendar=whose))
-        self.draw.shuffle(found)
-        return found
+        """Return what the source yields, sometimes with a duplicate and an unreadable record."""
+        records: list[SourceRecord | SourceProblem] = list(self.source.values())
+        if self.mode is not Mode.TWO_WAY and records and self.draw.random() < 0.3:
+            records.append(self.draw.choice(records))
+            key, calendar = self.draw.choice([None, "k3"]), self.draw.choice([None, *self.calendars])
+            records.append(SourceProblem(source="list", line=None, reason="unreadable", key=key, calendar=calendar))
+        self.draw.shuffle(records)
+        return records
 
     async def run(
         self, records: list[SourceRecord | SourceProblem], budget: Budget | None = None, *, retry_run: str | None = None
     ) -> RunReport:
-        """Make a run; with two ways, the source is what it was written to be."""
-        plan = SyncOptions(
-            mode=self.mode, scope=SCOPE, max_delete=MaxDelete(share=1.0), allow_empty=True, retry_run=retry_run
-        )
-        kept = Kept(*(each for each in records if isinstance(each, SourceRecord)))
+        """Run once. In two-way mode, the source becomes what it was rewritten to."""
+        options = SyncOptions(mode=self.mode, scope=SCOPE, max_delete=EVERYTHING, allow_empty=True, retry_run=retry_run)
+        source = MemorySource(*(each for each in records if isinstance(each, SourceRecord)))
         async with self.sync.opened() as (bulk_sync, _):
             if self.mode is not Mode.TWO_WAY:
-                report = await bulk_sync.run(Listed(records), plan, budget)
+                report = await bulk_sync.run(ListSource(records), options, budget)
             else:
-                report = await bulk_sync.run(kept, plan, budget, mirror=kept)
-                self.source = {(each.calendar, each.key): each for each in kept.kept}
+                report = await bulk_sync.run(source, options, budget, mirror=source)
+                self.source = {(each.calendar, each.key): each for each in source.kept}
         if report.counts[Fate.REFUSED]:
             self.refused.append(report.run_id)
         return report
 
-    async def there(self) -> Counter[tuple[Calendar, str]]:
-        """Return what the server has, by its hash."""
+    async def server_contents(self) -> Counter[tuple[Calendar, str]]:
         return Counter(
             [
                 (calendar, content_hash(appointment))
@@ -138,14 +133,17 @@ class World:
             ]
         )
 
+    def source_contents(self) -> Counter[tuple[Calendar, str]]:
+        return Counter((each.calendar, content_hash(each.appointment)) for each in self.source.values())
+
     async def retry_all(self) -> None:
-        """Try again what was given up, until nothing is."""
+        """Retry every run with dead letters."""
         for run_id in self.refused:
             await self.run(list(self.source.values()), retry_run=run_id)
 
 
 def check_accounts(report: RunReport, records: list[SourceRecord | SourceProblem]) -> None:
-    """Check that each record is in step, or has a fate that says why it is not."""
+    """Check that each record is in sync, or has a fate that says why it is not."""
     readable = Counter((each.calendar, each.key) for each in records if isinstance(each, SourceRecord))
     unreadable = {(each.calendar, each.key) for each in records if isinstance(each, SourceProblem)}
     expected = Counter(
@@ -154,27 +152,27 @@ def check_accounts(report: RunReport, records: list[SourceRecord | SourceProblem
     for tenant_id, tenant in report.tenants.items():
         assert tenant.records == expected[tenant_id]
         assert 0 <= tenant.in_sync <= tenant.records
-        # Beside the records that are out of step there may be what is still to be deleted.
-        assert sum(tenant.counts[fate] for fate in _NOT_DONE) >= tenant.records - tenant.in_sync
+        # Besides records that are out of sync, appointments that are still to be deleted are counted.
+        assert sum(tenant.counts[fate] for fate in _OUT_OF_SYNC) >= tenant.records - tenant.in_sync
     assert all(count >= 0 for count in report.counts.values())
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("body_format", [BodyFormat.GUIDE, BodyFormat.REFERENCE])
 @pytest.mark.parametrize("mode", [Mode.TRUST, Mode.CHECK, Mode.TWO_WAY])
-async def test_both_sides_are_the_same_in_the_end(
+async def test_both_sides_are_equal_after_random_edits_and_faults(
     tmp_path: Path, mode: Mode, body_format: BodyFormat, seed: int
 ) -> None:
     draw = random.Random(f"{mode} {body_format} {seed}")
     async with syncing(tmp_path / "state.db", body_format=body_format) as sync:
         world = World(sync, mode, _CALENDARS[body_format], draw)
-        if mode is Mode.TWO_WAY:  # which looks at the calendars that it knows
+        if mode is Mode.TWO_WAY:  # a two-way sync looks at known calendars alone
             world.source = {(each, "first"): record("first", calendar=each) for each in world.calendars}
             await world.run(list(world.source.values()))
         for _ in range(draw.randrange(3, 7)):
             world.edit_source()
             await world.edit_server()
-            world.script()
+            world.script_faults()
             records = world.records()
             budget = Budget(sync.clock, max_requests=draw.randrange(1, 12)) if draw.random() < 0.25 else None
             retry_run = draw.choice(world.refused) if world.refused and draw.random() < 0.3 else None
@@ -184,17 +182,16 @@ async def test_both_sides_are_the_same_in_the_end(
             sync.sandbox.faults.clear()
         await world.retry_all()
         for _ in range(2):
-            if mode is Mode.CHECK:  # which looks at the calendars in which the source has changed something
+            if mode is Mode.CHECK:  # it looks only at calendars in which the source has changed something
                 world.source |= {
                     (each, "last"): record("last", f"Visit {draw.random()}", calendar=each) for each in world.calendars
                 }
             report = await world.run(list(world.source.values()))
-        wanted = Counter((each.calendar, content_hash(each.appointment)) for each in world.source.values())
-        assert await world.there() == wanted
+        assert await world.server_contents() == world.source_contents()
         check_accounts(report, list(world.source.values()))
         assert [tenant.in_sync for tenant in report.tenants.values()] == [
             tenant.records for tenant in report.tenants.values()
         ]
-        before = sync.writes() | {"preview": 0}
+        before = sync.requests() | {"preview": 0}
         assert (await world.run(list(world.source.values()))).counts == {}
-        assert sync.writes() | {"preview": 0} == before
+        assert sync.requests() | {"preview": 0} == before

@@ -1,4 +1,4 @@
-"""Recovery: what became of creates whose responses were lost. One preview answers that for a whole calendar."""
+"""Recovery: finds out what became of creates that lost their response. One preview is enough for a calendar."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

@@ -26,10 +26,9 @@ from connector_async.sync.state.reader import StateReader
 from .accounting import OutcomeCounter, TrafficMeter
 from .executor import OperationExecutor
 from .recovery import PendingCreateResolver
-from .scheduler import Slice
 from .writeback import SourceWriteback
 
-_MAX_ROUNDS: Final = 5  # of creates whose responses are lost again and again
+_MAX_ROUNDS: Final = 5  # of creates that lose their response again and again
 _EXECUTED: Final = (Kind.CREATE, Kind.UPDATE, Kind.DELETE, Kind.CONFLICT)
 
 
@@ -86,13 +85,13 @@ class TenantWorker:
         self._unresolved: deque[_Unresolved] = deque()
         self._slices = self._work()
 
-    async def run_slice(self, work: Slice) -> bool:
-        """Work on one slice, and return whether more is left.
+    async def run_slice(self, quantum: int) -> bool:
+        """Work on one slice of at most `quantum` operations, and return whether more is left.
 
         Raises:
             StateError: If the state cannot be used. The run must end then.
         """
-        self._quantum = work.quantum
+        self._quantum = quantum
         clock = self._context.clock
         if self._started_at is None:
             self._started_at = clock.monotonic()
@@ -192,7 +191,7 @@ class TenantWorker:
             await self._context.journal.record_calendar_done(calendar)
 
     async def _resolve(self, *, wait: bool) -> AsyncGenerator[None, None]:
-        """Resolve the pending creates of the calendars whose grace period is over, or with `wait` of all calendars."""
+        """Resolve pending creates: those with their grace period over, or with `wait` all of them."""
         now = self._context.clock.monotonic
         while self._unresolved and (wait or self._unresolved[0].due <= now()) and not self._has_ended():
             unresolved = self._unresolved.popleft()
@@ -227,8 +226,8 @@ class TenantWorker:
 
     async def _apply(self, service: AppointmentService, operations: Sequence[Operation], *, is_first: bool) -> int:
         """Apply operations of one calendar, and return how many failed transiently."""
-        if agreed := [operation for operation in operations if operation.kind is Kind.AGREE]:
-            await self._record_agreed(agreed)
+        if unchanged := [operation for operation in operations if operation.kind is Kind.AGREE]:
+            await self._record_unchanged(unchanged)
         if pulled := [operation for operation in operations if operation.kind is Kind.PULL]:
             await self._pull(pulled)
         failures = 0
@@ -255,7 +254,7 @@ class TenantWorker:
             raise error
         return failures
 
-    async def _record_agreed(self, operations: Sequence[Operation]) -> None:
+    async def _record_unchanged(self, operations: Sequence[Operation]) -> None:
         """Record in the state what both sides have, without sending anything."""
         deleted, pairs = [], []
         for operation in operations:

@@ -89,7 +89,7 @@ class SyncOptions:
         return self.mode is Mode.TWO_WAY and self.retry_run is None
 
     def selection(self, withheld: Iterable[str]) -> Selection:
-        """Return the differences to act on. Nothing of the tenants in `withheld` is deleted."""
+        """Return the differences to act on. The tenants in `withheld` keep every appointment."""
         return Selection(scope=self.scope, withheld=tuple(withheld), retry_run=self.retry_run)
 
     def check(self, wire_format: WireFormat) -> None:

@@ -46,7 +46,7 @@ class Planner(Protocol):
         ...
 
     async def remaining(self, calendar: Calendar, keys: Collection[str]) -> Remaining:
-        """Return what is left to do with keys whose pending creates have been resolved."""
+        """Return what is left to do with keys after their pending creates have been resolved."""
         ...
 
     async def progress(self) -> TenantProgress:
@@ -61,9 +61,9 @@ class PlanningContext:
     options: SyncOptions
     state: State
     guard: MissingGuard
-    """Stops a tenant of which too much is missing on the server."""
+    """Stops a tenant if too many of its appointments are missing on the server."""
     withheld: Sequence[str] = ()
-    """The tenants of which nothing is deleted, since one of their records could not be read."""
+    """The tenants that keep every appointment, since one of their records could not be read."""
     run_id: str = ""
     lineage: str = ""
     """The run that this run resumes, or its own id. Calendars that were finished in it are not looked at again."""
@@ -120,7 +120,7 @@ class CalendarPlanner:
                 yield batch
 
     async def remaining(self, calendar: Calendar, keys: Collection[str]) -> Remaining:
-        """Return what is left to do with keys whose pending creates have been resolved."""
+        """Return what is left to do with keys after their pending creates have been resolved."""
         reconciler = self._reconciler(calendar, None, _get_nothing)
         operations, after = [], None
         while entries := await self._entries(calendar, after, _PAGE, changed=True):

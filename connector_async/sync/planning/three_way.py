@@ -90,7 +90,7 @@ def decide(base: LastSynced | None, local: str, remote: str | None) -> Action:
 
 
 def _differs(base: LastSynced, remote: str) -> bool:
-    if base.remote is None:  # a server may store what it is sent in its own way, but that is never nothing
+    if base.remote is None:  # what a server makes of a write may differ from it, but is never nothing
         return remote == ABSENT != base.local
     return remote != base.remote
 
