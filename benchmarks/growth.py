@@ -75,19 +75,19 @@ async def _by_tasks(base_url: str, settings: Settings) -> Table:
 
 
 def _by_items(
-    settings: Settings, kinds: tuple[str, ...], measure_one: Callable[[str, int], float], **texts: str
+    settings: Settings, kinds: tuple[str, ...], measure_one: Callable[[str, int], float], **labels: str
 ) -> Table:
     sizes = [settings.size(items) for items in _ITEMS]
     points = {kind: [(float(size), measure_one(kind, size)) for size in sizes] for kind in kinds}
     return Table(
-        name=texts["name"],
-        title=texts["title"],
+        name=labels["name"],
+        title=labels["title"],
         columns=["items", *kinds],
         rows=[[f"{size:,}", *(f"{points[kind][row][1]:,.2f}" for kind in kinds)] for row, size in enumerate(sizes)],
-        notes=[texts["note"]],
+        notes=[labels["note"]],
         figures=points,
         chart=Lines(
-            title=texts["chart"], x_label="items", y_label=texts["y_label"], lines=points, ours=("bulk", "plan")
+            title=labels["chart"], x_label="items", y_label=labels["y_label"], lines=points, ours=("bulk", "plan")
         ),
     )
 
