@@ -180,7 +180,9 @@ FAULT_NAMES: Final = f"the faults are {', '.join(('status-CODE', 'delay-SECONDS'
 
 
 def fault_named(name: str) -> Fault:
-    """Return the fault of this name; a delay's name includes its seconds, as in `delay-0.5`.
+    """Return the fault of this name.
+
+    A delay's name includes its seconds, as in `delay-0.5`, and `drop` means `drop-after`.
 
     Raises:
         ValueError: If no fault has this name.

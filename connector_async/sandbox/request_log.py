@@ -44,7 +44,7 @@ class RequestLog:
 
     @property
     def entries(self) -> tuple[LoggedRequest, ...]:
-        """A snapshot of the latest requests, oldest first; at most 10,000 unless the log was created to keep more."""
+        """A snapshot of the latest requests, oldest first; at most 10,000 unless `keep` says otherwise."""
         return tuple(self._latest)
 
     def record(self, entry: LoggedRequest) -> None:
