@@ -312,7 +312,7 @@ class AppointmentService:
                 raise ValueError("concurrency must be 1: only windows are fetched several at a time")
             return whole
         if not self.session.wire_format.carries_user:
-            raise ValueError(f"window must be None: a preview in {self.session.wire_format} has no time range")
+            raise ValueError(f"window must be None: {self.session.wire_format} previews have no time range")
         return WindowedPager(pager, start=start, end=end, window=window, concurrency=concurrency)
 
     def get_many(

@@ -232,7 +232,7 @@ async def test_invalid_arguments_are_rejected_before_anything_is_sent() -> None:
         )
         day = timedelta(days=1)
         invalid: Any
-        with pytest.raises(ValueError, match=r"window must be None: WireFormat\.GUIDE asks the server for no time"):
+        with pytest.raises(ValueError, match=r"window must be None: WireFormat\.GUIDE previews have no time range"):
             guide.preview(MIDNIGHT, MIDNIGHT + day, window=day)
         with pytest.raises(ValueError, match="concurrency must be 1: only windows are fetched several at a time"):
             reference.preview(MIDNIGHT, MIDNIGHT + day, concurrency=2)
