@@ -86,7 +86,7 @@ WRONG_TYPES: dict[Callable[..., Any], Invalid] = {
     ConflictRules: [
         ({"policy": "local"}, "policy must be a Policy, not str"),
         ({"modified_field": None}, "modified_field must be a str, not NoneType"),
-        ({"on_conflict": "local"}, "on_conflict must be callable or None, not str"),
+        ({"on_conflict": "local"}, "on_conflict must be callable, not str"),
     ],
     pull_options: [
         ({"calendars": ""}, "calendars must be a sequence of Calendar"),
