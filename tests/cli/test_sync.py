@@ -98,7 +98,7 @@ def test_plan_is_printed_saved_applied_and_then_stale(
     assert count_writes(sandbox) == {"create": 2}
     assert command("sync", "plan", name, "--exit-code").code == ExitCode.DONE
     rejected = command("sync", "plan", name, "--out", out, "--mode", "two-way")
-    assert (rejected.code, "two ways cannot be saved" in rejected.err) == (ExitCode.USAGE, True)
+    assert (rejected.code, "two-way plan cannot be saved" in rejected.err) == (ExitCode.USAGE, True)
 
 
 def test_check_compares_both_sides_and_changes_nothing(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
@@ -110,7 +110,7 @@ def test_check_compares_both_sides_and_changes_nothing(command: CommandLine, sou
     before = count_writes(sandbox)
     checked = command("sync", "check", name, "--exit-code")
     assert checked.code == ExitCode.CHANGES_PENDING
-    assert checked.out == "update\tacme\t\tk1\tchanged in the source\npull\tglobex\t\tk0\tgone from the server\n"
+    assert checked.out == "update\tacme\t\tk1\tchanged in the source\npull\tglobex\t\tk0\tdeleted on the server\n"
     assert command("sync", "check", name).code == ExitCode.DONE
     assert count_writes(sandbox) == before
 
@@ -204,7 +204,7 @@ def test_guard_stops_a_run_that_would_delete_too_much(command: CommandLine, sour
     fill(source, 1)
     rejected = command("sync", "run", name)
     assert (rejected.code, rejected.out) == (ExitCode.GUARD, "")
-    assert rejected.err == "connector-async: tenant acme would lose 7 of 8 appointments; 50% may go\n"
+    assert rejected.err == "connector-async: tenant acme would lose 7 of 8 appointments; the limit is 50%\n"
     for command_ in ("plan", "check"):
         assert command("sync", command_, name).code == ExitCode.GUARD
     assert command("sync", "run", name, "--max-delete", "20").code == ExitCode.GUARD

@@ -20,7 +20,7 @@ def test_pull_mirrors_the_calendars_of_a_list(command: CommandLine, source: Path
         assert (done.code, done.records[0]["counts"]) == (ExitCode.DONE, counts)
         assert len((tmp_path / "mirror.csv").read_text().splitlines()) == 7
     other = command("sync", "pull", "--to", "mirror.csv")
-    assert (other.code, "is for pulls alone" in other.err) == (ExitCode.OTHER, True)
+    assert (other.code, "a pull and a run cannot share a state" in other.err) == (ExitCode.OTHER, True)
     assert command("sync", "pull", *options, "--exit-code").code == ExitCode.NOTHING_TO_DO
     assert command("sync", "pull", *options, "--to-format", "pdf").code == ExitCode.USAGE
 

@@ -127,7 +127,7 @@ def test_second_run_is_rejected_or_waits_and_status_works_meanwhile(
         assert [run["status"] for run in status.records[0]["runs"]] == ["running"]
         rejected = command("sync", "run", source)
         assert (rejected.code, rejected.out) == (ExitCode.RETRYABLE, "")
-        assert "another run works with it" in rejected.err
+        assert "another run is using it" in rejected.err
         threading.Timer(0.05, gate.release).start()
         waited = command("sync", "run", source, "--wait", "30", "--exit-code")
         assert waited.code == ExitCode.NOTHING_TO_DO

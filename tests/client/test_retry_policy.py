@@ -208,7 +208,7 @@ def test_default_policy_has_three_attempts_and_none_has_one() -> None:
         ({"stop": 3}, TypeError, "stop must be callable, not int"),
         ({"wait": 3}, TypeError, "wait must be callable, not int"),
         ({"retry": 3}, TypeError, "retry must be callable, not int"),
-        ({"on_retry": 3}, TypeError, "on_retry must be callable or None, not int"),
+        ({"on_retry": 3}, TypeError, "on_retry must be callable, not int"),
         ({"on_retry": coroutine_function}, TypeError, "on_retry must be a plain function, not a coroutine function"),
         ({"stop": coroutine_function}, TypeError, "stop must be a plain function, not a coroutine function"),
         ({"wait": coroutine_function}, TypeError, "wait must be a plain function, not a coroutine function"),
