@@ -31,12 +31,12 @@ def atomic_replace(to: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        sync_to_disk(temporary)
+        fsync_path(temporary)
         temporary.replace(to)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_to_disk(to.parent)
+    fsync_path(to.parent)
 
 
 def check_replaceable(to: Path) -> None:
@@ -65,7 +65,7 @@ def open_beside(to: Path) -> tuple[int, str]:
     return tempfile.mkstemp(".tmp", ".replacement-", to.parent)
 
 
-def sync_to_disk(path: Path) -> None:
+def fsync_path(path: Path) -> None:
     """Wait until what was written to a file, or the names in a folder, would outlast a power cut.
 
     Raises:

@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from connector_async._files import sync_to_disk
+from connector_async._files import fsync_path
 
 PRIVATE: Final = 0o600
 """The mode of all files of a state: keys and hashes are personal data."""
@@ -23,7 +23,7 @@ def create_private(path: Path) -> None:
         OSError: If the file cannot be created.
     """
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, PRIVATE))
-    sync_to_disk(path.parent)
+    fsync_path(path.parent)
 
 
 def make_private(path: Path) -> None:
