@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from connector_async import RetryPolicy
 from connector_async.sandbox import DropAfter, SeedAppointment, StatusFault
 from connector_async.sync import Budget, ConflictRules, Fate, Mode, Policy, RunReport
+from connector_async.sync.state.schema import runs
 from tests.support.syncing import ACME, TEN, MemorySource, record, syncing
 
 FAIL = ConflictRules(policy=Policy.FAIL)
@@ -96,6 +98,21 @@ async def test_resolved_create_outside_the_retry_is_counted_once(state_path: Pat
         assert figures(report) == (2, 1, {Fate.CREATED: 1, Fate.NOT_STARTED: 1})
         assert (await sync.run([record("a"), record("b", "Another")])).counts == {Fate.UPDATED: 1}
         assert await sync.titles() == ["Another", "Visit a"]
+
+
+async def test_fates_keep_their_names_in_the_state(state_path: Path) -> None:
+    assert [Fate.from_stored(fate.stored_name) for fate in Fate] == list(Fate)
+    async with syncing(state_path) as sync:
+        await sync.service(ACME).create(record("a").appointment)
+        sync.sandbox.faults.script(StatusFault(422), operation="create")
+        await sync.run([record("a"), record("b")], mode=Mode.CHECK)
+        sync.retry = RetryPolicy(attempts=1)
+        sync.settings["passes"] = 1
+        sync.sandbox.faults.script(StatusFault(503), operation="update")
+        await sync.run([record("a", "New"), record("b")])
+        async with sync.opened() as (_, state), state.reading() as connection:
+            rows = await connection.execute(select(runs.c.counts).order_by(runs.c.started_at))
+            assert list(rows.scalars()) == [{"agreed": 1, "refused": 1}, {"temporary": 1, "given_up": 1}]
 
 
 async def test_missing_appointment_is_counted_once_when_its_calendar_is_read_again(state_path: Path) -> None:
