@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from connector_async import Appointment, DirectoryUser, NewAppointment
 from connector_async.sync import Calendar, SourceRecord, content_hash
 from connector_async.sync.records import appointment_from_row, record_from_row, row_of
+from tests.support.sync_files import records
 
 TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
 ROW = {
@@ -20,32 +20,6 @@ ROW = {
     "end_time": "2024-01-15T11:00:00Z",
 }
 USER = {"ad_id": "u-1", "domain_id": "d-1"}
-
-texts = st.text(st.characters(codec="utf-8"), max_size=20)
-instants = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=st.just(UTC))
-
-
-@st.composite
-def records(draw: st.DrawFn) -> SourceRecord:
-    start = draw(instants)
-    options: dict[str, Any] = {}
-    if draw(st.booleans()):
-        options["description"] = draw(texts | st.none())
-        if options["description"] is not None and draw(st.booleans()):
-            options["description_type"] = draw(st.sampled_from(["Text", "Html"]))
-    if draw(st.booleans()):
-        options["time_zone"] = "Europe/Berlin"
-    return SourceRecord(
-        key=draw(st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=10)),
-        calendar=draw(st.sampled_from([Calendar("acme"), Calendar("acme", domain_id="d", ad_id="u")])),
-        appointment=NewAppointment(
-            title=draw(texts.filter(lambda text: bool(text.strip()))),
-            start_time=start,
-            end_time=start + draw(st.timedeltas(timedelta(0), timedelta(days=300))),
-            **options,
-        ),
-        modified=draw(st.none() | instants),
-    )
 
 
 @given(records())
