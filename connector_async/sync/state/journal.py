@@ -13,9 +13,8 @@ from sqlalchemy import Table, and_, bindparam, delete, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from connector_async._clock import Clock
-from connector_async.models import Appointment
 from connector_async.sync.exceptions import StateError
-from connector_async.sync.records import ABSENT, Calendar, content_hash, sortable
+from connector_async.sync.records import ABSENT, Calendar
 from connector_async.sync.report import RunReport
 
 from .db.engine import State, Transaction
@@ -38,31 +37,6 @@ class SyncedPair:
     end_time: str
     """An instant, as the state stores it."""
 
-    @classmethod
-    def from_appointment(cls, key: str, appointment: Appointment) -> Self:
-        """Return the pair of an appointment and a record with the same content."""
-        content = content_hash(appointment)
-        return cls(
-            key=key,
-            appointment_id=appointment.appointment_id,
-            local_hash=content,
-            remote_hash=content,
-            start_time=sortable(appointment.start_time),
-            end_time=sortable(appointment.end_time),
-        )
-
-    @classmethod
-    def from_pending_create(cls, create: PendingCreate, appointment_id: str, remote_hash: str | None) -> Self:
-        """Return the pair of a pending create and the appointment that it has created."""
-        return cls(
-            key=create.key,
-            appointment_id=appointment_id,
-            local_hash=create.content_hash,
-            remote_hash=remote_hash,
-            start_time=create.start_time,
-            end_time=create.end_time,
-        )
-
 
 @attrs.frozen(kw_only=True)
 class DeadLetter:
@@ -76,7 +50,7 @@ class DeadLetter:
     reason: str
     """The message of the error, without personal data."""
     content_hash: str = ABSENT
-    """The hash of the record in the source. The same content is not tried again by itself."""
+    """The hash of the record in the source. The same content is not retried automatically."""
     status: int | None = None
     """The HTTP status of the response."""
     request_id: str | None = None
