@@ -144,7 +144,7 @@ async def update(
     time_zone: _TimeZone = None,
     read_first: Annotated[
         bool,
-        Parameter(negative="", help="Get the appointment first, for servers that replace the whole."),
+        Parameter(negative="", help="Get the appointment first, for servers that replace the whole appointment."),
     ] = False,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
     display: DisplayOptions = DEFAULT_DISPLAY,

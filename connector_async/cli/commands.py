@@ -46,7 +46,7 @@ COMMANDS: Final = {
     ),
     "sandbox": (
         "sandbox:sandbox",
-        "Serve a local server of the API until it is interrupted. It prints its base URL when it listens.\n\n"
+        "Run a local server of the API until it is interrupted. It prints its base URL when it listens.\n\n"
         'Every tenant id exists. The client id is "sandbox", its secret "sandbox-secret".',
     ),
     "auth check": (
@@ -65,7 +65,10 @@ COMMANDS: Final = {
         "Print what a run would do, one operation a line (a dry run). It writes nothing to the server.",
     ),
     "sync apply": ("sync:apply", "Run a saved plan, unless the state has changed since."),
-    "sync check": ("sync:check", "Compare every calendar with the source, and print what differs. It writes nothing."),
+    "sync check": (
+        "sync:check",
+        "Compare every calendar with the source, and print what differs. It writes nothing to the server.",
+    ),
     "sync pull": (
         "sync:pull",
         "Mirror the appointments of the server into a file.\n\n"

@@ -41,7 +41,8 @@ class ConnectionOptions:
     ] = None
     allow_http: Annotated[bool | None, Parameter(help="Allow http to hosts other than the loopback.")] = None
     assume_zone: Annotated[
-        str | None, Parameter(help="The time zone of date-times that the server sends without a UTC offset.")
+        str | None,
+        Parameter(help="The time zone of date-times without a UTC offset, from the server or in an iCalendar file."),
     ] = None
 
     def as_settings(self) -> dict[str, Any]:

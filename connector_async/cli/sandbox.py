@@ -74,7 +74,8 @@ class ListenOptions:
         Path | None, Parameter(help="A SQLite file for the data; without it, the data is lost at the end.")
     ] = None
     tenant: Annotated[
-        tuple[str, ...], Parameter(negative="", help="A tenant to create appointments for; may be repeated.")
+        tuple[str, ...],
+        Parameter(negative="", show_default=False, help="A tenant to create appointments for; may be repeated."),
     ] = ()
     seed: Annotated[
         int, Parameter(validator=Number(gte=0, lte=100_000), help="How many appointments to create for each --tenant.")
@@ -122,6 +123,7 @@ class FaultOptions:
         Parameter(
             validator=_check_faults,
             negative="",
+            show_default=False,
             help=f"NAME=RATE, such as drop-after=0.01: a fault and its share of requests; may be repeated; "
             f"{FAULT_NAMES}.",
         ),
@@ -156,7 +158,7 @@ _FAULTS: Final = FaultOptions()
 async def sandbox(
     listen: ListenOptions = _LISTEN, behavior: BehaviorOptions = _BEHAVIOR, faults: FaultOptions = _FAULTS
 ) -> None:
-    """Serve a local server of the API until it is interrupted. It prints its base URL when it listens.
+    """Run a local server of the API until it is interrupted. It prints its base URL when it listens.
 
     Every tenant id exists. The client id is "sandbox", its secret "sandbox-secret".
     """

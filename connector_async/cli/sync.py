@@ -165,7 +165,7 @@ async def check(
     connection: ConnectionOptions = DEFAULT_CONNECTION,
     display: DisplayOptions = DEFAULT_DISPLAY,
 ) -> ExitCode:
-    """Compare every calendar with the source, and print what differs. It writes nothing."""
+    """Compare every calendar with the source, and print what differs. It writes nothing to the server."""
     return await _print_changes(
         source,
         options,

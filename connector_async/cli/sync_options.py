@@ -80,7 +80,10 @@ class ScopeOptions:
     ] = None
     max_delete: Annotated[
         str,
-        Parameter(help="The most appointments of a user, of a tenant and in all that a run may delete: N or N%."),
+        Parameter(
+            help="The most appointments of a user, of a tenant and in all that a run may delete, or that "
+            "may be missing in a pull: N or N%."
+        ),
     ] = "50%"
 
     def scope(self, wire_format: WireFormat, *, previews: bool) -> Scope:
@@ -127,7 +130,7 @@ class CompareOptions(ScopeOptions):
     ] = "local"
     allow_empty: Annotated[
         bool,
-        Parameter(negative="", help="Allow to delete all appointments of a tenant that has no record in the source."),
+        Parameter(negative="", help="Allow deleting all appointments of a tenant that has no record in the source."),
     ] = False
 
     def sync_options(self, mode: Mode, wire_format: WireFormat, *, retry_run: str | None = None) -> SyncOptions:
@@ -178,7 +181,9 @@ class PerformanceOptions:
     passes: Annotated[int, Parameter(help="Passes over a calendar while transient failures remain.")] = 3
     read_first: Annotated[
         bool,
-        Parameter(negative="", help="Get an appointment before its update, for servers that replace the whole."),
+        Parameter(
+            negative="", help="Get an appointment before its update, for servers that replace the whole appointment."
+        ),
     ] = False
 
     def sync_settings(self, wire_format: WireFormat) -> SyncSettings:

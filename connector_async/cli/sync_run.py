@@ -1,4 +1,4 @@
-"""Opens what a sync works with, and runs it: signals stop it in order, and its report is printed."""
+"""Opens what a sync works with, and runs it: signals stop it gracefully, and its report is printed."""
 
 import asyncio
 import os
