@@ -42,12 +42,12 @@ class MaxDelete:
     number: int | None = None
     """At most this many."""
     share: float | None = None
-    """At most this part of what is known, from 0 to 1. Unless it is 0, five may always be deleted: otherwise no user
-    with two appointments could lose one."""
+    """At most this part of what is known, from 0 to 1. Unless it is 0, five may always be deleted:
+    otherwise a user with few appointments could hardly lose any."""
 
     def __attrs_post_init__(self) -> None:
         if (self.number is None) is (self.share is None):
-            raise ValueError("max_delete must have either a number or a share")
+            raise ValueError("max_delete must have either a number or a share, not both")
         if not _is_number(self.number, int) or not _is_number(self.share, int | float):
             raise TypeError("max_delete must have an int as its number, or a float as its share")
         if self.number is not None and self.number < 0:
@@ -66,7 +66,7 @@ class MaxDelete:
             return cls(number=int(value))
         percentage = _PERCENTAGE.fullmatch(value)
         if percentage is None or float(percentage[1]) > 100:
-            raise ValueError("max_delete must be a number, or a share from 0% to 100%")
+            raise ValueError("max_delete must be a number such as 20, or a percentage from 0% to 100%")
         return cls(share=float(percentage[1]) / 100)
 
     def allows(self, count: DeleteCount) -> bool:
@@ -114,7 +114,8 @@ class DeleteGuard:
         for tenant_id, count in self._tenants.items():
             if count.deletes and not count.records and not self._allow_empty:
                 raise GuardError(
-                    f"the source has no record of tenant {tenant_id}; {count.known} appointments of it are known"
+                    f"the source has no record of tenant {tenant_id}, but {count.known} of its appointments are known; "
+                    "to delete them all, allow an empty source"
                 )
             self._check(f"tenant {tenant_id}", count)
         self._check("the run", self._run)
@@ -150,7 +151,7 @@ class MissingGuard:
         """
         owner = _owner(calendar)
         if missing and not shown and not self._allow_empty:
-            raise GuardError(f"the server shows no appointment of {owner}; {known} are known")
+            raise GuardError(f"the server shows no appointment of {owner}, but {known} are known")
         self._check(owner, missing, known)
         # A calendar that is looked at once more is counted once.
         self._by_tenant[calendar.tenant_id] += missing - self._by_calendar.get(calendar, 0)

@@ -42,7 +42,7 @@ class ChangeKind(enum.Enum):
     UPDATED = "updated"
     DELETED = "deleted"
     MOVED = "moved"
-    """It has moved out of the range of time that is mirrored, and out of the mirror."""
+    """The appointment has moved out of the mirrored range of time, and so out of the mirror."""
 
 
 @attrs.frozen(kw_only=True)
@@ -91,7 +91,7 @@ class PullOptions:
 
     def __attrs_post_init__(self) -> None:
         if not self.calendars:
-            raise ValueError("calendars must name one at least: a mirror of none would be emptied")
+            raise ValueError("calendars must not be empty: a mirror without calendars would lose all its records")
 
     def check(self, wire_format: WireFormat) -> None:
         """Reject options that the wire format cannot serve.
@@ -166,7 +166,7 @@ class Pull:
     def is_whole(self) -> bool:
         """Whether every calendar could be read. Otherwise the mirror is as it was."""
         tenants = self.report.tenants.values()
-        return self._budget.reason is None and not any(each.stopped or each.calendars_failed for each in tenants)
+        return self._budget.reason is None and not any(tenant.stopped or tenant.calendars_failed for tenant in tenants)
 
     def __aiter__(self) -> AsyncIterator[Change]:
         return self.changes()
@@ -177,7 +177,7 @@ class Pull:
         Raises:
             ValueError: If the options ask for what the wire format of the services cannot do; nothing was started.
             SourceError: If the mirror cannot be written.
-            StateError: If the state cannot be used, or is one of another kind of run.
+            StateError: If the state cannot be used, or belongs to another kind of run.
         """
         self._options.check(self._services(self._options.calendars[0]).session.wire_format)
         looks = bulk(self._look, _in_turn(self._options.calendars), concurrency=_CONCURRENCY, ends_on=Exception)

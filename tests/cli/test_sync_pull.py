@@ -35,7 +35,11 @@ def test_pull_mirrors_the_calendars_of_a_list(command: CommandLine, source: Path
         ("c.csv", b"tenant_id,ad_id,domain_id\nacme,u-1,d-1\n", "c.csv:2: ad_id and domain_id must be missing"),
         ("c.csv", b'tenant_id\n"acme"s\n', "c.csv:2: must be a JSON object or a valid row of CSV"),
         ("c.csv", b"tenant_id\n" + b"x" * 200_000, "c.csv:2: must be a JSON object or a valid row of CSV"),
-        ("c.csv", b"tenant_id\n", "--calendars must name one at least: a mirror of none would be emptied"),
+        (
+            "c.csv",
+            b"tenant_id\n",
+            "--calendars must not be empty: a mirror without calendars would lose all its records",
+        ),
         ("c.csv", b"\xff\n", "c.csv: not UTF-8"),
         ("none.csv", None, "none.csv: No such file or directory"),
     ],

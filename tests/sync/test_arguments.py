@@ -134,7 +134,7 @@ WRONG_VALUES: dict[Callable[..., Any], Invalid] = {
     ],
     pull_options: [
         ({"window": timedelta(-1)}, "window must be above zero"),
-        ({"calendars": []}, "calendars must name one at least"),
+        ({"calendars": []}, "calendars must not be empty"),
     ],
     SyncSettings: [
         ({"passes": 0}, "passes must be"),

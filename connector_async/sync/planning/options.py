@@ -134,10 +134,10 @@ def check_preview_range(wire_format: WireFormat, scope: Scope, window: timedelta
     """Reject a range of time that previews in a wire format cannot have.
 
     Raises:
-        ValueError: If there is a window and previews have no range, or if `looks`, an end is missing, and previews
-            need both ends.
+        ValueError: If there is a window and previews have no range, or if an end is missing and previews need both
+            ends. Without `looks`, nothing is previewed, and an end may be missing.
     """
     if window is not None and not wire_format.carries_user:
-        raise ValueError(f"window must be None: {wire_format} asks the server for no time")
+        raise ValueError(f"window must be None: {wire_format} previews have no time range")
     if looks and wire_format.carries_user and None in (scope.start, scope.end):
-        raise ValueError(f"scope must have a start and an end: {wire_format} asks the server for both")
+        raise ValueError(f"scope must have a start and an end: {wire_format} previews need both")
