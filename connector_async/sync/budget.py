@@ -17,7 +17,7 @@ class StopReason(enum.Enum):
     DURATION = "duration"
     """The limit of time was reached."""
     SIGNAL = "signal"
-    """It was asked to stop."""
+    """The run was asked to stop."""
 
 
 class Budget:

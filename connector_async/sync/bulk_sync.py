@@ -43,7 +43,7 @@ class BulkSync:
     Args:
         state: What is remembered between runs.
         services: Returns the service of a calendar. Its session limits the tenant's rate, and has the wire format of
-            the settings. An error that it raises ends the run.
+            the settings. An error that this function raises ends the run.
         settings: How the sync works.
         clock: The clock to wait by; `None` for the machine's.
         runner: Decides which tenant is worked on when; `None` to work on all at once in this process.
@@ -234,10 +234,10 @@ class BulkSync:
             return await workers[piece.tenant_id].run_slice(piece.quantum)
 
         if self._progress is not None:
-            # What has changed on the server is not known before it is looked at.
+            # How much has changed on the server is not known before the previews.
             has_total = options.mode is not Mode.TWO_WAY
             progress = [await planner.progress() for planner in planners.values()]
-            self._progress.begin(sum(each.to_do for each in progress) if has_total else None)
+            self._progress.begin(sum(tenant.to_do for tenant in progress) if has_total else None)
         try:
             await self._runner.run(workers, run_slice)
         finally:
@@ -250,7 +250,7 @@ class BulkSync:
 async def _next_of(batches: AsyncGenerator[list[Operation], None]) -> list[Operation] | None:
     """Return the next batch; `None` at the end.
 
-    The priority is set for each step, since a generator that is suspended leaves what it has set to its caller.
+    The priority is set here for each batch: set inside the generator, it would stay set for the caller between batches.
     """
     with bulk_priority():
         return await anext(batches, None)

@@ -6,7 +6,7 @@ SyncError
 │  ├─ StateVersionError    a newer version of this package wrote the state
 │  └─ FencedError          another run has taken the lease; this run must not write any more
 ├─ SourceError             the source cannot be read at all (a single bad record is a `SourceProblem`)
-├─ GuardError              more would be deleted than the limit allows; nothing was written
+├─ GuardError              more would be deleted, or is missing on the server, than the limit allows
 └─ StalePlanError          the state has changed since the plan was made
 """
 
@@ -34,7 +34,7 @@ class SourceError(SyncError):
 
 
 class GuardError(SyncError):
-    """More would be deleted than the limit allows. Nothing was written."""
+    """More would be deleted than the limit allows, or more is missing on the server."""
 
 
 class StalePlanError(SyncError):

@@ -149,7 +149,7 @@ class LastSynced:
     yet."""
     pending: frozenset[str] = frozenset()
     """The hashes of what was sent since without a known result, `ABSENT` for a delete. Without them, a change would
-    stay on the server if its response was lost and the source then takes it back."""
+    stay on the server if its response was lost and the source then reverts it."""
 
 
 def content_hash(appointment: NewAppointment | Appointment) -> str:

@@ -23,7 +23,7 @@ class Fate(enum.Enum):
     """Both sides had changed it, or in one direction the server alone, and the policy lets nobody win. It is a dead
     letter."""
     REFUSED = "refused"
-    """The server refused it for good: a dead letter."""
+    """The server refused it permanently, or no record can hold what the server has: a dead letter."""
     RETRYABLE = "retryable"
     """The server or the network failed. A later run retries it."""
     UNKNOWN = "unknown"
@@ -83,7 +83,7 @@ class TenantReport:
     elapsed: float = 0.0
     """The seconds from the start of the first slice of work to the end of the last."""
     calendars_failed: int = 0
-    """How many calendars could not be synced, for a transient failure."""
+    """How many calendars could not be synced because of a transient failure."""
     stopped: Stopped | None = None
     """Why the tenant's work was stopped; `None` if it was not, or only with the run."""
 

@@ -35,7 +35,7 @@ class Scope:
         return starts_before_end and is_after_start
 
     def bounds(self) -> tuple[str | None, str | None]:
-        """Return both ends as the state stores date-times; `None` where there is no end."""
+        """Return both ends as the state stores date-times; `None` where the range is open."""
         start = None if self.start is None else sortable(self.start)
         return start, None if self.end is None else sortable(self.end)
 

@@ -23,7 +23,7 @@ async def recorded_run(
     If the block raises, the run has failed. Otherwise it is done, or the budget says why it ended early.
 
     Raises:
-        StateError: If the state cannot be written, or is one of another kind of run.
+        StateError: If the state cannot be written, or belongs to another kind of run.
     """
     started_at = clock.monotonic()
     await journal.start_run(kind=kind, mode=mode, conditions=conditions)

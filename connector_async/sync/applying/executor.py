@@ -40,7 +40,7 @@ class OperationExecutor:
     Args:
         journal: Records what is sent and what came of it.
         resolver: Keeps the times at which creates are sent.
-        clock: The clock that dates them in the state.
+        clock: The clock for the times in the state.
         options: Say who wins if an appointment that is to be updated does not exist any more.
         settings: Say whether an update reads the appointment first.
     """
@@ -115,7 +115,7 @@ class OperationExecutor:
 
     async def _create(self, service: AppointmentService, operation: Operation) -> Fate:
         new = _content(operation, service)
-        await self._journal.record_pending_create(operation.calendar, self._intent(operation, new))
+        await self._journal.record_pending_create(operation.calendar, self._pending_create(operation, new))
         self._resolver.sent(operation.calendar, operation.key)
         try:
             created = await service.create(new)
@@ -154,7 +154,7 @@ class OperationExecutor:
         except NotFoundError:
             may_be_deleted_by_us = ABSENT in operation.pending
             if self._options.rules.policy is not Policy.LOCAL and not may_be_deleted_by_us:
-                raise  # it stays recorded as pending, so that it is out of sync when the source takes the change back
+                raise  # it stays recorded as pending, so that it is out of sync when the source reverts the change
             return await self._create(service, operation)
         except ConnectorError as error:
             await self._record_not_sent(operation, error)
@@ -202,7 +202,7 @@ class OperationExecutor:
         if error.attempts == 1 and not may_have_happened(error):
             await self._journal.record_pending_change(operation.calendar, operation.key, operation.pending)
 
-    def _intent(self, operation: Operation, new: NewAppointment) -> PendingCreate:
+    def _pending_create(self, operation: Operation, new: NewAppointment) -> PendingCreate:
         summary = NewAppointment(title=new.title, start_time=new.start_time, end_time=new.end_time)
         return PendingCreate(
             key=operation.key,

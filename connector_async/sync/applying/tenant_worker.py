@@ -135,7 +135,7 @@ class TenantWorker:
                 yield
 
     async def _retry_failing(self) -> AsyncGenerator[None, None]:
-        """Go once more through the calendars in which something failed transiently."""
+        """Work once more through the calendars in which something failed transiently."""
         failing, self._failing = self._failing, {}
         for calendar in failing:
             async for _ in self._sync(calendar, is_first=False):
@@ -191,7 +191,7 @@ class TenantWorker:
             await self._context.journal.record_calendar_done(calendar)
 
     async def _resolve(self, *, wait: bool) -> AsyncGenerator[None, None]:
-        """Resolve pending creates: those with their grace period over, or with `wait` all of them."""
+        """Resolve pending creates: those after their grace period, or all of them with `wait`."""
         now = self._context.clock.monotonic
         while self._unresolved and (wait or self._unresolved[0].due <= now()) and not self._has_ended():
             unresolved = self._unresolved.popleft()
@@ -270,12 +270,12 @@ class TenantWorker:
 
     async def _pull(self, operations: Sequence[Operation]) -> None:
         """Keep for the source what the server has changed."""
-        refused = await self._context.writeback.keep(operations)
-        for operation in refused:
+        unrecordable = await self._context.writeback.keep(operations)
+        for operation in unrecordable:
             reason = unrecordable_reason(operation.appointment)
             await self._context.executor.give_up(operation, "pull", "ValueError", reason)
             self._outcomes.add(operation, Fate.REFUSED)
-        self._report.counts[Fate.PULLED] += len(operations) - len(refused)
+        self._report.counts[Fate.PULLED] += len(operations) - len(unrecordable)
 
     def _service(self, calendar: Calendar) -> AppointmentService:
         service = self._context.services(calendar)

@@ -33,7 +33,7 @@ class SourceWriteback:
     """Writes back to the source what the server has changed, for one run.
 
     Args:
-        state: Keeps it until the file is rewritten.
+        state: Keeps the changes until the file is rewritten.
         journal: Records that both sides are in sync.
     """
 
@@ -50,17 +50,17 @@ class SourceWriteback:
         Raises:
             StateError: If the state cannot be written; nothing is kept then.
         """
-        kept, refused = [], []
+        kept, unrecordable = [], []
         for operation in operations:
             try:
                 kept.append(_Pulled(operation, _body(operation)))
             except (ValueError, TypeError):
-                refused.append(operation)
+                unrecordable.append(operation)
         if kept:
             async with self._state.writing() as transaction:
                 await self._write_pulled(transaction, kept)
-                await self._write_sides(transaction, kept)
-        return refused
+                await self._write_synced(transaction, kept)
+        return unrecordable
 
     async def rewrite(self, mirror: Mirror) -> int:
         """Rewrite the source's file if anything is kept for it, and return how many keys were.
@@ -93,20 +93,20 @@ class SourceWriteback:
         for each in kept:
             operation = each.operation
             # If an earlier version is kept already, the file still has what that one replaced.
-            query = select(pulled.c.replaced_hash).where(_of_operation(pulled, operation))
+            query = select(pulled.c.replaced_hash).where(_matches_operation(pulled, operation))
             before = (await transaction.connection.execute(query)).scalar_one_or_none()
             row = {"replaced_hash": operation.local if before is None else before, "body": each.body}
-            await transaction.upsert(pulled, [row | _place(operation) | _content(operation)])
+            await transaction.upsert(pulled, [row | _key_columns(operation) | _content(operation)])
 
-    async def _write_sides(self, transaction: Transaction, kept: Sequence[_Pulled]) -> None:
+    async def _write_synced(self, transaction: Transaction, kept: Sequence[_Pulled]) -> None:
         rows, pairs, deleted = [], [], []
         for each in kept:
             operation, appointment = each.operation, each.operation.appointment
             if appointment is None:
                 deleted.append(operation.key)
-                await transaction.connection.execute(delete(desired).where(_of_operation(desired, operation)))
+                await transaction.connection.execute(delete(desired).where(_matches_operation(desired, operation)))
             else:
-                rows.append(_place(operation) | _content(operation) | _AS_STAGED | {"body": each.body})
+                rows.append(_key_columns(operation) | _content(operation) | _AS_STAGED | {"body": each.body})
                 pairs.append(pulled_pair(operation.key, operation.appointment_id or "", appointment))
         calendar = kept[0].operation.calendar
         if pairs:
@@ -121,7 +121,7 @@ async def restore_pulled(state: State, *, forget: bool) -> None:
 
     Args:
         state: The state, with the source staged.
-        forget: Whether to delete what the file has by now, or what was changed in it.
+        forget: Whether to delete the kept changes that the file has by now, or that it has overwritten.
     """
     same = and_(*(pulled.c[name] == desired.c[name] for name in KEY))
     is_unreadable = and_(desired.c.key.is_not(None), desired.c.content_hash.is_(None))
@@ -135,7 +135,7 @@ async def restore_pulled(state: State, *, forget: bool) -> None:
                 if forget:
                     await _forget(transaction, row)
             elif row["body"] is None:
-                await transaction.connection.execute(delete(desired).where(_of_row(desired, row)))
+                await transaction.connection.execute(delete(desired).where(_matches_row(desired, row)))
             else:
                 columns = (*KEY, "content_hash", "start_time", "end_time", "body")
                 await transaction.upsert(desired, [{name: row[name] for name in columns} | _AS_STAGED])
@@ -143,10 +143,10 @@ async def restore_pulled(state: State, *, forget: bool) -> None:
 
 async def _forget(transaction: Transaction, row: Any) -> None:
     """Delete what was kept for a key. If the file has something else by now, both sides have changed: a conflict."""
-    await transaction.connection.execute(delete(pulled).where(_of_row(pulled, row)))
+    await transaction.connection.execute(delete(pulled).where(_matches_row(pulled, row)))
     if row["now"] != row["content_hash"] and row["replaced_hash"] != ABSENT:
         before = {"local_hash": row["replaced_hash"], "remote_hash": row["replaced_hash"], "deleted_at": None}
-        await transaction.connection.execute(update(items).where(_of_row(items, row)).values(before))
+        await transaction.connection.execute(update(items).where(_matches_row(items, row)).values(before))
 
 
 _AS_STAGED: Final = {"modified": None, "copies": 1}
@@ -158,7 +158,7 @@ def _body(operation: Operation) -> bytes | None:
     return orjson.dumps(row_of(record_of(operation.appointment, key=operation.key, calendar=operation.calendar)))
 
 
-def _place(operation: Operation) -> dict[str, Any]:
+def _key_columns(operation: Operation) -> dict[str, Any]:
     return attrs.asdict(operation.calendar) | {"key": operation.key}
 
 
@@ -169,9 +169,9 @@ def _content(operation: Operation) -> dict[str, Any]:
     return {"content_hash": operation.remote or ABSENT, "start_time": start_time, "end_time": end_time}
 
 
-def _of_operation(table: Any, operation: Operation) -> Any:
+def _matches_operation(table: Any, operation: Operation) -> Any:
     return and_(in_calendar(table, operation.calendar), table.c.key == operation.key)
 
 
-def _of_row(table: Any, row: Any) -> Any:
+def _matches_row(table: Any, row: Any) -> Any:
     return and_(*(table.c[name] == row[name] for name in KEY))

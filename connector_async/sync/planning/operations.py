@@ -257,7 +257,7 @@ class Reconciler:
 
 
 def key_of_server(appointment_id: str) -> str:
-    """Return the key for an appointment that the source does not have. It is recognized without a state."""
+    """Return the key for an appointment that the source does not have. Its prefix marks it, even without a state."""
     return _SERVER_PREFIX + appointment_id
 
 

@@ -140,11 +140,11 @@ class CalendarPlanner:
         return Reconciler(calendar, snapshot, self._options.rules, get, two_way=two_way)
 
     async def _look(self, reader: CalendarReader, calendar: Calendar) -> ServerSnapshot:
-        known_to_state = StateReader(self._context.state)
-        known = await known_to_state.last_seen(calendar, *self._options.scope.bounds())
+        state_reader = StateReader(self._context.state)
+        known = await state_reader.last_seen(calendar, *self._options.scope.bounds())
         snapshot = await reader.look(known, self._options.scope, self._options.window)
         if self._options.looks_at_all_calendars:
-            await snapshot.check_missing(self._context.guard, calendar, known_to_state)
+            await snapshot.check_missing(self._context.guard, calendar, state_reader)
         return snapshot
 
     async def _entries(self, calendar: Calendar, after: str | None, size: int, *, changed: bool) -> list[Entry]:
@@ -158,4 +158,4 @@ class CalendarPlanner:
 
 
 async def _get_nothing(_: str) -> None:
-    """Return that no appointment exists, without a request."""
+    """Return `None`, as for an appointment that does not exist, without a request."""

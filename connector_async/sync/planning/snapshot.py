@@ -40,7 +40,7 @@ class ServerSnapshot:
     unchanged: set[str] = attrs.field(factory=set, repr=False)
     """The ids of the known appointments that are as the state knows them."""
     changed: dict[str, Appointment] = attrs.field(factory=dict, repr=False)
-    """The known appointments that are not, by id."""
+    """The known appointments that differ from what the state knows, by id."""
     untracked: dict[str, Appointment] = attrs.field(factory=dict, repr=False)
     """The appointments that the state does not know, by id, in the server's order."""
     shown: dict[str, Appointment] | None = attrs.field(default=None, repr=False)
@@ -60,7 +60,7 @@ class ServerSnapshot:
         """Return what a preview of a calendar shows.
 
         Args:
-            service: The calendar's.
+            service: The service of the calendar.
             known: What the state knows, by id.
             scope: The range of time. An end may be missing where the wire format allows it.
             window: The length of each preview; `None` to preview the whole scope at once.
@@ -103,10 +103,10 @@ class ServerSnapshot:
         ]
 
     async def check_missing(self, guard: MissingGuard, calendar: Calendar, reader: StateReader) -> list[str]:
-        """Return `missing` if the guard believes that so much is missing.
+        """Return the ids in `missing`, after a check that they are not too many to be believed.
 
         Raises:
-            GuardError: If it does not.
+            GuardError: If they are too many.
         """
         missing = self.missing
         if missing:
@@ -133,7 +133,11 @@ class ServerSnapshot:
         return appointment_id
 
     def claim_without_description(self, summary: str) -> str | None:
-        """Do the same among those that the server shows without a description, by the hash of title and times."""
+        """Remove one untracked appointment that the server shows without a description, and return its id.
+
+        Args:
+            summary: The hash of the title and the times alone.
+        """
         candidates = self._by_content.get(summary, deque())
         for appointment_id in candidates:
             if self.untracked[appointment_id].description is None:
@@ -158,7 +162,7 @@ class CalendarReader:
     """Reads one calendar of the server, as long as the budget lasts.
 
     Args:
-        service: The calendar's.
+        service: The service of the calendar.
         operation: Returns a block for one operation, which yields whether it may start.
     """
 
@@ -169,11 +173,11 @@ class CalendarReader:
         """How many requests the reads need, without those of retries."""
 
     async def look(self, known: Mapping[str, LastSeen], scope: Scope, window: timedelta | None) -> ServerSnapshot:
-        """See `ServerSnapshot.look`.
+        """Return what a preview of the calendar shows; see `ServerSnapshot.look`.
 
         Raises:
             ConnectorError: If the preview failed.
-            BudgetSpentError: If it must not start.
+            BudgetSpentError: If no more requests may be sent.
         """
         with self._operation() as may_start:
             if not may_start:
@@ -187,7 +191,7 @@ class CalendarReader:
 
         Raises:
             ConnectorError: If the request failed otherwise.
-            BudgetSpentError: If it must not start.
+            BudgetSpentError: If no more requests may be sent.
         """
         with self._operation() as may_start:
             if not may_start:
@@ -202,7 +206,7 @@ class CalendarReader:
 async def _pages(
     service: Previewing, scope: Scope, window: timedelta | None
 ) -> AsyncGenerator[Page[Appointment], None]:
-    """Yield the pages of a preview. What a paging style raises for them is a failure of this calendar alone."""
+    """Yield the pages of a preview. An error of the paging style fails this calendar alone."""
     try:
         async with aclosing(service.preview(scope.start, scope.end, window=window).pages()) as pages:
             async for page in pages:

@@ -142,7 +142,7 @@ class State:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Transaction]:
-        """Begin a transaction, which is committed at the end of the block and rolled back on an error.
+        """Start a transaction, which is committed at the end of the block and rolled back on an error.
 
         One transaction writes at a time; the others wait. So a transaction inside another one waits forever.
 

@@ -27,7 +27,7 @@ class GroupCommit(Generic[T]):
     """Commits writes in groups, for the tasks of one event loop.
 
     Args:
-        begin: Begins a transaction: a context manager that commits at the end, and rolls back on an error.
+        begin: Starts a transaction: a context manager that commits at the end, and rolls back on an error.
     """
 
     def __init__(self, begin: Callable[[], AbstractAsyncContextManager[T]]) -> None:
@@ -42,7 +42,7 @@ class GroupCommit(Generic[T]):
         not cancelled when the task that waits for it is.
 
         Raises:
-            Exception: The error of `body`, of the begin or of the commit. Nothing of this write was written.
+            Exception: The error of `body`, of the start or of the commit. Nothing of this write was written.
         """
         write = _Write(body, asyncio.get_running_loop().create_future())
         self._waiting.append(write)

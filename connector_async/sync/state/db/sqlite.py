@@ -74,8 +74,8 @@ def reader_engine(path: Path) -> AsyncEngine:
 def migration_engine(path: Path) -> Engine:
     """Return a blocking engine with atomic transactions, also for changes of tables.
 
-    The driver begins a transaction by itself before an insert, but not before a change of tables. So it is told not to
-    begin any, and a BEGIN statement does.
+    The driver would start a transaction by itself before an insert, but not before a change of tables. So that is
+    switched off, and a BEGIN statement starts each transaction.
     """
     engine = create_engine(
         _url("sqlite", path, "rw"), connect_args=_CONNECT_ARGS, hide_parameters=True, poolclass=NullPool

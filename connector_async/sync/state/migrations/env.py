@@ -1,4 +1,4 @@
-"""The script in which Alembic runs the revisions, in the transaction that `db.upgrade` has begun."""
+"""The script in which Alembic runs the revisions, in the transaction that `db.upgrade` has started."""
 
 from alembic import context
 
@@ -8,7 +8,7 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
     version_table=VERSION_TABLE,
-    transactional_ddl=True,  # Alembic assumes that SQLite cannot; it can if the driver begins no transactions
+    transactional_ddl=True,  # Alembic assumes that SQLite cannot; it can if the driver starts no transactions
     render_as_batch=True,
 )
 context.run_migrations()
