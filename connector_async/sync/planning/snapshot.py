@@ -135,6 +135,8 @@ class ServerSnapshot:
     def claim_without_description(self, summary: str) -> str | None:
         """Remove one untracked appointment that the server shows without a description, and return its id.
 
+        Returns `None` if there is none. Appointments are compared by title and times.
+
         Args:
             summary: The hash of the title and the times alone.
         """
