@@ -66,7 +66,7 @@ def _calendar(row: Any, wire_format: WireFormat, tenant_id: str | None) -> Calen
     if not isinstance(row, dict):
         raise TypeError("must be a JSON object or a valid row of CSV")
     if not row.keys() <= _FIELDS:
-        raise ValueError("accepted are only tenant_id, ad_id and domain_id")
+        raise ValueError("only tenant_id, ad_id and domain_id are accepted")
     calendar = calendar_of(row, tenant_id=tenant_id)
     calendar.check(wire_format)
     return calendar

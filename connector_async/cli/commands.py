@@ -19,7 +19,7 @@ _GROUPS: Final = {
     "auth": "Check the credentials.",
     "config": "Show the settings.",
     "sync": "Keep the appointments of many tenants in sync with a file.",
-    "state": "Copy the state of a sync.",
+    "state": "Back up, export or import the state of a sync.",
 }
 
 COMMANDS: Final = {

@@ -33,7 +33,7 @@ class ExitCode(enum.IntEnum):
     RETRYABLE = 5
     """A transient failure: the same command may succeed later. After a create with an unknown outcome, look first."""
     GUARD = 6
-    """The deletion guard stopped the run before it wrote."""
+    """The deletion guard stopped the run before it wrote, or later the work for a tenant."""
     LIMIT_REACHED = 8
     """A limit was reached; the next run resumes."""
     NOTHING_TO_DO = 9

@@ -92,8 +92,16 @@ class BehaviorOptions:
         TokenResponse.ACCESS_TOKEN
     )
     format: Annotated[BodyFormat, Parameter(help="Which document of the API to follow.")] = BodyFormat.GUIDE
-    put: Annotated[PutSemantics, Parameter(help="Whether an update merges or replaces.")] = PutSemantics.MERGE
-    write_response: Annotated[WriteResponse | None, Parameter(help="The response to every write.")] = None
+    put: Annotated[
+        PutSemantics, Parameter(help="What an update does with omitted fields: keep (merge) or reset them (replace).")
+    ] = PutSemantics.MERGE
+    write_response: Annotated[
+        WriteResponse | None,
+        Parameter(
+            help="The response to every write; without it, a create returns the id, an update the appointment, and a "
+            "delete a confirmation."
+        ),
+    ] = None
     unknown_id: Annotated[UnknownId, Parameter(help="The response to a get of an unknown id.")] = UnknownId.NOT_FOUND
     integer_ids: Annotated[bool, Parameter(negative="", help="Use integers as ids.")] = False
     naive_times: Annotated[
@@ -113,7 +121,10 @@ class FaultOptions:
 
     limit: Annotated[
         str | None,
-        Parameter(validator=_check_limit, help="The rate limit of each tenant, REQUESTS/SECONDS, such as 60/60."),
+        Parameter(
+            validator=_check_limit,
+            help="The rate limit of each tenant, REQUESTS/SECONDS, such as 60/60; without it, there is none.",
+        ),
     ] = None
     limit_window: Annotated[LimitWindow, Parameter(help="How the rate limit counts requests.")] = LimitWindow.FIXED
     limit_status: Annotated[Literal[429, 503], Parameter(help="The status of requests over the rate limit.")] = 429

@@ -29,7 +29,7 @@ def test_pull_mirrors_the_calendars_of_a_list(command: CommandLine, source: Path
     ("name", "content", "message"),
     [
         ("c.jsonl", b"{}\nnot JSON\n", "c.jsonl:2: must be a JSON object"),
-        ("c.jsonl", b'{"tenant": "acme"}\n', "c.jsonl:1: accepted are only tenant_id, ad_id and domain_id"),
+        ("c.jsonl", b'{"tenant": "acme"}\n', "c.jsonl:1: only tenant_id, ad_id and domain_id are accepted"),
         ("c.csv", b"tenant_id,ad_id\nacme,u-1\n", "c.csv:2: domain_id is missing"),
         ("c.csv", b"tenant_id\nacme,more\n", "c.csv:2: "),
         ("c.csv", b"tenant_id,ad_id,domain_id\nacme,u-1,d-1\n", "c.csv:2: ad_id and domain_id must be missing"),
