@@ -33,7 +33,7 @@ _REPORT_COLUMNS: Final = (
     "elapsed",
     "stopped",
 )
-_COUNT_COLUMNS: Final = ("items", "deleted", "pending_creates", "dead_letters", "not_in_the_file_yet")
+_COUNT_COLUMNS: Final = ("items", "deleted", "pending_creates", "dead_letters", "awaiting_writeback")
 _RUN_COLUMNS: Final = (
     "run_id",
     "kind",
