@@ -52,7 +52,7 @@ def _check_not_empty(name: str, value: str) -> None:
 
 def _check_not_blank(name: str, value: str) -> None:
     if not check_utf8(name, value).strip():
-        raise ValueError(f"{name} must not be empty")
+        raise ValueError(f"{name} must not be blank")
 
 
 def _check_description(name: str, value: str | None) -> None:
@@ -141,13 +141,13 @@ class NewAppointment:
     """An appointment to create.
 
     Raises:
-        ValueError: If `title` is empty, a date-time is naive, or `end_time` is before `start_time`. The message names
-            the field.
+        ValueError: If `title` or `time_zone` is blank, a date-time is naive, or `end_time` is before `start_time`. The
+            message names the field.
         TypeError: If a field has another type. The message names the field.
     """
 
     title: str = attrs.field(validator=validator(_check_not_blank), repr=False)
-    """Not empty. Personal data: not in the `repr`."""
+    """Not blank. Personal data: not in the `repr`."""
     start_time: datetime = attrs.field(converter=_in_utc, validator=validator(_check_date_time))
     """Aware; stored in UTC."""
     end_time: datetime = attrs.field(converter=_in_utc, validator=[validator(_check_date_time), _check_order])
@@ -170,14 +170,15 @@ class AppointmentUpdate:
     """New values for some fields of an appointment. A field that is `UNSET` is not sent.
 
     Raises:
-        ValueError: If nothing is set, `title` is empty, a date-time is naive, or `end_time` is before `start_time`.
+        ValueError: If nothing is set, `appointment_id` is empty, `title` or `time_zone` is blank, a date-time is naive,
+            or `end_time` is before `start_time`. The message names the field.
         TypeError: If a field has another type. The message names the field.
     """
 
     appointment_id: str = attrs.field(validator=validator(_check_not_empty))
     """The id of the appointment to update. Not empty."""
     title: str | Unset = attrs.field(default=UNSET, validator=_if_set(_check_not_blank), repr=False)
-    """Not empty. Personal data: not in the `repr`."""
+    """Not blank. Personal data: not in the `repr`."""
     start_time: datetime | Unset = attrs.field(
         default=UNSET, converter=_in_utc_if_set, validator=_if_set(_check_date_time)
     )
@@ -201,7 +202,7 @@ class AppointmentUpdate:
     def __attrs_post_init__(self) -> None:
         _, *changes = attrs.astuple(self, recurse=False)
         if all(change is UNSET or change is _NOTHING_EXTRA for change in changes):
-            raise ValueError("an update must set at least one field beside appointment_id")
+            raise ValueError("an update must set at least one field besides appointment_id")
 
 
 @frozen_for_type_checkers
@@ -231,11 +232,11 @@ class DirectoryUser:
     """A user of the directory. An `AppointmentService` with a user works on this user's appointments.
 
     Raises:
-        ValueError: If a field is empty.
+        ValueError: If a field is blank.
         TypeError: If a field is not a str.
     """
 
     ad_id: str = attrs.field(validator=validator(_check_not_blank))
-    """The user's id in the directory. Not empty."""
+    """The user's id in the directory. Not blank."""
     domain_id: str = attrs.field(validator=validator(_check_not_blank))
-    """The directory's tenant id. Not empty."""
+    """The directory's tenant id. Not blank."""

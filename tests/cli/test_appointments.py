@@ -210,7 +210,7 @@ def test_unreachable_server_is_a_transient_failure(command: CommandLine, monkeyp
     ("arguments", "message"),
     [
         (["create", "--title", TITLE], "--start-time is missing"),
-        (["create", "--title", "", *TIMES], "--title must not be empty"),
+        (["create", "--title", "", *TIMES], "--title must not be blank"),
         (
             ["create", "--title", TITLE, *TIMES[:2], "--end-time", "2024-01-14T10:00:00Z"],
             "--end-time must not be before",

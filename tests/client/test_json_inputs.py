@@ -112,7 +112,7 @@ def test_written_inputs_are_read_unchanged(
         (new_appointment_from_json, {**DRAFT, "appointment_id": "1"}, "appointment_id is not known"),
         (new_appointment_from_json, {"title": "Visit", "start_time": DRAFT["start_time"]}, "end_time is missing"),
         (new_appointment_from_json, {**DRAFT, "title": None}, "title must be a str, not NoneType"),
-        (new_appointment_from_json, {**DRAFT, "title": " "}, "title must not be empty"),
+        (new_appointment_from_json, {**DRAFT, "title": " "}, "title must not be blank"),
         (new_appointment_from_json, {**DRAFT, "start_time": 3}, "start_time must be an RFC 3339 date-time, not int"),
         (new_appointment_from_json, {**DRAFT, "start_time": "2024-01-15"}, "start_time: not an RFC 3339 date-time"),
         (

@@ -29,8 +29,8 @@ def update(**changes: Any) -> AppointmentUpdate:
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"title": ""}, ValueError, "title must not be empty"),
-        ({"title": " \t"}, ValueError, "title must not be empty"),
+        ({"title": ""}, ValueError, "title must not be blank"),
+        ({"title": " \t"}, ValueError, "title must not be blank"),
         ({"title": 5}, TypeError, "title must be a str, not int"),
         ({"title": "\ud800"}, ValueError, "title must be encodable"),
         ({"description": 5}, TypeError, "description must be a str, not int"),
@@ -133,7 +133,7 @@ def test_titles_and_descriptions_are_not_in_the_repr(model: object) -> None:
 @pytest.mark.parametrize("field", ["ad_id", "domain_id"])
 def test_directory_user_needs_both_ids(field: str) -> None:
     ids = {"ad_id": "a", "domain_id": "d"}
-    with pytest.raises(ValueError, match=f"{field} must not be empty"):
+    with pytest.raises(ValueError, match=f"{field} must not be blank"):
         DirectoryUser(**ids | {field: ""})
 
 
@@ -179,7 +179,7 @@ def test_value_whose_comparison_raises_is_rejected_by_name() -> None:
     [
         ({"description_type": "Markdown"}, ValueError, "description_type must be one of 'Text', 'Html'"),
         ({"description_type": None}, ValueError, "description_type must be one of"),
-        ({"time_zone": ""}, ValueError, "time_zone must not be empty"),
+        ({"time_zone": ""}, ValueError, "time_zone must not be blank"),
         ({"time_zone": 5}, TypeError, "time_zone must be a str"),
         ({"extra": [("a", 1)]}, TypeError, "extra must be a mapping, not list"),
     ],

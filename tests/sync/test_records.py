@@ -43,7 +43,7 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
     "tenant that a header cannot carry": ({"tenant_id": "ä"}, "tenant_id must be printable ASCII"),
     "user without a domain": ({"ad_id": "u-1"}, "domain_id is missing"),
     "domain without a user": ({"domain_id": "u-1"}, "ad_id is missing"),
-    "blank title": ({"title": " "}, "title must not be empty"),
+    "blank title": ({"title": " "}, "title must not be blank"),
     "naive start": ({"start_time": "2024-01-15T10:00:00"}, "start_time: no UTC offset"),
     "date without a time": ({"end_time": "2024-01-15"}, "end_time: not an RFC 3339 date-time"),
     "end before start": ({"end_time": "2024-01-15T09:00:00Z"}, "end_time must not be before start_time"),
