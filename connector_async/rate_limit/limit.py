@@ -20,7 +20,7 @@ def _check_limit(name: str, value: float) -> None:
         # A limit of 1 would leave no room for the time that each request takes to arrive.
         raise ValueError(f"{name} must be 2 or more; with 2, one request is sent in each `per` seconds")
     if value > sys.float_info.max:
-        raise ValueError(f"{name} must be less, or math.inf")
+        raise ValueError(f"{name} must fit in a float; use math.inf for no limit")
 
 
 def _default_burst(limit: "RateLimit") -> int:

@@ -47,7 +47,7 @@ class GuideFormat:
         return self._key(FieldReader(query, allowed=query))
 
     def read_range(self, query: FieldReader) -> None:
-        """Return None, since a preview in this format has no range and lists all appointments."""
+        """Return None: a preview in this format has no range and lists all appointments."""
 
     def read_new(self, body: Mapping[str, object], *, appointment_id: str) -> Appointment:
         """Return the appointment to create; every field but the description is required."""
@@ -120,7 +120,7 @@ class ReferenceFormat:
         return self._key(FieldReader(query, allowed=query))
 
     def read_range(self, query: FieldReader) -> PreviewRange:
-        """Return the range of a preview: ISO 8601 dates or date-times, in UTC if they have no offset.
+        """Return the range of a preview: dates or RFC 3339 date-times, in UTC if they have no offset.
 
         Errors are added to the query's reader, which the caller must check.
         """
@@ -251,5 +251,5 @@ def _show_as(fields: FieldReader) -> str | None:
 def _instant(fields: FieldReader, name: str, zone: ZoneInfo | None) -> datetime:
     instant = fields.instant(name, default_zone=zone)
     if not _EARLIEST <= instant <= _LATEST:
-        fields.reject(name, "must be an ISO 8601 date-time, with an offset unless timeZone is given")
+        fields.reject(name, "must be an RFC 3339 date-time, with an offset unless timeZone is given")
     return instant

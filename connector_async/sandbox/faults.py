@@ -103,7 +103,7 @@ def _copy(rates: Mapping[Fault, float]) -> Mapping[Fault, float]:
 
 def _check_rates(_: object, __: object, rates: Mapping[Fault, float]) -> None:
     if not all(0 <= rate <= 1 for rate in rates.values()) or sum(rates.values()) > 1:
-        raise ValueError("rates must be between 0 and 1, and so must be their sum")
+        raise ValueError("rates must be between 0 and 1, and so must their sum")
 
 
 @frozen
@@ -195,5 +195,5 @@ def fault_named(name: str) -> Fault:
     if kind == DelayFault.name:
         return DelayFault(float(value))
     if name not in _FAULTS_BY_NAME:
-        raise ValueError(FAULT_NAMES)
+        raise ValueError(f"no fault has this name; {FAULT_NAMES}")
     return _FAULTS_BY_NAME[name]

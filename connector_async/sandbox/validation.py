@@ -94,19 +94,21 @@ class FieldReader:
 
     def instant(self, name: str, *, default_zone: tzinfo | None = None) -> datetime:
         """Return a required date-time, which must have a UTC offset unless there is a default zone."""
-        return self._instant(name, self._values.get(name), default_zone)
+        rule = f"must be an RFC 3339 date-time {'' if default_zone else 'with an offset'}".rstrip()
+        return self._instant(name, self._values.get(name), default_zone, rule)
 
     def date_or_instant(self, name: str, *, default_zone: tzinfo) -> datetime:
         """Return a required date-time, or the first instant of a date."""
         value = self._values.get(name)
         is_date = isinstance(value, str) and _DATE.fullmatch(value)
-        return self._instant(name, f"{value}T00:00:00" if is_date else value, default_zone)
+        date_time = f"{value}T00:00:00" if is_date else value
+        return self._instant(name, date_time, default_zone, "must be a date or an RFC 3339 date-time")
 
-    def _instant(self, name: str, value: object, default_zone: tzinfo | None) -> datetime:
+    def _instant(self, name: str, value: object, default_zone: tzinfo | None, rule: str) -> datetime:
         try:
             return parse_instant(value if isinstance(value, str) else "", default_zone=default_zone)
         except ValueError:
-            self.reject(name, f"must be an RFC 3339 date-time {'' if default_zone else 'with an offset'}".rstrip())
+            self.reject(name, rule)
             return _INVALID_INSTANT
 
     def digits(self, name: str, *, default: int, minimum: int) -> int:

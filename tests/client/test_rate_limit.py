@@ -43,7 +43,7 @@ async def reserve(store: MemoryRateLimitStore, limit: RateLimit = PACED, max_wai
         ({"limit": 10.5}, TypeError, "limit must be an int or math.inf, not float"),
         ({"limit": True}, TypeError, "limit must be an int or math.inf, not bool"),
         ({"limit": math.nan}, TypeError, "limit must be an int or math.inf, not float"),
-        ({"limit": 10**400}, ValueError, "limit must be less, or math.inf"),
+        ({"limit": 10**400}, ValueError, "limit must fit in a float; use math.inf for no limit"),
         ({"per": 0}, ValueError, "per must be above zero"),
         ({"per": math.inf}, ValueError, "per must be finite"),
         ({"per": "60"}, TypeError, "per must be a number of seconds, not str"),
