@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 
-from connector_async._checks import check_int, check_type
+from connector_async._checks import check_int, check_timedelta
 from connector_async._timestamps import format_instant, parse_instant
 from connector_async.bulk_calls import bulk
 from connector_async.exceptions import ConnectorError, TransportError
@@ -48,9 +48,7 @@ class WindowedPager(AsyncPager[Appointment]):
     ) -> None:
         if start is None or end is None:
             raise ValueError("start and end must be given: the range between them is split into windows")
-        check_type("window", window, timedelta)
-        if window <= timedelta(0):
-            raise ValueError("window must be above zero")
+        check_timedelta("window", window)
         check_int("concurrency", concurrency)
         self._preview = preview
         self._start = start.astimezone(UTC)
