@@ -1,6 +1,6 @@
-"""The clock that the package reads and waits by, which tests replace, and deadlines on it.
+"""`Clock`, by which the package measures time and waits and which tests replace, and `Deadline`, measured by a clock.
 
-It knows nothing of requests.
+The module knows nothing of requests.
 """
 
 import asyncio

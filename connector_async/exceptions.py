@@ -39,7 +39,7 @@ class ConnectorError(Exception):
     first page, or the error is not one of a pager."""
     operation: str | None = None
     """The operation that failed: `get`, `create`, `update`, `delete` or `preview`, or the HTTP method of a session's
-    request. `None`: neither failed."""
+    request. `None`: the error is from neither."""
     retry_quota_exhausted: bool = False
     """Whether a further attempt was due but not made, because the retry quota of the tenant was exhausted."""
 

@@ -355,12 +355,13 @@ class PreviewCall:
 
 
 def _check_found(context: CallContext, response: Response) -> None:
-    """Raise if a response without a body means that there is no such appointment.
+    """Raise `NotFoundError` for a 2xx response without a body, which some servers send instead of 404.
 
-    Some servers do that instead of 404 (contract, open point 4). A body that was compressed may have been cut off.
+    See the contract, open point 4. A response that announces a compressed body is left to the decoder, which rejects
+    it: its body may have been cut off.
 
     Raises:
-        NotFoundError: If it does.
+        NotFoundError: If the status is 204 or 205, or the response has no `Content-Encoding`.
     """
     if "Content-Encoding" in response.headers and response.status not in _NO_CONTENT:
         return

@@ -377,7 +377,7 @@ class AppointmentService:
 
         Raises:
             ValueError: If `concurrency`, `max_errors` or `deadline` is not above zero.
-            TypeError: If an argument has another type, or `verify` is a class.
+            TypeError: If an argument has another type, or `verify` is not callable or is a class.
         """
         check_iterable("drafts", drafts)
         if verify is not None:

@@ -128,10 +128,12 @@ class SupportsVerify(SupportsPreview, Protocol):
 def bind_verify(
     service: SupportsVerify, verify: Verify | None, new: NewAppointment
 ) -> Callable[[float | None], Coroutine[Any, Any, Appointment | None]] | None:
-    """Return a function that calls `verify` with a deadline of so many seconds. `None` if there is no `verify`.
+    """Return a function that takes the remaining seconds of the create, and calls `verify` with them as its deadline.
+
+    It returns `None` if `verify` is `None`.
 
     Raises:
-        TypeError: If `check_verify` rejects `verify`.
+        TypeError: If `verify` is a class, cannot be called, or is an async generator function.
     """
     if verify is None:
         return None

@@ -30,7 +30,7 @@ OtherResultT = TypeVar("OtherResultT")
 
 @runtime_checkable
 class ProgressListener(Protocol):
-    """Is informed of each outcome as it is taken. An error of its methods ends the loop that takes the outcomes.
+    """Receives each outcome as it is taken. An error of its methods ends the loop that takes the outcomes.
 
     Once `begin` has returned, `end` is called exactly once, whatever happens. If `begin` raises, `end` is not called:
     no outcome has been taken, and the listener has to clean up itself.

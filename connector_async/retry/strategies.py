@@ -173,7 +173,8 @@ def check_strategy(name: str, value: object) -> None:
     """Reject anything but an instance of a tenacity strategy, or another callable.
 
     Raises:
-        TypeError: If `value` is not callable, or is a class: calling that makes an instance, which counts as a yes.
+        TypeError: If `value` is not callable, or is a class. A class can be called as well, but the instance that it
+            returns would always count as true.
     """
     if isinstance(value, type):
         raise TypeError(f"{name} must be an instance of a strategy, not its class")

@@ -216,7 +216,7 @@ class ConnectorSession:
         woken, and get their rate-limit slots.
 
         Raises:
-            ValueError: If `seconds` is negative or not a number.
+            ValueError: If `seconds` is negative or NaN.
             TypeError: If `seconds` is neither an int nor a float.
         """
         await self._tenant.limiter.penalize(seconds)
@@ -244,8 +244,8 @@ class ConnectorSession:
         """Return a path below the tenant as it is sent and as errors name it: quoted, after the path of `base_url`.
 
         Raises:
-            ValueError: As `request`.
-            TypeError: As `request`.
+            ValueError: If a segment of `path` is empty, `.`, `..`, or not printable.
+            TypeError: If `path` is not a tuple, or a segment is not a str.
         """
         return self._tenant.url(path).raw_path
 
@@ -253,8 +253,9 @@ class ConnectorSession:
         """Return the URL that `request` sends a path and a query to.
 
         Raises:
-            ValueError: As `request`.
-            TypeError: As `request`.
+            ValueError: If a segment of `path` is empty, `.`, `..`, or not printable; or `query` is not quoted, or
+                cannot be encoded.
+            TypeError: If an argument has another type.
         """
         return str(self._tenant.url(path, query))
 
@@ -333,10 +334,10 @@ class ConnectorSession:
 
 
 def _checked_auth(auth: TokenProvider) -> TokenProvider:
-    """Return `auth`, which must be a provider. Its plain methods must not be coroutine functions.
+    """Return `auth`, which must be a token provider.
 
     Raises:
-        TypeError: If it is not, or is a class.
+        TypeError: If `auth` is not a provider, is a class, or `invalidate` or `cached_token` is a coroutine function.
     """
     if isinstance(auth, type) or not isinstance(auth, TokenProvider):
         raise TypeError(f"auth must be a TokenProvider, not {type(auth).__name__}")

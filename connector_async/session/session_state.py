@@ -36,7 +36,7 @@ class InterruptibleSleep:
         self._has_own_sleep = getattr(clock.sleep, "__func__", None) is not Clock.sleep
         self._sleepers: set[asyncio.Future[None]] = set()
         self.closed = False
-        """Whether it is closed, so that it sleeps no more."""
+        """Whether `close` was called. Every later `sleep` raises."""
 
     async def sleep(self, seconds: float, others: set[asyncio.Future[None]] | None = None) -> None:
         """Wait for a number of seconds.
@@ -179,8 +179,8 @@ def normalize_base_url(base_url: str, *, allow_http: bool) -> str:
     """Return `base_url` as it is sent: its host in IDNA, its path quoted and without dot segments.
 
     Raises:
-        ValueError: See `check_base_url`.
-        TypeError: See `check_base_url`.
+        ValueError: If `check_base_url` rejects `base_url`, or its host cannot be encoded in IDNA.
+        TypeError: If `base_url` is not a str, or `allow_http` is not a bool.
     """
     checked = check_base_url(base_url, allow_http=allow_http)
     try:

@@ -117,7 +117,7 @@ class Transport:
         self._current: _Opened | None = None
         self._process = os.getpid()
         self.closed = False
-        """Whether it is closed, so that it sends no more."""
+        """Whether `aclose` was called. Every later `send` raises."""
 
     async def send(
         self,

@@ -8,7 +8,7 @@ How strict decoding is:
   that the object's `timeZone` names, or, if the object names none, in the session's `assume_zone`. It is an error if
   neither names a known zone: an unknown name is never replaced by `assume_zone`.
 - An unknown member is kept in `extra`. It is an error only if it is nested deeper than 64 levels.
-- A member of the models must not break a rule of its model.
+- A member that a model has a field for must keep the rules of that field.
 
 A layout has two converters. `fast` decodes every body. `explaining` finds the faults of a value that `fast` rejects.
 """

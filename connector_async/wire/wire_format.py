@@ -243,7 +243,8 @@ class WireFormat(enum.Enum):
 
         Raises:
             DecodingError: If `body` is not a valid appointment.
-            ValueError: As `unstructure`, for `update` and `user`.
+            ValueError: If `update` sets a field that the format does not carry, its `extra` has the key of a field, or
+                `user` is missing, or given although the format carries no user.
         """
         current = self.structure(body, Appointment, assume_zone)
         whole = _parse(body, exact=True)
