@@ -160,6 +160,7 @@ async def test_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("NO_PROXY", raising=False)
     async with HostileServer(http(200, b"1")) as server, open_session(server) as session:
         await session.request("GET", APPOINTMENT)
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
