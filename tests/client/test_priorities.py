@@ -37,13 +37,9 @@ from connector_async.session import ConnectorSession
 from connector_async.session.session_state import InterruptibleSleep
 from tests.support.hostile import HostileServer, drop, hang, http
 from tests.support.services import CREATED, FOUND, call, open_service
-from tests.support.virtual_time import LoopClock
+from tests.support.virtual_time import LoopClock, now
 
 SLOW = RateLimit(limit=61, per=60, burst=1)  # a second apart
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 async def take_all(outcomes: Bulk[Any, Any]) -> list[Status]:
@@ -114,7 +110,7 @@ async def test_constant_interactive_calls_do_not_starve_a_bulk() -> None:
 
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("limit", [SLOW, RateLimit(limit=3_001, per=60, burst=1)], ids=["1/s", "50/s"])
-async def test_bulk_alone_uses_the_whole_pace_in_the_order_of_its_inputs(limit: RateLimit) -> None:
+async def test_bulk_alone_uses_the_whole_rate_in_the_order_of_its_inputs(limit: RateLimit) -> None:
     times: list[float] = []
     async with HostileServer(recording(times)) as server:
         appointments = open_service(server, clock=LoopClock(), rate_limit=limit)
@@ -370,7 +366,7 @@ async def test_call_without_a_slot_before_its_deadline_is_throttled_with_retry_a
 
 
 @pytest.mark.virtual_time
-async def test_retry_without_a_slot_before_the_deadline_keeps_the_first_attempt() -> None:
+async def test_retry_without_a_slot_before_the_deadline_is_throttled_and_keeps_the_status() -> None:
     async with HostileServer(http(500)) as server:
         appointments = open_service(server, clock=LoopClock(), rate_limit=RateLimit(limit=2, per=100, burst=1))
         with pytest.raises(ThrottledError) as caught:

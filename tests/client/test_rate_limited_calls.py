@@ -27,16 +27,12 @@ from connector_async import (
 from connector_async.sandbox import LimitWindow, RevokedToken, Sandbox, SandboxLimit, StatusFault
 from tests.support.hostile import HostileServer, http
 from tests.support.services import FOUND, PREVIEW, open_service
-from tests.support.virtual_time import LoopClock
+from tests.support.virtual_time import LoopClock, now
 
 pytestmark = pytest.mark.virtual_time
 
 # The storage of the sandbox has a thread. While it works, virtual time jumps although a response is pending.
 NO_TIMEOUT = 100_000
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 class Arrivals:
@@ -255,7 +251,7 @@ async def elapsed(call: Callable[[], Coroutine[Any, Any, object]]) -> float:
     return now() - started_at
 
 
-async def test_sessions_keep_one_pace_together_only_when_they_share_a_store() -> None:
+async def test_sessions_share_a_rate_limit_only_through_a_store() -> None:
     clock = LoopClock()
     limit = RateLimit(limit=61, per=60, burst=1)
 

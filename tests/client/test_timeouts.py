@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from connector_async.session.timeouts import Timeout, Timeouts
+from tests.support.virtual_time import now
 
 pytestmark = pytest.mark.virtual_time
 
@@ -15,10 +16,6 @@ pytestmark = pytest.mark.virtual_time
 @pytest.fixture
 async def timeouts() -> Timeouts:
     return Timeouts(asyncio.get_running_loop())
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 async def ends_at(timeouts: Timeouts, seconds: float) -> float:

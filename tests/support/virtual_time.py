@@ -36,6 +36,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._time_source.skipped
 
 
+def now() -> float:
+    """Return the time of the running event loop."""
+    return asyncio.get_running_loop().time()
+
+
 class LoopClock(Clock):
     """A clock that reads the time of the running event loop. Its random number is always `draw`."""
 
@@ -43,10 +48,10 @@ class LoopClock(Clock):
         self.draw = draw
 
     def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
+        return now()
 
     def time(self) -> float:
-        return 1_700_000_000.0 + asyncio.get_running_loop().time()
+        return 1_700_000_000.0 + now()
 
     def random(self) -> float:
         return self.draw
