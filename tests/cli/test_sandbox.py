@@ -78,7 +78,7 @@ async def test_sandbox_keeps_its_data_in_the_database_until_a_signal_and_over_a_
                 assert len(await preview(session, tenant)) == count
 
 
-async def test_preview_has_the_pages_that_the_options_ask_for() -> None:
+async def test_preview_has_the_pages_of_the_options() -> None:
     options = ("--paging", "cursor", "--page-size", "2", "--seed", "3", "--tenant", "acme")
     async with started(*options) as base_url, aiohttp.ClientSession(base_url) as session:
         first = await preview(session, "acme")

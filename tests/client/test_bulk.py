@@ -733,7 +733,7 @@ async def test_error_of_a_listener_ends_the_loop_and_end_is_called() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_if_begin_of_a_listener_raises_nothing_is_taken_and_end_is_not_called() -> None:
+async def test_listener_that_raises_in_begin_takes_no_input_and_gets_no_end() -> None:
     class Broken(RecordingListener):
         def begin(self, total: int | None) -> None:
             raise ZeroDivisionError(total)

@@ -40,7 +40,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     return [(record.levelname, record.getMessage()) for record in records]
 
 
-async def test_retry_is_one_line(caplog: pytest.LogCaptureFixture, clock: ManualClock) -> None:
+async def test_retry_is_logged_in_one_line(caplog: pytest.LogCaptureFixture, clock: ManualClock) -> None:
     caplog.set_level(logging.DEBUG)
     async with HostileServer(http(503, X_Request_Id="r-1"), http(503, X_Request_Id="r-2"), FOUND) as server:
         await open_service(server, clock=clock).get("123")
@@ -64,7 +64,7 @@ async def test_last_failure_is_raised_and_not_logged(caplog: pytest.LogCaptureFi
     assert lines(caplog) == []
 
 
-async def test_penalty_is_one_line(caplog: pytest.LogCaptureFixture, clock: ManualClock) -> None:
+async def test_penalty_is_logged_in_one_line(caplog: pytest.LogCaptureFixture, clock: ManualClock) -> None:
     async with HostileServer(http(429, Retry_After="5"), FOUND) as server:
         service = open_service(server, clock=clock, tenant_id="a b")
         await service.get("123")
@@ -73,7 +73,7 @@ async def test_penalty_is_one_line(caplog: pytest.LogCaptureFixture, clock: Manu
         ]
 
 
-async def test_new_token_and_failed_renewal_are_one_line_each(
+async def test_new_token_and_failed_renewal_are_logged_in_one_line_each(
     caplog: pytest.LogCaptureFixture, session: ConnectorSession, sandbox: Sandbox, clock: ManualClock
 ) -> None:
     caplog.set_level(logging.INFO, "connector_async")

@@ -285,7 +285,7 @@ def test_complete_envelope_is_accepted(members: dict[str, Any]) -> None:
     assert is_complete(response(members))
 
 
-def test_empty_list_follows_the_same_rules() -> None:
+def test_empty_list_is_complete_under_the_same_rules_as_others() -> None:
     page = PageResponse(body={"items": [], "count": 0}, headers={}, url="http://h/p")
     assert rejection(page).startswith("$.count: ")
     page = PageResponse(body={"items": [], "total": 0, "totalPages": 0}, headers={}, url="http://h/p")

@@ -369,7 +369,7 @@ WRONG: dict[str, tuple[PagingStyle, object, dict[str, str]]] = {
 
 
 @pytest.mark.parametrize(("paging", "body", "headers"), WRONG.values(), ids=WRONG)
-async def test_wrong_guess_is_an_error(paging: PagingStyle, body: object, headers: dict[str, str]) -> None:
+async def test_mismatched_paging_style_is_an_error(paging: PagingStyle, body: object, headers: dict[str, str]) -> None:
     async with HostileServer(http_page(body, headers)) as server:
         with pytest.raises((DecodingError, PaginationError)):
             await service(server, paging).preview().collect()

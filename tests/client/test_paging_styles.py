@@ -1,4 +1,4 @@
-"""Each paging style against a server that pages so, and wrong guesses, which are errors and never short lists."""
+"""Each paging style against a server that pages so, and against others: an error, never a short list."""
 
 import asyncio
 import itertools
@@ -162,7 +162,7 @@ WRONG: dict[str, tuple[PagingStyle | None, Body]] = {
 
 
 @pytest.mark.parametrize(("paging", "body"), WRONG.values(), ids=WRONG)
-async def test_wrong_guess_is_an_error_and_never_a_short_list(paging: PagingStyle | None, body: Body) -> None:
+async def test_mismatched_paging_is_an_error_and_never_a_short_list(paging: PagingStyle | None, body: Body) -> None:
     async with PagedServer(body) as server:
         with pytest.raises((DecodingError, PaginationError)) as caught:
             await service(server, paging).preview().collect()

@@ -227,7 +227,7 @@ async def test_only_idle_keys_are_dropped(clock: ManualClock) -> None:
     assert await store.reserve("busy", PACED, 0) == pytest.approx(3_000 - 1_000)
 
 
-async def test_slot_of_a_dropped_key_has_come(clock: ManualClock) -> None:
+async def test_slot_of_a_dropped_key_needs_no_wait(clock: ManualClock) -> None:
     store = MemoryRateLimitStore(clock)
     await reserve(store)
     late = await reserve(store)

@@ -484,7 +484,7 @@ async def test_on_retry_that_raises_is_logged_and_changes_nothing(caplog: pytest
     assert line.exc_info[0] is ZeroDivisionError
 
 
-async def test_error_is_sent_if_an_earlier_attempt_may_have_done_it() -> None:
+async def test_error_says_sent_if_an_earlier_attempt_may_have_been() -> None:
     async def drop_and_close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server._server.close()
         writer.close()

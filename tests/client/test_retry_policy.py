@@ -140,7 +140,7 @@ PERMANENT = [
     [*((error, True) for error in TRANSIENT), *((error, False) for error in PERMANENT)],
     ids=repr,
 )
-def test_transient_errors(error: BaseException, *, transient: bool) -> None:
+def test_is_transient_recognizes_transient_errors(error: BaseException, *, transient: bool) -> None:
     assert is_transient(error) is transient
     assert retry_if_transient()(state_after(error)) is transient
 
@@ -165,20 +165,20 @@ def test_transient_errors(error: BaseException, *, transient: bool) -> None:
     ],
     ids=repr,
 )
-def test_errors_after_which_the_operation_may_have_happened(error: BaseException, *, may_have: bool) -> None:
+def test_may_have_happened_depends_on_the_error(error: BaseException, *, may_have: bool) -> None:
     assert may_have_happened(error) is may_have
     assert retry_if_not_happened()(state_after(error)) is not may_have
 
 
 @pytest.mark.row("R5")
-def test_503_with_retry_after_may_have_happened_if_it_does_not_refuse() -> None:
+def test_503_with_retry_after_may_have_happened_unless_it_means_refused() -> None:
     error = ResponseError("x", status=503, retry_after=1)
     assert may_have_happened(error, unavailable_means_refused=False)
     assert not retry_if_not_happened(unavailable_means_refused=False)(state_after(error))
 
 
 @pytest.mark.parametrize(("status", "throttled"), [(429, True), (503, True), (500, False), (408, False)])
-def test_throttled_statuses(status: int, *, throttled: bool) -> None:
+def test_only_429_and_503_are_throttling(status: int, *, throttled: bool) -> None:
     assert is_throttled(ResponseError("x", status=status)) is throttled
     assert not is_throttled(TransportError("x"))
 

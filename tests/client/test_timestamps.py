@@ -163,7 +163,7 @@ def test_nothing_may_follow_the_common_form(tail: str) -> None:
 
 
 @given(st.from_regex(r"[0-9W+:.,Tt-]{4}-[0-9W]{2}-[0-9W+.,-]{2}T[0-9+.,-]{2}:[0-9+.]{2}:[0-9+.,-]{2}Z", fullmatch=True))
-def test_of_strings_with_the_common_separators_fromisoformat_accepts_only_the_profile(string: str) -> None:
+def test_fromisoformat_accepts_only_the_profile_with_the_common_separators(string: str) -> None:
     assert string[SEPARATORS] == SEPARATORS_IN_UTC
     try:
         datetime.fromisoformat(string)

@@ -206,7 +206,7 @@ async def test_create_without_a_deadline_is_verified_without_one(
 
 
 @pytest.mark.parametrize("known", [3, "abc", b"abc", bytearray(b"abc"), iter(["1"])])
-def test_invalid_known_is_rejected(known: Any) -> None:
+def test_known_that_is_not_a_container_is_rejected(known: Any) -> None:
     with pytest.raises(TypeError, match="known must be a container of ids"):
         found_by_preview(known=known)
 

@@ -79,7 +79,7 @@ class Calendar:
     st.integers(1, 60),
     st.integers(1, 4),
 )
-def test_each_appointment_comes_once_from_any_window_on(
+def test_walk_from_any_window_returns_each_appointment_once(
     spans: list[tuple[int, int]], hours: int, window: int, concurrency: int
 ) -> None:
     async def walk() -> None:

@@ -157,7 +157,7 @@ async def test_failed_begin_is_not_retried_for_each_write() -> None:
     assert begins == 1
 
 
-async def test_group_of_cancelled_tasks_begins_no_transaction() -> None:
+async def test_group_of_cancelled_tasks_starts_no_transaction() -> None:
     begins, written = [asyncio.Event(), asyncio.Event()], []
     may_continue = asyncio.Event()
 

@@ -57,7 +57,7 @@ async def start_and_duration(
     return appointment.start_time, appointment.end_time - appointment.start_time
 
 
-async def test_event_is_a_record(path: Path) -> None:
+async def test_event_is_read_as_a_record(path: Path) -> None:
     found = await read_event(
         path,
         event(
@@ -74,7 +74,7 @@ async def test_event_is_a_record(path: Path) -> None:
     assert found == record(calendar=user, description="a, b\nc", description_type="Html", modified=changed)
 
 
-async def test_folded_line_never_begins_a_component(path: Path) -> None:
+async def test_folded_line_never_starts_a_component(path: Path) -> None:
     found = await read_event(path, event("DESCRIPTION:a\n BEGIN:VEVENT\n END:VEVENT"))
     assert found.appointment.description == "aBEGIN:VEVENTEND:VEVENT"
 

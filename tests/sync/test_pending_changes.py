@@ -74,9 +74,7 @@ async def test_two_lost_updates_are_no_conflict_when_the_first_shows(
 
 
 @pytest.mark.parametrize("mode", LOOKING)
-async def test_lost_update_that_happened_is_taken_back_although_the_first_try_was_lost(
-    state_path: Path, mode: Mode
-) -> None:
+async def test_lost_update_that_happened_is_taken_back_by_the_second_attempt(state_path: Path, mode: Mode) -> None:
     async with syncing(state_path) as sync:
         runs = OneAttempt(sync, mode=mode)
         await runs.run(record("a"))
@@ -196,7 +194,7 @@ async def test_calendar_with_an_unresolved_create_is_looked_at_in_the_same_run(s
         (Mode.CHECK, "delete", 422),
     ],
 )
-async def test_server_change_is_overwritten_after_a_failed_first_try(
+async def test_server_change_is_overwritten_after_a_failed_first_attempt(
     state_path: Path, mode: Mode, change: str, status: int
 ) -> None:
     async with syncing(state_path) as sync:

@@ -197,7 +197,7 @@ async def test_symbolic_link_has_the_same_lock(path: Path, tmp_path: Path, state
         await State.open(link, owner="second")
 
 
-async def test_busy_error_without_a_readable_owner(path: Path) -> None:
+async def test_busy_error_without_a_readable_owner_names_another_run(path: Path) -> None:
     async with await State.open(path, owner="first"):
         path.rename(path.with_name("moved"))
         with pytest.raises(StateBusyError, match=r"another run is using it$"):

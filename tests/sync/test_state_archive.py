@@ -175,7 +175,7 @@ async def test_import_into_a_state_with_staged_records_is_rejected(state: State,
     assert (tmp_path / "into.db").exists()
 
 
-async def test_import_into_an_empty_state(tmp_path: Path) -> None:
+async def test_export_is_imported_into_an_empty_state(tmp_path: Path) -> None:
     await (await State.open(tmp_path / "into.db", owner="second")).aclose()
     assert await import_state(write_lines(tmp_path / "x", HEADER, SERIAL), tmp_path / "into.db") == 1
     async with await State.open(tmp_path / "into.db", owner="second") as other:

@@ -179,7 +179,9 @@ async def test_failed_upgrade_leaves_the_state_unchanged(
     assert read_revision(older) == "0002"
 
 
-async def test_failed_creation_can_be_repeated(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_creation_of_a_state_can_be_repeated(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         use_injected(inject(tmp_path, "raise LookupError"), patch)
         with pytest.raises(StateError):

@@ -53,7 +53,9 @@ CASES: dict[str, tuple[LastSynced | None, str, str | None, Action]] = {
 
 
 @pytest.mark.parametrize(("base", "local", "remote", "action"), CASES.values(), ids=CASES)
-def test_decision(base: LastSynced | None, local: str, remote: str | None, action: Action) -> None:
+def test_decision_follows_from_the_three_states(
+    base: LastSynced | None, local: str, remote: str | None, action: Action
+) -> None:
     assert decide(base, local, remote) is action
 
 

@@ -13,7 +13,7 @@ from connector_async import exceptions
 ROOT = Path(connector_async.__file__).parent
 
 
-def test_all_is_sorted() -> None:
+def test_names_of_all_are_sorted() -> None:
     # Constants first, then classes, then the rest, as ruff's RUF022 sorts them.
     def group(name: str) -> int:
         return 0 if name.isupper() else 1 if name[0].isupper() else 2
@@ -21,12 +21,12 @@ def test_all_is_sorted() -> None:
     assert connector_async.__all__ == sorted(connector_async.__all__, key=lambda name: (group(name), name))
 
 
-def test_all_is_importable() -> None:
+def test_names_of_all_are_importable() -> None:
     for name in connector_async.__all__:
         assert getattr(connector_async, name) is not None
 
 
-def test_all_is_complete() -> None:
+def test_public_names_are_those_that_the_package_imports() -> None:
     tree = ast.parse((ROOT / "__init__.py").read_text())
     imported = {
         alias.asname or alias.name
