@@ -74,6 +74,9 @@ ROWS = {
     "H15": "A create whose response cannot be decoded is unknown, and not repeatable.",
     "H16": "Single calls get their rate-limit slots before bulk calls of the same tenant.",
     "H17": "A server's id that no URL can carry is reported, and harms no other record or tenant.",
+    # Sync
+    "S12": "A plan that was cut off, a CSV that ends inside a record, and a source that is not a file are rejected.",
+    "S15": "After a power loss, the state has forgotten only what is durable in the source.",
 }
 """What each row asks for. Every row has a test; `tests/system/test_acceptance.py` asserts it."""
 

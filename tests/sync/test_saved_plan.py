@@ -64,11 +64,12 @@ LINE["record"] = {
     "start_time": "2024-01-15T10:00:00Z",
     "end_time": "2024-01-15T11:00:00Z",
 }
-HEAD = {"connector_async_plan": 1, "serial": 1, "mode": "trust", "policy": "local"}
+HEAD = {"connector_async_plan": 2, "serial": 1, "mode": "trust", "policy": "local"}
 
 
 def write_plan(path: Path, head: dict[str, Any], *lines: bytes) -> Path:
-    path.write_bytes(b"\n".join([orjson.dumps(head), *lines]) + b"\n")
+    end = orjson.dumps({"operations": len(lines)})
+    path.write_bytes(b"\n".join([orjson.dumps(head), *lines, end]) + b"\n")
     return path
 
 
@@ -88,7 +89,7 @@ def test_missing_file_is_rejected(tmp_path: Path) -> None:
         b"",
         b"x",
         b"{}",
-        b'{"connector_async_plan":2}',
+        b'{"connector_async_plan":1,"serial":1,"mode":"trust","policy":"local"}',
         *[orjson.dumps(HEAD | change) for change in ({"serial": "1"}, {"mode": "two-way"}, {"policy": "mine"})],
     ],
 )
@@ -122,6 +123,47 @@ def test_invalid_operation_is_rejected_before_anything_is_sent(tmp_path: Path, c
     path = write_plan(tmp_path / "plan", HEAD, orjson.dumps(LINE), orjson.dumps(LINE | changes), orjson.dumps(LINE))
     with pytest.raises(SourceError, match=r"plan:3: not an operation of a plan$"):
         SavedPlan.open(path)
+
+
+@pytest.mark.row("S12")
+async def test_plan_that_was_cut_anywhere_is_rejected(state_path: Path, tmp_path: Path) -> None:
+    path = tmp_path / "plan"
+    async with syncing(state_path) as sync:
+        await sync.save(path, [record("a"), record("b"), record("c")])
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(SourceError, match=r"the plan is incomplete|not a plan of this version"):
+            SavedPlan.open(path)
+    path.write_bytes(whole)
+    assert SavedPlan.open(path).tenants() == ["acme"]
+
+
+INCOMPLETE = {
+    "no number": b"",
+    "number too large": b'{"operations":2}\n',
+    "number too small": b'{"operations":0}\n',
+    "no integer": b'{"operations":true}\n',
+    "number twice": b'{"operations":1}\n{"operations":1}\n',
+    "operation after the number": b'{"operations":1}\n' + orjson.dumps(LINE) + b"\n",
+    "line end missing": b'{"operations":1}',
+}
+
+
+@pytest.mark.row("S12")
+@pytest.mark.parametrize("end", INCOMPLETE.values(), ids=INCOMPLETE)
+def test_plan_without_the_number_of_its_operations_as_the_last_line_is_rejected(tmp_path: Path, end: bytes) -> None:
+    (tmp_path / "plan").write_bytes(orjson.dumps(HEAD) + b"\n" + orjson.dumps(LINE) + b"\n" + end)
+    with pytest.raises(SourceError, match=r"plan: the plan is incomplete: its last line must be"):
+        SavedPlan.open(tmp_path / "plan")
+
+
+@pytest.mark.row("S12")
+async def test_plan_without_operations_is_complete(state_path: Path, tmp_path: Path) -> None:
+    async with syncing(state_path) as sync:
+        plan = await sync.save(tmp_path / "plan", [])
+    assert plan.tenants() == []
+    assert (tmp_path / "plan").read_bytes().endswith(b'\n{"operations":0}\n')
 
 
 @pytest.mark.parametrize("line", [orjson.dumps(LINE)[:-9], b"[]", b"null", b""])

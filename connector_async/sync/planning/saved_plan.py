@@ -1,4 +1,6 @@
-"""A plan as a file: JSON Lines, a head and one operation a line. It is applied only while the state is as it was.
+"""A plan as a file: JSON Lines, a head, one operation a line, and the number of operations as the last line.
+
+It is applied only while the state is as it was, and only as a whole: a file without the last line was cut off.
 
 The file holds the records that are to be sent: personal data.
 """
@@ -25,7 +27,9 @@ from .planner import Remaining
 from .snapshot import CalendarReader
 from .three_way import Policy
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+_END: Final = b'{"operations":'
+"""How the last line starts, and no line of an operation."""
 
 
 @attrs.define
@@ -52,7 +56,7 @@ class SavedPlan:
         """Return the plan in a file. Its operations are checked now and read again when they are applied.
 
         Raises:
-            SourceError: If the file cannot be read, is not a plan, or has a line that is not an operation.
+            SourceError: If the file cannot be read, is not a plan, has a line that is not an operation, or was cut off.
         """
         path = Path(path)
         try:
@@ -179,6 +183,7 @@ async def save_plan(
             async for operation in operations:
                 lines.write(_line(operation))
                 count += 1
+            lines.write(_end_line(count))
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from None
     return count
@@ -187,7 +192,13 @@ async def save_plan(
 def _sections(path: Path, lines: Iterable[bytes], offset: int) -> dict[Calendar, _Section]:
     sections: dict[Calendar, _Section] = {}
     last: _Section | None = None
+    count, end = 0, b""
     for number, line in enumerate(lines, 2):
+        if end or not line.endswith(b"\n"):
+            raise _incomplete(path)
+        if line.startswith(_END):
+            end = line
+            continue
         try:
             calendar = _checked_operation(line).calendar
         except (ValueError, LookupError, TypeError):
@@ -196,9 +207,20 @@ def _sections(path: Path, lines: Iterable[bytes], offset: int) -> dict[Calendar,
         if section.lines and section is not last:
             raise SourceError(f"{path}:{number}: the operations of a calendar must stand together")
         section.lines += 1
+        count += 1
         offset += len(line)
         last = section
+    if end != _end_line(count):
+        raise _incomplete(path)
     return sections
+
+
+def _incomplete(path: Path) -> SourceError:
+    return SourceError(f"{path}: the plan is incomplete: its last line must be the number of its operations")
+
+
+def _end_line(count: int) -> bytes:
+    return _END + b"%d}\n" % count
 
 
 def _line(operation: Operation) -> bytes:
