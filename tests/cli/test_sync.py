@@ -1,6 +1,8 @@
 """The sync commands against a real sandbox: what they send and print, and their exit codes."""
 
+import os
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import orjson
 import pytest
@@ -17,7 +19,7 @@ from tests.support.cli_syncing import (
     titles,
     write_source,
 )
-from tests.support.command_line import CommandLine, isolate, sandbox_environment, serving
+from tests.support.command_line import COMMAND, CommandLine, isolate, sandbox_environment, serving
 
 
 def test_run_prints_the_counts_of_each_tenant_and_the_totals(command: CommandLine, source: Path) -> None:
@@ -328,6 +330,28 @@ def test_command_that_cannot_start_is_one_line(
     done = command("sync", *arguments)
     assert (done.code, done.out, done.err.count("\n")) == (code, "", 1)
     assert message in done.err
+
+
+@pytest.mark.row("S12")
+@pytest.mark.parametrize(
+    "arguments",
+    [("run", "pipe"), ("plan", "pipe"), ("check", "pipe"), ("apply", "pipe"), ("run", "/dev/stdin")],
+    ids=" ".join,
+)
+@pytest.mark.usefixtures("command")
+def test_pipe_is_rejected_before_anything_is_read(sandbox: Sandbox, tmp_path: Path, arguments: tuple[str, str]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    options = () if arguments[0] == "apply" else ("--source-format", "csv")
+    with Popen([*COMMAND, "sync", *arguments, *options], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            assert process.wait(timeout=20) == ExitCode.OTHER  # stdin stays open, and the pipe has no writer
+            assert process.stderr.read().endswith(
+                f"connector-async: {arguments[1]}: must be a regular file, not a folder, a pipe or a device\n"
+            )
+        finally:
+            process.kill()
+    assert count_writes(sandbox) == {}
 
 
 def test_status_shows_the_counts_and_the_latest_runs(command: CommandLine, source: Path) -> None:

@@ -58,6 +58,20 @@ async def round_trip(written: list[SourceRecord], chosen: FileFormat) -> list[So
         return await read(file_source(path, format=chosen))
 
 
+@pytest.mark.row("S12")
+@pytest.mark.parametrize("path", [Path("/dev/null"), Path("/")], ids=["device", "folder"])
+@pytest.mark.parametrize("chosen", FORMATS)
+async def test_source_that_is_not_a_regular_file_is_rejected(path: Path, chosen: FileFormat) -> None:
+    with pytest.raises(SourceError, match=rf"^{path}: must be a regular file, not a folder, a pipe or a device$"):
+        await read(file_source(path, format=chosen, tenant_id="acme"))
+
+
+async def test_source_behind_a_symbolic_link_is_read(tmp_path: Path) -> None:
+    await write(file_mirror(tmp_path / "source.csv"), [record()])
+    (tmp_path / "link.csv").symlink_to("source.csv")
+    assert await read(file_source(tmp_path / "link.csv")) == [record()]
+
+
 @pytest.mark.parametrize("chosen", FORMATS)
 @settings(deadline=None)
 @given(written=records())

@@ -2,11 +2,12 @@
 
 import codecs
 import os
+import stat
 from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 
 import attrs
 
@@ -42,14 +43,27 @@ def numbered_lines(path: Path | str) -> Generator[tuple[int, bytes], None, None]
     """Yield each line of a file with its number, from 1. A byte order mark before the first line is left out.
 
     Raises:
-        SourceError: If the file cannot be opened or read.
+        SourceError: If the file is not a regular file, or cannot be opened or read.
     """
     try:
-        with Path(path).open("rb") as lines:
+        with open_regular(path) as lines:
             for number, line in enumerate(lines, 1):
                 yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
     except OSError as error:
         raise source_error(path, error) from None
+
+
+def open_regular(path: Path | str) -> BinaryIO:
+    """Open a file to read its bytes. Nothing is opened that could block, such as a pipe without a writer.
+
+    Raises:
+        SourceError: If it is not a regular file or a link to one.
+        OSError: If it cannot be opened.
+    """
+    path = Path(path)
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise SourceError(f"{os.fspath(path)}: must be a regular file, not a folder, a pipe or a device")
+    return path.open("rb")
 
 
 def source_error(path: Path | str, error: OSError) -> SourceError:

@@ -16,6 +16,7 @@ import orjson
 from connector_async._checks import check_text, check_type
 from connector_async._files import atomic_replace
 from connector_async.sync.exceptions import SourceError, StalePlanError
+from connector_async.sync.formats.reading import open_regular
 from connector_async.sync.records import ABSENT, Calendar, LastSynced, content_hash, record_from_row
 from connector_async.sync.state.diff import TenantProgress
 from connector_async.sync.state.reader import StateReader
@@ -60,7 +61,7 @@ class SavedPlan:
         """
         path = Path(path)
         try:
-            with path.open("rb") as lines:
+            with open_regular(path) as lines:
                 head = orjson.loads(lines.readline())
                 if head["connector_async_plan"] != _FORMAT:
                     raise ValueError("another version")
@@ -150,7 +151,7 @@ class SavedPlanner:
 
     def _read(self, calendar: Calendar) -> list[Operation]:
         section = self._sections[calendar]
-        with self._path.open("rb") as lines:
+        with open_regular(self._path) as lines:
             lines.seek(section.offset)
             return [_operation(orjson.loads(lines.readline())) for _ in range(section.lines)]
 
