@@ -1,4 +1,4 @@
-"""CSV: the header, the cells, and the line of a record."""
+"""CSV: the header, the cells, the line of a record, and files that were cut off."""
 
 from pathlib import Path
 
@@ -118,3 +118,30 @@ async def test_malformed_quotes_over_several_lines_are_an_error_of_the_source(pa
     with pytest.raises(SourceError, match="line 3: a quoted field is not closed, or too long") as caught:
         await read(CsvSource(path))
     assert MARKER not in str(caught.value)
+
+
+@pytest.mark.row("S12")
+@pytest.mark.parametrize(
+    ("title", "last"),
+    [
+        (b"Lindqvist", "end_time"),  # that a title without quotes was cut off cannot be seen
+        (b'"Lindqvist, Maria"', "title"),
+        (b'"Lindqvist\nMaria"', "title"),
+    ],
+)
+async def test_record_that_was_cut_off_is_not_taken_for_a_record(path: Path, title: bytes, last: str) -> None:
+    columns = {"key": b"k-2", "tenant_id": b"acme", "title": title, "start_time": b"2024-01-15T10:00:00.5Z"}
+    columns["end_time"] = b"2024-01-15T11:00:00.25+00:30"
+    columns[last] = columns.pop(last)
+    whole, header = b",".join(columns.values()), ",".join(columns).encode() + b"\n"
+    first = header + b",".join({**columns, "key": b"k-1"}.values()) + b"\n"
+    for length in range(1, len(whole)):
+        put(path, first + whole[:length])
+        try:
+            items = await read(CsvSource(path))
+        except SourceError as error:  # cut inside quotes, after a line end
+            assert "a quoted field is not closed" in str(error)
+            continue
+        assert [isinstance(item, SourceRecord) for item in items] == [True, False], whole[:length]
+    put(path, first + whole)
+    assert [isinstance(item, SourceRecord) for item in await read(CsvSource(path))] == [True, True]
