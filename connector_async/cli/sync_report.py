@@ -3,14 +3,13 @@
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
 from connector_async._files import atomic_replace
-from connector_async._timestamps import format_instant
+from connector_async._timestamps import format_instant, parse_instant
 from connector_async.sync.budget import StopReason
 from connector_async.sync.planning.operations import Operation
 from connector_async.sync.report import Fate, RunReport, Stopped, TenantReport
@@ -33,7 +32,14 @@ _REPORT_COLUMNS: Final = (
     "elapsed",
     "stopped",
 )
-_COUNT_COLUMNS: Final = ("items", "deleted", "pending_creates", "dead_letters", "awaiting_writeback")
+_COUNT_COLUMNS: Final = (
+    "items",
+    "deleted",
+    "pending_creates",
+    "dead_letters",
+    "resolved_dead_letters",
+    "awaiting_writeback",
+)
 _RUN_COLUMNS: Final = (
     "run_id",
     "kind",
@@ -169,11 +175,11 @@ def _totals(report: RunReport) -> str:
 
 
 def _readable(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row for a table: times in UTC, counts as words, and `None` for an empty value."""
+    """Return a row for a table: times to the second, counts as words, and `None` for an empty value."""
     readable: dict[str, Any] = {name: None if value == "" else value for name, value in row.items()}
     for name in _TIME_COLUMNS:
         if readable.get(name) is not None:
-            readable[name] = format_instant(datetime.fromtimestamp(int(readable[name]), UTC))
+            readable[name] = format_instant(parse_instant(readable[name]).replace(microsecond=0))
     if isinstance(readable.get("counts"), dict):
         readable["counts"] = ", ".join(f"{number} {fate}" for fate, number in readable["counts"].items()) or None
     return readable

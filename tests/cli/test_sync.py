@@ -7,6 +7,7 @@ from subprocess import PIPE, Popen
 import orjson
 import pytest
 
+from connector_async._timestamps import parse_instant
 from connector_async.cli.exit_codes import ExitCode
 from connector_async.sandbox import BodyFormat, DropBefore, Sandbox, StatusFault
 from tests.support.cli_syncing import (
@@ -352,6 +353,54 @@ def test_pipe_is_rejected_before_anything_is_read(sandbox: Sandbox, tmp_path: Pa
         finally:
             process.kill()
     assert count_writes(sandbox) == {}
+
+
+@pytest.mark.row("S3")
+def test_status_tells_resolved_dead_letters_from_those_that_are_left(
+    command: CommandLine, source: Path, sandbox: Sandbox
+) -> None:
+    name = fill(source, 3, "acme")
+    sandbox.faults.script(StatusFault(422), StatusFault(422), operation="create")
+    command("sync", "run", name)
+    (status,) = command("sync", "status", "--json").records
+    assert (status["dead_letters"], status["resolved_dead_letters"]) == (2, 0)
+    sandbox.faults.script(StatusFault(422), operation="create")
+    command("sync", "retry-failed", status["runs"][0]["run_id"], name)
+    (status,) = command("sync", "status", "--json").records
+    assert status["dead_letters"] == 1
+    assert status["resolved_dead_letters"] >= 1
+    counts, figures, *_ = command("sync", "status").out.splitlines()
+    shown = dict(zip(counts.split(), figures.split(), strict=True))
+    assert (shown["dead_letters"], shown["resolved_dead_letters"]) == ("1", str(status["resolved_dead_letters"]))
+
+
+@pytest.mark.row("S3")
+def test_times_in_json_are_date_times_and_conditions_are_json(
+    command: CommandLine, source: Path, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    name, letters = fill(source, 2, "acme"), tmp_path / "letters.jsonl"
+    sandbox.faults.script(StatusFault(422), operation="create")
+    options = ("--start", "2024-01-01T00:00:00Z", "--dead-letters", str(letters))
+    command("sync", "run", name, *options)
+    (refused,) = map(orjson.loads, letters.read_bytes().splitlines())
+    command("sync", "retry-failed", refused["run_id"], name)
+    delete_on_server(sandbox, "acme")
+    (status,) = command("sync", "status", "--json").records
+    explained = command("sync", "explain", refused["key"], "--json").records
+    assert {row["what"] for row in explained} >= {"synced", "in the source", "dead letter"}
+    times = [
+        value
+        for row in [refused, *explained, *status["runs"]]
+        for column, value in row.items()
+        if (column == "at" or column.endswith("_at")) and value is not None
+    ]
+    assert len(times) >= 7
+    assert all(parse_instant(time).year >= 2024 for time in times)
+    nothing = {"start": None, "end": None, "window": None, "retry_run": None}
+    assert [run["conditions"] for run in status["runs"]] == [
+        nothing | {"retry_run": refused["run_id"]},
+        nothing | {"start": "2024-01-01T00:00:00.000000Z"},
+    ]
 
 
 def test_status_shows_the_counts_and_the_latest_runs(command: CommandLine, source: Path) -> None:

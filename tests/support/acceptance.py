@@ -75,6 +75,7 @@ ROWS = {
     "H16": "Single calls get their rate-limit slots before bulk calls of the same tenant.",
     "H17": "A server's id that no URL can carry is reported, and harms no other record or tenant.",
     # Sync
+    "S3": "A plan, a check and a run list each unreadable record with line and reason, and end with exit code 3.",
     "S12": "A plan that was cut off, a CSV that ends inside a record, and a source that is not a file are rejected.",
     "S15": "After a power loss, the state has forgotten only what is durable in the source.",
 }

@@ -426,6 +426,17 @@ async def test_counts_of_a_run_are_stored_and_shown_by_their_names(state: State)
     assert (shown["status"], shown["counts"]) == ("ended", {Fate.UNCHANGED.value: 2})
 
 
+@pytest.mark.row("S3")
+@pytest.mark.parametrize(
+    ("stored", "value"),
+    [("", None), ("((None, None), None, None)", "((None, None), None, None)"), ('{"start":null}', {"start": None})],
+)
+async def test_conditions_of_a_run_are_shown_as_json(state: State, stored: str, value: Any) -> None:
+    await Journal.for_new_run(state, ManualClock()).start_run(kind="run", mode="trust", conditions=stored)
+    (shown,) = (await read_status(state))["runs"]
+    assert shown["conditions"] == value
+
+
 async def test_body_is_stored_as_bytes(state: State) -> None:
     row = {"tenant_id": "acme", "domain_id": "", "ad_id": "", "key": "k-1", "content_hash": None}
     row |= {"start_time": None, "end_time": None, "modified": None}

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 import attrs
+import orjson
 
 from connector_async._checks import (
     check_callable,
@@ -102,8 +103,10 @@ class SyncOptions:
         check_preview_range(wire_format, self.scope, self.window, looks=self.mode is not Mode.TRUST)
 
     def conditions(self) -> str:
-        """Return what must be the same for a run to resume one that was ended early."""
-        return repr((self.scope.bounds(), self.window, self.retry_run))
+        """Return what must be the same for a run to resume one that was ended early, as a JSON object."""
+        start, end = self.scope.bounds()
+        window = None if self.window is None else self.window.total_seconds()
+        return orjson.dumps({"start": start, "end": end, "window": window, "retry_run": self.retry_run}).decode()
 
 
 @attrs.frozen(kw_only=True)

@@ -1,16 +1,23 @@
 """Reports about a state, also while a run is using it: its runs, its dead letters, and everything about one key."""
 
 from collections.abc import AsyncGenerator
-from typing import Any
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Final
 
+import orjson
 from sqlalchemy import RowMapping, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
+from connector_async._timestamps import format_instant
 from connector_async.sync.report import Fate
 
 from .db.engine import State
 from .schema import dead_letters, desired, intents, items, pulled, runs
+
+_TIMES: Final = frozenset({"started_at", "ended_at", "deleted_at", "sent_at", "at", "resolved_at"})
+"""The columns with seconds since 1970, which are shown as RFC 3339 strings."""
 
 
 async def read_status(state: State, *, limit: int = 10) -> dict[str, Any]:
@@ -29,7 +36,8 @@ async def read_status(state: State, *, limit: int = 10) -> dict[str, Any]:
             "items": await _count(connection, items, items.c.deleted_at.is_(None)),
             "deleted": await _count(connection, items, items.c.deleted_at.is_not(None)),
             "pending_creates": await _count(connection, intents),
-            "dead_letters": await _count(connection, dead_letters),
+            "dead_letters": await _count(connection, dead_letters, dead_letters.c.resolved_at.is_(None)),
+            "resolved_dead_letters": await _count(connection, dead_letters, dead_letters.c.resolved_at.is_not(None)),
             "awaiting_writeback": await _count(connection, pulled),
             "runs": [_run_as_json(row) for row in (await connection.execute(latest)).mappings()],
         }
@@ -75,12 +83,26 @@ async def explain_key(state: State, key: str) -> list[dict[str, Any]]:
 
 def _as_json(row: RowMapping) -> dict[str, Any]:
     # Column names are of a subclass of str, which orjson does not accept as a key.
-    return {str(name): value for name, value in row.items()}
+    return {str(name): _instant(value) if name in _TIMES else value for name, value in row.items()}
+
+
+def _instant(seconds: float | None) -> str | None:
+    return None if seconds is None else format_instant(datetime.fromtimestamp(seconds, UTC))
 
 
 def _run_as_json(row: RowMapping) -> dict[str, Any]:
     names = {fate.stored_name: fate.value for fate in Fate}
-    return _as_json(row) | {"counts": {names.get(name, name): number for name, number in row["counts"].items()}}
+    return _as_json(row) | {
+        "conditions": _conditions(row["conditions"]),
+        "counts": {names.get(name, name): number for name, number in row["counts"].items()},
+    }
+
+
+def _conditions(stored: str) -> Any:
+    """Return the JSON value of the conditions; the string itself if an older version stored them in its own way."""
+    with suppress(orjson.JSONDecodeError):
+        return orjson.loads(stored)
+    return stored or None
 
 
 async def _count(connection: AsyncConnection, table: Table, *conditions: ColumnElement[bool]) -> int:
