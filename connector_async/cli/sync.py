@@ -290,14 +290,19 @@ async def _print_changes(
     connection: ConnectionOptions,
     display: DisplayOptions,
 ) -> ExitCode:
-    """Print what a run in `mode` would do, and save it to `out`.
+    """Print what a run in `mode` would do and which records cannot be read, and save the operations to `out`.
 
     With `changes_only`, operations are left out that only note in the state what is in sync already.
     """
     settings = _settings(connection, state)
     wire_format = selected_format(settings)
     sync_options = options.sync_options(mode, wire_format)
-    changes = 0
+    changes = unreadable = 0
+
+    def print_unreadable(reason: str) -> None:
+        nonlocal unreadable
+        unreadable += 1
+        print_message(reason)
 
     async def printed(operations: AsyncGenerator[Operation, None]) -> AsyncGenerator[Operation, None]:
         nonlocal changes
@@ -312,7 +317,8 @@ async def _print_changes(
     async with open_sync(settings, wait=state.wait) as (opened, services):
         records = open_source(source, options.source_format, settings)
         sync = BulkSync(opened, services, SyncSettings(wire_format=wire_format))
-        async with aclosing(printed(sync.plan(records, sync_options))) as operations:
+        planned = sync.plan(records, sync_options, on_unreadable=print_unreadable)
+        async with aclosing(printed(planned)) as operations:
             if out is None:
                 async for _ in operations:
                     pass
@@ -320,6 +326,9 @@ async def _print_changes(
                 await save_plan(operations, out, serial=await opened.serial(), options=sync_options)
     sys.stdout.flush()
     print_message(f"{changes} {'change' if changes == 1 else 'changes'} to make")
+    if unreadable:
+        print_message(f"{unreadable} {'record' if unreadable == 1 else 'records'} could not be read")
+        return ExitCode.DEAD_LETTERS
     return ExitCode.CHANGES_PENDING if exit_code and changes else ExitCode.DONE
 
 

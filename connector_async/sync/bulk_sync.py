@@ -136,20 +136,30 @@ class BulkSync:
             await self._run_workers(planners, saved.options, journal, report, budget)
         return report
 
-    async def plan(self, source: Source, options: SyncOptions) -> AsyncGenerator[Operation, None]:
+    async def plan(
+        self, source: Source, options: SyncOptions, *, on_unreadable: Callable[[str], None] | None = None
+    ) -> AsyncGenerator[Operation, None]:
         """Yield what `run` would do, without sending anything but the reads that the mode asks for.
 
         Pending creates, as a crash leaves them, are not among the operations: only a run finds out what became of them.
 
+        Args:
+            source: The records that the server should have.
+            options: What to look at, who wins, and what may be deleted.
+            on_unreadable: Called before the first operation for each record that cannot be read or has a duplicate key,
+                with the source, the line if it is known, and the reason. If it is given, such a record is no error with
+                `Mode.TWO_WAY` either.
+
         Raises:
             ValueError: If the options ask for what the wire format cannot do.
             ConnectorError: If the server could not be read.
-            SourceError: If the source cannot be read at all.
+            SourceError: If the source cannot be read at all; without `on_unreadable` and with `Mode.TWO_WAY`, also if a
+                record cannot be read.
             GuardError: If more would be deleted than allowed, or too much is missing on the server.
             StateError: If the state cannot be used.
         """
         options.check(self._settings.wire_format)
-        _, withheld, tenants = await self._stage(source, options, forget=False)
+        _, withheld, tenants = await self._stage(source, options, forget=False, on_unreadable=on_unreadable)
         context = self._planning_context(options, withheld)
         budget = Budget(self._clock)
         for tenant_id in tenants:
@@ -181,7 +191,12 @@ class BulkSync:
         return service
 
     async def _stage(
-        self, source: Source, options: SyncOptions, *, forget: bool
+        self,
+        source: Source,
+        options: SyncOptions,
+        *,
+        forget: bool,
+        on_unreadable: Callable[[str], None] | None = None,
     ) -> tuple[Staged, list[str], list[str]]:
         """Read the source into the state, and check the guard.
 
@@ -189,7 +204,10 @@ class BulkSync:
             What was read, the tenants that keep every appointment, and all tenants.
         """
         staged = await stage(source, self._state, self._settings.wire_format)
-        if options.mode is Mode.TWO_WAY and staged.problems:
+        if on_unreadable is not None:
+            for _, letter in staged.problems:
+                on_unreadable(letter.reason)
+        elif options.mode is Mode.TWO_WAY and staged.problems:
             reason = staged.problems[0][1].reason
             raise SourceError(f"{reason}; the source cannot be rewritten without losing what cannot be read")
         await restore_pulled(self._state, forget=forget)

@@ -118,6 +118,37 @@ def test_check_compares_both_sides_and_changes_nothing(command: CommandLine, sou
     assert count_writes(sandbox) == before
 
 
+@pytest.mark.row("S3")
+@pytest.mark.parametrize("arguments", [("plan",), ("plan", "--mode", "two-way"), ("check",)], ids=" ".join)
+def test_dry_run_lists_the_records_that_cannot_be_read(
+    command: CommandLine, source: Path, sandbox: Sandbox, arguments: tuple[str, ...]
+) -> None:
+    name, (subcommand, *options) = fill(source, 3, "acme"), arguments
+    command("sync", "run", name)
+    before = count_writes(sandbox)
+    lines = source.read_text().splitlines(keepends=True)
+    lines[0] = lines[0].replace("T10:30", "T09:30")  # the end before the start
+    lines[1] = lines[1].replace(f"{TITLE} k1", "Moved")
+    lines += [f'{{"title": "{TITLE}"\n', lines[2]]
+    source.write_text("".join(lines))
+    done = command("sync", subcommand, name, *options, "--exit-code")
+    assert done.code == ExitCode.DEAD_LETTERS
+    assert done.out == "update\tacme\t\tk1\tchanged in the source\n"
+    first, second, third, *last = done.err.splitlines()
+    assert first.startswith(f"connector-async: {name}:1: end_time ")
+    assert second.startswith(f"connector-async: {name}:4: ")
+    assert third == f"connector-async: {name}: key occurs 2 times"
+    assert last == ["connector-async: 1 change to make", "connector-async: 3 records could not be read"]
+    assert count_writes(sandbox) == before
+
+
+@pytest.mark.row("S3")
+def test_plan_of_a_source_without_a_readable_record_is_not_a_success(command: CommandLine, source: Path) -> None:
+    name = write_source(source, [row(f"k{number}", end_time="today") for number in range(5)])
+    planned = command("sync", "plan", name)
+    assert (planned.code, planned.out, planned.err.count("end_time: not an RFC 3339 date-time")) == (3, "", 5)
+
+
 def test_untracked_appointment_in_sync_is_not_a_change(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
     name, unknown = fill(source, 1, "acme"), ("--state", "other.db", "--exit-code")
     command("sync", "run", name)
