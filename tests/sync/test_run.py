@@ -1,5 +1,7 @@
 """Runs that bring a server in sync with a source: what they send, and what they report."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from connector_async.sync import (
     Calendar,
     ConflictRules,
     Fate,
+    FencedError,
     GuardError,
     LocalRunner,
     MaxDelete,
@@ -21,7 +24,9 @@ from connector_async.sync import (
     Stopped,
     StopReason,
     SyncOptions,
+    SyncSettings,
 )
+from connector_async.sync.state.journal import Journal
 from tests.support.syncing import ACME, EVERYTHING, USER, ListSource, record, syncing
 
 CALENDARS = {BodyFormat.GUIDE: ACME, BodyFormat.REFERENCE: USER}
@@ -292,3 +297,23 @@ async def test_calls_of_a_run_and_of_a_plan_are_bulk_calls(state_path: Path, mon
     assert len(planned) == 1
     assert [method for method, _ in seen if method == "GET"] == ["GET"] * 3
     assert {kind for _, kind in seen} == {Priority.BULK}
+
+
+async def test_run_whose_state_was_taken_over_stops_at_once(state_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = 0
+    record_pending_create = Journal.record_pending_create
+
+    async def count_attempts(self: Journal, *args: Any) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            with closing(sqlite3.connect(state_path)) as connection, connection:
+                connection.execute("UPDATE leases SET epoch = epoch + 1")
+        await record_pending_create(self, *args)
+
+    monkeypatch.setattr(Journal, "record_pending_create", count_attempts)
+    async with syncing(state_path) as sync:
+        with pytest.raises(FencedError):
+            await sync.run([record(f"k{number}", hour=number) for number in range(20)])
+        assert attempts <= SyncSettings().concurrency
+        assert sync.requests() == {}

@@ -17,6 +17,7 @@ from connector_async.exceptions import (
     NotFoundError,
     OutcomeUnknownError,
     ResponseError,
+    SyncError,
 )
 from connector_async.models import UNSET, Appointment, NewAppointment
 from connector_async.retry import may_have_happened
@@ -64,6 +65,7 @@ class OperationExecutor:
 
         Raises:
             AuthenticationError: If the credentials were rejected.
+            StateError: If the state cannot be written, or another run has taken it over.
         """
         try:
             match operation.kind:
@@ -77,7 +79,7 @@ class OperationExecutor:
                     await self._record_out_of_sync(operation)
                     await self.give_up(operation, "conflict", "Conflict", operation.reason)
                     return Fate.CONFLICT
-        except AuthenticationError:
+        except (AuthenticationError, SyncError):
             raise
         except (
             ConnectorError,
