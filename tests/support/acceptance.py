@@ -76,6 +76,8 @@ ROWS = {
     "H17": "A server's id that no URL can carry is reported, and harms no other record or tenant.",
     # Sync
     "S3": "A plan, a check and a run list each unreadable record with line and reason, and end with exit code 3.",
+    "S7": "A create that lost its response is recognized although the server has changed what it was sent.",
+    "S9": "An empty or capped preview is not believed, and nothing is created again on its word.",
     "S12": "A plan that was cut off, a CSV that ends inside a record, and a source that is not a file are rejected.",
     "S15": "After a power loss, the state has forgotten only what is durable in the source.",
 }

@@ -1,24 +1,35 @@
 """Recovery: finds out what became of creates that lost their response. One preview is enough for a calendar."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 import attrs
+import orjson
 
 from connector_async._clock import Clock
 from connector_async._timestamps import parse_instant
 from connector_async.appointments import AppointmentService
+from connector_async.exceptions import NotFoundError
+from connector_async.models import NewAppointment
 from connector_async.sync.budget import Budget
 from connector_async.sync.planning.operations import synced_pair
 from connector_async.sync.planning.options import SyncSettings
 from connector_async.sync.planning.snapshot import ServerSnapshot
-from connector_async.sync.records import Calendar
+from connector_async.sync.records import (
+    Calendar,
+    UnusableIdError,
+    appointment_from_row,
+    as_carried,
+    content_hash,
+    usable_id,
+)
 from connector_async.sync.scope import Scope
 from connector_async.sync.state.journal import Journal, SyncedPair
 from connector_async.sync.state.reader import PendingCreate, StateReader
 
-_MOMENT: Final = timedelta(seconds=1)
+_MARGIN: Final = timedelta(minutes=1)
+_MAX_READS: Final = 3  # of known appointments that a preview does not show
 
 
 @attrs.frozen
@@ -31,6 +42,8 @@ class Resolved:
     """The keys of those that did not."""
     from_earlier_run: frozenset[str] = frozenset()
     """The keys, among both, of those that an earlier run had sent."""
+    undecided: frozenset[str] = frozenset()
+    """The keys of those that stay pending, since the preview did not show all that the server has."""
 
 
 class PendingCreateResolver:
@@ -87,20 +100,54 @@ class PendingCreateResolver:
         wait = due - self._clock.monotonic()
         if wait > 0 and not await self._budget.sleep(wait):
             return Resolved()
+        scope = _range_of(service, pending)
         with self._budget.operation() as may_start:
             if not may_start:
                 return Resolved()
-            known = await self._state_reader.last_seen(calendar)
-            snapshot = await ServerSnapshot.look(service, known, _range_of(service, pending))
-        created, not_created = _match(pending, snapshot)
+            known = await self._state_reader.last_seen(calendar, *scope.bounds())
+            snapshot = await ServerSnapshot.look(service, known, scope)
+        created, unmatched = _match(pending, snapshot, await self._sent(service, calendar))
         if created:
             await self._journal.record_synced(calendar, created)
-        if not_created:
-            await self._journal.drop_pending_creates(calendar, not_created)
+        is_decided = not unmatched or await self._is_complete(service, snapshot, scope)
+        if unmatched and is_decided:
+            await self._journal.drop_pending_creates(calendar, unmatched)
+        undecided = frozenset() if is_decided else frozenset(unmatched)
         from_earlier_run = frozenset(intent.key for intent in pending if (calendar, intent.key) not in self._sent_at)
         for intent in pending:
-            self.resolved(calendar, intent.key)
-        return Resolved(frozenset(pair.key for pair in created), frozenset(not_created), from_earlier_run)
+            if intent.key not in undecided:
+                self.resolved(calendar, intent.key)
+        return Resolved(
+            created=frozenset(pair.key for pair in created),
+            not_created=frozenset(unmatched) - undecided,
+            from_earlier_run=from_earlier_run - undecided,
+            undecided=undecided,
+        )
+
+    async def _sent(self, service: AppointmentService, calendar: Calendar) -> dict[str, NewAppointment]:
+        """Return what was sent with the pending creates of a calendar, by key, where the source still has it."""
+        bodies = await self._state_reader.pending_bodies(calendar)
+        wire_format = service.session.wire_format
+        return {key: as_carried(appointment_from_row(orjson.loads(body)), wire_format) for key, body in bodies.items()}
+
+    async def _is_complete(self, service: AppointmentService, snapshot: ServerSnapshot, scope: Scope) -> bool:
+        """Return whether the server does not have some of what a preview does not show.
+
+        Raises:
+            ConnectorError: If an appointment could not be read.
+        """
+        missing = [appointment_id for appointment_id in snapshot.missing if _is_usable(appointment_id)]
+        for appointment_id in missing[:: -(-len(missing) // _MAX_READS) or 1]:
+            with self._budget.operation() as may_start:
+                if not may_start:
+                    return False
+                try:
+                    appointment = await service.get(appointment_id)
+                except NotFoundError:
+                    continue
+            if scope.overlaps(appointment):  # otherwise it was moved, and the preview is right
+                return False
+        return True
 
     def _due(self, calendar: Calendar, pending: Sequence[PendingCreate]) -> float | None:
         if not pending:
@@ -109,7 +156,14 @@ class PendingCreateResolver:
         return self._settings.grace + sent_at
 
 
-def _match(pending: Sequence[PendingCreate], snapshot: ServerSnapshot) -> tuple[list[SyncedPair], list[str]]:
+def _match(
+    pending: Sequence[PendingCreate], snapshot: ServerSnapshot, sent: Mapping[str, NewAppointment]
+) -> tuple[list[SyncedPair], list[str]]:
+    """Return the pairs of the creates that a preview shows, and the keys of the others.
+
+    Equal content comes first. Then a preview may omit descriptions, so that title and times must be enough. What is
+    left may be the server's own version of what it was sent.
+    """
     created, unmatched = [], []
     for intent in pending:
         appointment_id = snapshot.claim(intent.content_hash)
@@ -117,21 +171,44 @@ def _match(pending: Sequence[PendingCreate], snapshot: ServerSnapshot) -> tuple[
             unmatched.append(intent)
         else:
             created.append(synced_pair(intent, appointment_id, intent.content_hash))
-    not_created = []
+    still_unmatched = []
     for intent in unmatched:
-        # A preview may omit descriptions. Then title and times must be enough.
         appointment_id = snapshot.claim_without_description(intent.summary_hash)
         if appointment_id is None:
-            not_created.append(intent.key)
+            still_unmatched.append(intent)
         else:
             created.append(synced_pair(intent, appointment_id, None))
-    return created, not_created
+    not_shown = []
+    for intent in still_unmatched:
+        new = sent.get(intent.key)
+        appointment = None if new is None else snapshot.claim_normalization(new)
+        if new is None or appointment is None:
+            not_shown.append(intent.key)
+        else:
+            omits_description = isinstance(new.description, str) and appointment.description is None
+            remote_hash = None if omits_description else content_hash(appointment)
+            created.append(synced_pair(intent, appointment.appointment_id, remote_hash))
+    return created, not_shown
+
+
+def _is_usable(appointment_id: str) -> bool:
+    try:
+        usable_id(appointment_id)
+    except UnusableIdError:
+        return False
+    return True
 
 
 def _range_of(service: AppointmentService, pending: Sequence[PendingCreate]) -> Scope:
-    """Return a range of time that all pending creates overlap, where the wire format asks for one."""
+    """Return a range of time that all pending creates overlap, where the wire format asks for one.
+
+    It is wider by a minute at each end, since a server may round times to minutes.
+    """
     if not service.session.wire_format.carries_user:
         return Scope()
     start = min(parse_instant(intent.start_time) for intent in pending)
     end = max(parse_instant(intent.end_time) for intent in pending)
-    return Scope(start=start, end=end + min(_MOMENT, datetime.max.replace(tzinfo=end.tzinfo) - end))
+    return Scope(
+        start=start - min(_MARGIN, start - datetime.min.replace(tzinfo=start.tzinfo)),
+        end=end + min(_MARGIN, datetime.max.replace(tzinfo=end.tzinfo) - end),
+    )

@@ -195,23 +195,28 @@ class TenantWorker:
         now = self._context.clock.monotonic
         while self._unresolved and (wait or self._unresolved[0].due <= now()) and not self._has_ended():
             unresolved = self._unresolved.popleft()
-            calendar, failures = unresolved.calendar, 0
+            calendar, failures, rounds = unresolved.calendar, 0, unresolved.rounds + 1
             try:
-                failures += await self._resolve_creates(self._service(calendar), calendar)
+                undecided, failures = await self._resolve_creates(self._service(calendar), calendar)
+                if undecided:  # another look at once would show the same
+                    failures, rounds = failures + undecided, _MAX_ROUNDS
             except (AuthenticationError, SyncError):
                 raise
             except ConnectorError:
                 failures += 1
             yield
             if unresolved.is_planned or failures:
-                rounds = unresolved.rounds + 1
                 await self._finish(calendar, failures, rounds=rounds, is_planned=unresolved.is_planned)
             else:
                 async for _ in self._sync(calendar, is_first=True):
                     yield
 
-    async def _resolve_creates(self, service: AppointmentService, calendar: Calendar) -> int:
-        """Resolve the pending creates of a calendar, do what is left to do with their keys, and count the failures."""
+    async def _resolve_creates(self, service: AppointmentService, calendar: Calendar) -> tuple[int, int]:
+        """Resolve the pending creates of a calendar, and do what is left to do with their keys.
+
+        Returns:
+            The number of creates that stay pending, since the preview was incomplete, and the number of failures.
+        """
         resolved = await self._context.resolver.resolve(service, calendar)
         remaining = await self._planner.remaining(calendar, resolved.created | resolved.not_created)
         # A create that happened, and is not what the source has any more, is not counted as a create.
@@ -222,7 +227,8 @@ class TenantWorker:
         uncounted = [operation for operation in remaining.operations if operation.key in uncounted_keys]
         counted = [operation for operation in remaining.operations if operation.key not in uncounted_keys]
         failures = await self._apply(service, uncounted, is_first=True)
-        return failures + await self._apply(service, counted, is_first=False)
+        failures += await self._apply(service, counted, is_first=False)
+        return len(resolved.undecided), failures
 
     async def _apply(self, service: AppointmentService, operations: Sequence[Operation], *, is_first: bool) -> int:
         """Apply operations of one calendar, and return how many failed transiently."""

@@ -4,19 +4,23 @@ from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractContextManager, aclosing
 from datetime import datetime, timedelta
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 import attrs
 
 from connector_async import _log
 from connector_async.appointments import AppointmentService
 from connector_async.exceptions import DecodingError, NotFoundError
-from connector_async.models import Appointment
+from connector_async.models import Appointment, NewAppointment
 from connector_async.pagination import AsyncPager, Page
 from connector_async.sync.guard import MissingGuard
 from connector_async.sync.records import Calendar, content_hash
 from connector_async.sync.scope import Scope
 from connector_async.sync.state.reader import LastSeen, StateReader
+
+from .normalization import is_normalization_of, minute_of
+
+_MINUTE: Final = timedelta(minutes=1)
 
 
 class Previewing(Protocol):
@@ -46,6 +50,7 @@ class ServerSnapshot:
     shown: dict[str, Appointment] | None = attrs.field(default=None, repr=False)
     """All appointments, by id, in the server's order; `None` if only what differs is kept."""
     _by_content: defaultdict[str, deque[str]] = attrs.field(factory=lambda: defaultdict(deque), repr=False)
+    _by_minute: defaultdict[datetime, list[Appointment]] | None = attrs.field(default=None, repr=False)
 
     @classmethod
     async def look(
@@ -148,6 +153,18 @@ class ServerSnapshot:
                 return appointment_id
         return None
 
+    def claim_normalization(self, sent: NewAppointment) -> Appointment | None:
+        """Do the same with one that may be the server's version of what it was sent, and return all of it."""
+        if self._by_minute is None:
+            self._by_minute = defaultdict(list)
+            for appointment in self.untracked.values():
+                self._by_minute[minute_of(appointment.start_time)].append(appointment)
+        minute = minute_of(sent.start_time)
+        for appointment in self._by_minute.get(minute, []) + self._by_minute.get(_next(minute), []):
+            if appointment.appointment_id in self.untracked and is_normalization_of(appointment, sent):
+                return self.claim_by_id(appointment.appointment_id)
+        return None
+
     def claim_by_id(self, appointment_id: str) -> Appointment | None:
         """Remove the untracked appointment of this id, and return it; `None` if there is none."""
         appointment = self.untracked.pop(appointment_id, None)
@@ -203,6 +220,10 @@ class CalendarReader:
                 return await self._service.get(appointment_id)
             except NotFoundError:
                 return None
+
+
+def _next(minute: datetime) -> datetime:
+    return minute + min(_MINUTE, datetime.max.replace(tzinfo=minute.tzinfo) - minute)
 
 
 async def _pages(

@@ -10,7 +10,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from connector_async.sync.records import ABSENT, Calendar
 
 from .db.engine import State
-from .schema import CALENDAR, dead_letters, intents, items
+from .schema import CALENDAR, KEY, dead_letters, desired, intents, items
 
 READ_OPERATIONS: Final = ("read", "pull")
 """The operations of dead letters for records or appointments that could not be read. All other operations send."""
@@ -19,7 +19,8 @@ KEYS_PER_QUERY: Final = 1_000
 """The number of keys in one statement. Databases limit its parameters."""
 
 _DELETE: Final = "-"
-_IS_ON_SERVER: Final = and_(items.c.deleted_at.is_(None), items.c.remote_hash.is_distinct_from(ABSENT))
+IS_ON_SERVER: Final = and_(items.c.deleted_at.is_(None), items.c.remote_hash.is_distinct_from(ABSENT))
+"""The condition for items with an appointment that the server had when it was last looked at."""
 
 
 @attrs.frozen(kw_only=True)
@@ -67,7 +68,7 @@ class StateReader:
             end: The end of the time range; `None`: open.
         """
         columns = (items.c.appointment_id, items.c.key, items.c.remote_hash, overlaps(start, end).label("in_range"))
-        query = select(*columns).where(in_calendar(items, calendar), _IS_ON_SERVER)
+        query = select(*columns).where(in_calendar(items, calendar), IS_ON_SERVER)
         async with self._state.reading() as connection:
             return {
                 row.appointment_id: LastSeen(key=row.key, remote_hash=row.remote_hash, in_range=bool(row.in_range))
@@ -76,7 +77,7 @@ class StateReader:
 
     async def count_appointments(self, tenant_id: str | None = None) -> int:
         """Return how many appointments the server had, of one tenant or of all."""
-        query = select(func.count()).select_from(items).where(_IS_ON_SERVER)
+        query = select(func.count()).select_from(items).where(IS_ON_SERVER)
         if tenant_id is not None:
             query = query.where(items.c.tenant_id == tenant_id)
         async with self._state.reading() as connection:
@@ -110,6 +111,19 @@ class StateReader:
         query = select(*columns).where(in_calendar(intents, calendar)).order_by(intents.c.key)
         async with self._state.reading() as connection:
             return [PendingCreate(**row) for row in (await connection.execute(query)).mappings()]
+
+    async def pending_bodies(self, calendar: Calendar) -> dict[str, bytes]:
+        """Return the rows of the records that were sent with the pending creates of a calendar, as JSON, by key.
+
+        Those that the source has changed or removed since are left out. Personal data.
+        """
+        is_as_sent = and_(
+            *(desired.c[name] == intents.c[name] for name in KEY), desired.c.content_hash == intents.c.content_hash
+        )
+        query = select(desired.c.key, desired.c.body).join_from(intents, desired, is_as_sent)
+        query = query.where(in_calendar(intents, calendar), desired.c.body.is_not(None))
+        async with self._state.reading() as connection:
+            return {row.key: row.body for row in await connection.execute(query)}
 
     async def count_pending_creates(self, tenant_id: str) -> int:
         """Return how many creates of a tenant are pending."""

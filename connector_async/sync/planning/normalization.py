@@ -1,0 +1,50 @@
+"""What servers change in an appointment that they are sent, without anybody having edited it.
+
+Strings are trimmed, change case, are normalized to NFC or cut. Line ends become CRLF. Times are cut or rounded to whole
+minutes. A missing description is filled in. The module knows neither the state nor the API.
+"""
+
+import unicodedata
+from datetime import datetime, timedelta
+from typing import Final
+
+from connector_async.models import Appointment, NewAppointment
+
+_SHORTEST_PREFIX: Final = 8
+"""Characters of a title or a description that a server must have kept for the rest to count as cut off."""
+_HALF_MINUTE: Final = timedelta(seconds=30)
+
+
+def is_normalization_of(shown: Appointment, sent: NewAppointment) -> bool:
+    """Return whether what a server shows may be its version of what it was sent.
+
+    A description that is not shown is unknown, and one that was not sent may have been filled in.
+    """
+    times = _is_same_minute(shown.start_time, sent.start_time) and _is_same_minute(shown.end_time, sent.end_time)
+    return times and _is_version_of(shown.title, sent.title) and _is_version_of_description(shown, sent)
+
+
+def minute_of(instant: datetime) -> datetime:
+    """Return an instant without its seconds."""
+    return instant.replace(second=0, microsecond=0)
+
+
+def _is_same_minute(shown: datetime, sent: datetime) -> bool:
+    """Return whether an instant is as it was sent, cut to a whole minute, or rounded up to one."""
+    is_rounded_up = shown == minute_of(shown) and timedelta() < shown - sent <= _HALF_MINUTE
+    return shown in (sent, minute_of(sent)) or is_rounded_up
+
+
+def _is_version_of_description(shown: Appointment, sent: NewAppointment) -> bool:
+    if not isinstance(sent.description, str) or not sent.description or not shown.description:
+        return True
+    return _is_version_of(shown.description, sent.description)
+
+
+def _is_version_of(shown: str, sent: str) -> bool:
+    shown, sent = _plain(shown), _plain(sent)
+    return shown == sent or (len(shown) >= _SHORTEST_PREFIX and sent.startswith(shown))
+
+
+def _plain(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
