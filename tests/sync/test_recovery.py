@@ -12,6 +12,7 @@ import pytest
 from connector_async import (
     Appointment,
     AppointmentService,
+    Clock,
     ConnectorSession,
     NewAppointment,
     RateLimit,
@@ -29,10 +30,12 @@ from connector_async.sync import (
     State,
     SyncOptions,
     SyncSettings,
+    read_dead_letters,
 )
 from connector_async.sync.planning.normalization import is_normalization_of
+from connector_async.sync.state.journal import Journal, SyncedPair
 from tests.support.calendar_server import NORMALIZATIONS, CalendarServer, Habits
-from tests.support.syncing import SCOPE, TEN, USER, ListSource, MemorySource, record, syncing
+from tests.support.syncing import ACME, EVERYTHING, SCOPE, TEN, USER, ListSource, MemorySource, record, syncing
 
 
 @asynccontextmanager
@@ -218,3 +221,52 @@ async def test_preview_is_believed_if_what_it_lacks_was_moved(state_path: Path) 
         sync.sandbox.faults.script(DropBefore(), operation="create")
         report = await sync.run([record(key, calendar=USER) for key in "ab"], scope=SCOPE)
         assert report.counts == {Fate.CREATED: 1}
+
+
+# A server that treats equal appointments as one.
+
+
+@pytest.mark.row("S11")
+@pytest.mark.parametrize("mode", Mode)
+async def test_id_of_another_record_is_reported_and_not_deleted(state_path: Path, mode: Mode) -> None:
+    source = MemorySource(record("a"), record("twin", "Visit a"))
+    async with CalendarServer(Habits(deduplicate=True)) as server:
+        first = await run(server, state_path, source.kept)
+        assert first.counts == {Fate.CREATED: 1, Fate.REFUSED: 1}
+        assert (await run(server, state_path, source.kept)).counts == {Fate.SKIPPED: 1}
+        async with opened(server, state_path) as (_, state):
+            (letter,) = [letter async for letter in read_dead_letters(state)]
+        assert letter["reason"] == (
+            "the server returned the id of another record; it may treat equal appointments as one"
+        )
+        source.kept = [each for each in source.kept if each.key != letter["key"]]
+        options: dict[str, Any] = {"max_delete": EVERYTHING}
+        if mode is Mode.TWO_WAY:
+            await run(server, state_path, source, **options)
+        else:
+            await run(server, state_path, source.kept, mode=mode, **options)
+        assert server.titles() == ["Visit a"]
+        assert server.writes() == {"POST": 2}
+        assert len(source.kept) == 1
+
+
+@pytest.mark.row("S11")
+async def test_appointment_of_two_records_is_deleted_with_the_last(state_path: Path) -> None:
+    records = [record("a"), record("b", hour=1), record("c", hour=2)]
+    async with CalendarServer() as server:
+        await run(server, state_path, records)
+        async with opened(server, state_path) as (_, state):  # as an earlier version has left it
+            journal = Journal.for_new_run(state, Clock())
+            pair = SyncedPair.from_appointment("b", _appointment("a-1", records[1]))
+            await journal.record_synced(ACME, [pair])
+        first = await run(server, state_path, [records[0], records[2]], max_delete=EVERYTHING)
+        assert first.counts == {Fate.UNCHANGED: 1}
+        assert first.minimum == first.requests == 0
+        assert "a-1" in server.stored["acme"]
+        assert (await run(server, state_path, [records[2]], max_delete=EVERYTHING)).counts == {Fate.DELETED: 1}
+        assert "a-1" not in server.stored["acme"]
+
+
+def _appointment(appointment_id: str, each: SourceRecord) -> Appointment:
+    new = each.appointment
+    return Appointment(appointment_id=appointment_id, title=new.title, start_time=new.start_time, end_time=new.end_time)

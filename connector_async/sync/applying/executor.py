@@ -34,6 +34,8 @@ from .recovery import PendingCreateResolver
 # The same request gets the same response, whenever it is sent.
 _PERMANENT: Final = (InvalidRequestError, ForbiddenError, ConflictError, NotFoundError)
 
+_SHARED_ID: Final = "the server returned the id of another record; it may treat equal appointments as one"
+
 
 class OperationExecutor:
     """Executes the operations of one run.
@@ -128,8 +130,11 @@ class OperationExecutor:
             self._resolver.resolved(operation.calendar, operation.key)
             raise
         pair = synced_pair(operation, created.appointment_id, content_hash(created))
-        await self._journal.record_synced(operation.calendar, [pair])
+        is_own = await self._journal.record_created(operation.calendar, pair)
         self._resolver.resolved(operation.calendar, operation.key)
+        if not is_own:
+            await self.give_up(operation, "create", "SharedId", _SHARED_ID)
+            return Fate.REFUSED
         usable_id(created.appointment_id)  # only now: an appointment that is recorded is not created again
         return Fate.CREATED
 
@@ -170,6 +175,8 @@ class OperationExecutor:
 
     async def _delete(self, service: AppointmentService, operation: Operation) -> Fate:
         appointment_id = usable_id(operation.appointment_id)
+        if await self._journal.release_shared(operation.calendar, operation.key, appointment_id):
+            return Fate.UNCHANGED  # it stays, for the other record
         await self._record_pending(operation)
         try:
             with contextlib.suppress(NotFoundError):  # someone else has deleted it

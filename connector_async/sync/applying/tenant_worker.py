@@ -244,7 +244,8 @@ class TenantWorker:
                 if not may_start:
                     return Fate.NOT_STARTED
                 fate = await self._context.executor.execute(service, operation)
-                self._report.minimum += is_first and operation.kind is not Kind.CONFLICT
+                needs_request = operation.kind is not Kind.CONFLICT and fate is not Fate.UNCHANGED
+                self._report.minimum += is_first and needs_request
                 return fate
 
         executed = [operation for operation in operations if operation.kind in _EXECUTED]

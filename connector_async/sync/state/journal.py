@@ -18,7 +18,7 @@ from connector_async.sync.records import ABSENT, Calendar
 from connector_async.sync.report import RunReport
 
 from .db.engine import State, Transaction
-from .reader import READ_OPERATIONS, PendingCreate, format_hashes, in_calendar
+from .reader import IS_ON_SERVER, READ_OPERATIONS, PendingCreate, format_hashes, in_calendar
 from .schema import CALENDAR, KEY, cells, dead_letters, intents, items, runs
 
 
@@ -163,6 +163,38 @@ class Journal:
         """Record keys that are in sync. Their pending creates are removed, and their dead letters are resolved."""
         await self._state.write(lambda transaction: self.write_synced(transaction, calendar, pairs))
 
+    async def record_created(self, calendar: Calendar, pair: SyncedPair) -> bool:
+        """Record the key of a create, unless another key has its appointment; return whether it was recorded.
+
+        The create is not pending any more in either case.
+        """
+        is_own = True
+
+        async def write(transaction: Transaction) -> None:
+            nonlocal is_own
+            is_own = not await _is_of_another_key(transaction, calendar, pair.key, pair.appointment_id)
+            if is_own:
+                await self.write_synced(transaction, calendar, [pair])
+            else:
+                await _delete_pending_creates(transaction, calendar, [pair.key])
+                await transaction.bump()
+
+        await self._state.write(write)
+        return is_own
+
+    async def release_shared(self, calendar: Calendar, key: str, appointment_id: str) -> bool:
+        """Record a key as deleted if another key has its appointment; return whether that is so."""
+        is_shared = False
+
+        async def write(transaction: Transaction) -> None:
+            nonlocal is_shared
+            is_shared = await _is_of_another_key(transaction, calendar, key, appointment_id)
+            if is_shared:
+                await self.write_deleted(transaction, calendar, [key])
+
+        await self._state.write(write)
+        return is_shared
+
     async def record_deleted(self, calendar: Calendar, keys: Sequence[str]) -> None:
         """Record keys with neither a record in the source nor an appointment on the server."""
         await self._state.write(lambda transaction: self.write_deleted(transaction, calendar, keys))
@@ -235,6 +267,11 @@ class Journal:
         await transaction.upsert(cells, [row | attrs.asdict(calendar)])
 
 
+async def _is_of_another_key(transaction: Transaction, calendar: Calendar, key: str, appointment_id: str) -> bool:
+    parameters = attrs.asdict(calendar) | {"appointment_id": appointment_id, "own_key": key}
+    return (await transaction.connection.execute(_OTHER_KEY, parameters)).first() is not None
+
+
 async def _delete_pending_creates(transaction: Transaction, calendar: Calendar, keys: Sequence[str]) -> None:
     if keys:
         await transaction.connection.execute(_DELETE_PENDING_CREATE, _key_parameters(calendar, keys))
@@ -251,6 +288,12 @@ def _key_parameters(calendar: Calendar, keys: Sequence[str]) -> list[dict[str, A
 
 
 # Built once, since building them takes longer than executing them.
+_OTHER_KEY: Final = (
+    select(items.c.key)
+    .where(*(items.c[name] == bindparam(name) for name in (*CALENDAR, "appointment_id")))
+    .where(items.c.key != bindparam("own_key"), IS_ON_SERVER)
+    .limit(1)
+)
 _DELETE_PENDING_CREATE: Final = delete(intents).where(_has_key(intents))
 _RESOLVE: Final = (
     update(dead_letters)
