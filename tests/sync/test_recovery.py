@@ -33,7 +33,8 @@ from connector_async.sync import (
     read_dead_letters,
 )
 from connector_async.sync.planning.normalization import is_normalization_of
-from connector_async.sync.state.journal import Journal, SyncedPair
+from connector_async.sync.planning.operations import pulled_pair
+from connector_async.sync.state.journal import Journal
 from tests.support.calendar_server import NORMALIZATIONS, CalendarServer, Habits
 from tests.support.syncing import ACME, EVERYTHING, SCOPE, TEN, USER, ListSource, MemorySource, record, syncing
 
@@ -257,7 +258,7 @@ async def test_appointment_of_two_records_is_deleted_with_the_last(state_path: P
         await run(server, state_path, records)
         async with opened(server, state_path) as (_, state):  # as an earlier version has left it
             journal = Journal.for_new_run(state, Clock())
-            pair = SyncedPair.from_appointment("b", _appointment("a-1", records[1]))
+            pair = pulled_pair("b", "a-1", _appointment("a-1", records[1]))
             await journal.record_synced(ACME, [pair])
         first = await run(server, state_path, [records[0], records[2]], max_delete=EVERYTHING)
         assert first.counts == {Fate.UNCHANGED: 1}
