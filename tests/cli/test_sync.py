@@ -387,7 +387,7 @@ def test_pipe_is_rejected_before_anything_is_read(sandbox: Sandbox, tmp_path: Pa
 
 
 @pytest.mark.row("S3")
-def test_status_tells_resolved_dead_letters_from_those_that_are_left(
+def test_status_counts_resolved_dead_letters_apart(
     command: CommandLine, source: Path, sandbox: Sandbox
 ) -> None:
     name = fill(source, 3, "acme")
