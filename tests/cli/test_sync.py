@@ -387,9 +387,7 @@ def test_pipe_is_rejected_before_anything_is_read(sandbox: Sandbox, tmp_path: Pa
 
 
 @pytest.mark.row("S3")
-def test_status_counts_resolved_dead_letters_apart(
-    command: CommandLine, source: Path, sandbox: Sandbox
-) -> None:
+def test_status_counts_resolved_dead_letters_apart(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
     name = fill(source, 3, "acme")
     sandbox.faults.script(StatusFault(422), StatusFault(422), operation="create")
     command("sync", "run", name)

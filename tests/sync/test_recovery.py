@@ -138,7 +138,9 @@ NEW = NewAppointment(
         ({"end_time": TEN + timedelta(minutes=4)}, False),
     ],
 )
-def test_version_of_the_server_is_distinguished_from_another_appointment(change: dict[str, Any], *, expected: bool) -> None:
+def test_version_of_the_server_is_distinguished_from_another_appointment(
+    change: dict[str, Any], *, expected: bool
+) -> None:
     shown = Appointment(
         appointment_id="a-1", title=NEW.title, start_time=NEW.start_time, end_time=NEW.end_time, description="a"
     )
