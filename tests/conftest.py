@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
+import hypothesis
 import pytest
 import uvloop
 
@@ -19,6 +20,10 @@ from connector_async import (
 from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Sandbox
 from tests.support.acceptance import tests_of_rows
 from tests.support.virtual_time import VirtualTimeLoop
+
+# Tests share the cores with each other: an example that takes long has not failed.
+hypothesis.settings.register_profile("shared-cores", deadline=None)
+hypothesis.settings.load_profile("shared-cores")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
