@@ -20,7 +20,7 @@ class Fate(enum.Enum):
     PULLED = "pulled"
     """The source gets what the server has."""
     CONFLICT = "conflict"
-    """Both sides had changed it, or in one direction the server alone, and the policy lets nobody win. It is a dead
+    """Both sides had changed it, or in one direction the server alone, and the policy lets neither win. It is a dead
     letter."""
     REFUSED = "refused"
     """The server refused it permanently, or no record can hold what the server has: a dead letter."""

@@ -113,10 +113,10 @@ class PendingCreateResolver:
         if unmatched and is_decided:
             await self._journal.drop_pending_creates(calendar, unmatched)
         undecided = frozenset() if is_decided else frozenset(unmatched)
-        from_earlier_run = frozenset(intent.key for intent in pending if (calendar, intent.key) not in self._sent_at)
-        for intent in pending:
-            if intent.key not in undecided:
-                self.resolved(calendar, intent.key)
+        from_earlier_run = frozenset(create.key for create in pending if (calendar, create.key) not in self._sent_at)
+        for create in pending:
+            if create.key not in undecided:
+                self.resolved(calendar, create.key)
         return Resolved(
             created=frozenset(pair.key for pair in created),
             not_created=frozenset(unmatched) - undecided,
@@ -152,7 +152,7 @@ class PendingCreateResolver:
     def _due(self, calendar: Calendar, pending: Sequence[PendingCreate]) -> float | None:
         if not pending:
             return None
-        sent_at = max(self._sent_at.get((calendar, intent.key), self._started_at) for intent in pending)
+        sent_at = max(self._sent_at.get((calendar, create.key), self._started_at) for create in pending)
         return self._settings.grace + sent_at
 
 
@@ -165,29 +165,29 @@ def _match(
     left may be the server's own version of what it was sent.
     """
     created, unmatched = [], []
-    for intent in pending:
-        appointment_id = snapshot.claim(intent.content_hash)
+    for create in pending:
+        appointment_id = snapshot.claim(create.content_hash)
         if appointment_id is None:
-            unmatched.append(intent)
+            unmatched.append(create)
         else:
-            created.append(synced_pair(intent, appointment_id, intent.content_hash))
+            created.append(synced_pair(create, appointment_id, create.content_hash))
     still_unmatched = []
-    for intent in unmatched:
-        appointment_id = snapshot.claim_without_description(intent.summary_hash)
+    for create in unmatched:
+        appointment_id = snapshot.claim_without_description(create.summary_hash)
         if appointment_id is None:
-            still_unmatched.append(intent)
+            still_unmatched.append(create)
         else:
-            created.append(synced_pair(intent, appointment_id, None))
+            created.append(synced_pair(create, appointment_id, None))
     not_shown = []
-    for intent in still_unmatched:
-        new = sent.get(intent.key)
+    for create in still_unmatched:
+        new = sent.get(create.key)
         appointment = None if new is None else snapshot.claim_normalization(new)
         if new is None or appointment is None:
-            not_shown.append(intent.key)
+            not_shown.append(create.key)
         else:
             omits_description = isinstance(new.description, str) and appointment.description is None
             remote_hash = None if omits_description else content_hash(appointment)
-            created.append(synced_pair(intent, appointment.appointment_id, remote_hash))
+            created.append(synced_pair(create, appointment.appointment_id, remote_hash))
     return created, not_shown
 
 
@@ -206,8 +206,8 @@ def _range_of(service: AppointmentService, pending: Sequence[PendingCreate]) -> 
     """
     if not service.session.wire_format.carries_user:
         return Scope()
-    start = min(parse_instant(intent.start_time) for intent in pending)
-    end = max(parse_instant(intent.end_time) for intent in pending)
+    start = min(parse_instant(create.start_time) for create in pending)
+    end = max(parse_instant(create.end_time) for create in pending)
     return Scope(
         start=start - min(_MARGIN, start - datetime.min.replace(tzinfo=start.tzinfo)),
         end=end + min(_MARGIN, datetime.max.replace(tzinfo=end.tzinfo) - end),

@@ -22,7 +22,7 @@ class Policy(enum.Enum):
     NEWER = "newer"
     """The side that was changed later. If one does not say when, this is the same as `FAIL`."""
     FAIL = "fail"
-    """Nobody: the key becomes a dead letter."""
+    """Neither: the key becomes a dead letter."""
 
 
 class Action(enum.Enum):
@@ -37,7 +37,7 @@ class Action(enum.Enum):
     PULL = "pull"
     """Write back to the source what the server has. In one direction, only record in the state that it differs."""
     CONFLICT = "conflict"
-    """Give up: both sides have changed, and nobody wins."""
+    """Give up: both sides have changed, and neither wins."""
 
 
 @attrs.frozen(kw_only=True)
