@@ -22,12 +22,6 @@ async def sandbox(clock: ManualClock) -> AsyncIterator[Sandbox]:
         yield running
 
 
-@pytest.fixture
-async def session(sandbox: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(sandbox.base_url) as opened:
-        yield opened
-
-
 async def preview_status(session: aiohttp.ClientSession, token: str, tenant: str = "acme") -> int:
     headers = {"Authorization": f"Bearer {token}", "tenantId": tenant}
     async with session.get(f"/{tenant}/appointment/preview", headers=headers) as response:

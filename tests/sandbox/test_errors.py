@@ -25,12 +25,6 @@ async def sandbox() -> AsyncIterator[Sandbox]:
         yield running
 
 
-@pytest.fixture
-async def session(sandbox: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(sandbox.base_url) as opened:
-        yield opened
-
-
 async def connect(sandbox: Sandbox) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     url = urlsplit(sandbox.base_url)
     return await asyncio.open_connection(url.hostname, url.port)
