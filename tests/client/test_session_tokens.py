@@ -194,7 +194,7 @@ async def test_sessions_with_shared_credentials_fetch_their_own_tokens(
 ) -> None:
     async with HostileServer(hang, hang, TOKEN_RESPONSE, http(200, b"1")) as server:
         closing = open_session(server, auth=credentials)
-        staying = open_session(server, auth=credentials, attempt_timeout=0.05)
+        staying = open_session(server, auth=credentials, attempt_timeout=0.25)
         calls = [asyncio.create_task(session.request("GET", ("appointment",))) for session in (closing, staying)]
         while len(server.requests) < 2:
             await asyncio.sleep(0.001)
