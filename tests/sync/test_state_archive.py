@@ -44,7 +44,7 @@ RUN = {
 }
 RUN |= {"requests_minimum": 1, "waited": 0.5, "counts": {"created": 1, "ü": [None]}}
 INTENT = CALENDAR | SPAN | {"run_id": "r-1", "key": "k-1", "content_hash": "0", "summary_hash": "1", "sent_at": 2.0}
-HEADER = {"format": "connector-async sync state", "version": 1, "revision": "0002", "rows": 1}
+HEADER = {"format": "connector-async sync state", "version": 1, "revision": "0003", "rows": 1}
 SERIAL = {"table": "serial", "row": {"number": 7}}
 
 
@@ -113,17 +113,17 @@ async def test_copy_replaces_only_a_regular_file_or_the_target_of_a_link(tmp_pat
 
 async def test_export_import_and_export_give_the_same_bytes(state: State, tmp_path: Path) -> None:
     exported, again, into = tmp_path / "state.jsonl", tmp_path / "again.jsonl", tmp_path / "into.db"
-    assert await export_state(state, exported) == 2_506
-    assert await import_state(exported, into) == 2_506
+    assert await export_state(state, exported) == 2_507
+    assert await import_state(exported, into) == 2_507
     async with await State.open(into, owner="second", read_only=True) as other:
         assert await contents(other) == await contents(state)
-        assert await export_state(other, again) == 2_506
+        assert await export_state(other, again) == 2_507
     lines = exported.read_bytes().splitlines()
-    assert lines[3:-3] == sorted(lines[3:-3])  # the items, by their keys
+    assert lines[4:-3] == sorted(lines[4:-3])  # the items, by their keys
     assert again.read_bytes() == exported.read_bytes()
     assert b"personal" not in exported.read_bytes()
     assert {path.stat().st_mode & 0o777 for path in (exported, into)} == {0o600}
-    assert json.loads(exported.read_bytes().partition(b"\n")[0]) == HEADER | {"rows": 2_506}
+    assert json.loads(exported.read_bytes().partition(b"\n")[0]) == HEADER | {"rows": 2_507}
 
 
 async def test_export_has_one_snapshot(state: State, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ async def test_invalid_line_is_named_and_nothing_is_imported(tmp_path: Path, lin
     with pytest.raises(StateError, match=f"{exported}, line {number}: "):
         await import_state(exported, tmp_path / "into.db")
     async with await State.open(tmp_path / "into.db", owner="second") as other:
-        assert not any((await contents(other) | {"serial": []}).values())
+        assert not any((await contents(other) | {"serial": [], "target": []}).values())
         assert await other.serial() == 0
     assert await import_state(write_lines(tmp_path / "x", HEADER, SERIAL), tmp_path / "into.db") == 1
 

@@ -41,8 +41,8 @@ import signal
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 
 def upgrade():
@@ -58,7 +58,7 @@ from connector_async.sync.state.db import upgrade
 
 if len(sys.argv) > 2:
     upgrade.VERSION_LOCATIONS.append(pathlib.Path(sys.argv[2]))
-    upgrade.REVISIONS = (*upgrade.REVISIONS, "0003")
+    upgrade.REVISIONS = (*upgrade.REVISIONS, "0004")
 
 async def main():
     async with await State.open(sys.argv[1], owner="a process", wait=20):
@@ -102,16 +102,16 @@ def older(path: Path) -> Path:
 
 
 def inject(tmp_path: Path, end: str) -> Path:
-    """Write a third revision with the given end, in a new folder."""
+    """Write one more revision with the given end, in a new folder."""
     folder = tmp_path / "injected"
     folder.mkdir()
-    (folder / "0003_injected.py").write_text(FAILING.format(end=end))
+    (folder / "0004_injected.py").write_text(FAILING.format(end=end))
     return folder
 
 
 def use_injected(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upgrade, "VERSION_LOCATIONS", [*upgrade.VERSION_LOCATIONS, folder])
-    monkeypatch.setattr(upgrade, "REVISIONS", (*REVISIONS, "0003"))
+    monkeypatch.setattr(upgrade, "REVISIONS", (*REVISIONS, "0004"))
 
 
 async def letters(path: Path) -> list[dict[str, Any]]:
@@ -176,7 +176,7 @@ async def test_failed_upgrade_leaves_the_state_unchanged(
         assert not isinstance(caught.value.__cause__, SQLAlchemyError)
         assert dump(older) == before
     await (await State.open(older, owner="first")).aclose()
-    assert read_revision(older) == "0002"
+    assert read_revision(older) == "0003"
 
 
 async def test_failed_creation_of_a_state_can_be_repeated(

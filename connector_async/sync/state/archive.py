@@ -19,7 +19,7 @@ from .db.errors import file_errors
 from .db.location import Location
 from .db.sqlite import copy_database, read_revision
 from .export_format import TABLES, Line, format_header, format_row, parse_header, parse_row
-from .schema import desired, pulled, serial
+from .schema import archived, desired, pulled, serial, target
 
 _ROWS_PER_READ: Final = 1_000
 _CHUNK: Final = 2**20  # bytes
@@ -123,7 +123,9 @@ async def _export_table(connection: AsyncConnection, table: Table, file: BinaryI
 
 async def _import(connection: AsyncConnection, file: BinaryIO, *, rows: int, place: Path) -> int:
     await _check_empty(connection)
-    await connection.execute(delete(serial))
+    new_id = (await connection.execute(select(target.c.state_id))).scalar_one()
+    for table in (serial, target):
+        await connection.execute(delete(table))
     number = 1
     while chunk := await _read(partial(file.readlines, _CHUNK), place):
         lines = [parse_row(number, content, place=place) for number, content in enumerate(chunk, number + 1)]
@@ -132,12 +134,14 @@ async def _import(connection: AsyncConnection, file: BinaryIO, *, rows: int, pla
         number += len(lines)
     if number - 1 != rows or await _count(connection, serial) != 1:
         raise StateError(f"{place}: incomplete, it ends after line {number}")
+    if not await _count(connection, target):  # an older version has written the file
+        await connection.execute(insert(target).values(state_id=new_id))
     return rows
 
 
 async def _check_empty(connection: AsyncConnection) -> None:
-    for table in (*TABLES.values(), desired, pulled):
-        if table is not serial and await _count(connection, table):
+    for table in (*TABLES.values(), desired, pulled, archived):
+        if table not in (serial, target) and await _count(connection, table):
             raise StateError("the state is not empty: import into a new one")
 
 

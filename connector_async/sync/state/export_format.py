@@ -14,10 +14,10 @@ from sqlalchemy import Column, Double, Integer, Table, Text
 
 from connector_async.sync.exceptions import StateError, StateVersionError
 
-from .schema import REVISIONS, cells, dead_letters, intents, items, runs, serial
+from .schema import REVISIONS, cells, dead_letters, failures, intents, items, runs, serial, target
 
 TABLES: Final[Mapping[str, Table]] = {
-    table.name: table for table in (serial, runs, cells, items, intents, dead_letters)
+    table.name: table for table in (serial, target, runs, cells, items, intents, dead_letters, failures)
 }
 """The exported tables, in the order of the file."""
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import JSON, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text
 
-REVISIONS: Final = ("0001", "0002")
+REVISIONS: Final = ("0001", "0002", "0003")
 """All revisions of the tables, oldest first. This version works with the last one. They are listed here so that a
 current state is opened without Alembic."""
 VERSION_TABLE: Final = "connector_sync_version"
@@ -46,6 +46,12 @@ leases: Final = Table(
     Column("acquired_at", Double, nullable=False),
 )
 """The right to write. Only the run that raised the epoch last has it."""
+
+target: Final = Table(
+    "target", metadata, *_key_columns("state_id"), Column("base_url", Text), Column("wire_format", Text)
+)
+"""One row: the id of the state, which its copies share, and the server that it belongs to, `NULL` before the first run.
+"""
 
 runs: Final = Table(
     "runs",
@@ -86,12 +92,17 @@ items: Final = Table(
     *_text_columns("start_time", "end_time"),
     Column("deleted_at", Double),
     *_text_columns("run_id"),
+    Column("summary_hash", Text),
+    Column("written_at", Double),
+    Column("confirmed_at", Double),
     Index("items_by_appointment", "tenant_id", "domain_id", "ad_id", "appointment_id"),
 )
 """The appointment that each key was last synced with. With `deleted_at`, it was deleted.
 
 With `pending_hashes`, changes or a delete were sent with an unknown result: the hashes of what the source had then,
-separated by spaces, and `-` for a delete.
+separated by spaces, and `-` for a delete. `summary_hash` is of the title and times that the server has, `NULL` if not
+known. `written_at` is when the key was last written to the server, and `confirmed_at` when a look first showed what the
+server has made of that; `NULL`: not yet.
 """
 
 intents: Final = Table(
@@ -117,6 +128,31 @@ dead_letters: Final = Table(
     sqlite_autoincrement=True,
 )
 """The operations that failed permanently, and why. With `resolved_at`, the key has been synced since."""
+
+failures: Final = Table(
+    "failures",
+    metadata,
+    *_key_columns(*KEY),
+    *_text_columns("run_id", "operation", "error", "reason"),
+    Column("status", Integer),
+    Column("request_id", Text),
+    Column("at", Double, nullable=False),
+)
+"""The latest failure of each key that is not in sync; with an empty key, of its whole calendar; with an empty user as
+well, of its whole tenant."""
+
+archived: Final = Table(
+    "archived",
+    metadata,
+    Column("archived_id", Integer, primary_key=True),
+    *_text_columns("run_id", *KEY, "side", "content_hash"),
+    Column("at", Double, nullable=False),
+    Column("body", LargeBinary),
+    Index("archived_by_key", "key", *CALENDAR),
+    sqlite_autoincrement=True,
+)
+"""The versions that lost a conflict. `side` is `source` or `server`. Without a body, that side had deleted it. The
+bodies are personal data."""
 
 desired: Final = Table(
     "desired",
