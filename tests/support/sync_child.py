@@ -7,18 +7,30 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import attrs
 import orjson
 
-from connector_async import AppointmentService, ClientCredentials, ConnectorSession, RateLimit, RetryPolicy
+from connector_async import AppointmentService, ClientCredentials, ConnectorSession, RateLimit, RetryPolicy, WireFormat
 from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
 from connector_async.session.transport import _SentOnceResponse
-from connector_async.sync import BulkSync, Calendar, MaxDelete, State, SyncOptions, SyncSettings
+from connector_async.sync import (
+    BulkSync,
+    Calendar,
+    MaxDelete,
+    Mode,
+    RunReport,
+    SourceRecord,
+    State,
+    SyncOptions,
+    SyncSettings,
+)
 from connector_async.sync.applying.executor import OperationExecutor
-from connector_async.sync.formats import JsonLinesSource
+from connector_async.sync.formats import JsonLinesMirror, JsonLinesSource
 from connector_async.sync.guard import DeleteGuard
 from connector_async.sync.state.journal import Journal
 
@@ -90,32 +102,79 @@ POINTS: dict[str, Callable[[], None]] = {
 }
 
 
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload([__name__])
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload([__name__])
 
 
-def run(base_url: str, state: Path, source: Path, report: Path, point: str, times: int) -> None:
-    """Sync, and write the report; or kill this process when it comes to a point for that time."""
-    global _left  # noqa: PLW0603 - one process, one death
-    if point:
-        _left = times
-        POINTS[point]()
-    report.write_bytes(asyncio.run(_sync(base_url, state, source)))
+@attrs.define
+class SyncProcess:
+    """Syncs a file of JSON Lines with a server, in a process of its own."""
+
+    base_url: str
+    folder: Path
+    wire_format: WireFormat = WireFormat.GUIDE
+    options: SyncOptions = attrs.field(factory=lambda: SyncOptions(max_delete=MaxDelete(share=1.0)))
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state.db"
+
+    @property
+    def source(self) -> Path:
+        return self.folder / "source.jsonl"
+
+    async def write_source(self, records: Iterable[SourceRecord]) -> None:
+        async with JsonLinesMirror(self.source).writing() as writer:
+            for each in records:
+                await writer.write(each)
+
+    async def start(self, point: str = "", times: int = 1) -> ForkServerProcess:
+        """Start a run, which kills itself when it comes to the point for that time."""
+        process = _FORKS.Process(target=self._run, args=(point, times))
+        await asyncio.to_thread(process.start)  # the first one waits for the imports
+        return process
+
+    async def is_killed(self, point: str, times: int) -> bool:
+        """Run until it kills itself when it comes to the point for that time, and return whether it did."""
+        process = await self.start(point, times)
+        await wait_for(process)
+        assert process.exitcode in (0, -signal.SIGKILL)
+        return process.exitcode != 0
+
+    async def finished(self) -> dict[str, Any]:
+        """Run, and return the report."""
+        process = await self.start()
+        await wait_for(process)
+        assert process.exitcode == 0
+        report: dict[str, Any] = orjson.loads((self.folder / "report.json").read_bytes())
+        return report
+
+    def _run(self, point: str, times: int) -> None:
+        global _left  # noqa: PLW0603 - one process, one death
+        if point:
+            _left = times
+            POINTS[point]()
+        report = asyncio.run(self._sync())
+        (self.folder / "report.json").write_bytes(orjson.dumps(report.as_json()))
+
+    async def _sync(self) -> RunReport:
+        async with ConnectorSession(
+            self.base_url,
+            tenant_id="acme",
+            auth=ClientCredentials(DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET),
+            rate_limit=RateLimit.unlimited(),
+            wire_format=self.wire_format,
+        ) as session:
+
+            def service(calendar: Calendar) -> AppointmentService:
+                tenant = session.for_tenant(calendar.tenant_id)
+                return AppointmentService(tenant, user=calendar.user, retry=RetryPolicy(wait_initial=0.01))
+
+            async with await State.open(self.state, owner="child") as state:
+                sync = BulkSync(state, service, SyncSettings(wire_format=self.wire_format, grace=GRACE, pause=0.0))
+                mirror = JsonLinesMirror(self.source) if self.options.mode is Mode.TWO_WAY else None
+                return await sync.run(JsonLinesSource(self.source), self.options, mirror=mirror)
 
 
-async def _sync(base_url: str, state_path: Path, source_path: Path) -> bytes:
-    async with ConnectorSession(
-        base_url,
-        tenant_id="acme",
-        auth=ClientCredentials(DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET),
-        rate_limit=RateLimit.unlimited(),
-    ) as session:
-
-        def service(calendar: Calendar) -> AppointmentService:
-            return AppointmentService(session.for_tenant(calendar.tenant_id), retry=RetryPolicy(wait_initial=0.01))
-
-        async with await State.open(state_path, owner="child") as state:
-            sync = BulkSync(state, service, SyncSettings(grace=GRACE, pause=0.0))
-            source = JsonLinesSource(source_path, tenant_id="acme")
-            report = await sync.run(source, SyncOptions(max_delete=MaxDelete(share=1.0)))
-    return orjson.dumps(report.as_json())
+async def wait_for(process: ForkServerProcess) -> None:
+    await asyncio.to_thread(process.join)

@@ -2,15 +2,11 @@
 
 import asyncio
 import random
-import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
 
-import orjson
 import pytest
 
 from connector_async import (
@@ -42,9 +38,9 @@ from connector_async.sync import (
     SyncOptions,
     SyncSettings,
 )
-from connector_async.sync.formats import JsonLinesMirror, JsonLinesSource
+from connector_async.sync.formats import JsonLinesSource
 from connector_async.sync.state import Transaction
-from tests.support.sync_child import FORKS, GRACE, POINTS, run
+from tests.support.sync_child import GRACE, POINTS, SyncProcess, wait_for
 from tests.support.syncing import ACME, ListSource, record, syncing
 
 KILLS = dict.fromkeys(POINTS, 5) | dict.fromkeys(
@@ -52,45 +48,6 @@ KILLS = dict.fromkeys(POINTS, 5) | dict.fromkeys(
 )
 KILLS_AT_RANDOM = 20
 GLOBEX = Calendar("globex")
-
-
-class Process:
-    """Syncs in a process of its own."""
-
-    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
-        self.sandbox = sandbox
-        self.state = folder / "state.db"
-        self.source = folder / "source.jsonl"
-        self.report = folder / "report.json"
-
-    async def write_source(self, records: Sequence[SourceRecord]) -> None:
-        async with JsonLinesMirror(self.source).writing() as writer:
-            for each in records:
-                await writer.write(each)
-
-    async def start(self, point: str = "", times: int = 1) -> ForkServerProcess:
-        arguments = (self.sandbox.base_url, self.state, self.source, self.report, point, times)
-        process = FORKS.Process(target=run, args=arguments)
-        await asyncio.to_thread(process.start)  # the first one waits for the imports
-        return process
-
-    async def is_killed(self, point: str, times: int) -> bool:
-        """Run until it kills itself when it reaches the point for that time, and return whether it did."""
-        process = await self.start(point, times)
-        await wait_for(process)
-        assert process.exitcode in (0, -signal.SIGKILL)
-        return process.exitcode != 0
-
-    async def finished(self) -> dict[str, Any]:
-        process = await self.start()
-        await wait_for(process)
-        assert process.exitcode == 0
-        report: dict[str, Any] = orjson.loads(self.report.read_bytes())
-        return report
-
-
-async def wait_for(process: ForkServerProcess) -> None:
-    await asyncio.to_thread(process.join)
 
 
 def source_contents(records: Sequence[SourceRecord]) -> Counter[tuple[str, str]]:
@@ -126,7 +83,7 @@ async def test_next_run_finishes_a_sync_killed_at_a_point(point: str, tmp_path: 
     # Requests are executed a little later, even if nobody waits for the response any more.
     rates = FaultRates({DelayFault(GRACE / 10): 0.5})
     async with Sandbox(fault_rates=rates) as sandbox:
-        process = Process(sandbox, tmp_path)
+        process = SyncProcess(sandbox.base_url, tmp_path)
         kills = generation = 0
         if point != "migration":
             await process.write_source(records_of(generation))
@@ -153,7 +110,7 @@ async def test_next_runs_finish_a_sync_that_is_killed_at_random_and_loses_respon
         {DropAfter(): 0.05, DropBefore(): 0.05, StatusFault(500): 0.03, DelayFault(GRACE / 20): 0.8}, seed=3
     )
     async with Sandbox(fault_rates=rates) as sandbox:
-        process = Process(sandbox, tmp_path)
+        process = SyncProcess(sandbox.base_url, tmp_path)
         kills = 0
         for generation in range(KILLS_AT_RANDOM):
             await process.write_source(records_of(generation // 2))
@@ -176,7 +133,7 @@ async def test_next_runs_finish_a_sync_that_is_killed_at_random_and_loses_respon
 
 async def test_second_run_is_rejected_while_one_works_with_the_state(tmp_path: Path) -> None:
     async with Sandbox(fault_rates=FaultRates({DelayFault(0.05): 1.0})) as sandbox:
-        process = Process(sandbox, tmp_path)
+        process = SyncProcess(sandbox.base_url, tmp_path)
         await process.write_source(records_of(0))
         running = await process.start()
         while sandbox.log.count() == 0:
@@ -195,7 +152,7 @@ async def test_wall_clock_jump_after_a_crash_creates_nothing_twice(tmp_path: Pat
             return super().time() + jump
 
     async with Sandbox(fault_rates=FaultRates({DelayFault(GRACE / 10): 1.0})) as sandbox:
-        process = Process(sandbox, tmp_path)
+        process = SyncProcess(sandbox.base_url, tmp_path)
         await process.write_source(records_of(0))
         assert await process.is_killed("POST sent", 3)
         async with open_session(sandbox) as session:
