@@ -79,6 +79,7 @@ ROWS = {
     "S7": "A create that lost its response is recognized although the server has changed what it was sent.",
     "S9": "An empty or capped preview is not believed, and nothing is created again on its word.",
     "S11": "An id that belongs to another record is reported, and nothing is deleted by it.",
+    "S14": "Two-way syncs that are killed, for each policy: nothing twice, nothing missing, both sides equal.",
     "S12": "A plan that was cut off, a CSV that ends inside a record, and a source that is not a file are rejected.",
     "S15": "After a power loss, the state has forgotten only what is durable in the source.",
 }
