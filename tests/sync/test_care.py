@@ -34,6 +34,7 @@ from connector_async.sync import (
     Stopped,
     SyncOptions,
     read_dead_letters,
+    read_status,
 )
 from tests.support.syncing import (
     ACME,
@@ -304,6 +305,18 @@ async def test_repeated_dead_letter_is_written_once(state_path: Path) -> None:
         async with sync.opened() as (_, state):
             letters = [letter async for letter in read_dead_letters(state)]
         assert [letter["run_id"] for letter in letters] == [report.run_id] * 2
+
+
+@pytest.mark.row("S12")
+async def test_many_unreadable_records_are_recorded_in_seconds(state_path: Path) -> None:
+    # Each looked through all those before it: ten times as many took a hundred times as long, here five minutes.
+    problems = [SourceProblem(source="list", line=number, reason="bad", key=None) for number in range(40_000)]
+    async with syncing(state_path) as sync:
+        for _ in range(2):  # the second run finds the dead letters of the first
+            async with asyncio.timeout(30):
+                assert (await sync.run(problems)).unreadable == 40_000
+        async with sync.opened() as (_, state):
+            assert (await read_status(state))["dead_letters"] == 40_000
 
 
 async def test_retry_deletes_nothing(state_path: Path) -> None:

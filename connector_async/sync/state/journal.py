@@ -4,7 +4,7 @@ The journal neither decides nor sends anything.
 """
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
@@ -18,8 +18,10 @@ from connector_async.sync.records import ABSENT, Calendar
 from connector_async.sync.report import RunReport
 
 from .db.engine import State, Transaction
-from .reader import IS_ON_SERVER, READ_OPERATIONS, PendingCreate, format_hashes, in_calendar
+from .reader import IS_ON_SERVER, KEYS_PER_QUERY, READ_OPERATIONS, PendingCreate, format_hashes, in_calendar
 from .schema import CALENDAR, KEY, cells, dead_letters, intents, items, runs
+
+_Failure = tuple[str, ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -250,17 +252,19 @@ class Journal:
     async def _write_dead_letters(
         self, transaction: Transaction, letters: Sequence[tuple[Calendar | None, DeadLetter]]
     ) -> None:
+        common = {"run_id": self.run_id, "at": self._clock.time()}
+        rows = {}
         for calendar, letter in letters:
-            row = attrs.asdict(letter) | {"run_id": self.run_id, "at": self._clock.time()}
+            row = attrs.asdict(letter) | common
             row |= dict.fromkeys(CALENDAR, "") if calendar is None else attrs.asdict(calendar)
-            same = [dead_letters.c[name] == row[name] for name in KEY] + [dead_letters.c.resolved_at.is_(None)]
-            if letter.operation in READ_OPERATIONS:
-                same += [dead_letters.c[name] == row[name] for name in ("operation", "reason")]
-            else:  # of a key that could not be sent, only the last failure counts
-                same.append(dead_letters.c.operation.not_in(READ_OPERATIONS))
-            updated = await transaction.connection.execute(update(dead_letters).where(*same).values(row))
-            if not updated.rowcount:
-                await transaction.connection.execute(insert(dead_letters).values(row))
+            rows[_failure_of(row)] = row
+        existing = await _open_dead_letters(transaction, rows)
+        updated = [rows[failure] | {"at_id": number} for failure, numbers in existing.items() for number in numbers]
+        inserted = [row for failure, row in rows.items() if failure not in existing]
+        if updated:
+            await transaction.connection.execute(_UPDATE_DEAD_LETTER, updated)
+        if inserted:
+            await transaction.connection.execute(insert(dead_letters), inserted)
 
     async def _write_calendar_done(self, transaction: Transaction, calendar: Calendar) -> None:
         row = {"window_start": "", "window_end": "", "done_run": self.lineage, "previewed_at": self._clock.time()}
@@ -270,6 +274,31 @@ class Journal:
 async def _is_of_another_key(transaction: Transaction, calendar: Calendar, key: str, appointment_id: str) -> bool:
     parameters = attrs.asdict(calendar) | {"appointment_id": appointment_id, "own_key": key}
     return (await transaction.connection.execute(_OTHER_KEY, parameters)).first() is not None
+
+
+def _failure_of(row: Mapping[Any, Any]) -> _Failure:
+    """Return what makes two dead letters about the same failure.
+
+    Of a key that could not be sent, only the last failure counts. A source may have several problems with one key.
+    """
+    is_read = row["operation"] in READ_OPERATIONS
+    return (*(row[name] for name in KEY), *((row["operation"], row["reason"]) if is_read else ()))
+
+
+async def _open_dead_letters(transaction: Transaction, failures: Collection[_Failure]) -> dict[_Failure, list[int]]:
+    """Return the ids of the dead letters about some failures, without the resolved ones."""
+    keys = list(dict.fromkeys(failure[len(CALENDAR)] for failure in failures))
+    found: dict[_Failure, list[int]] = {}
+    names = ("dead_letter_id", *KEY, "operation", "reason")
+    for first in range(0, len(keys), KEYS_PER_QUERY):
+        query = select(*(dead_letters.c[name] for name in names)).where(
+            dead_letters.c.key.in_(keys[first : first + KEYS_PER_QUERY]), dead_letters.c.resolved_at.is_(None)
+        )
+        for row in (await transaction.connection.execute(query)).mappings():
+            failure = _failure_of(row)
+            if failure in failures:
+                found.setdefault(failure, []).append(row["dead_letter_id"])
+    return found
 
 
 async def _delete_pending_creates(transaction: Transaction, calendar: Calendar, keys: Sequence[str]) -> None:
@@ -293,6 +322,12 @@ _OTHER_KEY: Final = (
     .where(*(items.c[name] == bindparam(name) for name in (*CALENDAR, "appointment_id")))
     .where(items.c.key != bindparam("own_key"), IS_ON_SERVER)
     .limit(1)
+)
+_LETTER_FIELDS: Final = [field.name for field in attrs.fields(DeadLetter) if field.name != "key"]
+_UPDATE_DEAD_LETTER: Final = (
+    update(dead_letters)
+    .where(dead_letters.c.dead_letter_id == bindparam("at_id"))
+    .values({name: bindparam(name) for name in ("run_id", "at", *_LETTER_FIELDS)})
 )
 _DELETE_PENDING_CREATE: Final = delete(intents).where(_has_key(intents))
 _RESOLVE: Final = (
