@@ -19,7 +19,7 @@ _GROUPS: Final = {
     "auth": "Check the credentials.",
     "config": "Show the settings.",
     "sync": "Keep the appointments of many tenants in sync with a file.",
-    "state": "Back up, export or import the state of a sync.",
+    "state": "Check, back up, export or import the state of a sync.",
 }
 
 COMMANDS: Final = {
@@ -80,6 +80,7 @@ COMMANDS: Final = {
         "sync:explain",
         "Print everything that the state knows about a key: what is in sync, what is pending, and why it was given up.",
     ),
+    "state check": ("state:check", "Look for damage in the state, and print it. It changes nothing."),
     "state backup": ("state:backup", "Copy the state as it is at one moment, even while a run works with it."),
     "state export": ("state:export", "Write the state as JSON Lines, for other programs and later versions."),
     "state import": ("state:import_", "Create a state from an export. If the state exists, it must be empty."),

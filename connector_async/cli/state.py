@@ -1,4 +1,4 @@
-"""The commands for copies of a state: backup, export and import."""
+"""The commands for the file of a state: check, backup, export and import."""
 
 from pathlib import Path
 from typing import Annotated, Final
@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from connector_async.sync import state as states
 
 from .config_sources import read_settings
+from .exit_codes import ExitCode
 from .messages import print_message
 from .sync_options import StateOptions
 from .sync_run import state_path
@@ -16,6 +17,17 @@ _STATE: Final = StateOptions()
 
 _Target = Annotated[Path, Parameter(name="TO", help="The file to write; an existing one is replaced.")]
 _Source = Annotated[Path, Parameter(name="FROM", help="A file that state export wrote.")]
+
+
+async def check(*, state: StateOptions = _STATE) -> ExitCode:
+    """Look for damage in the state, and print it. It changes nothing."""
+    problems = await states.find_damage(_path(state))
+    for problem in problems:
+        print_message(problem)
+    if problems:
+        return ExitCode.OTHER
+    print_message("the state is not damaged")
+    return ExitCode.DONE
 
 
 async def backup(target: _Target, /, *, state: StateOptions = _STATE) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         SourceError,
         StalePlanError,
         StateBusyError,
+        StateDamagedError,
         StateError,
         StateVersionError,
     )
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from .records import Calendar, SourceProblem, SourceRecord, content_hash
     from .report import Fate, RunReport, Stopped, TenantReport
     from .scope import Scope
-    from .state import State, backup, export_state, import_state
+    from .state import State, backup, export_state, find_damage, import_state
     from .state.inspection import explain_key, read_dead_letters, read_status
 
 _HOMES: Final = {
@@ -43,6 +44,7 @@ _HOMES: Final = {
         "SourceError",
         "StalePlanError",
         "StateBusyError",
+        "StateDamagedError",
         "StateError",
         "StateVersionError",
     ),
@@ -56,7 +58,7 @@ _HOMES: Final = {
     "records": ("Calendar", "SourceProblem", "SourceRecord", "content_hash"),
     "report": ("Fate", "RunReport", "Stopped", "TenantReport"),
     "scope": ("Scope",),
-    "state": ("State", "backup", "export_state", "import_state"),
+    "state": ("State", "backup", "export_state", "find_damage", "import_state"),
     "state.inspection": ("explain_key", "read_dead_letters", "read_status"),
 }
 
@@ -96,6 +98,7 @@ __all__ = [
     "StalePlanError",
     "State",
     "StateBusyError",
+    "StateDamagedError",
     "StateError",
     "StateVersionError",
     "StopReason",
@@ -109,6 +112,7 @@ __all__ = [
     "export_state",
     "file_mirror",
     "file_source",
+    "find_damage",
     "import_state",
     "read_dead_letters",
     "read_status",

@@ -3,6 +3,7 @@
 SyncError
 ├─ StateError              the state cannot be used: it is not readable, not writable, full, or damaged
 │  ├─ StateBusyError       another run is using the state
+│  ├─ StateDamagedError    the file of the state is damaged
 │  ├─ StateVersionError    a newer version of this package wrote the state
 │  └─ FencedError          another run has taken the lease; this run must not write any more
 ├─ SourceError             the source cannot be read at all (a single bad record is a `SourceProblem`)
@@ -19,6 +20,10 @@ class StateError(SyncError):
 
 class StateBusyError(StateError):
     """Another run is using the state."""
+
+
+class StateDamagedError(StateError):
+    """The file of the state is damaged. The message says what to do."""
 
 
 class StateVersionError(StateError):

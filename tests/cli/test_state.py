@@ -1,4 +1,4 @@
-"""The commands for copies of a state: backup, export and import."""
+"""The commands for the file of a state: check, backup, export and import."""
 
 from pathlib import Path
 
@@ -20,3 +20,17 @@ def test_state_is_backed_up_exported_and_imported(command: CommandLine, source: 
     for state in ("copy.db", "new.db"):
         assert command("sync", "run", name, "--state", state, "--exit-code").code == ExitCode.NOTHING_TO_DO
     assert command("state", "backup", "connector-async.db").code == ExitCode.USAGE
+
+
+def test_damage_is_shown_and_a_run_rejects_it(command: CommandLine, source: Path, tmp_path: Path) -> None:
+    name, state = fill(source, 2, "acme"), tmp_path / "state.db"
+    command("sync", "run", name, "--state", state.name)
+    intact = command("state", "check", "--state", state.name)
+    assert (intact.code, intact.err) == (ExitCode.DONE, "connector-async: the state is not damaged\n")
+    state.write_bytes(state.read_bytes().replace(b"2024-01-1", b"2O24-01-1"))
+    damaged = command("state", "check", "--state", state.name)
+    assert damaged.code == ExitCode.OTHER
+    assert "2 impossible values in items.start_time" in damaged.err
+    run = command("sync", "run", name, "--state", state.name)
+    assert run.code == ExitCode.OTHER
+    assert "the state is damaged" in run.err

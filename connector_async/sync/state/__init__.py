@@ -3,7 +3,7 @@
 Importing this package takes SQLAlchemy's 300 ms. Alembic is imported only when a state is created or upgraded.
 """
 
-from .archive import backup, export_state, import_state
+from .archive import backup, export_state, find_damage, import_state
 from .db.engine import State, Transaction
 
-__all__ = ["State", "Transaction", "backup", "export_state", "import_state"]
+__all__ = ["State", "Transaction", "backup", "export_state", "find_damage", "import_state"]

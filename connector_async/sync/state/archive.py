@@ -1,4 +1,4 @@
-"""Copies of a state: as a database, and as lines that other programs and later versions can read."""
+"""The file of a state: its damage, copies of it as a database, and as lines that other programs can read."""
 
 import itertools
 import os
@@ -14,10 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from connector_async._files import atomic_replace, run_in_thread
 from connector_async.sync.exceptions import StateError
 
+from .db import integrity
 from .db.engine import State
 from .db.errors import file_errors
 from .db.location import Location
 from .db.sqlite import copy_database, read_revision
+from .db.upgrade import check_ready
 from .export_format import TABLES, Line, format_header, format_row, parse_header, parse_row
 from .schema import archived, desired, pulled, serial, target
 
@@ -47,6 +49,24 @@ async def backup(path: str | os.PathLike[str], to: str | os.PathLike[str]) -> No
     if state == copy:
         raise ValueError("a state cannot be copied to itself")
     await run_in_thread(_backup, state, copy)
+
+
+async def find_damage(path: str | os.PathLike[str]) -> list[str]:
+    """Return what is damaged in a state that is a file, the first 20 problems; empty if nothing is.
+
+    The problems hold no values. A run may use the state meanwhile.
+
+    Raises:
+        StateDamagedError: If the file is not a database any more.
+        StateVersionError: If a newer or an older version has written the state.
+        StateError: If there is no state, or it cannot be read.
+        ValueError: If the state is not a file.
+    """
+    location = Location.parse(path)
+    if location.path is None:
+        raise ValueError("only a state that is a file can be checked")
+    await run_in_thread(check_ready, location)
+    return await run_in_thread(integrity.find_damage, location.path)
 
 
 async def export_state(state: State, to_path: str | os.PathLike[str]) -> int:

@@ -14,6 +14,7 @@ from connector_async._timestamps import format_instant
 from connector_async.sync.report import Fate
 
 from .db.engine import State
+from .db.errors import value_errors
 from .schema import dead_letters, desired, intents, items, pulled, runs
 
 _TIMES: Final = frozenset({"started_at", "ended_at", "deleted_at", "sent_at", "at", "resolved_at"})
@@ -32,6 +33,8 @@ async def read_status(state: State, *, limit: int = 10) -> dict[str, Any]:
     """
     async with state.reading() as connection:
         latest = select(runs).order_by(runs.c.started_at.desc()).limit(limit)
+        with value_errors(state.location):
+            latest_runs = [_run_as_json(row) for row in (await connection.execute(latest)).mappings()]
         return {
             "items": await _count(connection, items, items.c.deleted_at.is_(None)),
             "deleted": await _count(connection, items, items.c.deleted_at.is_not(None)),
@@ -39,7 +42,7 @@ async def read_status(state: State, *, limit: int = 10) -> dict[str, Any]:
             "dead_letters": await _count(connection, dead_letters, dead_letters.c.resolved_at.is_(None)),
             "resolved_dead_letters": await _count(connection, dead_letters, dead_letters.c.resolved_at.is_not(None)),
             "awaiting_writeback": await _count(connection, pulled),
-            "runs": [_run_as_json(row) for row in (await connection.execute(latest)).mappings()],
+            "runs": latest_runs,
         }
 
 
@@ -54,7 +57,9 @@ async def read_dead_letters(state: State, run_id: str | None = None) -> AsyncGen
         query = query.where(dead_letters.c.run_id == run_id)
     async with state.reading() as connection:
         for row in (await connection.execute(query)).mappings():
-            yield _as_json(row)
+            with value_errors(state.location):
+                letter = _as_json(row)
+            yield letter
 
 
 async def explain_key(state: State, key: str) -> list[dict[str, Any]]:
@@ -77,7 +82,8 @@ async def explain_key(state: State, key: str) -> list[dict[str, Any]]:
         ):
             columns = [column for column in table.c if column.name != "body"]
             found = (await connection.execute(select(*columns).where(table.c.key == key))).mappings()
-            rows += [{"what": "deleted" if row.get("deleted_at") else what} | _as_json(row) for row in found]
+            with value_errors(state.location):
+                rows += [{"what": "deleted" if row.get("deleted_at") else what} | _as_json(row) for row in found]
     return rows
 
 

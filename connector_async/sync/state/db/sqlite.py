@@ -95,12 +95,12 @@ def read_revision(path: Path) -> str | None:
         return None
     if path.is_dir():  # SQLite would report an I/O error
         raise StateError(f"{path}: a folder, not a file")
-    with database_errors(path), closing(_connect(path)) as connection:
+    with database_errors(path), closing(connect_read_only(path)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not tables:
             return None
         if VERSION_TABLE not in tables:
-            raise StateError(f"{path}: a SQLite database, but not the state of a sync")
+            raise StateError(f"{path}: a SQLite database, but not the state of a sync, or a damaged one")
         revisions = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchall()  # noqa: S608 - constant
     if len(revisions) != 1:
         raise StateError(f"{path}: the revision of its tables is missing")
@@ -110,7 +110,7 @@ def read_revision(path: Path) -> str | None:
 def read_lease_holder(path: Path) -> tuple[str, float] | None:
     """Return the last owner of the lease and the time of its start, or `None` if there is none or the read fails."""
     try:
-        with closing(_connect(path)) as connection:
+        with closing(connect_read_only(path)) as connection:
             row = connection.execute("SELECT owner, acquired_at FROM leases WHERE name = ?", (LEASE,)).fetchone()
     except sqlite3.Error:
         return None
@@ -132,12 +132,13 @@ def copy_database(path: Path, to: Path) -> None:
 
 
 def _copy(path: Path, to: Path) -> None:
-    with closing(_connect(path)) as source, closing(sqlite3.connect(to, isolation_level=None)) as target:
+    with closing(connect_read_only(path)) as source, closing(sqlite3.connect(to, isolation_level=None)) as target:
         source.backup(target)
         target.execute("PRAGMA journal_mode = DELETE")  # so that the copy is one file
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """Return a blocking connection that cannot write."""
     return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT)
 
 

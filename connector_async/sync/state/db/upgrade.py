@@ -13,6 +13,7 @@ from connector_async.sync.exceptions import StateError, StateVersionError
 from connector_async.sync.state.schema import REVISIONS
 
 from .errors import database_errors, file_errors
+from .integrity import check_integrity
 from .location import Location
 from .permissions import beside, create_private, make_private
 from .sqlite import copy_database, migration_engine, read_revision
@@ -34,6 +35,7 @@ def create_or_upgrade(location: Location) -> None:
 
     Raises:
         StateVersionError: If a newer version has written the state. The state is unchanged.
+        StateDamagedError: If the state is damaged.
         StateError: If the state cannot be read or upgraded, or is something else. It is unchanged.
     """
     if location.path is None:
@@ -47,6 +49,7 @@ def create_or_upgrade(location: Location) -> None:
         for suffix in ("", "-wal", "-shm"):
             make_private(beside(location.path, suffix))
     if revision == REVISIONS[-1]:
+        check_integrity(location.path)
         return
     if revision is not None:
         copy_database(location.path, beside(location.path, f".backup-{revision}"))
