@@ -4,11 +4,12 @@ import asyncio
 import errno
 import functools
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import BinaryIO, ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -53,6 +54,26 @@ def check_replaceable(target: Path) -> None:
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(target))
     if not os.access(resolved.parent, os.W_OK | os.X_OK):
         raise OSError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(target))
+
+
+def open_regular(path: Path | str) -> BinaryIO:
+    """Open a file to read its bytes. Nothing is opened that could block, such as a pipe without a writer.
+
+    Raises:
+        OSError: If it is not a regular file or a link to one, or it cannot be opened.
+    """
+    check_regular(path)
+    return Path(path).open("rb")
+
+
+def check_regular(path: Path | str) -> None:
+    """Reject what is not a regular file or a link to one.
+
+    Raises:
+        OSError: If it is something else, or does not exist.
+    """
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        raise OSError(errno.EINVAL, "must be a regular file, not a folder, a pipe or a device", os.fspath(path))
 
 
 def create_temporary_file(target: Path) -> tuple[int, str]:

@@ -1,12 +1,14 @@
 """Reads the list of calendars that `sync pull --calendars` names: CSV with a header, or JSON Lines."""
 
 import csv
+import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
+from connector_async._files import open_regular
 from connector_async.sync.exceptions import SourceError
 from connector_async.sync.records import Calendar, calendar_of
 from connector_async.wire import WireFormat
@@ -28,7 +30,7 @@ def read_calendars(path: Path, wire_format: WireFormat, *, tenant_id: str | None
     """
     calendars = []
     try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
+        with open_regular(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as lines:
             rows = _csv_rows(lines) if path.suffix.lower() == ".csv" else _json_rows(lines)
             for number, row in rows:
                 try:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from connector_async._files import check_regular
+
 from .settings import SETTINGS, Layer, Settings, SettingsError, resolve
 
 PROJECT_FILE: Final = "connector-async.toml"
@@ -67,6 +69,7 @@ def _check_owner(path: Path) -> None:
 
 def _file_layer(path: Path, shown: str) -> Layer:
     try:
+        check_regular(path)
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{shown}: not TOML: {error}") from None

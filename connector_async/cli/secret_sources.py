@@ -3,6 +3,7 @@
 No message holds the secret or the output of a command.
 """
 
+import os
 import shlex
 import stat
 import subprocess
@@ -93,7 +94,7 @@ class SecretReader:
         try:
             path = source.folder / Path(name).expanduser()
             mode = path.stat().st_mode
-            with path.open("rb") as file:
+            with os.fdopen(_open_without_waiting(path), "rb") as file:
                 content = file.read(_MAX_BYTES)
         except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: ~user; ValueError: a NUL
             reason = getattr(error, "strerror", None) or "not a path"
@@ -123,3 +124,10 @@ class SecretReader:
         if process.returncode != 0:
             raise SettingsError(f"{source}: the command failed with exit code {process.returncode}")
         return output
+
+
+def _open_without_waiting(path: Path) -> int:
+    """Open a file, or a pipe such as a shell's `<(command)`. A pipe without a writer is empty; nobody waits for one."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    os.set_blocking(descriptor, True)
+    return descriptor

@@ -155,6 +155,8 @@ def test_file_with_an_empty_first_line_is_an_error(folder: SettingsFolder, conte
 def test_unreadable_file_is_an_error(folder: SettingsFolder) -> None:
     assert folder.error(TOKEN_FILE="missing").endswith("the file cannot be read: No such file or directory")
     assert folder.error(TOKEN_FILE=".").endswith("the file cannot be read: Is a directory")
+    os.mkfifo(folder.folder / "pipe")
+    assert "its first line" in folder.error(TOKEN_FILE="pipe")  # no writer, and no waiting for one
     assert folder.error(TOKEN_FILE="~no-such-user/x").endswith("the file cannot be read: not a path")
 
 

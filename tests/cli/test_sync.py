@@ -367,19 +367,28 @@ def test_command_that_cannot_start_is_one_line(
 @pytest.mark.row("S12")
 @pytest.mark.parametrize(
     "arguments",
-    [("run", "pipe"), ("plan", "pipe"), ("check", "pipe"), ("apply", "pipe"), ("run", "/dev/stdin")],
+    [
+        ("run", "pipe"),
+        ("plan", "pipe"),
+        ("check", "pipe"),
+        ("apply", "pipe"),
+        ("run", "/dev/stdin"),
+        ("pull", "--to", "x.csv", "--calendars", "pipe"),
+        ("status", "--state", "pipe"),
+        ("explain", "key", "--state", "pipe"),
+    ],
     ids=" ".join,
 )
 @pytest.mark.usefixtures("command")
-def test_pipe_is_rejected_before_anything_is_read(sandbox: Sandbox, tmp_path: Path, arguments: tuple[str, str]) -> None:
+def test_pipe_is_rejected_before_anything_is_read(sandbox: Sandbox, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     os.mkfifo(tmp_path / "pipe")
-    options = () if arguments[0] == "apply" else ("--source-format", "csv")
+    options = ("--source-format", "csv") if arguments[0] in {"run", "plan", "check"} else ()
     with Popen([*COMMAND, "sync", *arguments, *options], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) as process:
         try:
             assert process.stderr is not None
             assert process.wait(timeout=20) == ExitCode.OTHER  # stdin stays open, and the pipe has no writer
             assert process.stderr.read().endswith(
-                f"connector-async: {arguments[1]}: must be a regular file, not a folder, a pipe or a device\n"
+                f"{arguments[-1]}: must be a regular file, not a folder, a pipe or a device\n"
             )
         finally:
             process.kill()

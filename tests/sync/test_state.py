@@ -381,7 +381,7 @@ async def test_file_that_is_not_a_database_is_unchanged(path: Path, content: byt
 async def test_missing_folder_and_folder_as_a_file_are_errors(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="No such file or directory"):
         await State.open(tmp_path / "absent" / "state.db", owner="first")
-    with pytest.raises(StateError, match="a folder, not a file"):
+    with pytest.raises(StateError, match="must be a regular file"):
         await State.open(tmp_path, owner="first", read_only=True)
 
 

@@ -2,17 +2,16 @@
 
 import codecs
 import os
-import stat
 from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
 from connector_async._checks import check_tenant_id
-from connector_async._files import run_in_thread
+from connector_async._files import open_regular, run_in_thread
 from connector_async.sync.exceptions import SourceError
 from connector_async.sync.records import (
     Calendar,
@@ -51,19 +50,6 @@ def numbered_lines(path: Path | str) -> Generator[tuple[int, bytes], None, None]
                 yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
     except OSError as error:
         raise source_error(path, error) from None
-
-
-def open_regular(path: Path | str) -> BinaryIO:
-    """Open a file to read its bytes. Nothing is opened that could block, such as a pipe without a writer.
-
-    Raises:
-        SourceError: If it is not a regular file or a link to one.
-        OSError: If it cannot be opened.
-    """
-    path = Path(path)
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise SourceError(f"{os.fspath(path)}: must be a regular file, not a folder, a pipe or a device")
-    return path.open("rb")
 
 
 def source_error(path: Path | str, error: OSError) -> SourceError:

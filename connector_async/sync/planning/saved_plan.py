@@ -14,9 +14,8 @@ import attrs
 import orjson
 
 from connector_async._checks import check_text, check_type
-from connector_async._files import atomic_replace
+from connector_async._files import atomic_replace, open_regular
 from connector_async.sync.exceptions import SourceError, StalePlanError
-from connector_async.sync.formats.reading import open_regular
 from connector_async.sync.records import ABSENT, Calendar, LastSynced, content_hash, record_from_row
 from connector_async.sync.state.diff import TenantProgress
 from connector_async.sync.state.reader import StateReader

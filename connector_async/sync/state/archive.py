@@ -11,7 +11,7 @@ from sqlalchemy import Table, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from connector_async._files import atomic_replace, run_in_thread
+from connector_async._files import atomic_replace, open_regular, run_in_thread
 from connector_async.sync.exceptions import StateError
 
 from .db import integrity
@@ -114,7 +114,7 @@ async def import_state(path: str | os.PathLike[str], into_path: str | os.PathLik
     """
     source = Path(path)
     with file_errors(source):
-        file = await run_in_thread(source.open, "rb")
+        file = await run_in_thread(open_regular, source)
     with file:
         rows = parse_header(await _read(file.readline, source), place=source)
         async with await State.open(into_path, owner="import") as state, state.writing() as transaction:

@@ -11,7 +11,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
-from connector_async._files import atomic_replace
+from connector_async._files import atomic_replace, check_regular
 from connector_async.sync.exceptions import StateError
 from connector_async.sync.state.schema import LEASE, VERSION_TABLE
 
@@ -93,8 +93,8 @@ def read_revision(path: Path) -> str | None:
     """
     if not os.path.lexists(path):
         return None
-    if path.is_dir():  # SQLite would report an I/O error
-        raise StateError(f"{path}: a folder, not a file")
+    with file_errors(path):
+        check_regular(path)  # SQLite would wait for the writer of a pipe
     with database_errors(path), closing(connect_read_only(path)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not tables:
