@@ -20,6 +20,10 @@ class StopReason(enum.Enum):
     """The run was asked to stop."""
 
 
+class BudgetSpentError(Exception):
+    """No more requests may be sent, and nothing more may be read."""
+
+
 class Budget:
     """Decides whether one more operation may start. Operations in flight are never cut off.
 
@@ -60,6 +64,16 @@ class Budget:
             yield True
         finally:
             self._in_flight -= 1
+
+    def check(self) -> None:
+        """Raise if the work must end, without regard to the limit of requests.
+
+        Raises:
+            BudgetSpentError: If the duration is over, or the run was asked to stop.
+        """
+        self._check_duration()
+        if self.reason is not None:
+            raise BudgetSpentError
 
     def spend(self, requests: int) -> None:
         """Count requests that were sent."""

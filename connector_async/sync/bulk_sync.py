@@ -16,7 +16,7 @@ from .applying.recovery import PendingCreateResolver
 from .applying.scheduler import LocalRunner, Runner, Slice
 from .applying.tenant_worker import RunContext, TenantWorker
 from .applying.writeback import SourceWriteback, restore_pulled
-from .budget import Budget
+from .budget import Budget, BudgetSpentError
 from .exceptions import SourceError
 from .formats import Mirror, Source
 from .guard import DeleteGuard, MissingGuard
@@ -103,7 +103,10 @@ class BulkSync:
         async with recorded_run(
             journal, report, budget, self._clock, kind="run", mode=options.mode.value, conditions=options.conditions()
         ):
-            staged, withheld, tenants = await self._stage(source, options, forget=True)
+            try:
+                staged, withheld, tenants = await self._stage(source, options, budget, forget=True)
+            except BudgetSpentError:  # without the whole source, nothing is known to be missing in it
+                return report
             if staged.problems:
                 await journal.record_dead_letters(staged.problems)
             report.unreadable = staged.unreadable
@@ -159,9 +162,9 @@ class BulkSync:
             StateError: If the state cannot be used.
         """
         options.check(self._settings.wire_format)
-        _, withheld, tenants = await self._stage(source, options, forget=False, on_unreadable=on_unreadable)
-        context = self._planning_context(options, withheld)
         budget = Budget(self._clock)
+        _, withheld, tenants = await self._stage(source, options, budget, forget=False, on_unreadable=on_unreadable)
+        context = self._planning_context(options, withheld)
         for tenant_id in tenants:
             planner = CalendarPlanner(tenant_id, context)
             for calendar in await planner.calendars():
@@ -194,6 +197,7 @@ class BulkSync:
         self,
         source: Source,
         options: SyncOptions,
+        budget: Budget,
         *,
         forget: bool,
         on_unreadable: Callable[[str], None] | None = None,
@@ -202,8 +206,11 @@ class BulkSync:
 
         Returns:
             What was read, the tenants that keep every appointment, and all tenants.
+
+        Raises:
+            BudgetSpentError: If the budget ended the reading.
         """
-        staged = await stage(source, self._state, self._settings.wire_format)
+        staged = await stage(source, self._state, self._settings.wire_format, budget.check)
         if on_unreadable is not None:
             for _, letter in staged.problems:
                 on_unreadable(letter.reason)

@@ -11,20 +11,19 @@ import attrs
 
 from connector_async._checks import check_sequence, check_timedelta, check_type, validator
 from connector_async._clock import Clock, checked_clock
-from connector_async.appointments import AppointmentService
 from connector_async.bulk_calls import bulk
-from connector_async.exceptions import AuthenticationError, ConnectorError, NotFoundError, SyncError
+from connector_async.exceptions import AuthenticationError, ConnectorError, SyncError
 from connector_async.models import Appointment
 from connector_async.wire import WireFormat
 
 from .applying.accounting import TrafficMeter, recorded_run
-from .budget import Budget
+from .budget import Budget, BudgetSpentError
 from .exceptions import GuardError
 from .formats import Mirror, RecordWriter
 from .guard import MaxDelete, MissingGuard
 from .planning.operations import key_of_server, pulled_pair
 from .planning.options import MAX_DELETE, Services, check_preview_range
-from .planning.snapshot import ServerSnapshot
+from .planning.snapshot import CalendarReader, ServerSnapshot
 from .records import Calendar, UnusableIdError, content_hash, record_of, unrecordable_reason, usable_id
 from .report import Fate, RunReport, Stopped, TenantReport
 from .scope import Scope
@@ -202,29 +201,28 @@ class Pull:
     async def _look(self, calendar: Calendar) -> _Look | None:
         """Return what the server has of a calendar; `None` if it could not be read."""
         report, meter = self.report.tenants[calendar.tenant_id], self._meters[calendar.tenant_id]
-        if report.stopped is Stopped.CREDENTIALS:
+        if report.stopped is Stopped.CREDENTIALS or self._budget.reason is not None:
             return None
-        with meter.operation() as may_start:
-            if not may_start:
-                return None
-            service = self._services(calendar)
-            meter.watch(service.session)
-            try:
-                return await self._preview(calendar, service, report)
-            except AuthenticationError:
-                report.stopped = Stopped.CREDENTIALS
-            except GuardError:
-                report.stopped = Stopped.GUARD  # of this calendar alone: the tenant's others are read
-            except SyncError:
-                raise
-            except ConnectorError:
-                report.calendars_failed += 1
+        service = self._services(calendar)
+        meter.watch(service.session)
+        try:
+            return await self._preview(calendar, CalendarReader(service, meter.operation), report)
+        except BudgetSpentError:
+            pass
+        except AuthenticationError:
+            report.stopped = Stopped.CREDENTIALS
+        except GuardError:
+            report.stopped = Stopped.GUARD  # of this calendar alone: the tenant's others are read
+        except SyncError:
+            raise
+        except ConnectorError:
+            report.calendars_failed += 1
         return None
 
-    async def _preview(self, calendar: Calendar, service: AppointmentService, report: TenantReport) -> _Look:
+    async def _preview(self, calendar: Calendar, reader: CalendarReader, report: TenantReport) -> _Look:
         scope = self._options.scope
         known = await self._state_reader.last_seen(calendar, *scope.bounds())
-        snapshot = await ServerSnapshot.look(service, known, scope, window=self._options.window, keep_all=True)
+        snapshot = await reader.look(known, scope, self._options.window, keep_all=True)
         report.minimum += snapshot.pages
         shown, deleted, moved = snapshot.shown or {}, [], []
         for appointment_id in await snapshot.check_missing(self._guard, calendar, self._state_reader):
@@ -232,11 +230,12 @@ class Pull:
             try:
                 usable_id(appointment_id)
                 report.minimum += 1
-                appointment = await service.get(appointment_id)
-            except (NotFoundError, UnusableIdError):  # no request can name the id: the preview alone decides
+                appointment = await reader.get(appointment_id)
+            except UnusableIdError:  # no request can name the id: the preview alone decides
+                appointment = None
+            if appointment is None:
                 deleted.append(appointment_id)
-                continue
-            if scope.overlaps(appointment):
+            elif scope.overlaps(appointment):
                 shown[appointment_id] = appointment
             else:
                 moved.append(appointment)

@@ -12,10 +12,10 @@ from connector_async._timestamps import parse_instant
 from connector_async.appointments import AppointmentService
 from connector_async.exceptions import NotFoundError
 from connector_async.models import NewAppointment
-from connector_async.sync.budget import Budget
+from connector_async.sync.budget import Budget, BudgetSpentError
 from connector_async.sync.planning.operations import synced_pair
 from connector_async.sync.planning.options import SyncSettings
-from connector_async.sync.planning.snapshot import ServerSnapshot
+from connector_async.sync.planning.snapshot import Operations, ServerSnapshot
 from connector_async.sync.records import (
     Calendar,
     UnusableIdError,
@@ -84,10 +84,15 @@ class PendingCreateResolver:
         """Return when the grace period of a calendar ends, by the monotonic clock; `None` if no create is pending."""
         return self._due(calendar, await self._state_reader.pending_creates(calendar))
 
-    async def resolve(self, service: AppointmentService, calendar: Calendar) -> Resolved:
+    async def resolve(self, service: AppointmentService, calendar: Calendar, operation: Operations) -> Resolved:
         """Wait for the end of the grace period, and find out what became of the pending creates of a calendar.
 
         Creates of equal content are twins: as many of them have happened as the preview shows untracked appointments.
+
+        Args:
+            service: The service of the calendar.
+            calendar: The calendar.
+            operation: Is asked before each request.
 
         Raises:
             ConnectorError: If the preview failed; nothing is resolved then.
@@ -101,15 +106,15 @@ class PendingCreateResolver:
         if wait > 0 and not await self._budget.sleep(wait):
             return Resolved()
         scope = _range_of(service, pending)
-        with self._budget.operation() as may_start:
-            if not may_start:
-                return Resolved()
-            known = await self._state_reader.last_seen(calendar, *scope.bounds())
-            snapshot = await ServerSnapshot.look(service, known, scope)
+        known = await self._state_reader.last_seen(calendar, *scope.bounds())
+        try:
+            snapshot = await ServerSnapshot.look(service, known, scope, operation)
+        except BudgetSpentError:
+            return Resolved()
         created, unmatched = _match(pending, snapshot, await self._sent(service, calendar))
         if created:
             await self._journal.record_synced(calendar, created)
-        is_decided = not unmatched or await self._is_complete(service, snapshot, scope)
+        is_decided = not unmatched or await self._is_complete(service, snapshot, scope, operation)
         if unmatched and is_decided:
             await self._journal.drop_pending_creates(calendar, unmatched)
         undecided = frozenset() if is_decided else frozenset(unmatched)
@@ -130,7 +135,9 @@ class PendingCreateResolver:
         wire_format = service.session.wire_format
         return {key: as_carried(appointment_from_row(orjson.loads(body)), wire_format) for key, body in bodies.items()}
 
-    async def _is_complete(self, service: AppointmentService, snapshot: ServerSnapshot, scope: Scope) -> bool:
+    async def _is_complete(
+        self, service: AppointmentService, snapshot: ServerSnapshot, scope: Scope, operation: Operations
+    ) -> bool:
         """Return whether the server does not have some of what a preview does not show.
 
         Raises:
@@ -138,7 +145,7 @@ class PendingCreateResolver:
         """
         missing = [appointment_id for appointment_id in snapshot.missing if _is_usable(appointment_id)]
         for appointment_id in missing[:: -(-len(missing) // _MAX_READS) or 1]:
-            with self._budget.operation() as may_start:
+            with operation() as may_start:
                 if not may_start:
                     return False
                 try:

@@ -217,7 +217,7 @@ class TenantWorker:
         Returns:
             The number of creates that stay pending, since the preview was incomplete, and the number of failures.
         """
-        resolved = await self._context.resolver.resolve(service, calendar)
+        resolved = await self._context.resolver.resolve(service, calendar, self._meter.operation)
         remaining = await self._planner.remaining(calendar, resolved.created | resolved.not_created)
         # A create that happened, and is not what the source has any more, is not counted as a create.
         counted_otherwise = {operation.key for operation in remaining.operations}.union(remaining.others)

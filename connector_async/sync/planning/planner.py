@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 import attrs
 
+from connector_async.sync.budget import BudgetSpentError
 from connector_async.sync.guard import MissingGuard
 from connector_async.sync.records import Calendar
 from connector_async.sync.state import State
@@ -18,7 +19,7 @@ from connector_async.sync.state.reader import StateReader
 
 from .operations import Get, Operation, Reconciler
 from .options import Mode, SyncOptions
-from .snapshot import BudgetSpentError, CalendarReader, ServerSnapshot
+from .snapshot import CalendarReader, ServerSnapshot
 
 _PAGE: Final = 200
 

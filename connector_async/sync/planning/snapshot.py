@@ -1,7 +1,7 @@
 """What the server has of one calendar: read by a preview, and compared with what the state knows."""
 
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, aclosing
 from datetime import datetime, timedelta
 from typing import Final, Protocol, Self
@@ -13,6 +13,7 @@ from connector_async.appointments import AppointmentService
 from connector_async.exceptions import DecodingError, NotFoundError
 from connector_async.models import Appointment, NewAppointment
 from connector_async.pagination import AsyncPager, Page
+from connector_async.sync.budget import BudgetSpentError
 from connector_async.sync.guard import MissingGuard
 from connector_async.sync.records import Calendar, content_hash
 from connector_async.sync.scope import Scope
@@ -22,13 +23,14 @@ from .normalization import is_normalization_of, minute_of
 
 _MINUTE: Final = timedelta(minutes=1)
 
+Operations = Callable[[], AbstractContextManager[bool]]
+"""Returns a block for one request, which yields whether it may start: `Budget.operation`."""
+
 
 class Previewing(Protocol):
     """The part of an `AppointmentService` that a snapshot needs."""
 
-    def preview(
-        self, start: datetime | None = None, end: datetime | None = None, *, window: timedelta | None = None
-    ) -> AsyncPager[Appointment]:
+    def preview(self, start: datetime | None = None, end: datetime | None = None) -> AsyncPager[Appointment]:
         """Return what overlaps a range of time."""
         ...
 
@@ -58,6 +60,7 @@ class ServerSnapshot:
         service: Previewing,
         known: Mapping[str, LastSeen],
         scope: Scope,
+        operation: Operations,
         *,
         window: timedelta | None = None,
         keep_all: bool = False,
@@ -68,14 +71,16 @@ class ServerSnapshot:
             service: The service of the calendar.
             known: What the state knows, by id.
             scope: The range of time. An end may be missing where the wire format allows it.
+            operation: Is asked before each page.
             window: The length of each preview; `None` to preview the whole scope at once.
             keep_all: Whether the unchanged appointments are kept as well.
 
         Raises:
             ConnectorError: If the preview failed.
+            BudgetSpentError: If no more requests may be sent.
         """
         snapshot = cls(known, shown={} if keep_all else None)
-        async with aclosing(_pages(service, scope, window)) as pages:
+        async with aclosing(_pages(service, scope, window, operation)) as pages:
             async for page in pages:
                 snapshot.pages += 1
                 for appointment in page.items:
@@ -173,35 +178,32 @@ class ServerSnapshot:
         return appointment
 
 
-class BudgetSpentError(Exception):
-    """No more requests may be sent."""
-
-
 class CalendarReader:
     """Reads one calendar of the server, as long as the budget lasts.
 
     Args:
         service: The service of the calendar.
-        operation: Returns a block for one operation, which yields whether it may start.
+        operation: Returns a block for one request, which yields whether it may start.
     """
 
-    def __init__(self, service: AppointmentService, operation: Callable[[], AbstractContextManager[bool]]) -> None:
+    def __init__(self, service: AppointmentService, operation: Operations) -> None:
         self._service = service
         self._operation = operation
         self.requests_needed = 0
         """How many requests the reads need, without those of retries."""
 
-    async def look(self, known: Mapping[str, LastSeen], scope: Scope, window: timedelta | None) -> ServerSnapshot:
+    async def look(
+        self, known: Mapping[str, LastSeen], scope: Scope, window: timedelta | None, *, keep_all: bool = False
+    ) -> ServerSnapshot:
         """Return what a preview of the calendar shows; see `ServerSnapshot.look`.
 
         Raises:
             ConnectorError: If the preview failed.
             BudgetSpentError: If no more requests may be sent.
         """
-        with self._operation() as may_start:
-            if not may_start:
-                raise BudgetSpentError
-            snapshot = await ServerSnapshot.look(self._service, known, scope, window=window)
+        snapshot = await ServerSnapshot.look(
+            self._service, known, scope, self._operation, window=window, keep_all=keep_all
+        )
         self.requests_needed += snapshot.pages
         return snapshot
 
@@ -227,16 +229,36 @@ def _next(minute: datetime) -> datetime:
 
 
 async def _pages(
-    service: Previewing, scope: Scope, window: timedelta | None
+    service: Previewing, scope: Scope, window: timedelta | None, operation: Operations
 ) -> AsyncGenerator[Page[Appointment], None]:
-    """Yield the pages of a preview. An error of the paging style fails this calendar alone."""
+    """Yield the pages of a preview. An error of the paging style fails this calendar alone.
+
+    The windows are not left to the service, so that the budget is asked before each page of each window.
+    """
     try:
-        async with aclosing(service.preview(scope.start, scope.end, window=window).pages()) as pages:
-            async for page in pages:
-                yield page
+        for start, end in _windows(scope, window):
+            async with aclosing(service.preview(start, end).pages()) as pages:
+                has_next = True
+                while has_next:
+                    with operation() as may_start:
+                        if not may_start:
+                            raise BudgetSpentError
+                        page = await anext(pages)
+                    yield page
+                    has_next = page.continuation_token is not None
     except (ValueError, TypeError) as error:
         _log.hook_failure("preview", error)
         problem = f"$: {type(error).__name__}"
     else:
         return
     raise DecodingError("the preview cannot be read", problems=[problem])
+
+
+def _windows(scope: Scope, window: timedelta | None) -> Iterator[tuple[datetime | None, datetime | None]]:
+    """Yield the ends of each preview."""
+    start, end = scope.start, scope.end
+    if window is not None and start is not None and end is not None:
+        while window < end - start:
+            yield start, start + window
+            start += window
+    yield start, end

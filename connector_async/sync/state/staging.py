@@ -4,7 +4,7 @@ An appointment is not deleted if its record may be one of those that cannot be r
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import attrs
@@ -28,7 +28,8 @@ from .db.engine import State
 from .journal import DeadLetter
 from .schema import KEY, desired, intents, items
 
-_ROWS_PER_WRITE: Final = 500
+_ROWS_PER_WRITE: Final = 2_000
+_RECORDS_PER_CHECK: Final = 100
 _CONTENT: Final = ("content_hash", "start_time", "end_time", "modified", "body")
 
 
@@ -48,13 +49,14 @@ class Staged:
     """Whether there are no deletes at all: a record could not be read, and may belong to any tenant."""
 
 
-async def stage(source: Source, state: State, wire_format: WireFormat) -> Staged:
+async def stage(source: Source, state: State, wire_format: WireFormat, check: Callable[[], None]) -> Staged:
     """Replace the staged records in the state with those of a source.
 
     Args:
         source: The source.
         state: The state.
         wire_format: The format in which the records will be sent. A record that does not fit it is a problem.
+        check: Called between records; what it raises ends the staging. The next run stages the source anew.
 
     Raises:
         SourceError: If the source cannot be read to its end.
@@ -67,6 +69,8 @@ async def stage(source: Source, state: State, wire_format: WireFormat) -> Staged
     batch: list[dict[str, Any]] = []
     count = 0
     async for item in source.records():
+        if count % _RECORDS_PER_CHECK == 0:
+            check()
         count += 1
         batch += _rows_for(item, staged, source.name, wire_format)
         if len(batch) >= _ROWS_PER_WRITE:
