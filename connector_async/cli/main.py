@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -23,16 +23,33 @@ if TYPE_CHECKING:
 def main() -> None:
     """Run the command that the arguments of this process name.
 
+    A command that a signal has interrupted ends the process without the end of the interpreter. There, a second signal
+    would print a traceback, and the exit would wait for a thread that reads a file.
+
     Raises:
-        SystemExit: Always: with the exit code of the command, or with a message if a package is not installed.
+        SystemExit: With the exit code of the command, or with a message if a package is not installed.
     """
+    try:
+        code = _main()
+    except KeyboardInterrupt:  # while modules were imported, or the second one while the first was handled
+        code = ExitCode.INTERRUPTED
+    if code in {ExitCode.INTERRUPTED, ExitCode.TERMINATED}:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with suppress(OSError, ValueError):  # the reader has closed the pipe
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _main() -> int:
     try:
         from .commands import app  # noqa: PLC0415 - a missing package becomes a message instead of a traceback
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("connector_async"):
             raise
         sys.exit(f"connector-async: {error.name} is missing; install it with: pip install 'connector-async[cli]'")
-    sys.exit(run(app, sys.argv[1:]))
+    return run(app, sys.argv[1:])
 
 
 def run(app: "App", arguments: Sequence[str]) -> int:
@@ -55,6 +72,7 @@ def _run(app: "App", arguments: Sequence[str], terminated: Sequence[int]) -> int
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OTHER
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end is near; `_sigterm_as_sigint` restores the handler
         print_message("interrupted; a write in flight may have happened")
         return ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED
     except Exception as error:
@@ -92,7 +110,10 @@ def _options_by_argument(app: "App", arguments: Sequence[str]) -> Mapping[str, s
 
 @contextmanager
 def _sigterm_as_sigint() -> Iterator[list[int]]:
-    """Make SIGTERM end the command as SIGINT does; yields a list to which each SIGTERM is appended."""
+    """Make SIGTERM end the command as SIGINT does; yields a list to which each SIGTERM is appended.
+
+    The handlers of both are restored at the end.
+    """
     received: list[int] = []
 
     def interrupt(number: int, _: FrameType | None) -> None:
@@ -101,8 +122,9 @@ def _sigterm_as_sigint() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {signal.SIGINT: signal.getsignal(signal.SIGINT), signal.SIGTERM: signal.signal(signal.SIGTERM, interrupt)}
     try:
         yield received
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

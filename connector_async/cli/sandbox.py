@@ -177,8 +177,14 @@ async def sandbox(
         sys.exit("connector-async sandbox: --seed and --tenant must be given together")
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        stopped.set()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)  # a second signal ends the process at once
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
+        loop.add_signal_handler(number, stop)
     try:
         async with _sandbox(listen, behavior, faults) as server:
             for tenant in listen.tenant:

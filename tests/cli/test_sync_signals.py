@@ -3,11 +3,13 @@
 import asyncio
 import shlex
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 import orjson
 import pytest
@@ -20,6 +22,7 @@ from connector_async.sync.budget import Budget
 from tests.support.cli_syncing import DESCRIPTION, HELD, TITLE, Gate, holding, row, started, titles, write_source
 from tests.support.command_line import CommandLine
 
+START = "2024-01-15T10:00:00Z"
 SIGNALS = [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, ExitCode.TERMINATED)]
 
 
@@ -115,6 +118,52 @@ def test_stopped_pull_leaves_its_mirror_unchanged(gate: Gate, command: CommandLi
         status, out, _ = ended(process)
     assert (status, "a signal stopped it" in out) == (ExitCode.TERMINATED, True)
     assert not (tmp_path / "mirror.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments"),
+    [
+        ("create", "sync run visits.jsonl"),
+        ("create", "sync apply plan.jsonl"),
+        ("preview", "sync plan visits.jsonl --mode check"),
+        ("preview", "sync check visits.jsonl"),
+        ("preview", "sync pull --to mirror.csv"),
+        ("create", "create --from drafts.jsonl"),
+        ("preview", "preview"),
+    ],
+)
+def test_two_interrupts_at_once_are_exit_code_130_without_a_traceback(
+    gate: Gate, command: CommandLine, source: str, tmp_path: Path, operation: Any, arguments: str
+) -> None:
+    (tmp_path / "drafts.jsonl").write_bytes(orjson.dumps({"title": "x", "start_time": START, "end_time": START}))
+    if "apply" in arguments:
+        command("sync", "plan", source, "--out", "plan.jsonl")
+    gate.sandbox.faults.script(HELD, operation=operation)
+    with started(*arguments.split()) as process:
+        gate.wait_for(1)
+        process.send_signal(signal.SIGINT)
+        assert error_line(process)  # two signals that wait to be handled would be one
+        process.send_signal(signal.SIGINT)
+        status, _, err = ended(process)
+    assert status == ExitCode.INTERRUPTED
+    assert "Traceback" not in err, err
+
+
+def test_interrupts_while_modules_are_imported_are_exit_code_130_without_a_traceback() -> None:
+    program = """
+import signal, sys
+from connector_async.cli.main import main
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name in {"connector_async.cli.commands", "connector_async.cli.sync"}:
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, "sync", "status"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (ExitCode.INTERRUPTED, "")
 
 
 def test_second_run_is_rejected_or_waits_and_status_works_meanwhile(
