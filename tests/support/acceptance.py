@@ -77,6 +77,7 @@ ROWS = {
     # Sync
     "S3": "A plan, a check and a run list each unreadable record with line and reason, and end with exit code 3.",
     "S7": "A create that lost its response is recognized although the server has changed what it was sent.",
+    "S8": "A create is recorded when it is sent, and what was lost is looked for when the server must show it.",
     "S9": "An empty or capped preview is not believed, and nothing is created again on its word.",
     "S11": "An id that belongs to another record is reported, and nothing is deleted by it.",
     "S12": "A plan that was cut off, a CSV that ends inside a record, and a source that is not a file are rejected.",

@@ -68,6 +68,8 @@ class Habits:
     """A create of what exists returns the id of that."""
     lose_creates: int = 0
     """So many creates happen without a response."""
+    throttle: list[int] = attrs.field(factory=list)
+    """The next creates are refused with 429 and a `Retry-After` of these seconds, one each."""
     preview_limit: int | None = None
     """Previews show so many appointments at most, without a word."""
     refuse: dict[str, int] = attrs.field(factory=dict)
@@ -125,6 +127,8 @@ class CalendarServer(HostileServer):
         if status is not None:
             problem = {"title": "Refused", "status": status, "detail": self.habits.reason}
             return http(status, orjson.dumps(problem), Content_Type="application/problem+json")
+        if request.method == "POST" and self.habits.throttle:
+            return http(429, b"{}", Retry_After=str(self.habits.throttle.pop(0)))
         if request.method == "GET":
             return self._read(tenant, resource, parse_qs(url.query))
         return self._write(tenant, request.method, orjson.loads(request.body))

@@ -188,11 +188,10 @@ async def test_second_run_is_rejected_while_one_works_with_the_state(tmp_path: P
         assert await server_contents(sandbox) == source_contents(records_of(0))
 
 
-@pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
-async def test_wall_clock_jump_after_a_crash_creates_nothing_twice(tmp_path: Path, jump: float) -> None:
+async def test_wall_clock_set_back_after_a_crash_creates_nothing_twice(tmp_path: Path) -> None:
     class Jumped(Clock):
         def time(self) -> float:
-            return super().time() + jump
+            return super().time() - 86_400
 
     async with Sandbox(fault_rates=FaultRates({DelayFault(GRACE / 10): 1.0})) as sandbox:
         process = Process(sandbox, tmp_path)

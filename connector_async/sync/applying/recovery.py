@@ -50,8 +50,10 @@ class PendingCreateResolver:
     """Finds out what became of the pending creates of one run.
 
     A server may still be working on a create when its response is lost, or when the process that sent it is killed. So
-    the resolver looks after a grace period. It starts when the create is sent, measured by the monotonic clock. For the
-    creates of an earlier run it starts with this run, since the wall clock may have jumped in between.
+    the resolver looks after a grace period. It starts when the create is sent, measured by the monotonic clock. What is
+    left of it for the creates of an earlier run is measured by the wall clock. If that was set back in between, the
+    whole grace period is waited for, and no longer. If it was set forward, the resolver may look too early, and a
+    create that the server does not show yet is sent again.
 
     Args:
         reader: Knows which creates are pending.
@@ -69,7 +71,7 @@ class PendingCreateResolver:
         self._budget = budget
         self._clock = clock
         self._settings = settings
-        self._started_at = clock.monotonic()
+        self._started_at = clock.monotonic(), clock.time()
         self._sent_at: dict[tuple[Calendar, str], float] = {}
 
     def sent(self, calendar: Calendar, key: str) -> None:
@@ -152,8 +154,16 @@ class PendingCreateResolver:
     def _due(self, calendar: Calendar, pending: Sequence[PendingCreate]) -> float | None:
         if not pending:
             return None
-        sent_at = max(self._sent_at.get((calendar, create.key), self._started_at) for create in pending)
-        return self._settings.grace + sent_at
+        return max(self._end_of_grace(calendar, create) for create in pending)
+
+    def _end_of_grace(self, calendar: Calendar, create: PendingCreate) -> float:
+        """Return when the grace period of a pending create ends, by the monotonic clock."""
+        grace = self._settings.grace
+        sent_at = self._sent_at.get((calendar, create.key))
+        if sent_at is not None:
+            return sent_at + grace
+        started_at, wall_started_at = self._started_at
+        return started_at + min(grace, max(0.0, create.sent_at + grace - wall_started_at))
 
 
 def _match(
