@@ -76,9 +76,11 @@ ROWS = {
     "H17": "A server's id that no URL can carry is reported, and harms no other record or tenant.",
     # Sync
     "S3": "A plan, a check and a run list each unreadable record with line and reason, and end with exit code 3.",
+    "S6": "A description that previews omit is unknown, and is lost on neither side.",
     "S7": "A create that lost its response is recognized although the server has changed what it was sent.",
     "S8": "A create is recorded when it is sent, and what was lost is looked for when the server must show it.",
     "S9": "An empty or capped preview is not believed, and nothing is created again on its word.",
+    "S10": "A look right after a write says nothing about its key: nothing is doubled, deleted or brought back.",
     "S11": "An id that belongs to another record is reported, and nothing is deleted by it.",
     "S12": "A plan that was cut off, a CSV that ends inside a record, and a source that is not a file are rejected.",
     "S15": "After a power loss, the state has forgotten only what is durable in the source.",

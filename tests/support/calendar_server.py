@@ -59,13 +59,17 @@ class Habits:
     """Responses to writes repeat what was sent rather than what is stored."""
     preview_description: bool = True
     """Whether previews contain descriptions."""
+    get_description: bool = True
+    """Whether a single appointment is shown with its description."""
     lag: float = 0.0
     """Seconds by which `get` and previews are behind."""
     upper_ids_in_previews: bool = False
     new_id_on_update: bool = False
     """An update gives the appointment another id, which its response contains."""
+    keep_replaced: bool = False
+    """The appointment whose id an update has changed stays, under its old id."""
     deduplicate: bool = False
-    """A create of what exists returns the id of that."""
+    """A create of what exists, and an update to it, returns the id of that."""
     lose_creates: int = 0
     """So many creates happen without a response."""
     throttle: list[int] = attrs.field(factory=list)
@@ -142,6 +146,8 @@ class CalendarServer(HostileServer):
             return http(200, orjson.dumps(shown[: self.habits.preview_limit]))
         (appointment_id,) = query["appointmentId"]
         found = visible.get(appointment_id)
+        if found is not None and not self.habits.get_description:
+            found = {name: value for name, value in found.items() if name != "description"}
         return http(404, b"{}") if found is None else http(200, orjson.dumps(found))
 
     def _shown(self, stored: Appointment) -> Appointment:
@@ -172,8 +178,14 @@ class CalendarServer(HostileServer):
             return http(204)
         if method == "PUT":
             fields = stored[appointment_id] | sent
-            if self.habits.new_id_on_update:
+            others = [each for each in stored.values() if each["appointmentId"] != appointment_id]
+            twin = next((each for each in others if _same(each, self._normalized(fields))), None)
+            if twin and self.habits.deduplicate:
                 del stored[appointment_id]
+                appointment_id = twin["appointmentId"]
+            elif self.habits.new_id_on_update:
+                if not self.habits.keep_replaced:
+                    del stored[appointment_id]
                 appointment_id = self._new_id()
         else:
             fields = sent

@@ -11,60 +11,28 @@ from typing import Any
 import pytest
 
 from connector_async import (
-    AppointmentService,
     Clock,
-    ConnectorSession,
     DecodingError,
     RateLimit,
-    StaticToken,
     Token,
     TokenSend,
 )
 from connector_async.sync import (
     Budget,
-    BulkSync,
-    Calendar,
     Fate,
-    RunReport,
-    SourceRecord,
-    State,
     StateError,
-    SyncOptions,
     SyncSettings,
 )
 from connector_async.sync.formats import JsonLinesMirror
 from connector_async.sync.state.journal import Journal
-from tests.conftest import ManualClock
 from tests.support.calendar_server import CalendarServer, Habits
 from tests.support.hostile import http
+from tests.support.server_runs import ServerRuns, SteadyClock
 from tests.support.sync_child import FORKS, run
-from tests.support.syncing import EVERYTHING, ListSource, record
+from tests.support.syncing import record
 from tests.support.virtual_time import LoopClock, now, ticking
 
 pytestmark = pytest.mark.row("S8")
-
-
-class Runs:
-    """Runs with all defaults, but for the clock."""
-
-    def __init__(self, server: CalendarServer, path: Path, clock: Clock, **session_options: Any) -> None:
-        self.server = server
-        self.path = path
-        self.clock = clock
-        self.settings = SyncSettings()
-        self._session_options: dict[str, Any] = {"auth": StaticToken("t"), **session_options}
-
-    async def run(self, records: list[SourceRecord], budget: Budget | None = None) -> RunReport:
-        session = ConnectorSession(
-            self.server.base_url, tenant_id="acme", clock=self.clock, attempt_timeout=100_000, **self._session_options
-        )
-
-        def service(calendar: Calendar) -> AppointmentService:
-            return AppointmentService(session.for_tenant(calendar.tenant_id))
-
-        async with session, await State.open(self.path, owner="test", clock=self.clock) as state:
-            sync = BulkSync(state, service, self.settings, clock=self.clock)
-            return await sync.run(ListSource(records), SyncOptions(max_delete=EVERYTHING), budget)
 
 
 def pending(path: Path) -> list[float]:
@@ -79,7 +47,7 @@ async def test_create_lost_after_a_wait_is_not_sent_again(state_path: Path, seco
     records = [record(f"k{number}") for number in range(4)]
     habits = Habits(lag=8, throttle=[seconds], lose_creates=1)
     async with ticking(), CalendarServer(habits, clock=now) as server:
-        report = await Runs(server, state_path, LoopClock()).run(records)
+        report = await ServerRuns(server, state_path, LoopClock()).run(records)
         assert report.counts == {Fate.CREATED: 4}
         assert server.titles() == [f"Visit k{number}" for number in range(4)]
 
@@ -88,7 +56,7 @@ async def test_create_lost_after_a_wait_is_not_sent_again(state_path: Path, seco
 async def test_record_has_the_time_of_the_latest_attempt(state_path: Path) -> None:
     seen = []
     async with ticking(), CalendarServer(Habits(throttle=[35]), clock=now) as server:
-        runs = Runs(server, state_path, LoopClock(), rate_limit=RateLimit.unlimited())
+        runs = ServerRuns(server, state_path, LoopClock(), rate_limit=RateLimit.unlimited())
         respond = server._respond
 
         async def respond_and_look(*streams: Any) -> None:
@@ -107,7 +75,7 @@ async def test_record_has_the_time_of_the_latest_attempt(state_path: Path) -> No
 @pytest.mark.virtual_time
 async def test_create_without_a_slot_is_not_pending(state_path: Path) -> None:
     async with ticking(), CalendarServer(clock=now) as server:
-        runs = Runs(server, state_path, LoopClock(), rate_limit=RateLimit(2, per=1_000))
+        runs = ServerRuns(server, state_path, LoopClock(), rate_limit=RateLimit(2, per=1_000))
         task = asyncio.create_task(runs.run([record(f"k{number}") for number in range(3)]))
         await asyncio.sleep(100)
         assert (server.writes(), pending(state_path)) == ({"POST": 1}, [])
@@ -138,7 +106,7 @@ async def test_replay_after_a_refused_token_is_recorded_as_well(
 
     monkeypatch.setattr(Journal, "record_pending_create", count)
     async with CalendarServer(Habits(refuse={"acme POST": 401})) as server:
-        runs = Runs(server, state_path, Clock(), auth=Renewing(), rate_limit=RateLimit.unlimited())
+        runs = ServerRuns(server, state_path, Clock(), auth=Renewing(), rate_limit=RateLimit.unlimited())
         assert (await runs.run([record("a")])).counts == {Fate.CREATED: 1}
         assert (server.writes(), recorded) == ({"POST": 2}, 2)
 
@@ -152,18 +120,9 @@ async def test_create_whose_token_request_failed_is_not_pending(state_path: Path
             pass
 
     async with CalendarServer() as server:
-        runs = Runs(server, state_path, SteadyClock(), auth=Garbled(), rate_limit=RateLimit.unlimited())
+        runs = ServerRuns(server, state_path, SteadyClock(), auth=Garbled(), rate_limit=RateLimit.unlimited())
         assert (await runs.run([record("a")])).counts == {Fate.RETRYABLE: 1}
         assert pending(state_path) == []
-
-
-class SteadyClock(ManualClock):
-    """A manual clock whose wall clock goes along, apart from jumps."""
-
-    offset = 0.0
-
-    def time(self) -> float:
-        return super().time() + self.now + self.offset
 
 
 class Stopping(SteadyClock):
@@ -188,14 +147,14 @@ async def test_record_is_renewed_if_the_process_was_stopped_meanwhile(
 ) -> None:
     clock = Stopping(monkeypatch, 1)
     async with CalendarServer() as server:
-        runs = Runs(server, state_path, clock, rate_limit=RateLimit.unlimited())
+        runs = ServerRuns(server, state_path, clock, rate_limit=RateLimit.unlimited())
         assert (await runs.run([record("a")])).counts == {Fate.CREATED: 1}
         assert clock.records == 2
 
 
 async def test_run_ends_if_no_record_is_written_in_time(state_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with CalendarServer() as server:
-        runs = Runs(server, state_path, Stopping(monkeypatch, 9), rate_limit=RateLimit.unlimited())
+        runs = ServerRuns(server, state_path, Stopping(monkeypatch, 9), rate_limit=RateLimit.unlimited())
         with pytest.raises(StateError, match="longer than 5 s"):
             await runs.run([record("a")])
         assert server.writes() == {}
@@ -204,7 +163,7 @@ async def test_run_ends_if_no_record_is_written_in_time(state_path: Path, monkey
 # The grace period of an earlier run's creates.
 
 
-async def lose_one(runs: Runs) -> None:
+async def lose_one(runs: ServerRuns) -> None:
     runs.server.habits.lose_creates = 1
     budget = Budget(runs.clock, max_duration=1)
     assert (await runs.run([record("a")], budget)).counts == {Fate.UNKNOWN: 1}
@@ -214,7 +173,7 @@ async def lose_one(runs: Runs) -> None:
 async def test_next_run_waits_for_the_rest_of_the_grace_period(state_path: Path, jump: float, waited: float) -> None:
     clock = SteadyClock()
     async with CalendarServer() as server:
-        runs = Runs(server, state_path, clock, rate_limit=RateLimit.unlimited())
+        runs = ServerRuns(server, state_path, clock, rate_limit=RateLimit.unlimited())
         await lose_one(runs)
         clock.offset = jump
         before = clock.monotonic()
@@ -226,7 +185,7 @@ async def test_next_run_waits_for_the_rest_of_the_grace_period(state_path: Path,
 async def test_short_runs_come_to_the_end_of_the_grace_period(state_path: Path) -> None:
     clock = SteadyClock()
     async with CalendarServer() as server:
-        runs = Runs(server, state_path, clock, rate_limit=RateLimit.unlimited())
+        runs = ServerRuns(server, state_path, clock, rate_limit=RateLimit.unlimited())
         await lose_one(runs)
         reports = [await runs.run([record("a")], Budget(clock, max_duration=11)) for _ in range(3)]
         assert [report.counts for report in reports] == [{Fate.UNKNOWN: 1}, {Fate.UNKNOWN: 1}, {Fate.CREATED: 1}]
@@ -260,7 +219,7 @@ async def test_process_that_wakes_up_after_a_takeover_sends_nothing(
 ) -> None:
     source = tmp_path / "source.jsonl"
     async with HoldingServer(method) as server:
-        runs = Runs(server, state_path, Clock(), rate_limit=RateLimit.unlimited())
+        runs = ServerRuns(server, state_path, Clock(), rate_limit=RateLimit.unlimited())
         runs.settings = SyncSettings(grace=0)
         if method == "PUT":
             await runs.run([record("a")])

@@ -21,14 +21,20 @@ from connector_async.exceptions import (
     ResponseError,
     SyncError,
 )
-from connector_async.models import UNSET, Appointment, NewAppointment
+from connector_async.models import UNSET, Appointment, NewAppointment, Unset
 from connector_async.retry import may_have_happened
 from connector_async.session import before_each_write
 from connector_async.sync.exceptions import StateError
-from connector_async.sync.planning.operations import Kind, Operation, synced_pair
+from connector_async.sync.planning.operations import Kind, Operation, written_pair
 from connector_async.sync.planning.options import SyncOptions, SyncSettings
 from connector_async.sync.planning.three_way import Policy
-from connector_async.sync.records import ABSENT, appointment_from_row, as_carried, content_hash, usable_id
+from connector_async.sync.records import (
+    ABSENT,
+    appointment_from_row,
+    as_carried,
+    summary_hash,
+    usable_id,
+)
 from connector_async.sync.report import Fate
 from connector_async.sync.state.journal import DeadLetter, Journal
 from connector_async.sync.state.reader import PendingCreate
@@ -146,8 +152,8 @@ class OperationExecutor:
                 await self._journal.drop_pending_creates(operation.calendar, [operation.key])
                 self._resolver.resolved(operation.calendar, operation.key)
             raise
-        pair = synced_pair(operation, created.appointment_id, content_hash(created))
-        is_own = await self._journal.record_created(operation.calendar, pair)
+        pair = written_pair(operation, created.appointment_id, created, self._clock.time())
+        is_own = await self._journal.record_written(operation.calendar, pair)
         self._resolver.resolved(operation.calendar, operation.key)
         if not is_own:
             await self.give_up(operation, "create", "SharedId", _SHARED_ID)
@@ -157,6 +163,7 @@ class OperationExecutor:
 
     async def _update(self, service: AppointmentService, operation: Operation) -> Fate:
         new, appointment_id = _content(operation, service), usable_id(operation.appointment_id)
+        description = _description(operation, new)
         updated: Appointment | None
         recording = self._recording_pending(operation)
         try:
@@ -166,9 +173,8 @@ class OperationExecutor:
                     title=new.title,
                     start_time=new.start_time,
                     end_time=new.end_time,
-                    # A description that the source has removed is removed on the server.
-                    description="" if new.description is UNSET else new.description or "",
-                    description_type=new.description_type,
+                    description=description,
+                    description_type=UNSET if description is UNSET else new.description_type,
                     time_zone=new.time_zone,
                     read_first=self._settings.read_first,
                 )
@@ -187,11 +193,15 @@ class OperationExecutor:
             if recording.has_started:
                 await self._record_not_sent(operation, error)
             raise
-        if updated is None:  # a server may store what it is sent in its own way
-            pair = synced_pair(operation, appointment_id, None)
-        else:
-            pair = synced_pair(operation, updated.appointment_id, content_hash(updated))
-        await self._journal.record_synced(operation.calendar, [pair])
+        # An id that differs in case alone is the same id.
+        is_same_id = updated is None or updated.appointment_id.casefold() == appointment_id.casefold()
+        new_id = appointment_id if updated is None or is_same_id else updated.appointment_id
+        pair = written_pair(operation, new_id, updated, self._clock.time())
+        replaced_id = None if is_same_id else appointment_id
+        if not await self._journal.record_written(operation.calendar, pair, replaced_id=replaced_id):
+            await self.give_up(operation, "update", "SharedId", _SHARED_ID)
+            return Fate.REFUSED
+        usable_id(new_id)  # only now: what is recorded is not created again
         return Fate.UPDATED
 
     async def _delete(self, service: AppointmentService, operation: Operation) -> Fate:
@@ -217,10 +227,10 @@ class OperationExecutor:
     async def _record_pending(self, operation: Operation) -> None:
         """Record that an update or a delete is about to be sent."""
         hashes = operation.pending
-        known = {}
+        known: dict[str, str | None] = {}
         if operation.remote in hashes:
             # An earlier write is seen to have taken effect. Whatever comes next, that is what was last synced.
-            known = {"local_hash": operation.remote, "remote_hash": operation.remote}
+            known = {"local_hash": operation.remote, "remote_hash": operation.remote, "summary_hash": None}
         await self._journal.record_pending_change(
             operation.calendar, operation.key, {*hashes, operation.local}, **known
         )
@@ -239,11 +249,10 @@ class OperationExecutor:
             await self._journal.record_pending_change(operation.calendar, operation.key, operation.pending)
 
     def _pending_create(self, operation: Operation, new: NewAppointment) -> PendingCreate:
-        summary = NewAppointment(title=new.title, start_time=new.start_time, end_time=new.end_time)
         return PendingCreate(
             key=operation.key,
             content_hash=operation.local,
-            summary_hash=content_hash(summary),
+            summary_hash=summary_hash(new),
             start_time=operation.start_time,
             end_time=operation.end_time,
             sent_at=self._clock.time(),
@@ -279,6 +288,19 @@ class _Recording:
             if max(delays) <= _MAX_DELAY:
                 return
         raise StateError(f"the state took longer than {_MAX_DELAY:g} s for a write, {_MAX_RECORDS} times in a row")
+
+
+def _description(operation: Operation, new: NewAppointment) -> str | Unset:
+    """Return the description to send with an update.
+
+    A description that the source has removed is removed on the server. If the source had none before, the server may
+    have one that previews omit, and keeps it.
+    """
+    if isinstance(new.description, str):
+        return new.description
+    base = operation.base
+    had_none = base is not None and base.local == base.summary_hash
+    return UNSET if had_none else ""
 
 
 def _content(operation: Operation, service: AppointmentService) -> NewAppointment:

@@ -11,18 +11,16 @@ from connector_async._clock import Clock
 from connector_async._timestamps import parse_instant
 from connector_async.appointments import AppointmentService
 from connector_async.exceptions import NotFoundError
-from connector_async.models import NewAppointment
+from connector_async.models import UNSET, Appointment, NewAppointment
 from connector_async.sync.budget import Budget
-from connector_async.sync.planning.operations import synced_pair
+from connector_async.sync.planning.operations import written_pair
 from connector_async.sync.planning.options import SyncSettings
-from connector_async.sync.planning.snapshot import ServerSnapshot
+from connector_async.sync.planning.snapshot import AmbiguousMatchError, ServerSnapshot
 from connector_async.sync.records import (
     Calendar,
-    UnusableIdError,
     appointment_from_row,
     as_carried,
-    content_hash,
-    usable_id,
+    is_usable_id,
 )
 from connector_async.sync.scope import Scope
 from connector_async.sync.state.journal import Journal, SyncedPair
@@ -43,7 +41,27 @@ class Resolved:
     from_earlier_run: frozenset[str] = frozenset()
     """The keys, among both, of those that an earlier run had sent."""
     undecided: frozenset[str] = frozenset()
-    """The keys of those that stay pending, since the preview did not show all that the server has."""
+    """The keys of those that stay pending: the preview did not show all that the server has, or shows several
+    appointments that one of them may be."""
+
+
+@attrs.frozen
+class _Matches:
+    """The pending creates of a calendar, compared with a preview."""
+
+    created: list[SyncedPair] = attrs.field(factory=list)
+    """The pairs of those that are shown."""
+    not_shown: list[str] = attrs.field(factory=list)
+    """The keys of those that are not."""
+    ambiguous: list[str] = attrs.field(factory=list)
+    """The keys of those that may be one of several."""
+
+    def add(self, create: PendingCreate, appointment: Appointment, sent: Mapping[str, NewAppointment]) -> None:
+        """Add the pair of a create that is shown."""
+        pair = written_pair(create, appointment.appointment_id, appointment, create.sent_at)
+        new = sent.get(create.key)
+        omits_description = appointment.description is None and not (new is not None and new.description is UNSET)
+        self.created.append(attrs.evolve(pair, is_confirmed=not omits_description))
 
 
 class PendingCreateResolver:
@@ -106,22 +124,24 @@ class PendingCreateResolver:
         with self._budget.operation() as may_start:
             if not may_start:
                 return Resolved()
-            known = await self._state_reader.last_seen(calendar, *scope.bounds())
+            recent = self._settings.recent(self._clock.time())
+            known = await self._state_reader.last_seen(calendar, *scope.bounds(), recent=recent)
             snapshot = await ServerSnapshot.look(service, known, scope)
-        created, unmatched = _match(pending, snapshot, await self._sent(service, calendar))
-        if created:
-            await self._journal.record_synced(calendar, created)
-        is_decided = not unmatched or await self._is_complete(service, snapshot, scope)
-        if unmatched and is_decided:
-            await self._journal.drop_pending_creates(calendar, unmatched)
-        undecided = frozenset() if is_decided else frozenset(unmatched)
+        matches = _match(pending, snapshot, await self._sent(service, calendar))
+        if matches.created:
+            await self._journal.record_synced(calendar, matches.created)
+        not_created, undecided = frozenset(matches.not_shown), frozenset(matches.ambiguous)
+        if not_created and await self._is_complete(service, snapshot, scope):
+            await self._journal.drop_pending_creates(calendar, matches.not_shown)
+        else:
+            not_created, undecided = frozenset(), undecided | not_created
         from_earlier_run = frozenset(create.key for create in pending if (calendar, create.key) not in self._sent_at)
         for create in pending:
             if create.key not in undecided:
                 self.resolved(calendar, create.key)
         return Resolved(
-            created=frozenset(pair.key for pair in created),
-            not_created=frozenset(unmatched) - undecided,
+            created=frozenset(pair.key for pair in matches.created),
+            not_created=not_created,
             from_earlier_run=from_earlier_run - undecided,
             undecided=undecided,
         )
@@ -138,7 +158,7 @@ class PendingCreateResolver:
         Raises:
             ConnectorError: If an appointment could not be read.
         """
-        missing = [appointment_id for appointment_id in snapshot.missing if _is_usable(appointment_id)]
+        missing = [appointment_id for appointment_id in snapshot.missing if is_usable_id(appointment_id)]
         for appointment_id in missing[:: -(-len(missing) // _MAX_READS) or 1]:
             with self._budget.operation() as may_start:
                 if not may_start:
@@ -166,47 +186,34 @@ class PendingCreateResolver:
         return started_at + min(grace, max(0.0, create.sent_at + grace - wall_started_at))
 
 
-def _match(
-    pending: Sequence[PendingCreate], snapshot: ServerSnapshot, sent: Mapping[str, NewAppointment]
-) -> tuple[list[SyncedPair], list[str]]:
-    """Return the pairs of the creates that a preview shows, and the keys of the others.
+def _match(pending: Sequence[PendingCreate], snapshot: ServerSnapshot, sent: Mapping[str, NewAppointment]) -> _Matches:
+    """Return which of the creates a preview shows.
 
     Equal content comes first. Then a preview may omit descriptions, so that title and times must be enough. What is
     left may be the server's own version of what it was sent.
     """
-    created, unmatched = [], []
+    matches, unmatched = _Matches(), []
     for create in pending:
-        appointment_id = snapshot.claim(create.content_hash)
-        if appointment_id is None:
+        if (appointment := snapshot.claim(create.content_hash)) is not None:
+            matches.add(create, appointment, sent)
+        else:
             unmatched.append(create)
-        else:
-            created.append(synced_pair(create, appointment_id, create.content_hash))
-    still_unmatched = []
+    for create in unmatched.copy():
+        if (appointment := snapshot.claim_without_description(create.summary_hash)) is not None:
+            matches.add(create, appointment, sent)
+            unmatched.remove(create)
     for create in unmatched:
-        appointment_id = snapshot.claim_without_description(create.summary_hash)
-        if appointment_id is None:
-            still_unmatched.append(create)
-        else:
-            created.append(synced_pair(create, appointment_id, None))
-    not_shown = []
-    for create in still_unmatched:
         new = sent.get(create.key)
-        appointment = None if new is None else snapshot.claim_normalization(new)
-        if new is None or appointment is None:
-            not_shown.append(create.key)
+        try:
+            appointment = None if new is None else snapshot.claim_normalization(new)
+        except AmbiguousMatchError:
+            matches.ambiguous.append(create.key)
+            continue
+        if appointment is not None:
+            matches.add(create, appointment, sent)
         else:
-            omits_description = isinstance(new.description, str) and appointment.description is None
-            remote_hash = None if omits_description else content_hash(appointment)
-            created.append(synced_pair(create, appointment.appointment_id, remote_hash))
-    return created, not_shown
-
-
-def _is_usable(appointment_id: str) -> bool:
-    try:
-        usable_id(appointment_id)
-    except UnusableIdError:
-        return False
-    return True
+            matches.not_shown.append(create.key)
+    return matches
 
 
 def _range_of(service: AppointmentService, pending: Sequence[PendingCreate]) -> Scope:

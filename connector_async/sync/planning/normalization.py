@@ -24,6 +24,15 @@ def is_normalization_of(shown: Appointment, sent: NewAppointment) -> bool:
     return times and _is_version_of(shown.title, sent.title) and _is_version_of_description(shown, sent)
 
 
+def is_same_version(one: Appointment, other: Appointment | NewAppointment) -> bool:
+    """Return whether two texts differ in nothing but spaces, case and Unicode form. What is not given is unknown."""
+    if _plain(one.title) != _plain(other.title):
+        return False
+    descriptions = [each.description for each in (one, other)]
+    texts = [_plain(text) for text in descriptions if isinstance(text, str) and text]
+    return len(set(texts)) <= 1
+
+
 def minute_of(instant: datetime) -> datetime:
     """Return an instant without its seconds."""
     return instant.replace(second=0, microsecond=0)
