@@ -219,7 +219,7 @@ async def test_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
                 nonlocal writes
                 writes += 1
                 async with super().writing() as transaction:
-                    if writes > 25:
+                    if writes > 12:
                         pages = (await transaction.connection.exec_driver_sql("PRAGMA page_count")).scalar_one()
                         await transaction.connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
                         await transaction.connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS filler (bytes BLOB)")
