@@ -44,7 +44,7 @@ NORMALIZATIONS: dict[str, Callable[[Appointment], Appointment]] = {
     "minutes": _to_minute,
     "described": _described,
     "nfc": _on_texts(lambda text: unicodedata.normalize("NFC", text)),
-    "crlf": _on_texts(lambda text: text.replace("\n", "\r\n")),
+    "crlf": _on_texts(lambda text: text.replace("\r\n", "\n").replace("\n", "\r\n")),
 }
 """What a server may make of what it is sent."""
 
@@ -145,7 +145,7 @@ class CalendarServer(HostileServer):
             shown = [self._shown(each) for each in visible.values()]
             return http(200, orjson.dumps(shown[: self.habits.preview_limit]))
         (appointment_id,) = query["appointmentId"]
-        found = visible.get(appointment_id)
+        found = visible.get(_same_id(appointment_id, visible))
         if found is not None and not self.habits.get_description:
             found = {name: value for name, value in found.items() if name != "description"}
         return http(404, b"{}") if found is None else http(200, orjson.dumps(found))
@@ -169,7 +169,7 @@ class CalendarServer(HostileServer):
         stored = self.stored.setdefault(tenant, {})
         appointment_id = sent.get("appointmentId", "")
         if method != "POST":
-            appointment_id = next((each for each in stored if each.upper() == appointment_id.upper()), appointment_id)
+            appointment_id = _same_id(appointment_id, stored)
             if appointment_id not in stored:
                 return http(404, b"{}")
         if method == "DELETE":
@@ -209,6 +209,13 @@ class CalendarServer(HostileServer):
     def _remember(self) -> None:
         if self.habits.lag:
             self._history.append((self._clock(), deepcopy(self.stored)))
+
+
+def _same_id(appointment_id: str, stored: dict[str, Appointment]) -> str:
+    """Return the stored id that an id means, since their case does not count; the same id if there is none."""
+    if appointment_id in stored:
+        return appointment_id
+    return next((each for each in stored if each.upper() == appointment_id.upper()), appointment_id)
 
 
 def _same(one: Appointment, other: Appointment) -> bool:

@@ -9,12 +9,22 @@ import attrs
 import pytest
 
 from connector_async import Appointment, RateLimit
-from connector_async.sync import Fate, MaxDelete, Mode, SourceRecord, SyncSettings, content_hash
+from connector_async.sync import (
+    Fate,
+    MaxDelete,
+    Mode,
+    SavedPlan,
+    SourceRecord,
+    SyncOptions,
+    SyncSettings,
+    content_hash,
+    save_plan,
+)
 from connector_async.sync.planning.snapshot import ServerSnapshot
 from connector_async.sync.state.reader import LastSeen
 from tests.support.calendar_server import NORMALIZATIONS, CalendarServer, Habits
 from tests.support.server_runs import ServerRuns, SteadyClock
-from tests.support.syncing import TEN, MemorySource, record
+from tests.support.syncing import TEN, ListSource, MemorySource, record
 
 LOOKING = [Mode.CHECK, Mode.TWO_WAY]
 
@@ -189,6 +199,20 @@ async def test_update_keeps_a_description_that_the_source_never_had(state_path: 
         assert (await runs.run(source)).counts == {Fate.UNCHANGED: 1}
         source.kept = [record("a", "New")]
         assert (await runs.run(source)).counts == {Fate.UPDATED: 1}
+        assert descriptions(server) == {"New": "Secret"}
+
+
+@pytest.mark.row("S6")
+async def test_applied_plan_keeps_a_description_that_the_source_never_had(state_path: Path) -> None:
+    async with serving(state_path, preview_description=False) as (server, runs):
+        await runs.run([record("a")])
+        edit(server, "Visit a", description="Secret")
+        async with runs.opened() as (sync, state):
+            options = SyncOptions()
+            plan = state_path.with_name("plan.jsonl")
+            operations = sync.plan(ListSource([record("a", "New")]), options)
+            await save_plan(operations, plan, serial=await state.serial(), options=options)
+            assert (await sync.apply(SavedPlan.open(plan))).counts == {Fate.UPDATED: 1}
         assert descriptions(server) == {"New": "Secret"}
 
 
@@ -408,6 +432,21 @@ async def test_appointment_that_is_created_again_by_the_server_is_found(
         await runs.run(source)
         assert sorted(source.titles().values()) == ["Mine", "Visit 1", "Visit 2"] == server.titles()
         assert server.writes() == {"POST": 4, "PUT": 1, "DELETE": 1}
+
+
+@pytest.mark.row("S11")
+async def test_equal_appointment_does_not_replace_one_that_a_preview_lacks(state_path: Path) -> None:
+    async with serving(state_path) as (server, runs):
+        source = MemorySource(record("a"), record("b", hour=1))
+        await runs.run(source)
+        stored = server.stored["acme"]
+        twin = server.add(**{name: value for name, value in stored["a-1"].items() if name != "appointmentId"})
+        stored["a-1"] = stored.pop("a-1")  # the server shows it last
+        server.habits.preview_limit = 2
+        assert (await runs.run(source)).counts == {Fate.PULLED: 1}
+        server.habits.preview_limit = None
+        assert (await runs.run(source)).counts == {}
+        assert sorted(source.titles()) == ["a", "b", f"server:{twin}"]
 
 
 @pytest.mark.row("S11")

@@ -298,9 +298,10 @@ def _description(operation: Operation, new: NewAppointment) -> str | Unset:
     """
     if isinstance(new.description, str):
         return new.description
-    base = operation.base
-    had_none = base is not None and base.local == base.summary_hash
-    return UNSET if had_none else ""
+    base, shown = operation.base, operation.appointment
+    if base is not None:
+        return UNSET if base.local == base.summary_hash else ""
+    return UNSET if shown is not None and shown.description is None else ""
 
 
 def _content(operation: Operation, service: AppointmentService) -> NewAppointment:

@@ -95,7 +95,7 @@ class Operation:
             "kind": self.kind.value,
             "key": self.key,
             "reason": self.reason,
-            "base": None if base is None else [base.local, base.remote, sorted(base.pending)],
+            "base": None if base is None else [base.local, base.remote, sorted(base.pending), base.summary_hash],
             "local": self.local,
             "remote": self.remote,
             "appointment_id": self.appointment_id,
@@ -240,11 +240,11 @@ class Reconciler:
         if snapshot is None:
             return _Found(appointment_id, None)
         if base is None or base.remote == ABSENT:
-            return await self._claim(entry, snapshot)
+            return self._claim(entry, snapshot)
         if appointment_id is None:
             return _Found(None, None)
         if appointment_id in snapshot.unchanged:
-            return _Found(snapshot.recreated.get(appointment_id, appointment_id), base.remote)
+            return _Found(appointment_id, base.remote)
         appointment = snapshot.changed.get(appointment_id)
         if appointment is None:
             last_seen = snapshot.known[appointment_id]
@@ -252,17 +252,24 @@ class Reconciler:
                 return _Found(appointment_id, None)
             # It may have moved out of the range that was looked at, and a preview may lag behind.
             appointment = await self._get(usable_id(appointment_id))
+            recreated = snapshot.recreated.pop(appointment_id, None)
+            if appointment is None and recreated is not None:
+                return _Found(recreated.appointment_id, base.remote, recreated)
             if appointment is None:
                 return _Found(appointment_id, ABSENT)
-        return await self._compare(entry, appointment_id, appointment)
+            if recreated is not None:
+                snapshot.add(recreated)
+        return self._compare(entry, appointment_id, appointment)
 
-    async def _compare(self, entry: Entry, appointment_id: str, shown: Appointment) -> _Found:
-        """Return what the server has under a key, where that is not as the state knows it."""
-        base, sent = entry.base, _content(entry)
+    def _compare(self, entry: Entry, appointment_id: str, shown: Appointment) -> _Found:
+        """Return what the server has under a key, compared with what the source has sent."""
+        base, sent, content = entry.base, _content(entry), content_hash(shown)
+        if base is not None and base.remote == content:
+            return _Found(appointment_id, content)
         is_first_look = base is None or not (base.is_confirmed or base.pending or entry.local != base.local)
         if is_first_look and sent is not None and is_normalization_of(shown, sent):
-            return _Found(appointment_id, content_hash(shown), shown, is_version=True)
-        return _Found(appointment_id, content_hash(shown), shown)
+            return _Found(appointment_id, content, shown, is_version=True)
+        return _Found(appointment_id, content, shown)
 
     async def _complete(self, entry: Entry, found: _Found, shown: Appointment) -> tuple[_Found, Action]:
         """Return what the server has, with the description that a preview may have omitted, and what to do then.
@@ -293,7 +300,7 @@ class Reconciler:
             return shown
         return await self._get(appointment_id) or shown
 
-    async def _claim(self, entry: Entry, snapshot: ServerSnapshot) -> _Found:
+    def _claim(self, entry: Entry, snapshot: ServerSnapshot) -> _Found:
         """Return the untracked appointment that a new record matches, and claim it for that record.
 
         Equal content comes first, then one without a description, then the server's version of what the source has.
@@ -304,7 +311,7 @@ class Reconciler:
         if entry.key.startswith(_SERVER_PREFIX):
             appointment = snapshot.claim_by_id(entry.key.removeprefix(_SERVER_PREFIX))
             if appointment is not None:
-                return await self._compare(entry, appointment.appointment_id, appointment)
+                return self._compare(entry, appointment.appointment_id, appointment)
         claimed = snapshot.claim(entry.local)
         if claimed is not None:
             return _Found(claimed.appointment_id, entry.local, claimed)

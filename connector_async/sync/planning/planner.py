@@ -153,7 +153,7 @@ class CalendarPlanner:
         snapshot = await reader.look(known, self._options.scope, self._options.window)
         if self._context.journal is not None and (confirmed := snapshot.unconfirmed):
             await self._context.journal.record_confirmed(calendar, confirmed)
-        snapshot.follow_recreated()
+        snapshot.match_recreated()
         if snapshot.untracked:
             snapshot.reserve(await state_reader.new_contents(calendar))
         if self._options.looks_at_all_calendars:

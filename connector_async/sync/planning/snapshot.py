@@ -56,9 +56,8 @@ class ServerSnapshot:
     """Whether any appointment was shown with a description."""
     shown: dict[str, Appointment] | None = attrs.field(default=None, repr=False)
     """All appointments, by id, in the server's order; `None` if only what differs is kept."""
-    recreated: dict[str, str] = attrs.field(factory=dict, repr=False)
-    """The new ids of known appointments that the server has created once more, by the old ids; see
-    `follow_recreated`."""
+    recreated: dict[str, Appointment] = attrs.field(factory=dict, repr=False)
+    """What the server may have created in place of known appointments, by their ids; see `match_recreated`."""
     _reserved: set[str] = attrs.field(factory=set, repr=False)
     _by_content: defaultdict[str, deque[str]] = attrs.field(factory=lambda: defaultdict(deque), repr=False)
     _by_minute: defaultdict[datetime, list[Appointment]] | None = attrs.field(default=None, repr=False)
@@ -120,7 +119,10 @@ class ServerSnapshot:
         return [
             appointment_id
             for appointment_id, last_seen in self.known.items()
-            if last_seen.in_range and not last_seen.is_recent and appointment_id not in shown
+            if last_seen.in_range
+            and not last_seen.is_recent
+            and appointment_id not in shown
+            and appointment_id not in self.recreated
         ]
 
     @property
@@ -147,16 +149,15 @@ class ServerSnapshot:
             )
         return missing
 
-    def follow_recreated(self) -> None:
-        """Take an untracked appointment of equal content for each missing one: the server has given it another id."""
+    def match_recreated(self) -> None:
+        """Match each missing appointment with an untracked one of equal content: it may be that with a new id."""
         for appointment_id in self.missing if self.untracked else ():
             last_seen = self.known[appointment_id]
             found = None if last_seen.remote_hash is None else self.claim(last_seen.remote_hash)
             if found is None and last_seen.remote_hash is not None and last_seen.summary_hash is not None:
                 found = self.claim_without_description(last_seen.summary_hash)
             if found is not None:
-                self.recreated[appointment_id] = found.appointment_id
-                self.unchanged.add(appointment_id)
+                self.recreated[appointment_id] = found
 
     def reserve(self, contents: Iterable[str]) -> None:
         """Keep an untracked appointment of each of these contents for `claim` alone: a better match is to come."""
