@@ -1,6 +1,6 @@
 """Runs of a sync against a server with habits, over one state."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ class ServerRuns:
         self.path = path
         self.clock = clock
         self.settings = SyncSettings()
+        self.service: Callable[[Calendar], AppointmentService]
+        """The services while the state is opened."""
         self._session_options: dict[str, Any] = {"auth": StaticToken("t"), **session_options}
 
     async def run(
@@ -65,8 +67,6 @@ class ServerRuns:
             self.server.base_url, tenant_id="acme", clock=self.clock, attempt_timeout=100_000, **self._session_options
         )
 
-        def service(calendar: Calendar) -> AppointmentService:
-            return AppointmentService(session.for_tenant(calendar.tenant_id))
-
+        self.service = lambda calendar: AppointmentService(session.for_tenant(calendar.tenant_id))
         async with session, await State.open(self.path, owner="test", clock=self.clock) as state:
-            yield BulkSync(state, service, self.settings, clock=self.clock), state
+            yield BulkSync(state, self.service, self.settings, clock=self.clock), state

@@ -10,9 +10,12 @@ import pytest
 
 from connector_async import Appointment, RateLimit
 from connector_async.sync import (
+    ChangeKind,
     Fate,
     MaxDelete,
     Mode,
+    Pull,
+    PullOptions,
     SavedPlan,
     SourceRecord,
     SyncOptions,
@@ -24,7 +27,7 @@ from connector_async.sync.planning.snapshot import ServerSnapshot
 from connector_async.sync.state.reader import LastSeen
 from tests.support.calendar_server import NORMALIZATIONS, CalendarServer, Habits
 from tests.support.server_runs import ServerRuns, SteadyClock
-from tests.support.syncing import TEN, ListSource, MemorySource, record
+from tests.support.syncing import ACME, TEN, ListSource, MemorySource, record
 
 LOOKING = [Mode.CHECK, Mode.TWO_WAY]
 
@@ -363,6 +366,19 @@ async def test_id_that_changes_case_is_the_same_id(state_path: Path) -> None:
         assert (await runs.run(source)).counts == {}
         assert source.titles() == {"a": "Mine", "b": "Theirs"}
         assert server.titles() == ["Mine", "Theirs"]
+
+
+@pytest.mark.row("S11")
+async def test_pull_takes_an_id_in_another_case_for_the_same(state_path: Path) -> None:
+    async with serving(state_path) as (server, runs):
+        server.add(title="Theirs", startTime=TEN.isoformat(), endTime=TEN.isoformat())
+        changes = []
+        for is_upper in (False, True):
+            server.habits.upper_ids_in_previews = is_upper
+            async with runs.opened() as (_, state):
+                pull = Pull(state, runs.service, PullOptions(calendars=[ACME]))
+                changes.append([change.kind async for change in pull])
+        assert changes == [[ChangeKind.CREATED], []]
 
 
 @pytest.mark.row("S11")
