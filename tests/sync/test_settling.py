@@ -206,6 +206,19 @@ async def test_update_keeps_a_description_that_the_source_never_had(state_path: 
 
 
 @pytest.mark.row("S6")
+async def test_written_back_record_keeps_the_description_of_the_server_without_the_state(state_path: Path) -> None:
+    async with serving(state_path, preview_description=False, get_description=False) as (server, runs):
+        source = MemorySource(record("a"))
+        await runs.run(source)
+        server.add(title="Theirs", startTime=TEN.isoformat(), endTime=TEN.isoformat(), description="Secret")
+        assert (await runs.run(source)).counts == {Fate.PULLED: 1}
+        runs.path = state_path.with_name("other.db")
+        source.kept[1] = attrs.evolve(source.kept[1], appointment=record("x", "Mine").appointment)
+        assert (await runs.run(source)).counts == {Fate.UPDATED: 1, Fate.UNCHANGED: 1}
+        assert descriptions(server)["Mine"] == "Secret"
+
+
+@pytest.mark.row("S6")
 async def test_applied_plan_keeps_a_description_that_the_source_never_had(state_path: Path) -> None:
     async with serving(state_path, preview_description=False) as (server, runs):
         await runs.run([record("a")])
