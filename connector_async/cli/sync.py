@@ -14,7 +14,7 @@ from connector_async.sync.budget import Budget
 from connector_async.sync.bulk_sync import BulkSync
 from connector_async.sync.formats import FileFormat, file_mirror
 from connector_async.sync.planning.operations import Kind, Operation
-from connector_async.sync.planning.options import Mode, SyncSettings
+from connector_async.sync.planning.options import GRACE, Mode, SyncSettings
 from connector_async.sync.planning.saved_plan import SavedPlan, save_plan
 from connector_async.sync.pull import Pull, PullOptions
 from connector_async.sync.records import Calendar
@@ -32,6 +32,7 @@ from .settings import Settings
 from .sync_options import (
     CompareOptions,
     ExitCodeForChanges,
+    Grace,
     LimitOptions,
     LockedStateOptions,
     PerformanceOptions,
@@ -137,6 +138,7 @@ async def plan(
         Path | None, Parameter(help="A file to save the plan to, for sync apply. It contains personal data.")
     ] = None,
     options: RunOptions = _RUN,
+    grace: Grace = GRACE,
     exit_code: ExitCodeForChanges = False,
     state: LockedStateOptions = _LOCKED_STATE,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
@@ -148,6 +150,7 @@ async def plan(
         options,
         Mode(options.mode),
         out=out,
+        grace=grace,
         exit_code=exit_code,
         state=state,
         connection=connection,
@@ -160,6 +163,7 @@ async def check(
     /,
     *,
     options: CompareOptions = _COMPARE,
+    grace: Grace = GRACE,
     exit_code: ExitCodeForChanges = False,
     state: LockedStateOptions = _LOCKED_STATE,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
@@ -171,6 +175,7 @@ async def check(
         options,
         Mode.TWO_WAY,
         changes_only=True,
+        grace=grace,
         exit_code=exit_code,
         state=state,
         connection=connection,
@@ -285,6 +290,7 @@ async def _print_changes(
     *,
     out: Path | None = None,
     changes_only: bool = False,
+    grace: float,
     exit_code: bool,
     state: LockedStateOptions,
     connection: ConnectionOptions,
@@ -316,7 +322,7 @@ async def _print_changes(
 
     async with open_sync(settings, wait=state.wait) as (opened, services):
         records = open_source(source, options.source_format, settings)
-        sync = BulkSync(opened, services, SyncSettings(wire_format=wire_format))
+        sync = BulkSync(opened, services, SyncSettings(wire_format=wire_format, grace=grace))
         planned = sync.plan(records, sync_options, on_unreadable=print_unreadable)
         async with aclosing(printed(planned)) as operations:
             if out is None:

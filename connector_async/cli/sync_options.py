@@ -169,14 +169,22 @@ class RunOptions(CompareOptions):
     ] = "trust"
 
 
+Grace = Annotated[
+    float,
+    Parameter(
+        group=_PERFORMANCE,
+        help="Seconds that the server may take to show what it was sent. For so long after a write, a look that does "
+        "not show it is not believed.",
+    ),
+]
+
+
 @Parameter(name="*", group=_PERFORMANCE)
 @attrs.frozen(kw_only=True)
 class PerformanceOptions:
     """How a run sends its requests."""
 
-    grace: Annotated[
-        float, Parameter(help="Seconds that the server may take to show a new appointment in previews.")
-    ] = GRACE
+    grace: Grace = GRACE
     concurrency: Annotated[int, Parameter(help="Operations of a tenant that are in flight at a time.")] = 4
     passes: Annotated[int, Parameter(help="Passes over a calendar while transient failures remain.")] = 3
     read_first: Annotated[

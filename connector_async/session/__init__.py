@@ -4,7 +4,7 @@ It knows neither the fields of an appointment nor when to retry.
 """
 
 from .connector_session import ConnectorSession
-from .request_sender import correlation_id
+from .request_sender import before_each_write, correlation_id
 from .tenant import Traffic
 
-__all__ = ["ConnectorSession", "Traffic", "correlation_id"]
+__all__ = ["ConnectorSession", "Traffic", "before_each_write", "correlation_id"]

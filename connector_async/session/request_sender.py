@@ -4,7 +4,8 @@ It knows neither the operations of the API nor when to retry.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
@@ -23,9 +24,26 @@ from .tenant import Tenant
 correlation_id: ContextVar[str | None] = ContextVar("connector_async.correlation_id", default=None)
 """The `X-Correlation-Id` of the requests of this context, in printable ASCII. `None`: the header is not sent."""
 
+_before_write: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar(
+    "connector_async.before_write", default=None
+)
+
 _AUTHORIZATION: Final = istr("Authorization")
 _CONTENT_TYPE: Final = istr("Content-Type")
 _NO_TOKEN: Final = object()
+
+
+@contextmanager
+def before_each_write(hook: Callable[[], Awaitable[None]]) -> Iterator[None]:
+    """Await `hook` before each request with a body that is made in the block, retries and replays after a 401 included.
+
+    It is awaited when the request has its rate-limit slot, directly before it is sent. If it raises, nothing is sent.
+    """
+    token = _before_write.set(hook)
+    try:
+        yield
+    finally:
+        _before_write.reset(token)
 
 
 class RequestSender:
@@ -56,6 +74,7 @@ class RequestSender:
             ResponseError: If the status is outside 2xx.
             ConnectorError: If there is no token or no whole response.
             ValueError: If a header cannot carry `correlation_id`.
+            Exception: What the hook of `before_each_write` raises.
         """
         correlation = correlation_id.get()
         if correlation is not None:
@@ -66,6 +85,8 @@ class RequestSender:
         if not tenant.limiter.take():
             token = await self._wait_for_slot(deadline)
         send = tenant.transport.send
+        if body is not None and (hook := _before_write.get()) is not None:
+            await hook()
         tenant.traffic.requests += 1
         response = await send(method, url, self._headers(token, body, correlation), body, deadline)
         if response.status == 401:
@@ -76,6 +97,8 @@ class RequestSender:
                     new_token = await self._wait_for_slot(deadline)
                 else:
                     await tenant.wait_for_slot(deadline)
+                if body is not None and (hook := _before_write.get()) is not None:
+                    await hook()
                 tenant.traffic.requests += 1
                 response = await send(method, url, self._headers(new_token, body, correlation), body, deadline)
         if response.status in THROTTLED_STATUSES:

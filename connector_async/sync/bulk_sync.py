@@ -111,7 +111,7 @@ class BulkSync:
                 await journal.record_dead_letters(staged.problems)
             report.unreadable = staged.unreadable
             report.tenants = {tenant_id: TenantReport(records=staged.records[tenant_id]) for tenant_id in tenants}
-            context = self._planning_context(options, withheld, run_id=journal.run_id, lineage=journal.lineage)
+            context = self._planning_context(options, withheld, journal)
             planners = {tenant_id: CalendarPlanner(tenant_id, context) for tenant_id in tenants}
             await self._run_workers(planners, options, journal, report, budget)
             if mirror is not None:
@@ -175,15 +175,18 @@ class BulkSync:
                             yield operation
 
     def _planning_context(
-        self, options: SyncOptions, withheld: Sequence[str], *, run_id: str = "", lineage: str = ""
+        self, options: SyncOptions, withheld: Sequence[str], journal: Journal | None = None
     ) -> PlanningContext:
         return PlanningContext(
             options=options,
+            settings=self._settings,
+            clock=self._clock,
             state=self._state,
             guard=MissingGuard(options.max_delete, allow_empty=options.allow_empty),
             withheld=withheld,
-            run_id=run_id,
-            lineage=lineage,
+            run_id="" if journal is None else journal.run_id,
+            lineage="" if journal is None else journal.lineage,
+            journal=journal,
         )
 
     def _service(self, calendar: Calendar) -> AppointmentService:

@@ -150,6 +150,12 @@ class LastSynced:
     pending: frozenset[str] = frozenset()
     """The hashes of what was sent since without a known result, `ABSENT` for a delete. Without them, a change would
     stay on the server if its response was lost and the source then reverts it."""
+    summary_hash: str | None = None
+    """The hash of the title and the times that the server has; `None` if not known."""
+    written_at: float | None = None
+    """When the key was last written to the server, in seconds since 1970 in UTC; `None` if not known."""
+    is_confirmed: bool = True
+    """Whether a look has shown since what the server has made of that. A response may repeat what was sent."""
 
 
 def content_hash(appointment: NewAppointment | Appointment) -> str:
@@ -160,13 +166,18 @@ def content_hash(appointment: NewAppointment | Appointment) -> str:
     nor do fields that this version does not know, which a server may set by itself.
     """
     description_type = appointment.description_type
-    fields = (
-        appointment.title,
-        format_instant(appointment.start_time),
-        format_instant(appointment.end_time),
-        _or_empty(appointment.description),
-        "" if description_type == _PLAIN else _or_empty(description_type),
-    )
+    description_type = "" if description_type == _PLAIN else _or_empty(description_type)
+    return _hash(appointment, _or_empty(appointment.description), description_type)
+
+
+def summary_hash(appointment: NewAppointment | Appointment) -> str:
+    """Return the content hash of the title and the times alone: a preview may omit everything else."""
+    return _hash(appointment, "", "")
+
+
+def _hash(appointment: NewAppointment | Appointment, description: str, description_type: str) -> str:
+    times = format_instant(appointment.start_time), format_instant(appointment.end_time)
+    fields = (appointment.title, *times, description, description_type)
     return hashlib.blake2b(orjson.dumps(fields), digest_size=16).hexdigest()
 
 
@@ -186,6 +197,15 @@ def usable_id(appointment_id: str | None) -> str:
         rule = str(error)
     shown = repr((appointment_id or "")[:_MAX_SHOWN])
     raise UnusableIdError(f"{rule}, and the server has given it the id {shown}")
+
+
+def is_usable_id(appointment_id: str) -> bool:
+    """Return whether a request can name an id."""
+    try:
+        usable_id(appointment_id)
+    except UnusableIdError:
+        return False
+    return True
 
 
 def unrecordable_reason(appointment: Appointment | None) -> str:

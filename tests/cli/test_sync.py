@@ -107,11 +107,11 @@ def test_plan_is_printed_saved_applied_and_then_stale(
 def test_check_compares_both_sides_and_changes_nothing(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
     name = fill(source, 3)
     command("sync", "run", name)
-    assert command("sync", "check", name, "--exit-code").out == ""
+    assert command("sync", "check", name, "--grace", "0", "--exit-code").out == ""
     delete_on_server(sandbox, "globex", "k0")
     source.write_text(source.read_text().replace(f"{TITLE} k1", "Moved", 1))
     before = count_writes(sandbox)
-    checked = command("sync", "check", name, "--exit-code")
+    checked = command("sync", "check", name, "--grace", "0", "--exit-code")
     assert checked.code == ExitCode.CHANGES_PENDING
     assert checked.out == "update\tacme\t\tk1\tchanged in the source\npull\tglobex\t\tk0\tdeleted on the server\n"
     assert command("sync", "check", name).code == ExitCode.DONE
@@ -163,11 +163,12 @@ def test_two_way_mode_rewrites_the_source(command: CommandLine, source: Path, sa
     name = fill(source, 3)
     command("sync", "run", name)
     delete_on_server(sandbox, "globex", "k0")
-    done = command("sync", "run", name, "--mode", "two-way", "--json")
+    two_way = ("sync", "run", name, "--mode", "two-way", "--grace", "0")
+    done = command(*two_way, "--json")
     assert (done.code, done.records[0]["counts"]["pulled"]) == (ExitCode.DONE, 1)
     assert len(source.read_text().splitlines()) == 8
     delete_on_server(sandbox, "acme")
-    stopped = command("sync", "run", name, "--mode", "two-way")
+    stopped = command(*two_way)
     assert stopped.code == ExitCode.GUARD
     assert [line.split()[-1] for line in stopped.out.splitlines()[:2]] == ["stopped", "guard"]
 
@@ -187,7 +188,8 @@ def test_conflict_option_decides_a_conflict(
     command("sync", "run", name)
     delete_on_server(sandbox, "acme", "k0")
     write_source(source, [row("k0", title="Moved"), row("k1")])
-    done = command("sync", "run", name, "--mode", "check", "--conflict", policy, "--json", "--exit-code")
+    options = ("--mode", "check", "--conflict", policy, "--grace", "0", "--json", "--exit-code")
+    done = command("sync", "run", name, *options)
     assert (done.code, done.records[0]["counts"]) == (code, counts)
 
 

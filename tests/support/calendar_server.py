@@ -44,7 +44,7 @@ NORMALIZATIONS: dict[str, Callable[[Appointment], Appointment]] = {
     "minutes": _to_minute,
     "described": _described,
     "nfc": _on_texts(lambda text: unicodedata.normalize("NFC", text)),
-    "crlf": _on_texts(lambda text: text.replace("\n", "\r\n")),
+    "crlf": _on_texts(lambda text: text.replace("\r\n", "\n").replace("\n", "\r\n")),
 }
 """What a server may make of what it is sent."""
 
@@ -59,15 +59,21 @@ class Habits:
     """Responses to writes repeat what was sent rather than what is stored."""
     preview_description: bool = True
     """Whether previews contain descriptions."""
+    get_description: bool = True
+    """Whether a single appointment is shown with its description."""
     lag: float = 0.0
     """Seconds by which `get` and previews are behind."""
     upper_ids_in_previews: bool = False
     new_id_on_update: bool = False
     """An update gives the appointment another id, which its response contains."""
+    keep_replaced: bool = False
+    """The appointment whose id an update has changed stays, under its old id."""
     deduplicate: bool = False
-    """A create of what exists returns the id of that."""
+    """A create of what exists, and an update to it, returns the id of that."""
     lose_creates: int = 0
     """So many creates happen without a response."""
+    throttle: list[int] = attrs.field(factory=list)
+    """The next creates are refused with 429 and a `Retry-After` of these seconds, one each."""
     preview_limit: int | None = None
     """Previews show so many appointments at most, without a word."""
     refuse: dict[str, int] = attrs.field(factory=dict)
@@ -125,6 +131,8 @@ class CalendarServer(HostileServer):
         if status is not None:
             problem = {"title": "Refused", "status": status, "detail": self.habits.reason}
             return http(status, orjson.dumps(problem), Content_Type="application/problem+json")
+        if request.method == "POST" and self.habits.throttle:
+            return http(429, b"{}", Retry_After=str(self.habits.throttle.pop(0)))
         if request.method == "GET":
             return self._read(tenant, resource, parse_qs(url.query))
         return self._write(tenant, request.method, orjson.loads(request.body))
@@ -137,7 +145,9 @@ class CalendarServer(HostileServer):
             shown = [self._shown(each) for each in visible.values()]
             return http(200, orjson.dumps(shown[: self.habits.preview_limit]))
         (appointment_id,) = query["appointmentId"]
-        found = visible.get(appointment_id)
+        found = visible.get(_same_id(appointment_id, visible))
+        if found is not None and not self.habits.get_description:
+            found = {name: value for name, value in found.items() if name != "description"}
         return http(404, b"{}") if found is None else http(200, orjson.dumps(found))
 
     def _shown(self, stored: Appointment) -> Appointment:
@@ -159,7 +169,7 @@ class CalendarServer(HostileServer):
         stored = self.stored.setdefault(tenant, {})
         appointment_id = sent.get("appointmentId", "")
         if method != "POST":
-            appointment_id = next((each for each in stored if each.upper() == appointment_id.upper()), appointment_id)
+            appointment_id = _same_id(appointment_id, stored)
             if appointment_id not in stored:
                 return http(404, b"{}")
         if method == "DELETE":
@@ -168,8 +178,14 @@ class CalendarServer(HostileServer):
             return http(204)
         if method == "PUT":
             fields = stored[appointment_id] | sent
-            if self.habits.new_id_on_update:
+            others = [each for each in stored.values() if each["appointmentId"] != appointment_id]
+            twin = next((each for each in others if _same(each, self._normalized(fields))), None)
+            if twin and self.habits.deduplicate:
                 del stored[appointment_id]
+                appointment_id = twin["appointmentId"]
+            elif self.habits.new_id_on_update:
+                if not self.habits.keep_replaced:
+                    del stored[appointment_id]
                 appointment_id = self._new_id()
         else:
             fields = sent
@@ -193,6 +209,13 @@ class CalendarServer(HostileServer):
     def _remember(self) -> None:
         if self.habits.lag:
             self._history.append((self._clock(), deepcopy(self.stored)))
+
+
+def _same_id(appointment_id: str, stored: dict[str, Appointment]) -> str:
+    """Return the stored id that an id means, since their case does not count; the same id if there is none."""
+    if appointment_id in stored:
+        return appointment_id
+    return next((each for each in stored if each.upper() == appointment_id.upper()), appointment_id)
 
 
 def _same(one: Appointment, other: Appointment) -> bool:

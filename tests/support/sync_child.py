@@ -92,7 +92,7 @@ POINTS: dict[str, Callable[[], None]] = {
     "intent committed": lambda: _after(Journal, "record_pending_create"),
     "POST sent": lambda: _when_sent("POST"),
     "create returned": lambda: _after(AppointmentService, "create"),
-    "pair recorded": lambda: _after(Journal, "record_synced"),
+    "pair recorded": lambda: _after(Journal, "record_written"),
     "guard passed": lambda: _after(DeleteGuard, "finish"),
     "PUT sent": lambda: _when_sent("PUT"),
     "update returned": lambda: _after(AppointmentService, "update"),

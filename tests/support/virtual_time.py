@@ -2,6 +2,8 @@
 
 import asyncio
 import selectors
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from connector_async import Clock
 
@@ -39,6 +41,21 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 def now() -> float:
     """Return the time of the running event loop."""
     return asyncio.get_running_loop().time()
+
+
+@asynccontextmanager
+async def ticking(seconds: float = 0.1) -> AsyncIterator[None]:
+    """Let time jump by so many seconds at most, where much is done in threads."""
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(seconds)
+
+    task = asyncio.create_task(tick())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 class LoopClock(Clock):

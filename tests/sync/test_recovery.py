@@ -147,6 +147,17 @@ def test_version_of_the_server_is_distinguished_from_another_appointment(
     assert is_normalization_of(attrs.evolve(shown, **change), NEW) is expected
 
 
+@pytest.mark.row("S7")
+@pytest.mark.parametrize(
+    ("microsecond", "expected"), [(500_600, True), (500_000, True), (501_000, True), (0, True), (400_000, False)]
+)
+def test_fractions_of_seconds_may_be_cut_or_rounded(microsecond: int, *, expected: bool) -> None:
+    new = attrs.evolve(NEW, start_time=TEN.replace(second=10, microsecond=500_600))
+    start_time = TEN.replace(second=10, microsecond=microsecond)
+    shown = Appointment(appointment_id="a-1", title=new.title, start_time=start_time, end_time=new.end_time)
+    assert is_normalization_of(shown, new) is expected
+
+
 def test_last_moment_can_be_compared() -> None:
     end = datetime.max.replace(tzinfo=TEN.tzinfo)
     new = NewAppointment(title="Visit", start_time=end, end_time=end)

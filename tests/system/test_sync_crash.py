@@ -145,11 +145,10 @@ async def test_second_run_is_rejected_while_one_works_with_the_state(tmp_path: P
         assert await server_contents(sandbox) == source_contents(records_of(0))
 
 
-@pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
-async def test_wall_clock_jump_after_a_crash_creates_nothing_twice(tmp_path: Path, jump: float) -> None:
+async def test_wall_clock_set_back_after_a_crash_creates_nothing_twice(tmp_path: Path) -> None:
     class Jumped(Clock):
         def time(self) -> float:
-            return super().time() + jump
+            return super().time() - 86_400
 
     async with Sandbox(fault_rates=FaultRates({DelayFault(GRACE / 10): 1.0})) as sandbox:
         process = SyncProcess(sandbox.base_url, tmp_path)
@@ -177,7 +176,7 @@ async def test_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
                 nonlocal writes
                 writes += 1
                 async with super().writing() as transaction:
-                    if writes > 25:
+                    if writes > 12:
                         pages = (await transaction.connection.exec_driver_sql("PRAGMA page_count")).scalar_one()
                         await transaction.connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
                         await transaction.connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS filler (bytes BLOB)")

@@ -1,8 +1,10 @@
 """The executor: one operation is recorded, sent, and recorded again with its result."""
 
 import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Final
 
+import attrs
 import orjson
 
 from connector_async._clock import Clock
@@ -19,12 +21,20 @@ from connector_async.exceptions import (
     ResponseError,
     SyncError,
 )
-from connector_async.models import UNSET, Appointment, NewAppointment
+from connector_async.models import UNSET, Appointment, NewAppointment, Unset
 from connector_async.retry import may_have_happened
-from connector_async.sync.planning.operations import Kind, Operation, synced_pair
+from connector_async.session import before_each_write
+from connector_async.sync.exceptions import StateError
+from connector_async.sync.planning.operations import Kind, Operation, written_pair
 from connector_async.sync.planning.options import SyncOptions, SyncSettings
 from connector_async.sync.planning.three_way import Policy
-from connector_async.sync.records import ABSENT, appointment_from_row, as_carried, content_hash, usable_id
+from connector_async.sync.records import (
+    ABSENT,
+    appointment_from_row,
+    as_carried,
+    summary_hash,
+    usable_id,
+)
 from connector_async.sync.report import Fate
 from connector_async.sync.state.journal import DeadLetter, Journal
 from connector_async.sync.state.reader import PendingCreate
@@ -33,6 +43,9 @@ from .recovery import PendingCreateResolver
 
 # The same request gets the same response, whenever it is sent.
 _PERMANENT: Final = (InvalidRequestError, ForbiddenError, ConflictError, NotFoundError)
+
+_MAX_DELAY: Final = 5.0  # seconds between the time in a record and the request
+_MAX_RECORDS: Final = 3
 
 _SHARED_ID: Final = "the server returned the id of another record; it may treat equal appointments as one"
 
@@ -119,18 +132,28 @@ class OperationExecutor:
 
     async def _create(self, service: AppointmentService, operation: Operation) -> Fate:
         new = _content(operation, service)
-        await self._journal.record_pending_create(operation.calendar, self._pending_create(operation, new))
-        self._resolver.sent(operation.calendar, operation.key)
+
+        async def record() -> None:
+            await self._journal.record_pending_create(operation.calendar, self._pending_create(operation, new))
+            self._resolver.sent(operation.calendar, operation.key)
+
+        recording = _Recording(record, self._clock)
         try:
-            created = await service.create(new)
-        except (OutcomeUnknownError, DecodingError):
-            return Fate.UNKNOWN  # pending until a preview shows what became of it
-        except ConnectorError:
-            await self._journal.drop_pending_creates(operation.calendar, [operation.key])  # it has not happened
-            self._resolver.resolved(operation.calendar, operation.key)
+            with before_each_write(recording):
+                created = await service.create(new)
+        except SyncError:
             raise
-        pair = synced_pair(operation, created.appointment_id, content_hash(created))
-        is_own = await self._journal.record_created(operation.calendar, pair)
+        except ConnectorError as error:
+            if isinstance(error, OutcomeUnknownError) or (isinstance(error, DecodingError) and error.sent):
+                # Pending until a preview shows what became of it. The server may have got the request only now.
+                self._resolver.sent(operation.calendar, operation.key)
+                return Fate.UNKNOWN
+            if recording.has_started:  # and the create has not happened
+                await self._journal.drop_pending_creates(operation.calendar, [operation.key])
+                self._resolver.resolved(operation.calendar, operation.key)
+            raise
+        pair = written_pair(operation, created.appointment_id, created, self._clock.time())
+        is_own = await self._journal.record_written(operation.calendar, pair)
         self._resolver.resolved(operation.calendar, operation.key)
         if not is_own:
             await self.give_up(operation, "create", "SharedId", _SHARED_ID)
@@ -140,20 +163,23 @@ class OperationExecutor:
 
     async def _update(self, service: AppointmentService, operation: Operation) -> Fate:
         new, appointment_id = _content(operation, service), usable_id(operation.appointment_id)
+        description = _description(operation, new)
         updated: Appointment | None
-        await self._record_pending(operation)
+        recording = self._recording_pending(operation)
         try:
-            updated = await service.update(
-                appointment_id,
-                title=new.title,
-                start_time=new.start_time,
-                end_time=new.end_time,
-                # A description that the source has removed is removed on the server.
-                description="" if new.description is UNSET else new.description or "",
-                description_type=new.description_type,
-                time_zone=new.time_zone,
-                read_first=self._settings.read_first,
-            )
+            with before_each_write(recording):
+                updated = await service.update(
+                    appointment_id,
+                    title=new.title,
+                    start_time=new.start_time,
+                    end_time=new.end_time,
+                    description=description,
+                    description_type=UNSET if description is UNSET else new.description_type,
+                    time_zone=new.time_zone,
+                    read_first=self._settings.read_first,
+                )
+        except SyncError:
+            raise
         except DecodingError as error:
             if not error.sent:
                 raise
@@ -164,36 +190,47 @@ class OperationExecutor:
                 raise  # it stays recorded as pending, so that it is out of sync when the source reverts the change
             return await self._create(service, operation)
         except ConnectorError as error:
-            await self._record_not_sent(operation, error)
+            if recording.has_started:
+                await self._record_not_sent(operation, error)
             raise
-        if updated is None:  # a server may store what it is sent in its own way
-            pair = synced_pair(operation, appointment_id, None)
-        else:
-            pair = synced_pair(operation, updated.appointment_id, content_hash(updated))
-        await self._journal.record_synced(operation.calendar, [pair])
+        # An id that differs in case alone is the same id.
+        is_same_id = updated is None or updated.appointment_id.casefold() == appointment_id.casefold()
+        new_id = appointment_id if updated is None or is_same_id else updated.appointment_id
+        pair = written_pair(operation, new_id, updated, self._clock.time())
+        replaced_id = None if is_same_id else appointment_id
+        if not await self._journal.record_written(operation.calendar, pair, replaced_id=replaced_id):
+            await self.give_up(operation, "update", "SharedId", _SHARED_ID)
+            return Fate.REFUSED
+        usable_id(new_id)  # only now: what is recorded is not created again
         return Fate.UPDATED
 
     async def _delete(self, service: AppointmentService, operation: Operation) -> Fate:
         appointment_id = usable_id(operation.appointment_id)
         if await self._journal.release_shared(operation.calendar, operation.key, appointment_id):
             return Fate.UNCHANGED  # it stays, for the other record
-        await self._record_pending(operation)
+        recording = self._recording_pending(operation)
         try:
-            with contextlib.suppress(NotFoundError):  # someone else has deleted it
+            with before_each_write(recording), contextlib.suppress(NotFoundError):  # someone else has deleted it
                 await service.delete(appointment_id)
+        except SyncError:
+            raise
         except ConnectorError as error:
-            await self._record_not_sent(operation, error)
+            if recording.has_started:
+                await self._record_not_sent(operation, error)
             raise
         await self._journal.record_deleted(operation.calendar, [operation.key])
         return Fate.DELETED
 
+    def _recording_pending(self, operation: Operation) -> "_Recording":
+        return _Recording(lambda: self._record_pending(operation), self._clock)
+
     async def _record_pending(self, operation: Operation) -> None:
         """Record that an update or a delete is about to be sent."""
         hashes = operation.pending
-        known = {}
+        known: dict[str, str | None] = {}
         if operation.remote in hashes:
             # An earlier write is seen to have taken effect. Whatever comes next, that is what was last synced.
-            known = {"local_hash": operation.remote, "remote_hash": operation.remote}
+            known = {"local_hash": operation.remote, "remote_hash": operation.remote, "summary_hash": None}
         await self._journal.record_pending_change(
             operation.calendar, operation.key, {*hashes, operation.local}, **known
         )
@@ -212,15 +249,59 @@ class OperationExecutor:
             await self._journal.record_pending_change(operation.calendar, operation.key, operation.pending)
 
     def _pending_create(self, operation: Operation, new: NewAppointment) -> PendingCreate:
-        summary = NewAppointment(title=new.title, start_time=new.start_time, end_time=new.end_time)
         return PendingCreate(
             key=operation.key,
             content_hash=operation.local,
-            summary_hash=content_hash(summary),
+            summary_hash=summary_hash(new),
             start_time=operation.start_time,
             end_time=operation.end_time,
             sent_at=self._clock.time(),
         )
+
+
+@attrs.define
+class _Recording:
+    """Records in the state that a request is about to be sent; for `before_each_write`.
+
+    A process that was stopped, and wakes up when another run has taken over its state, sends nothing: the record fails.
+    """
+
+    _record: Callable[[], Awaitable[None]]
+    """Writes the record, with the current time."""
+    _clock: Clock
+    has_started: bool = False
+    """Whether there may be a record."""
+
+    async def __call__(self) -> None:
+        """Write the record, once more if it is old before the request can be sent.
+
+        Raises:
+            FencedError: If another run has taken over.
+            StateError: If the state cannot be written, or takes too long each time.
+        """
+        self.has_started = True
+        for _ in range(_MAX_RECORDS):
+            before = self._clock.monotonic(), self._clock.time()
+            await self._record()
+            # A clock that stands still while the machine sleeps shows nothing; the other one may jump.
+            delays = self._clock.monotonic() - before[0], abs(self._clock.time() - before[1])
+            if max(delays) <= _MAX_DELAY:
+                return
+        raise StateError(f"the state took longer than {_MAX_DELAY:g} s for a write, {_MAX_RECORDS} times in a row")
+
+
+def _description(operation: Operation, new: NewAppointment) -> str | Unset:
+    """Return the description to send with an update.
+
+    A description that the source has removed is removed on the server. If the source had none before, the server may
+    have one that previews omit, and keeps it.
+    """
+    if isinstance(new.description, str):
+        return new.description
+    base, shown = operation.base, operation.appointment
+    if base is not None:
+        return UNSET if base.local == base.summary_hash else ""
+    return UNSET if shown is not None and shown.description is None else ""
 
 
 def _content(operation: Operation, service: AppointmentService) -> NewAppointment:

@@ -11,18 +11,16 @@ from connector_async._clock import Clock
 from connector_async._timestamps import parse_instant
 from connector_async.appointments import AppointmentService
 from connector_async.exceptions import NotFoundError
-from connector_async.models import NewAppointment
+from connector_async.models import UNSET, Appointment, NewAppointment
 from connector_async.sync.budget import Budget, BudgetSpentError
-from connector_async.sync.planning.operations import synced_pair
+from connector_async.sync.planning.operations import written_pair
 from connector_async.sync.planning.options import SyncSettings
-from connector_async.sync.planning.snapshot import Operations, ServerSnapshot
+from connector_async.sync.planning.snapshot import AmbiguousMatchError, Operations, ServerSnapshot
 from connector_async.sync.records import (
     Calendar,
-    UnusableIdError,
     appointment_from_row,
     as_carried,
-    content_hash,
-    usable_id,
+    is_usable_id,
 )
 from connector_async.sync.scope import Scope
 from connector_async.sync.state.journal import Journal, SyncedPair
@@ -43,15 +41,37 @@ class Resolved:
     from_earlier_run: frozenset[str] = frozenset()
     """The keys, among both, of those that an earlier run had sent."""
     undecided: frozenset[str] = frozenset()
-    """The keys of those that stay pending, since the preview did not show all that the server has."""
+    """The keys of those that stay pending: the preview did not show all that the server has, or shows several
+    appointments that one of them may be."""
+
+
+@attrs.frozen
+class _Matches:
+    """The pending creates of a calendar, compared with a preview."""
+
+    created: list[SyncedPair] = attrs.field(factory=list)
+    """The pairs of those that are shown."""
+    not_shown: list[str] = attrs.field(factory=list)
+    """The keys of those that are not."""
+    ambiguous: list[str] = attrs.field(factory=list)
+    """The keys of those that may be one of several."""
+
+    def add(self, create: PendingCreate, appointment: Appointment, sent: Mapping[str, NewAppointment]) -> None:
+        """Add the pair of a create that is shown."""
+        pair = written_pair(create, appointment.appointment_id, appointment, create.sent_at)
+        new = sent.get(create.key)
+        omits_description = appointment.description is None and not (new is not None and new.description is UNSET)
+        self.created.append(attrs.evolve(pair, is_confirmed=not omits_description))
 
 
 class PendingCreateResolver:
     """Finds out what became of the pending creates of one run.
 
     A server may still be working on a create when its response is lost, or when the process that sent it is killed. So
-    the resolver looks after a grace period. It starts when the create is sent, measured by the monotonic clock. For the
-    creates of an earlier run it starts with this run, since the wall clock may have jumped in between.
+    the resolver looks after a grace period. It starts when the create is sent, measured by the monotonic clock. What is
+    left of it for the creates of an earlier run is measured by the wall clock. If that was set back in between, the
+    whole grace period is waited for, and no longer. If it was set forward, the resolver may look too early, and a
+    create that the server does not show yet is sent again.
 
     Args:
         reader: Knows which creates are pending.
@@ -69,7 +89,7 @@ class PendingCreateResolver:
         self._budget = budget
         self._clock = clock
         self._settings = settings
-        self._started_at = clock.monotonic()
+        self._started_at = clock.monotonic(), clock.time()
         self._sent_at: dict[tuple[Calendar, str], float] = {}
 
     def sent(self, calendar: Calendar, key: str) -> None:
@@ -106,25 +126,27 @@ class PendingCreateResolver:
         if wait > 0 and not await self._budget.sleep(wait):
             return Resolved()
         scope = _range_of(service, pending)
-        known = await self._state_reader.last_seen(calendar, *scope.bounds())
+        recent = self._settings.recent(self._clock.time())
+        known = await self._state_reader.last_seen(calendar, *scope.bounds(), recent=recent)
         try:
             snapshot = await ServerSnapshot.look(service, known, scope, operation)
         except BudgetSpentError:
             return Resolved()
-        created, unmatched = _match(pending, snapshot, await self._sent(service, calendar))
-        if created:
-            await self._journal.record_synced(calendar, created)
-        is_decided = not unmatched or await self._is_complete(service, snapshot, scope, operation)
-        if unmatched and is_decided:
-            await self._journal.drop_pending_creates(calendar, unmatched)
-        undecided = frozenset() if is_decided else frozenset(unmatched)
+        matches = _match(pending, snapshot, await self._sent(service, calendar))
+        if matches.created:
+            await self._journal.record_synced(calendar, matches.created)
+        not_created, undecided = frozenset(matches.not_shown), frozenset(matches.ambiguous)
+        if not_created and await self._is_complete(service, snapshot, scope, operation):
+            await self._journal.drop_pending_creates(calendar, matches.not_shown)
+        else:
+            not_created, undecided = frozenset(), undecided | not_created
         from_earlier_run = frozenset(create.key for create in pending if (calendar, create.key) not in self._sent_at)
         for create in pending:
             if create.key not in undecided:
                 self.resolved(calendar, create.key)
         return Resolved(
-            created=frozenset(pair.key for pair in created),
-            not_created=frozenset(unmatched) - undecided,
+            created=frozenset(pair.key for pair in matches.created),
+            not_created=not_created,
             from_earlier_run=from_earlier_run - undecided,
             undecided=undecided,
         )
@@ -143,7 +165,7 @@ class PendingCreateResolver:
         Raises:
             ConnectorError: If an appointment could not be read.
         """
-        missing = [appointment_id for appointment_id in snapshot.missing if _is_usable(appointment_id)]
+        missing = [appointment_id for appointment_id in snapshot.missing if is_usable_id(appointment_id)]
         for appointment_id in missing[:: -(-len(missing) // _MAX_READS) or 1]:
             with operation() as may_start:
                 if not may_start:
@@ -159,51 +181,46 @@ class PendingCreateResolver:
     def _due(self, calendar: Calendar, pending: Sequence[PendingCreate]) -> float | None:
         if not pending:
             return None
-        sent_at = max(self._sent_at.get((calendar, create.key), self._started_at) for create in pending)
-        return self._settings.grace + sent_at
+        return max(self._end_of_grace(calendar, create) for create in pending)
+
+    def _end_of_grace(self, calendar: Calendar, create: PendingCreate) -> float:
+        """Return when the grace period of a pending create ends, by the monotonic clock."""
+        grace = self._settings.grace
+        sent_at = self._sent_at.get((calendar, create.key))
+        if sent_at is not None:
+            return sent_at + grace
+        started_at, wall_started_at = self._started_at
+        return started_at + min(grace, max(0.0, create.sent_at + grace - wall_started_at))
 
 
-def _match(
-    pending: Sequence[PendingCreate], snapshot: ServerSnapshot, sent: Mapping[str, NewAppointment]
-) -> tuple[list[SyncedPair], list[str]]:
-    """Return the pairs of the creates that a preview shows, and the keys of the others.
+def _match(pending: Sequence[PendingCreate], snapshot: ServerSnapshot, sent: Mapping[str, NewAppointment]) -> _Matches:
+    """Return which of the creates a preview shows.
 
     Equal content comes first. Then a preview may omit descriptions, so that title and times must be enough. What is
     left may be the server's own version of what it was sent.
     """
-    created, unmatched = [], []
+    matches, unmatched = _Matches(), []
     for create in pending:
-        appointment_id = snapshot.claim(create.content_hash)
-        if appointment_id is None:
+        if (appointment := snapshot.claim(create.content_hash)) is not None:
+            matches.add(create, appointment, sent)
+        else:
             unmatched.append(create)
-        else:
-            created.append(synced_pair(create, appointment_id, create.content_hash))
-    still_unmatched = []
+    for create in unmatched.copy():
+        if (appointment := snapshot.claim_without_description(create.summary_hash)) is not None:
+            matches.add(create, appointment, sent)
+            unmatched.remove(create)
     for create in unmatched:
-        appointment_id = snapshot.claim_without_description(create.summary_hash)
-        if appointment_id is None:
-            still_unmatched.append(create)
-        else:
-            created.append(synced_pair(create, appointment_id, None))
-    not_shown = []
-    for create in still_unmatched:
         new = sent.get(create.key)
-        appointment = None if new is None else snapshot.claim_normalization(new)
-        if new is None or appointment is None:
-            not_shown.append(create.key)
+        try:
+            appointment = None if new is None else snapshot.claim_normalization(new)
+        except AmbiguousMatchError:
+            matches.ambiguous.append(create.key)
+            continue
+        if appointment is not None:
+            matches.add(create, appointment, sent)
         else:
-            omits_description = isinstance(new.description, str) and appointment.description is None
-            remote_hash = None if omits_description else content_hash(appointment)
-            created.append(synced_pair(create, appointment.appointment_id, remote_hash))
-    return created, not_shown
-
-
-def _is_usable(appointment_id: str) -> bool:
-    try:
-        usable_id(appointment_id)
-    except UnusableIdError:
-        return False
-    return True
+            matches.not_shown.append(create.key)
+    return matches
 
 
 def _range_of(service: AppointmentService, pending: Sequence[PendingCreate]) -> Scope:

@@ -14,7 +14,7 @@ from connector_async.exceptions import AuthenticationError, ConnectorError, Sync
 from connector_async.rate_limit import bulk_priority
 from connector_async.sync.budget import Budget
 from connector_async.sync.exceptions import GuardError
-from connector_async.sync.planning.operations import Kind, Operation, synced_pair
+from connector_async.sync.planning.operations import Kind, Operation, observed_pair
 from connector_async.sync.planning.options import Services, SyncOptions, SyncSettings
 from connector_async.sync.planning.planner import Planner
 from connector_async.sync.planning.snapshot import CalendarReader
@@ -268,7 +268,7 @@ class TenantWorker:
             if operation.local == ABSENT == operation.last_remote:
                 deleted.append(operation.key)
             else:
-                pairs.append(synced_pair(operation, operation.appointment_id or "", operation.last_remote))
+                pairs.append(observed_pair(operation))
         if deleted:
             await self._context.journal.record_deleted(operations[0].calendar, deleted)
         if pairs:

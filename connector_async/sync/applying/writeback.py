@@ -146,6 +146,7 @@ async def _forget(transaction: Transaction, row: Any) -> None:
     await transaction.connection.execute(delete(pulled).where(_matches_row(pulled, row)))
     if row["now"] != row["content_hash"] and row["replaced_hash"] != ABSENT:
         before = {"local_hash": row["replaced_hash"], "remote_hash": row["replaced_hash"], "deleted_at": None}
+        before["summary_hash"] = None
         await transaction.connection.execute(update(items).where(_matches_row(items, row)).values(before))
 
 

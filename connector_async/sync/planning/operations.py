@@ -1,32 +1,39 @@
 """Operations: what to do with each key of a calendar, and why."""
 
 import enum
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime
 from typing import Any, Final
 
 import attrs
+import orjson
 
 from connector_async._timestamps import parse_instant
-from connector_async.models import Appointment
+from connector_async.models import Appointment, NewAppointment
 from connector_async.sync.records import (
     ABSENT,
     Calendar,
     LastSynced,
     UnusableIdError,
+    appointment_from_row,
     content_hash,
+    is_usable_id,
     sortable,
+    summary_hash,
     usable_id,
 )
 from connector_async.sync.state.diff import Entry
 from connector_async.sync.state.journal import SyncedPair
 from connector_async.sync.state.reader import PendingCreate
 
+from .normalization import is_normalization_of
 from .options import ConflictRules
-from .snapshot import ServerSnapshot
+from .snapshot import AmbiguousMatchError, ServerSnapshot
 from .three_way import Action, Conflict, decide, resolve_conflict
 
 _SERVER_PREFIX: Final = "server:"
+_REPLACED: Final = "an update has given the appointment another id, and the server has kept this one as well"
+_AMBIGUOUS: Final = "several appointments on the server may be this record"
 
 
 class Kind(enum.Enum):
@@ -88,7 +95,7 @@ class Operation:
             "kind": self.kind.value,
             "key": self.key,
             "reason": self.reason,
-            "base": None if base is None else [base.local, base.remote, sorted(base.pending)],
+            "base": None if base is None else [base.local, base.remote, sorted(base.pending), base.summary_hash],
             "local": self.local,
             "remote": self.remote,
             "appointment_id": self.appointment_id,
@@ -99,6 +106,19 @@ class Operation:
 
 Get = Callable[[str], Awaitable[Appointment | None]]
 """Reads one appointment; returns `None` if it does not exist."""
+
+
+@attrs.frozen
+class _Found:
+    """What the server has under the key of an entry."""
+
+    appointment_id: str | None
+    remote: str | None
+    """The hash of its content, or `ABSENT`; `None`: not known."""
+    appointment: Appointment | None = None
+    """Its content, where that is not as the state knows it."""
+    is_version: bool = False
+    """Whether it is the server's version of what the source has, so that both are in sync."""
 
 
 class Reconciler:
@@ -134,98 +154,171 @@ class Reconciler:
             ConnectorError: If an appointment that the preview did not show could not be read.
         """
         try:
-            appointment_id, remote, appointment = await self._look_up(entry)
+            found = await self._look_up(entry)
         except UnusableIdError as error:
             reason = f"not in the preview; {error}"
-            return self._operation(entry, Kind.CONFLICT, reason, appointment_id=entry.appointment_id)
-        action = decide(entry.base, entry.local, remote)
+            return self._operation(entry, Kind.CONFLICT, reason, _Found(entry.appointment_id, None))
+        except AmbiguousMatchError:
+            return self._operation(entry, Kind.CONFLICT, _AMBIGUOUS, _Found(entry.appointment_id, None))
+        remote = found.remote
+        action = Action.AGREE if found.is_version else decide(entry.base, entry.local, remote)
         if action is Action.CONFLICT or (action is Action.PULL and not self._two_way):
-            action = await self._resolve(entry, remote or ABSENT, appointment)
-        elif action is Action.NONE and remote is not None and _is_unseen(entry.base):
-            action = Action.AGREE  # the first look at what the server has made of the last write
+            action = await self._resolve(entry, remote or ABSENT, found.appointment)
+        elif action is Action.NONE and remote is not None and _is_news(entry, found):
+            action = Action.AGREE
+        if action is Action.PULL and self._two_way and found.appointment is not None:
+            found, action = await self._complete(entry, found, found.appointment)
         if action is Action.NONE:
             return None
-        return self._operation(
-            entry,
-            self._kind(action, entry, remote),
-            _reason(entry, remote),
-            remote=remote,
-            appointment_id=appointment_id,
+        return self._operation(entry, self._kind(action, entry, found.remote), _reason(entry, found.remote), found)
+
+    async def untracked(self) -> AsyncGenerator[Operation, None]:
+        """Yield a `PULL` for each untracked appointment, if the sync goes two ways.
+
+        Raises:
+            ConnectorError: If an appointment that the preview showed without a description could not be read.
+        """
+        if self._snapshot is None or not self._two_way:
+            return
+        for appointment_id, shown in self._snapshot.untracked.items():
+            appointment = await self._read_omitted(shown, appointment_id)
+            appointment = attrs.evolve(appointment, appointment_id=appointment_id)  # the preview has the last word
+            yield self._of_server(Kind.PULL, key_of_server(appointment_id), "new on the server", appointment)
+
+    def replaced(self) -> list[Operation]:
+        """Return a `CONFLICT` for each appointment that an update has given a new id, and that has kept the old one."""
+        snapshot = self._snapshot
+        if snapshot is None:
+            return []
+        return [
+            self._of_server(Kind.CONFLICT, snapshot.known[appointment_id].key, _REPLACED, appointment)
+            for appointment_id, appointment in snapshot.changed.items()
+            if snapshot.known[appointment_id].is_replaced
+        ]
+
+    def _of_server(self, kind: Kind, key: str, reason: str, appointment: Appointment) -> Operation:
+        """Return the operation for an appointment that the source does not have."""
+        return Operation(
+            kind=kind,
+            calendar=self._calendar,
+            key=key,
+            reason=reason,
+            local=ABSENT,
+            remote=content_hash(appointment),
+            start_time=sortable(appointment.start_time),
+            end_time=sortable(appointment.end_time),
+            appointment_id=appointment.appointment_id,
             appointment=appointment,
         )
 
-    def untracked(self) -> Iterator[Operation]:
-        """Yield a `PULL` for each untracked appointment, if the sync goes two ways."""
-        if self._snapshot is None or not self._two_way:
-            return
-        for appointment_id, appointment in self._snapshot.untracked.items():
-            yield Operation(
-                kind=Kind.PULL,
-                calendar=self._calendar,
-                key=key_of_server(appointment_id),
-                reason="new on the server",
-                local=ABSENT,
-                remote=content_hash(appointment),
-                start_time=sortable(appointment.start_time),
-                end_time=sortable(appointment.end_time),
-                appointment_id=appointment_id,
-                appointment=appointment,
-            )
-
-    def _operation(
-        self,
-        entry: Entry,
-        kind: Kind,
-        reason: str,
-        *,
-        remote: str | None = None,
-        appointment_id: str | None,
-        appointment: Appointment | None = None,
-    ) -> Operation:
+    def _operation(self, entry: Entry, kind: Kind, reason: str, found: _Found) -> Operation:
+        base, appointment = entry.base, found.appointment
         return Operation(
             kind=kind,
             calendar=self._calendar,
             key=entry.key,
             reason=reason,
-            base=entry.base,
+            base=base,
             local=entry.local,
-            remote=remote,
+            remote=found.remote,
             start_time=entry.start_time,
             end_time=entry.end_time,
-            appointment_id=appointment_id,
+            appointment_id=found.appointment_id,
             body=entry.body,
             appointment=appointment,
         )
 
-    async def _look_up(self, entry: Entry) -> tuple[str | None, str | None, Appointment | None]:
-        """Return the id and the hash of what the server has under an entry's key, and its content where it differs."""
-        appointment_id, snapshot = entry.appointment_id, self._snapshot
+    async def _look_up(self, entry: Entry) -> _Found:
+        """Return what the server has under an entry's key.
+
+        Raises:
+            ConnectorError: If an appointment could not be read.
+            UnusableIdError: If it could not be, because no request can name its id.
+            AmbiguousMatchError: If several appointments may be that of a new record.
+        """
+        base, appointment_id, snapshot = entry.base, entry.appointment_id, self._snapshot
         if snapshot is None:
-            return appointment_id, None, None
-        if entry.base is None or entry.base.remote == ABSENT:
+            return _Found(appointment_id, None)
+        if base is None or base.remote == ABSENT:
             return self._claim(entry, snapshot)
+        if appointment_id is None:
+            return _Found(None, None)
         if appointment_id in snapshot.unchanged:
-            return appointment_id, entry.base.remote, None
-        appointment = snapshot.changed.get(appointment_id or "")
+            return _Found(appointment_id, base.remote)
+        appointment = snapshot.changed.get(appointment_id)
         if appointment is None:
-            if appointment_id is None or not snapshot.known[appointment_id].in_range:
-                return appointment_id, None, None
+            last_seen = snapshot.known[appointment_id]
+            if last_seen.is_recent or not last_seen.in_range:
+                return _Found(appointment_id, None)
             # It may have moved out of the range that was looked at, and a preview may lag behind.
             appointment = await self._get(usable_id(appointment_id))
+            recreated = snapshot.recreated.pop(appointment_id, None)
+            if appointment is None and recreated is not None:
+                return _Found(recreated.appointment_id, base.remote, recreated)
             if appointment is None:
-                return appointment_id, ABSENT, None
-        return appointment_id, content_hash(appointment), appointment
+                return _Found(appointment_id, ABSENT)
+            if recreated is not None:
+                snapshot.add(recreated)
+        return self._compare(entry, appointment_id, appointment)
 
-    def _claim(self, entry: Entry, snapshot: ServerSnapshot) -> tuple[str | None, str, Appointment | None]:
-        """Return the untracked appointment that a new record matches, and claim it for that record."""
-        if entry.local == ABSENT:
-            return None, ABSENT, None
+    def _compare(self, entry: Entry, appointment_id: str, shown: Appointment) -> _Found:
+        """Return what the server has under a key, compared with what the source has sent."""
+        base, sent, content = entry.base, _content(entry), content_hash(shown)
+        if base is not None and base.remote == content:
+            return _Found(appointment_id, content)
+        is_first_look = base is None or not (base.is_confirmed or base.pending or entry.local != base.local)
+        if is_first_look and sent is not None and is_normalization_of(shown, sent):
+            return _Found(appointment_id, content, shown, is_version=True)
+        return _Found(appointment_id, content, shown)
+
+    async def _complete(self, entry: Entry, found: _Found, shown: Appointment) -> tuple[_Found, Action]:
+        """Return what the server has, with the description that a preview may have omitted, and what to do then.
+
+        If the server does not show a description when the appointment is read either, the source keeps its own.
+        """
+        sent = _content(entry)
+        own = sent.description if sent is not None and isinstance(sent.description, str) else ""
+        appointment = await self._read_omitted(shown, found.appointment_id or "", is_needed=bool(own))
+        if appointment.description is None and sent is not None and own:
+            kind = sent.description_type if isinstance(sent.description_type, str) else None
+            appointment = attrs.evolve(appointment, description=own, description_type=kind)
+        if appointment is shown:
+            return found, Action.PULL
+        content = content_hash(appointment)
+        action = Action.AGREE if content == entry.local else Action.PULL
+        if entry.base is not None and content == entry.base.remote:
+            action = Action.NONE
+        return _Found(found.appointment_id, content, appointment), action
+
+    async def _read_omitted(self, shown: Appointment, appointment_id: str, *, is_needed: bool = False) -> Appointment:
+        """Return an appointment as `get` shows it, if the preview may have omitted its description.
+
+        A preview that shows other descriptions has omitted none, which is not relied on if it `is_needed`.
+        """
+        shows_descriptions = self._snapshot is not None and self._snapshot.shows_descriptions
+        if shown.description is not None or (shows_descriptions and not is_needed) or not is_usable_id(appointment_id):
+            return shown
+        return await self._get(appointment_id) or shown
+
+    def _claim(self, entry: Entry, snapshot: ServerSnapshot) -> _Found:
+        """Return the untracked appointment that a new record matches, and claim it for that record.
+
+        Equal content comes first, then one without a description, then the server's version of what the source has.
+        """
+        sent = _content(entry)
+        if sent is None:
+            return _Found(None, ABSENT)
         if entry.key.startswith(_SERVER_PREFIX):
             appointment = snapshot.claim_by_id(entry.key.removeprefix(_SERVER_PREFIX))
             if appointment is not None:
-                return appointment.appointment_id, content_hash(appointment), appointment
+                return self._compare(entry, appointment.appointment_id, appointment)
         claimed = snapshot.claim(entry.local)
-        return claimed, ABSENT if claimed is None else entry.local, None
+        if claimed is not None:
+            return _Found(claimed.appointment_id, entry.local, claimed)
+        appointment = snapshot.claim_without_description(summary_hash(sent)) or snapshot.claim_normalization(sent)
+        if appointment is None:
+            return _Found(None, ABSENT)
+        return _Found(appointment.appointment_id, content_hash(appointment), appointment, is_version=True)
 
     async def _resolve(self, entry: Entry, remote: str, appointment: Appointment | None) -> Action:
         conflict = Conflict(
@@ -261,21 +354,45 @@ def key_of_server(appointment_id: str) -> str:
     return _SERVER_PREFIX + appointment_id
 
 
-def synced_pair(pushed: Operation | PendingCreate, appointment_id: str, remote_hash: str | None) -> SyncedPair:
-    """Return the pair to record once the server has what the source has.
+def written_pair(
+    pushed: Operation | PendingCreate, appointment_id: str, appointment: Appointment | None, written_at: float
+) -> SyncedPair:
+    """Return the pair to record once the server has been sent what the source has.
 
     Args:
         pushed: The operation, or the pending create.
         appointment_id: The appointment.
-        remote_hash: The hash of what the server has made of it; `None` if that is not known yet.
+        appointment: What the server has made of it; `None` if that is not known yet.
+        written_at: When it was sent, in seconds since 1970 in UTC.
     """
     return SyncedPair(
         key=pushed.key,
         appointment_id=appointment_id,
         local_hash=pushed.local if isinstance(pushed, Operation) else pushed.content_hash,
-        remote_hash=remote_hash,
+        remote_hash=None if appointment is None else content_hash(appointment),
         start_time=pushed.start_time,
         end_time=pushed.end_time,
+        summary_hash=None if appointment is None else summary_hash(appointment),
+        written_at=written_at,
+    )
+
+
+def observed_pair(operation: Operation) -> SyncedPair:
+    """Return the pair to record once both sides are seen to be in sync, without a write."""
+    base, appointment = operation.base, operation.appointment
+    summary = None if base is None else base.summary_hash
+    if appointment is not None:
+        summary = summary_hash(appointment)
+    return SyncedPair(
+        key=operation.key,
+        appointment_id=operation.appointment_id or "",
+        local_hash=operation.local,
+        remote_hash=operation.last_remote,
+        start_time=operation.start_time,
+        end_time=operation.end_time,
+        summary_hash=summary,
+        written_at=None if base is None else base.written_at,
+        is_confirmed=True,
     )
 
 
@@ -289,7 +406,18 @@ def pulled_pair(key: str, appointment_id: str, appointment: Appointment) -> Sync
         remote_hash=content,
         start_time=sortable(appointment.start_time),
         end_time=sortable(appointment.end_time),
+        summary_hash=summary_hash(appointment),
+        is_confirmed=True,
     )
+
+
+def _content(entry: Entry) -> NewAppointment | None:
+    return None if entry.body is None else appointment_from_row(orjson.loads(entry.body))
+
+
+def _is_news(entry: Entry, found: _Found) -> bool:
+    """Return whether a look has shown for the first time what became of a write, or another id."""
+    return _is_unseen(entry.base) or found.appointment_id != entry.appointment_id
 
 
 def _is_unseen(base: LastSynced | None) -> bool:

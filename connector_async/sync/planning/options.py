@@ -124,13 +124,25 @@ class SyncSettings:
     """How many operations of a tenant are in flight at a time."""
     grace: float = attrs.field(default=GRACE, validator=validator(check_seconds))
     """The seconds that the server may take to show what it was sent. If that is too short, an appointment is created
-    twice when the response to its create is lost."""
+    twice when the response to its create is lost. For so long after a write, a look that does not show it says nothing
+    about its key."""
     passes: int = attrs.field(default=3, validator=validator(check_int))
     """How often a calendar is worked through at most, as long as something in it fails transiently."""
     pause: float = attrs.field(default=5.0, validator=validator(check_seconds))
     """The seconds between two passes."""
     read_first: bool = attrs.field(default=False, validator=validator(check_type, bool))
     """Whether an update reads the appointment first, for servers that replace the whole appointment with a PUT."""
+
+    def recent(self, now: float) -> tuple[float, float]:
+        """Return the times between which a write is so recent that a look may not show it.
+
+        A time in the future was written before the wall clock was set back. It is recent for a grace period, and then
+        is not believed.
+
+        Args:
+            now: The time of the look, in seconds since 1970 in UTC.
+        """
+        return now - self.grace, now + self.grace
 
 
 def check_preview_range(wire_format: WireFormat, scope: Scope, window: timedelta | None, *, looks: bool) -> None:

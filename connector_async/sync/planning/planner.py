@@ -1,24 +1,25 @@
 """The planners: what to do in each calendar of a tenant, one batch of operations at a time.
 
-They change nothing. They look at the server as far as the mode says.
+They look at the server as far as the mode says, and change nothing, except that a run records what a look confirms.
 """
 
-import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Final, Protocol
 
 import attrs
 
+from connector_async._clock import Clock
 from connector_async.sync.budget import BudgetSpentError
 from connector_async.sync.guard import MissingGuard
 from connector_async.sync.records import Calendar
 from connector_async.sync.state import State
 from connector_async.sync.state.diff import Differences, Entry, TenantProgress
+from connector_async.sync.state.journal import Journal
 from connector_async.sync.state.reader import StateReader
 
 from .operations import Get, Operation, Reconciler
-from .options import Mode, SyncOptions
+from .options import Mode, SyncOptions, SyncSettings
 from .snapshot import CalendarReader, ServerSnapshot
 
 _PAGE: Final = 200
@@ -60,6 +61,8 @@ class PlanningContext:
     """What the planners of all tenants share."""
 
     options: SyncOptions
+    settings: SyncSettings
+    clock: Clock
     state: State
     guard: MissingGuard
     """Stops a tenant if too many of its appointments are missing on the server."""
@@ -68,6 +71,8 @@ class PlanningContext:
     run_id: str = ""
     lineage: str = ""
     """The run that this run resumes, or its own id. Calendars that were finished in it are not looked at again."""
+    journal: Journal | None = None
+    """Records what a look confirms; `None` for a plan, which changes nothing."""
 
 
 class CalendarPlanner:
@@ -113,12 +118,14 @@ class CalendarPlanner:
                 operations = [await reconciler.operation(entry) for entry in entries]
                 yield [operation for operation in operations if operation is not None]
                 after = entries[-1].key
+            if self._options.retry_run is None and (replaced := reconciler.replaced()):
+                yield replaced
+            if self._options.looks_at_all_calendars:
+                async with aclosing(reconciler.untracked()) as untracked:
+                    while batch := await _next(untracked, size()):
+                        yield batch
         except BudgetSpentError:
             return
-        if self._options.looks_at_all_calendars:
-            untracked = reconciler.untracked()
-            while batch := list(itertools.islice(untracked, size())):
-                yield batch
 
     async def remaining(self, calendar: Calendar, keys: Collection[str]) -> Remaining:
         """Return what is left to do with keys after their pending creates have been resolved."""
@@ -142,8 +149,14 @@ class CalendarPlanner:
 
     async def _look(self, reader: CalendarReader, calendar: Calendar) -> ServerSnapshot:
         state_reader = StateReader(self._context.state)
-        known = await state_reader.last_seen(calendar, *self._options.scope.bounds())
+        recent = self._context.settings.recent(self._context.clock.time())
+        known = await state_reader.last_seen(calendar, *self._options.scope.bounds(), recent=recent)
         snapshot = await reader.look(known, self._options.scope, self._options.window)
+        if self._context.journal is not None and (confirmed := snapshot.unconfirmed):
+            await self._context.journal.record_confirmed(calendar, confirmed)
+        snapshot.match_recreated()
+        if snapshot.untracked:
+            snapshot.reserve(await state_reader.new_contents(calendar))
         if self._options.looks_at_all_calendars:
             await snapshot.check_missing(self._context.guard, calendar, state_reader)
         return snapshot
@@ -156,6 +169,14 @@ class CalendarPlanner:
     async def _differences(self) -> AsyncIterator[Differences]:
         async with self._context.state.reading() as connection:
             yield Differences(connection, self._selection)
+
+
+async def _next(operations: AsyncIterator[Operation], size: int) -> list[Operation]:
+    """Return the next operations, `size` at most."""
+    batch: list[Operation] = []
+    while len(batch) < size and (operation := await anext(operations, None)) is not None:
+        batch.append(operation)
+    return batch
 
 
 async def _get_nothing(_: str) -> None:

@@ -238,7 +238,7 @@ def _operation(fields: dict[str, Any]) -> Operation:
         calendar=Calendar(fields["tenant_id"], fields["domain_id"], fields["ad_id"]),
         key=fields["key"],
         reason=fields["reason"],
-        base=None if base is None else LastSynced(base[0], base[1], frozenset(base[2])),
+        base=None if base is None else LastSynced(base[0], base[1], frozenset(base[2]), *base[3:]),
         local=fields["local"],
         remote=fields["remote"],
         start_time=fields["start_time"],

@@ -1,7 +1,7 @@
 """What the server has of one calendar: read by a preview, and compared with what the state knows."""
 
-from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections import Counter, defaultdict, deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, aclosing
 from datetime import datetime, timedelta
 from typing import Final, Protocol, Self
@@ -15,13 +15,14 @@ from connector_async.models import Appointment, NewAppointment
 from connector_async.pagination import AsyncPager, Page
 from connector_async.sync.budget import BudgetSpentError
 from connector_async.sync.guard import MissingGuard
-from connector_async.sync.records import Calendar, content_hash
+from connector_async.sync.records import Calendar, content_hash, summary_hash
 from connector_async.sync.scope import Scope
 from connector_async.sync.state.reader import LastSeen, StateReader
 
-from .normalization import is_normalization_of, minute_of
+from .normalization import is_normalization_of, is_same_version, minute_of
 
 _MINUTE: Final = timedelta(minutes=1)
+_HTML: Final = "Html"
 
 Operations = Callable[[], AbstractContextManager[bool]]
 """Returns a block for one request, which yields whether it may start: `Budget.operation`."""
@@ -33,6 +34,10 @@ class Previewing(Protocol):
     def preview(self, start: datetime | None = None, end: datetime | None = None) -> AsyncPager[Appointment]:
         """Return what overlaps a range of time."""
         ...
+
+
+class AmbiguousMatchError(Exception):
+    """Several different appointments may be the server's version of one record."""
 
 
 @attrs.define
@@ -49,8 +54,13 @@ class ServerSnapshot:
     """The known appointments that differ from what the state knows, by id."""
     untracked: dict[str, Appointment] = attrs.field(factory=dict, repr=False)
     """The appointments that the state does not know, by id, in the server's order."""
+    shows_descriptions: bool = False
+    """Whether any appointment was shown with a description."""
     shown: dict[str, Appointment] | None = attrs.field(default=None, repr=False)
     """All appointments, by id, in the server's order; `None` if only what differs is kept."""
+    recreated: dict[str, Appointment] = attrs.field(factory=dict, repr=False)
+    """What the server may have created in place of known appointments, by their ids; see `match_recreated`."""
+    _reserved: set[str] = attrs.field(factory=set, repr=False)
     _by_content: defaultdict[str, deque[str]] = attrs.field(factory=lambda: defaultdict(deque), repr=False)
     _by_minute: defaultdict[datetime, list[Appointment]] | None = attrs.field(default=None, repr=False)
 
@@ -85,18 +95,23 @@ class ServerSnapshot:
                 snapshot.pages += 1
                 for appointment in page.items:
                     snapshot.add(appointment)
+        snapshot._match_ids_without_case()
         return snapshot
 
     def add(self, appointment: Appointment) -> None:
-        """Add an appointment that the server has shown."""
+        """Add an appointment that the server has shown.
+
+        What is not as a recent write has left it says nothing: it may be from before that write.
+        """
         appointment_id, content = appointment.appointment_id, content_hash(appointment)
+        self.shows_descriptions = self.shows_descriptions or appointment.description is not None
         if self.shown is not None:
             self.shown[appointment_id] = appointment
         last_seen = self.known.get(appointment_id)
         if last_seen is not None:
-            if last_seen.remote_hash == content:
+            if _is_as_known(appointment, content, last_seen):
                 self.unchanged.add(appointment_id)
-            else:
+            elif not last_seen.is_recent:
                 self.changed[appointment_id] = appointment
         elif appointment_id not in self.untracked:  # pages that shift while they are read show one twice
             self.untracked[appointment_id] = appointment
@@ -104,13 +119,22 @@ class ServerSnapshot:
 
     @property
     def missing(self) -> list[str]:
-        """The ids of the known appointments within the range that the preview did not show."""
+        """The ids of the known appointments within the range that the preview did not show, but had to."""
         shown = self.unchanged | self.changed.keys()
         return [
             appointment_id
             for appointment_id, last_seen in self.known.items()
-            if last_seen.in_range and appointment_id not in shown
+            if last_seen.in_range
+            and not last_seen.is_recent
+            and appointment_id not in shown
+            and appointment_id not in self.recreated
         ]
+
+    @property
+    def unconfirmed(self) -> list[str]:
+        """The keys whose last write is shown for the first time, as it was known."""
+        known = [self.known[appointment_id] for appointment_id in self.unchanged]
+        return [last_seen.key for last_seen in known if not last_seen.is_confirmed]
 
     async def check_missing(self, guard: MissingGuard, calendar: Calendar, reader: StateReader) -> list[str]:
         """Return the ids in `missing`, after a check that they are not too many to be believed.
@@ -130,20 +154,31 @@ class ServerSnapshot:
             )
         return missing
 
-    def claim(self, content: str) -> str | None:
-        """Remove one untracked appointment of this content, and return its id; `None` if there is none.
+    def match_recreated(self) -> None:
+        """Match each missing appointment with an untracked one of equal content: it may be that with a new id."""
+        for appointment_id in self.missing if self.untracked else ():
+            last_seen = self.known[appointment_id]
+            found = None if last_seen.remote_hash is None else self.claim(last_seen.remote_hash)
+            if found is None and last_seen.remote_hash is not None and last_seen.summary_hash is not None:
+                found = self.claim_without_description(last_seen.summary_hash)
+            if found is not None:
+                self.recreated[appointment_id] = found
+
+    def reserve(self, contents: Iterable[str]) -> None:
+        """Keep an untracked appointment of each of these contents for `claim` alone: a better match is to come."""
+        for content, count in Counter(contents).items():
+            self._reserved.update(list(self._by_content.get(content, ()))[:count])
+
+    def claim(self, content: str) -> Appointment | None:
+        """Remove one untracked appointment of this content, and return it; `None` if there is none.
 
         Appointments of the same content are twins: any of them may be claimed, each of them once.
         """
         candidates = self._by_content.get(content)
-        if not candidates:
-            return None
-        appointment_id = candidates.popleft()
-        del self.untracked[appointment_id]
-        return appointment_id
+        return self.untracked.pop(candidates.popleft()) if candidates else None
 
-    def claim_without_description(self, summary: str) -> str | None:
-        """Remove one untracked appointment that the server shows without a description, and return its id.
+    def claim_without_description(self, summary: str) -> Appointment | None:
+        """Remove one untracked appointment that the server shows without a description, and return it.
 
         Returns `None` if there is none. Appointments are compared by title and times.
 
@@ -152,23 +187,37 @@ class ServerSnapshot:
         """
         candidates = self._by_content.get(summary, deque())
         for appointment_id in candidates:
-            if self.untracked[appointment_id].description is None:
-                candidates.remove(appointment_id)
-                del self.untracked[appointment_id]
-                return appointment_id
+            if self.untracked[appointment_id].description is None and appointment_id not in self._reserved:
+                return self.claim_by_id(appointment_id)
         return None
 
     def claim_normalization(self, sent: NewAppointment) -> Appointment | None:
-        """Do the same with one that may be the server's version of what it was sent, and return all of it."""
+        """Remove one untracked appointment that may be the server's version of what it was sent, and return it.
+
+        Returns `None` if there is none. Candidates that were cut off come last, and equal ones are twins.
+
+        Raises:
+            AmbiguousMatchError: If there are candidates that differ by more than how servers normalize.
+        """
         if self._by_minute is None:
             self._by_minute = defaultdict(list)
             for appointment in self.untracked.values():
                 self._by_minute[minute_of(appointment.start_time)].append(appointment)
         minute = minute_of(sent.start_time)
-        for appointment in self._by_minute.get(minute, []) + self._by_minute.get(_next(minute), []):
-            if appointment.appointment_id in self.untracked and is_normalization_of(appointment, sent):
-                return self.claim_by_id(appointment.appointment_id)
-        return None
+        candidates = [
+            appointment
+            for appointment in self._by_minute.get(minute, []) + self._by_minute.get(_next(minute), [])
+            if appointment.appointment_id in self.untracked
+            and appointment.appointment_id not in self._reserved
+            and is_normalization_of(appointment, sent)
+        ]
+        if not candidates:
+            return None
+        whole = [candidate for candidate in candidates if is_same_version(candidate, sent)]
+        first, *others = whole or candidates
+        if not all(is_same_version(other, first) for other in others):
+            raise AmbiguousMatchError
+        return self.claim_by_id(first.appointment_id)
 
     def claim_by_id(self, appointment_id: str) -> Appointment | None:
         """Remove the untracked appointment of this id, and return it; `None` if there is none."""
@@ -176,6 +225,41 @@ class ServerSnapshot:
         if appointment is not None:
             self._by_content[content_hash(appointment)].remove(appointment_id)
         return appointment
+
+    def _match_ids_without_case(self) -> None:
+        """Take an untracked appointment for the known one whose id differs in case alone, if there is one of each."""
+        if not self.untracked or not self.known:
+            return
+        shown, known = defaultdict(list), defaultdict(list)
+        for appointment_id in self.untracked:
+            shown[appointment_id.casefold()].append(appointment_id)
+        for appointment_id in self.known:
+            known[appointment_id.casefold()].append(appointment_id)
+        for folded, (shown_id, *others) in shown.items():
+            candidates = known.get(folded, [])
+            if len(candidates) != 1 or others or candidates[0] in self.unchanged or candidates[0] in self.changed:
+                continue
+            appointment = self.claim_by_id(shown_id)
+            if self.shown is not None:
+                self.shown.pop(shown_id, None)
+            if appointment is not None:
+                self.add(attrs.evolve(appointment, appointment_id=candidates[0]))
+
+
+def _is_as_known(appointment: Appointment, content: str, last_seen: LastSeen) -> bool:
+    """Return whether the server shows what it had before. What is omitted is unknown, and so as before.
+
+    The type of a description may be omitted as well.
+    """
+    if last_seen.remote_hash is None:
+        return False
+    if content == last_seen.remote_hash:
+        return True
+    if appointment.description is None:
+        return last_seen.summary_hash is not None and summary_hash(appointment) == last_seen.summary_hash
+    if appointment.description_type is not None:
+        return False
+    return content_hash(attrs.evolve(appointment, description_type=_HTML)) == last_seen.remote_hash
 
 
 class CalendarReader:

@@ -123,10 +123,16 @@ class Differences:
 
 
 def _entry(row: Any) -> Entry:
-    key, local, body, modified, start_time, end_time, local_hash, remote_hash, pending, appointment_id = row
+    key, local, body, modified, start_time, end_time, appointment_id, local_hash, remote_hash, pending, *rest = row
+    summary_hash, written_at, confirmed_at = rest
+    base = None
+    if local_hash is not None:
+        base = LastSynced(
+            local_hash, remote_hash, parse_hashes(pending), summary_hash, written_at, confirmed_at is not None
+        )
     return Entry(
         key=key,
-        base=None if local_hash is None else LastSynced(local_hash, remote_hash, parse_hashes(pending)),
+        base=base,
         appointment_id=appointment_id,
         local=local,
         start_time=start_time,

@@ -190,7 +190,18 @@ result."""
 _WAS_PRESENT: Final = or_(items.c.local_hash != ABSENT, _IS_PENDING)
 """The condition for items that the source had at the last sync, or that were sent with an unknown result."""
 _ITEMS_WITH_RECORDS: Final = items.outerjoin(desired, _equal(items, desired, KEY))
-_ITEM_COLUMNS: Final = [items.c[name] for name in ("local_hash", "remote_hash", "pending_hashes", "appointment_id")]
+_ITEM_COLUMNS: Final = [
+    items.c[name]
+    for name in (
+        "appointment_id",
+        "local_hash",
+        "remote_hash",
+        "pending_hashes",
+        "summary_hash",
+        "written_at",
+        "confirmed_at",
+    )
+]
 
 
 def _select_records() -> Query:

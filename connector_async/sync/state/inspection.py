@@ -17,7 +17,9 @@ from .db.engine import State
 from .db.errors import value_errors
 from .schema import dead_letters, desired, intents, items, pulled, runs
 
-_TIMES: Final = frozenset({"started_at", "ended_at", "deleted_at", "sent_at", "at", "resolved_at"})
+_TIMES: Final = frozenset(
+    {"started_at", "ended_at", "deleted_at", "written_at", "confirmed_at", "sent_at", "at", "resolved_at"}
+)
 """The columns with seconds since 1970, which are shown as RFC 3339 strings."""
 
 

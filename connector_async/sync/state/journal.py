@@ -18,7 +18,15 @@ from connector_async.sync.records import ABSENT, Calendar
 from connector_async.sync.report import RunReport
 
 from .db.engine import State, Transaction
-from .reader import IS_ON_SERVER, KEYS_PER_QUERY, READ_OPERATIONS, PendingCreate, format_hashes, in_calendar
+from .reader import (
+    IS_ON_SERVER,
+    KEYS_PER_QUERY,
+    READ_OPERATIONS,
+    REPLACED_PREFIX,
+    PendingCreate,
+    format_hashes,
+    in_calendar,
+)
 from .schema import CALENDAR, KEY, cells, dead_letters, intents, items, runs
 
 _Failure = tuple[str, ...]
@@ -38,6 +46,12 @@ class SyncedPair:
     """An instant, as the state stores it."""
     end_time: str
     """An instant, as the state stores it."""
+    summary_hash: str | None = None
+    """The hash of the title and the times that the server has; `None`: not known."""
+    written_at: float | None = None
+    """When the key was last written to the server, in seconds since 1970 in UTC; `None`: not known."""
+    is_confirmed: bool = False
+    """Whether a look has shown what the server has."""
 
 
 @attrs.frozen(kw_only=True)
@@ -142,7 +156,7 @@ class Journal:
         await self._state.write(write)
 
     async def record_pending_change(
-        self, calendar: Calendar, key: str, hashes: Collection[str], **columns: str
+        self, calendar: Calendar, key: str, hashes: Collection[str], **columns: str | None
     ) -> None:
         """Record a change or a delete before it is sent.
 
@@ -165,10 +179,24 @@ class Journal:
         """Record keys that are in sync. Their pending creates are removed, and their dead letters are resolved."""
         await self._state.write(lambda transaction: self.write_synced(transaction, calendar, pairs))
 
-    async def record_created(self, calendar: Calendar, pair: SyncedPair) -> bool:
-        """Record the key of a create, unless another key has its appointment; return whether it was recorded.
+    async def record_confirmed(self, calendar: Calendar, keys: Sequence[str]) -> None:
+        """Record that a look has shown what the server has made of the last write of these keys."""
+        rows = [parameters | {"now": self._clock.time()} for parameters in _key_parameters(calendar, keys)]
 
-        The create is not pending any more in either case.
+        async def write(transaction: Transaction) -> None:
+            await transaction.connection.execute(_CONFIRM, rows)
+
+        await self._state.write(write)
+
+    async def record_written(self, calendar: Calendar, pair: SyncedPair, *, replaced_id: str | None = None) -> bool:
+        """Record the key of a create or an update, unless another key has its appointment; return whether it was.
+
+        A create is not pending any more in either case.
+
+        Args:
+            calendar: The calendar.
+            pair: The key and its appointment.
+            replaced_id: The id of the appointment before an update has changed it. It is recorded as deleted.
         """
         is_own = True
 
@@ -177,6 +205,10 @@ class Journal:
             is_own = not await _is_of_another_key(transaction, calendar, pair.key, pair.appointment_id)
             if is_own:
                 await self.write_synced(transaction, calendar, [pair])
+                if replaced_id is not None:
+                    replaced = attrs.evolve(pair, key=REPLACED_PREFIX + replaced_id, appointment_id=replaced_id)
+                    await self.write_synced(transaction, calendar, [replaced])
+                    await self.write_deleted(transaction, calendar, [replaced.key])
             else:
                 await _delete_pending_creates(transaction, calendar, [pair.key])
                 await transaction.bump()
@@ -205,7 +237,12 @@ class Journal:
         """Do the same as `record_synced`, in an open transaction."""
         common = attrs.asdict(calendar) | {"run_id": self.run_id, "deleted_at": None, "pending_hashes": None}
         keys = [pair.key for pair in pairs]
-        await transaction.upsert(items, [attrs.asdict(pair) | common for pair in pairs])
+        rows = []
+        for pair in pairs:
+            row = attrs.asdict(pair) | common
+            row["confirmed_at"] = self._clock.time() if row.pop("is_confirmed") else None
+            rows.append(row)
+        await transaction.upsert(items, rows)
         await _delete_pending_creates(transaction, calendar, keys)
         await self._resolve_dead_letters(transaction, calendar, keys)
         await transaction.bump()
@@ -330,6 +367,7 @@ _UPDATE_DEAD_LETTER: Final = (
     .values({name: bindparam(name) for name in ("run_id", "at", *_LETTER_FIELDS)})
 )
 _DELETE_PENDING_CREATE: Final = delete(intents).where(_has_key(intents))
+_CONFIRM: Final = update(items).where(_has_key(items)).values(confirmed_at=bindparam("now"))
 _RESOLVE: Final = (
     update(dead_letters)
     .where(_has_key(dead_letters), dead_letters.c.resolved_at.is_(None))

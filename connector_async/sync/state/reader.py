@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 import attrs
-from sqlalchemy import Table, and_, func, or_, select
+from sqlalchemy import Table, and_, false, func, not_, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from connector_async.sync.records import ABSENT, Calendar
@@ -17,6 +17,9 @@ READ_OPERATIONS: Final = ("read", "pull")
 
 KEYS_PER_QUERY: Final = 1_000
 """The number of keys in one statement. Databases limit its parameters."""
+
+REPLACED_PREFIX: Final = "replaced:"
+"""The start of the keys of appointments that an update has given another id, under the old id. They are deleted."""
 
 _DELETE: Final = "-"
 IS_ON_SERVER: Final = and_(items.c.deleted_at.is_(None), items.c.remote_hash.is_distinct_from(ABSENT))
@@ -49,6 +52,17 @@ class LastSeen:
     """The hash of its content; `None`: unknown."""
     in_range: bool
     """Whether it overlaps the requested time range."""
+    summary_hash: str | None = None
+    """The hash of its title and times; `None`: unknown."""
+    is_confirmed: bool = True
+    """Whether a look has shown what the server has made of the last write."""
+    is_recent: bool = False
+    """Whether it was written or deleted so recently that a look may still show what was there before."""
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether an update has given it another id, and so deleted it."""
+        return self.remote_hash == ABSENT and self.key.startswith(REPLACED_PREFIX)
 
 
 class StateReader:
@@ -58,7 +72,12 @@ class StateReader:
         self._state = state
 
     async def last_seen(
-        self, calendar: Calendar, start: str | None = None, end: str | None = None
+        self,
+        calendar: Calendar,
+        start: str | None = None,
+        end: str | None = None,
+        *,
+        recent: tuple[float, float] | None = None,
     ) -> dict[str, LastSeen]:
         """Return all appointments that the server had in a calendar, by id.
 
@@ -66,14 +85,45 @@ class StateReader:
             calendar: The calendar.
             start: The start of the time range for `LastSeen.in_range`, as the state stores instants; `None`: open.
             end: The end of the time range; `None`: open.
+            recent: The time of a write or a delete that is recent lies between these two, in seconds since 1970 in UTC.
+                What was deleted then is included, and in no time range, as is what an update has replaced. `None`:
+                nothing is recent.
         """
-        columns = (items.c.appointment_id, items.c.key, items.c.remote_hash, overlaps(start, end).label("in_range"))
-        query = select(*columns).where(in_calendar(items, calendar), IS_ON_SERVER)
+        is_deleted = items.c.deleted_at.is_not(None)
+        is_replaced = and_(is_deleted, items.c.key.startswith(REPLACED_PREFIX, autoescape=True))
+        is_recent: ColumnElement[bool] = false()
+        if recent is not None:
+            changed_at = func.coalesce(items.c.deleted_at, items.c.written_at)
+            is_recent = and_(changed_at > recent[0], changed_at < recent[1])
+        columns = [items.c[name] for name in ("appointment_id", "key", "remote_hash", "summary_hash")]
+        query = select(
+            *columns,
+            and_(overlaps(start, end), not_(is_deleted)).label("in_range"),
+            items.c.confirmed_at.is_not(None).label("is_confirmed"),
+            is_recent.label("is_recent"),
+        )
+        query = query.where(in_calendar(items, calendar), or_(IS_ON_SERVER, and_(is_deleted, is_recent), is_replaced))
+        query = query.order_by(is_deleted.desc())  # of two keys with one id, the last one counts
         async with self._state.reading() as connection:
             return {
-                row.appointment_id: LastSeen(key=row.key, remote_hash=row.remote_hash, in_range=bool(row.in_range))
+                row.appointment_id: LastSeen(
+                    key=row.key,
+                    remote_hash=row.remote_hash,
+                    summary_hash=row.summary_hash,
+                    in_range=bool(row.in_range),
+                    is_confirmed=bool(row.is_confirmed),
+                    is_recent=bool(row.is_recent),
+                )
                 for row in await connection.execute(query)
             }
+
+    async def new_contents(self, calendar: Calendar) -> list[str]:
+        """Return the content hashes of the records of a calendar that have no appointment yet."""
+        own = and_(*(desired.c[name] == items.c[name] for name in KEY), IS_ON_SERVER)
+        query = select(desired.c.content_hash).select_from(desired.outerjoin(items, own))
+        query = query.where(in_calendar(desired, calendar), items.c.key.is_(None), desired.c.content_hash.is_not(None))
+        async with self._state.reading() as connection:
+            return list((await connection.execute(query)).scalars())
 
     async def count_appointments(self, tenant_id: str | None = None) -> int:
         """Return how many appointments the server had, of one tenant or of all."""
