@@ -41,7 +41,7 @@ from .sync_options import (
     StateOptions,
 )
 from .sync_report import print_key_history, print_operation, print_status
-from .sync_run import finish_run, open_source, open_sync, run_sync, state_path
+from .sync_run import finish_run, open_mirror, open_source, open_sync, run_sync, state_path
 
 _STATE: Final = StateOptions()
 _LOCKED_STATE: Final = LockedStateOptions()
@@ -259,7 +259,8 @@ async def _run(
     settings = _settings(connection, state)
     sync_options = options.sync_options(Mode(options.mode), selected_format(settings), retry_run=retry_run)
     records = open_source(source, options.source_format, settings)
-    mirror = file_mirror(source, format=options.source_format) if sync_options.mode is Mode.TWO_WAY else None
+    two_way = sync_options.mode is Mode.TWO_WAY
+    mirror = open_mirror(source, options.source_format, settings) if two_way else None
 
     async def start(sync: BulkSync, opened: State, budget: Budget) -> RunReport:
         if retry_run is not None:

@@ -18,7 +18,7 @@ from .applying.tenant_worker import RunContext, TenantWorker
 from .applying.writeback import SourceWriteback, restore_pulled
 from .budget import Budget
 from .exceptions import SourceError
-from .formats import Mirror, Source
+from .formats import MergingMirror, Mirror, Source
 from .guard import DeleteGuard, MissingGuard
 from .planning.operations import Operation
 from .planning.options import Mode, Services, SyncOptions, SyncSettings
@@ -83,13 +83,15 @@ class BulkSync:
             source: The records that the server should have.
             options: What to look at, who wins, and what may be deleted.
             budget: When to end before the work is done; `None` for no limit.
-            mirror: Rewrites the source with what the server has changed; for `Mode.TWO_WAY`.
+            mirror: Gets what the server has changed, for `Mode.TWO_WAY`. It is where the source reads its records. A
+                `MergingMirror` may be edited by others meanwhile, and have records that cannot be read.
 
         Raises:
             ValueError: If `mirror` is missing with `Mode.TWO_WAY`, or given with another mode, or if the options ask
                 for what the wire format cannot do; nothing was written.
             TypeError: If `options` is not a `SyncOptions`.
-            SourceError: If the source cannot be read at all.
+            SourceError: If the source cannot be read at all, or has a record that cannot be read and `mirror` is not a
+                `MergingMirror`. If the mirror cannot be written; what it should get is kept for the next run.
             GuardError: If more would be deleted than allowed; nothing was sent.
             StateError: If the state cannot be used. The next run finds out what became of what was sent.
         """
@@ -104,6 +106,9 @@ class BulkSync:
             journal, report, budget, self._clock, kind="run", mode=options.mode.value, conditions=options.conditions()
         ):
             staged, withheld, tenants = await self._stage(source, options, forget=True)
+            if staged.problems and mirror is not None and not isinstance(mirror, MergingMirror):
+                reason = staged.problems[0][1].reason
+                raise SourceError(f"{reason}; the source cannot be rewritten without losing what cannot be read")
             if staged.problems:
                 await journal.record_dead_letters(staged.problems)
             report.unreadable = staged.unreadable
@@ -147,14 +152,12 @@ class BulkSync:
             source: The records that the server should have.
             options: What to look at, who wins, and what may be deleted.
             on_unreadable: Called before the first operation for each record that cannot be read or has a duplicate key,
-                with the source, the line if it is known, and the reason. If it is given, such a record is no error with
-                `Mode.TWO_WAY` either.
+                with the source, the line if it is known, and the reason.
 
         Raises:
             ValueError: If the options ask for what the wire format cannot do.
             ConnectorError: If the server could not be read.
-            SourceError: If the source cannot be read at all; without `on_unreadable` and with `Mode.TWO_WAY`, also if a
-                record cannot be read.
+            SourceError: If the source cannot be read at all.
             GuardError: If more would be deleted than allowed, or too much is missing on the server.
             StateError: If the state cannot be used.
         """
@@ -207,9 +210,6 @@ class BulkSync:
         if on_unreadable is not None:
             for _, letter in staged.problems:
                 on_unreadable(letter.reason)
-        elif options.mode is Mode.TWO_WAY and staged.problems:
-            reason = staged.problems[0][1].reason
-            raise SourceError(f"{reason}; the source cannot be rewritten without losing what cannot be read")
         await restore_pulled(self._state, forget=forget)
         async with self._state.reading() as connection:
             tenants = await Differences(connection, Selection()).tenants()

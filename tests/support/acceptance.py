@@ -76,6 +76,7 @@ ROWS = {
     "H17": "A server's id that no URL can carry is reported, and harms no other record or tenant.",
     # Sync
     "S3": "A plan, a check and a run list each unreadable record with line and reason, and end with exit code 3.",
+    "S5": "A source that is edited during a two-way run keeps the edits, and gets the changes of the server.",
     "S7": "A create that lost its response is recognized although the server has changed what it was sent.",
     "S9": "An empty or capped preview is not believed, and nothing is created again on its word.",
     "S11": "An id that belongs to another record is reported, and nothing is deleted by it.",

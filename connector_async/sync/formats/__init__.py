@@ -7,7 +7,7 @@ from .csv_file import CsvMirror, CsvSource
 from .detection import FileFormat, file_mirror, file_source
 from .icalendar_file import ICalendarMirror, ICalendarSource
 from .json_lines import JsonLinesMirror, JsonLinesSource
-from .mirror import Mirror, RecordWriter
+from .mirror import MergingMirror, Mirror, RecordChange, RecordId, RecordWriter
 from .source import IterableSource, Source
 
 __all__ = [
@@ -19,7 +19,10 @@ __all__ = [
     "IterableSource",
     "JsonLinesMirror",
     "JsonLinesSource",
+    "MergingMirror",
     "Mirror",
+    "RecordChange",
+    "RecordId",
     "RecordWriter",
     "Source",
     "file_mirror",

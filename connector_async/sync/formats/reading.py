@@ -5,9 +5,10 @@ import os
 import stat
 from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import suppress
+from io import BufferedReader
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -53,7 +54,7 @@ def numbered_lines(path: Path | str) -> Generator[tuple[int, bytes], None, None]
         raise source_error(path, error) from None
 
 
-def open_regular(path: Path | str) -> BinaryIO:
+def open_regular(path: Path | str) -> BufferedReader:
     """Open a file to read its bytes. Nothing is opened that could block, such as a pipe without a writer.
 
     Raises:
@@ -69,6 +70,18 @@ def open_regular(path: Path | str) -> BinaryIO:
 def source_error(path: Path | str, error: OSError) -> SourceError:
     """Return the error for a file that the operating system cannot read or write."""
     return SourceError(f"{os.fspath(path)}: {error.strerror or type(error).__name__}")
+
+
+@attrs.frozen
+class Piece:
+    """A part of a file. The parts of a file are all of its bytes, without a byte order mark."""
+
+    raw: bytes = attrs.field(repr=False)
+    """The bytes."""
+    item: SourceRecord | SourceProblem | None = None
+    """The record in it; `None`: it has none."""
+    is_end: bool = False
+    """Whether new records must stand before it, unless a later part is one as well."""
 
 
 @attrs.frozen
