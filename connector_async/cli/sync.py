@@ -40,7 +40,7 @@ from .sync_options import (
     SourceFile,
     StateOptions,
 )
-from .sync_report import print_key_history, print_operation, print_status
+from .sync_report import print_key_history, print_lost_versions, print_operation, print_status
 from .sync_run import finish_run, open_mirror, open_source, open_sync, run_sync, state_path
 
 _STATE: Final = StateOptions()
@@ -226,14 +226,31 @@ async def status(*, state: StateOptions = _STATE, display: DisplayOptions = DEFA
         print_status(await inspection.read_status(opened), display)
 
 
-async def explain(key: _Key, /, *, state: StateOptions = _STATE, display: DisplayOptions = DEFAULT_DISPLAY) -> ExitCode:
+async def explain(
+    key: _Key,
+    /,
+    *,
+    archived: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Print the versions that lost a conflict, as JSON with titles and descriptions: personal data.",
+        ),
+    ] = False,
+    state: StateOptions = _STATE,
+    display: DisplayOptions = DEFAULT_DISPLAY,
+) -> ExitCode:
     """Print everything that the state knows about a key: what is in sync, what is pending, and why it was given up."""
     async with await _open_to_read(state) as opened:
-        rows = await inspection.explain_key(opened, key)
-    print_key_history(rows, display)
+        if archived:
+            rows = await inspection.read_lost_versions(opened, key)
+            print_lost_versions(rows)
+        else:
+            rows = await inspection.explain_key(opened, key)
+            print_key_history(rows, display)
     if rows:
         return ExitCode.DONE
-    print_message("nothing is known about this key")
+    print_message("no version of this key is archived" if archived else "nothing is known about this key")
     return ExitCode.OTHER
 
 

@@ -113,7 +113,9 @@ class BulkSync:
                 await journal.record_dead_letters(staged.problems)
             report.unreadable = staged.unreadable
             report.tenants = {tenant_id: TenantReport(records=staged.records[tenant_id]) for tenant_id in tenants}
-            context = self._planning_context(options, withheld, run_id=journal.run_id, lineage=journal.lineage)
+            context = self._planning_context(
+                options, staged, withheld, tenants, run_id=journal.run_id, lineage=journal.lineage
+            )
             planners = {tenant_id: CalendarPlanner(tenant_id, context) for tenant_id in tenants}
             await self._run_workers(planners, options, journal, report, budget)
             if mirror is not None:
@@ -162,8 +164,8 @@ class BulkSync:
             StateError: If the state cannot be used.
         """
         options.check(self._settings.wire_format)
-        _, withheld, tenants = await self._stage(source, options, forget=False, on_unreadable=on_unreadable)
-        context = self._planning_context(options, withheld)
+        staged, withheld, tenants = await self._stage(source, options, forget=False, on_unreadable=on_unreadable)
+        context = self._planning_context(options, staged, withheld, tenants)
         budget = Budget(self._clock)
         for tenant_id in tenants:
             planner = CalendarPlanner(tenant_id, context)
@@ -175,13 +177,21 @@ class BulkSync:
                             yield operation
 
     def _planning_context(
-        self, options: SyncOptions, withheld: Sequence[str], *, run_id: str = "", lineage: str = ""
+        self,
+        options: SyncOptions,
+        staged: Staged,
+        withheld: Sequence[str],
+        tenants: Sequence[str],
+        *,
+        run_id: str = "",
+        lineage: str = "",
     ) -> PlanningContext:
         return PlanningContext(
             options=options,
             state=self._state,
             guard=MissingGuard(options.max_delete, allow_empty=options.allow_empty),
             withheld=withheld,
+            ambiguous=tenants if staged.withholds_all else staged.ambiguous,
             run_id=run_id,
             lineage=lineage,
         )

@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 import pytest
 
-from connector_async import AppointmentService, ClientCredentials, ConnectorSession, RateLimit, _files
-from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
+from connector_async import AppointmentService, ClientCredentials, ConnectorSession, RateLimit, RetryPolicy, _files
+from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, StatusFault
 from connector_async.sync import (
     BulkSync,
     ConflictRules,
@@ -35,7 +35,7 @@ from connector_async.sync import (
 )
 from connector_async.sync.formats import FileFormat
 from connector_async.sync.records import ABSENT
-from connector_async.sync.state.inspection import read_status
+from connector_async.sync.state.inspection import explain_key, read_lost_versions, read_status
 from tests.support.sync_child import FORKS
 from tests.support.sync_files import read
 from tests.support.syncing import ACME, EVERYTHING, Syncing, record, syncing
@@ -328,6 +328,77 @@ async def test_unreadable_rows_do_not_stop_a_two_way_run(state_path: Path, tmp_p
         assert await sync.titles() == ["Mine a", "Theirs b", "Theirs c"]
         assert path.read_bytes().endswith(b"".join(bad))
         assert (await runs.titles())["b"] == "Theirs b"
+
+
+@pytest.mark.parametrize("chosen", EDITABLE)
+async def test_appointment_that_may_be_of_an_unreadable_row_is_not_written_back(
+    state_path: Path, tmp_path: Path, chosen: FileFormat
+) -> None:
+    path = tmp_path / f"source.{chosen}"
+    path.write_bytes(rows(chosen, visits("a")))
+    async with syncing(state_path) as sync:
+        await sync.service(ACME).create(record("b").appointment)
+        runs = TwoWay(sync, path)
+        good = rows(chosen, visits("a", "b"))
+        bad = good.splitlines(keepends=True)[-1].replace(TIMES[0].encode(), b"today")
+        path.write_bytes(rows(chosen, visits("a")) + bad)
+        assert (await runs.run()).counts == {Fate.CREATED: 1, Fate.UNREADABLE: 1}
+        path.write_bytes(good)
+        assert (await runs.run()).counts == {Fate.UNCHANGED: 1}
+        assert (await sync.titles(), path.read_bytes()) == (["Visit a", "Visit b"], good)
+
+
+async def lost_versions(sync: Syncing, key: str = "a") -> list[tuple[str, str | None, str]]:
+    """Return the side, the title and the run of each version that is archived."""
+    async with sync.opened() as (_, state):
+        found = await read_lost_versions(state, key)
+        explained = [row for row in await explain_key(state, key) if row["what"] == "archived"]
+    assert [(row["side"], row["run_id"]) for row in explained] == [(each["side"], each["run_id"]) for each in found]
+    assert not any("body" in row or "content" in row for row in explained)
+    return [(each["side"], (each["content"] or {}).get("title"), each["run_id"]) for each in found]
+
+
+@pytest.mark.parametrize(
+    ("policy", "lost"),
+    [(Policy.LOCAL, [("server", "Theirs")]), (Policy.REMOTE, [("source", "Mine")]), (Policy.FAIL, [])],
+)
+async def test_version_that_loses_a_conflict_is_archived(
+    state_path: Path, tmp_path: Path, policy: Policy, lost: list[tuple[str, str]]
+) -> None:
+    path = tmp_path / "source.jsonl"
+    path.write_bytes(rows("jsonl", visits("a", "b")))
+    async with syncing(state_path) as sync:
+        runs = TwoWay(sync, path)
+        await runs.run()
+        await sync.retitle("Visit a", "Theirs")
+        path.write_bytes(path.read_bytes().replace(b"Visit a", b"Mine"))
+        report = await runs.run(policy)
+        assert await lost_versions(sync) == [(*each, report.run_id) for each in lost]
+
+
+async def test_server_change_that_a_check_overwrites_is_archived_whole_and_once(state_path: Path) -> None:
+    async with syncing(state_path) as sync:
+        await sync.run([record("a"), record("b")])
+        await sync.service(ACME).update((await sync.ids())["Visit a"], title="Theirs", description="Long")
+        sync.retry, sync.settings["passes"] = RetryPolicy(attempts=1), 1
+        sync.sandbox.faults.script(StatusFault(500), operation="update")
+        sync.settings["concurrency"] = 1
+        changed = [record("a", "Mine"), record("b", "Mine b")]
+        await sync.run(changed, mode=Mode.CHECK)
+        report = await sync.run(changed, mode=Mode.CHECK)
+        assert await lost_versions(sync) == [("server", "Theirs", report.run_id)]
+        async with sync.opened() as (_, state):
+            (version,) = await read_lost_versions(state, "a")
+        assert (version["content"]["description"], version["content"]["start_time"]) == ("Long", TIMES[0])
+
+
+async def test_ten_versions_of_a_key_are_archived(state_path: Path) -> None:
+    async with syncing(state_path) as sync:
+        for number in range(12):
+            if number:
+                await sync.retitle((await sync.titles())[0], f"Theirs {number:02}")
+            await sync.run([record("a", f"Mine {number}")], mode=Mode.CHECK)
+        assert [title for _, title, _ in await lost_versions(sync)] == [f"Theirs {each:02}" for each in range(2, 12)]
 
 
 @pytest.mark.row("S15")

@@ -3,6 +3,7 @@
 It survives a crash in between.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -10,11 +11,13 @@ import attrs
 import orjson
 from sqlalchemy import and_, delete, func, literal, not_, select, tuple_, update
 
+from connector_async._timestamps import format_instant
 from connector_async.sync.formats import MergingMirror, Mirror, RecordChange, RecordId
 from connector_async.sync.planning.operations import Operation, pulled_pair
 from connector_async.sync.records import ABSENT, Calendar, record_from_row, record_of, row_of, sortable
 from connector_async.sync.state import State, Transaction
 from connector_async.sync.state.journal import Journal
+from connector_async.sync.state.lost_versions import LostVersion
 from connector_async.sync.state.reader import in_calendar
 from connector_async.sync.state.schema import CALENDAR, KEY, desired, items, pulled
 
@@ -58,7 +61,9 @@ class SourceWriteback:
             except (ValueError, TypeError):
                 unrecordable.append(operation)
         if kept:
+            lost = [source_version(each.operation) for each in kept if each.operation.overwrites]
             async with self._state.writing() as transaction:
+                await self._journal.write_lost_versions(transaction, lost)
                 await self._write_pulled(transaction, kept)
                 await self._write_synced(transaction, kept)
         return unrecordable
@@ -139,6 +144,34 @@ class SourceWriteback:
             await self._journal.write_synced(transaction, calendar, pairs)
         if deleted:
             await self._journal.write_deleted(transaction, calendar, deleted)
+
+
+def source_version(operation: Operation) -> LostVersion:
+    """Return what the source loses by an operation."""
+    return LostVersion(
+        calendar=operation.calendar,
+        key=operation.key,
+        side="source",
+        content_hash=operation.local,
+        body=operation.body,
+    )
+
+
+def server_version(operation: Operation) -> LostVersion:
+    """Return what the server loses by an operation: the whole appointment, as it was seen."""
+    appointment, body = operation.appointment, None
+    if appointment is not None:
+        fields = attrs.asdict(appointment, recurse=False) | {"extra": dict(appointment.extra)}
+        times = {name: format_instant(fields[name]) for name in ("start_time", "end_time")}
+        # An unknown field may have an integer beyond 64 bits, which orjson rejects.
+        body = json.dumps(fields | times).encode()
+    return LostVersion(
+        calendar=operation.calendar,
+        key=operation.key,
+        side="server",
+        content_hash=operation.remote or ABSENT,
+        body=body,
+    )
 
 
 async def restore_pulled(state: State, *, forget: bool) -> None:

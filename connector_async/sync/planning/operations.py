@@ -67,7 +67,10 @@ class Operation:
     body: bytes | None = attrs.field(default=None, repr=False)
     """The row of the source's record, as JSON; `None` if there is no record. Personal data."""
     appointment: Appointment | None = attrs.field(default=None, repr=False)
-    """What the server has, where that is written back to the source."""
+    """What the server has, where it differs from what was last synced."""
+
+    overwrites: bool = False
+    """Whether the other side has changed as well, and loses: its version is archived before it is overwritten."""
 
     @property
     def pending(self) -> frozenset[str]:
@@ -139,7 +142,8 @@ class Reconciler:
             reason = f"not in the preview; {error}"
             return self._operation(entry, Kind.CONFLICT, reason, appointment_id=entry.appointment_id)
         action = decide(entry.base, entry.local, remote)
-        if action is Action.CONFLICT or (action is Action.PULL and not self._two_way):
+        is_conflict = action is Action.CONFLICT or (action is Action.PULL and not self._two_way)
+        if is_conflict:
             action = await self._resolve(entry, remote or ABSENT, appointment)
         elif action is Action.NONE and remote is not None and _is_unseen(entry.base):
             action = Action.AGREE  # the first look at what the server has made of the last write
@@ -152,6 +156,7 @@ class Reconciler:
             remote=remote,
             appointment_id=appointment_id,
             appointment=appointment,
+            overwrites=is_conflict,
         )
 
     def untracked(self) -> Iterator[Operation]:
@@ -181,6 +186,7 @@ class Reconciler:
         remote: str | None = None,
         appointment_id: str | None,
         appointment: Appointment | None = None,
+        overwrites: bool = False,
     ) -> Operation:
         return Operation(
             kind=kind,
@@ -195,6 +201,7 @@ class Reconciler:
             appointment_id=appointment_id,
             body=entry.body,
             appointment=appointment,
+            overwrites=overwrites,
         )
 
     async def _look_up(self, entry: Entry) -> tuple[str | None, str | None, Appointment | None]:
