@@ -18,7 +18,7 @@ from .applying.tenant_worker import RunContext, TenantWorker
 from .applying.writeback import SourceWriteback, restore_pulled
 from .budget import Budget
 from .exceptions import SourceError
-from .formats import MergingMirror, Mirror, Source
+from .formats import MergingMirror, Mirror, Source, check_same_reading
 from .guard import DeleteGuard, MissingGuard
 from .planning.operations import Operation
 from .planning.options import Mode, Services, SyncOptions, SyncSettings
@@ -87,8 +87,8 @@ class BulkSync:
                 `MergingMirror` may be edited by others meanwhile, and have records that cannot be read.
 
         Raises:
-            ValueError: If `mirror` is missing with `Mode.TWO_WAY`, or given with another mode, or if the options ask
-                for what the wire format cannot do; nothing was written.
+            ValueError: If `mirror` is missing with `Mode.TWO_WAY`, or given with another mode, or has another `tenant_id`
+                than the source, or if the options ask for what the wire format cannot do; nothing was written.
             TypeError: If `options` is not a `SyncOptions`.
             SourceError: If the source cannot be read at all, or has a record that cannot be read and `mirror` is not a
                 `MergingMirror`. If the mirror cannot be written; what it should get is kept for the next run.
@@ -98,6 +98,8 @@ class BulkSync:
         check_type("options", options, SyncOptions)
         if (options.mode is Mode.TWO_WAY) is (mirror is None):
             raise ValueError("mirror must be given with Mode.TWO_WAY, and only then")
+        if mirror is not None:
+            check_same_reading(source, mirror)
         options.check(self._settings.wire_format)
         budget = budget or Budget(self._clock)
         journal = Journal.for_new_run(self._state, self._clock)

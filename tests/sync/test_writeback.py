@@ -282,6 +282,14 @@ async def test_other_parts_of_a_calendar_are_kept_byte_for_byte(tmp_path: Path) 
     assert b"UID:server:1" in done
 
 
+async def test_mirror_that_would_not_find_the_records_is_rejected(state_path: Path, tmp_path: Path) -> None:
+    path = tmp_path / "missing.jsonl"
+    async with syncing(state_path) as sync, sync.opened() as (bulk_sync, _):
+        source = file_source(path, tenant_id="acme")
+        with pytest.raises(ValueError, match="mirror must have the same tenant_id as source"):
+            await bulk_sync.run(source, SyncOptions(mode=Mode.TWO_WAY), mirror=file_mirror(path))
+
+
 @pytest.mark.parametrize("copies", [0, 2])
 async def test_record_that_is_not_there_once_is_left_alone(tmp_path: Path, copies: int) -> None:
     path = tmp_path / "rows.jsonl"

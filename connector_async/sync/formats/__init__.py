@@ -4,7 +4,7 @@ It knows neither the state nor the API.
 """
 
 from .csv_file import CsvMirror, CsvSource
-from .detection import FileFormat, file_mirror, file_source
+from .detection import FileFormat, check_same_reading, file_mirror, file_source
 from .icalendar_file import ICalendarMirror, ICalendarSource
 from .json_lines import JsonLinesMirror, JsonLinesSource
 from .mirror import MergingMirror, Mirror, RecordChange, RecordId, RecordWriter
@@ -25,6 +25,7 @@ __all__ = [
     "RecordId",
     "RecordWriter",
     "Source",
+    "check_same_reading",
     "file_mirror",
     "file_source",
 ]

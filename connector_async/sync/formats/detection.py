@@ -8,11 +8,13 @@ from typing import Final, Literal, TypeAlias, get_args
 from .csv_file import CsvMirror, CsvSource
 from .icalendar_file import ICalendarMirror, ICalendarSource
 from .json_lines import JsonLinesMirror, JsonLinesSource
-from .mirror import MergingMirror
+from .mirror import MergingMirror, Mirror
 from .source import Source
 
 FileFormat: TypeAlias = Literal["jsonl", "csv", "ics"]
 
+_SOURCES: Final = (CsvSource, JsonLinesSource, ICalendarSource)
+_MIRRORS: Final = (CsvMirror, JsonLinesMirror, ICalendarMirror)
 _BY_SUFFIX: Final[dict[str, FileFormat]] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".ics": "ics"}
 
 
@@ -82,3 +84,13 @@ def _choose(path: Path | str, chosen: FileFormat | None) -> FileFormat:
     if by_suffix is None:
         raise ValueError(f"path must end in one of {', '.join(_BY_SUFFIX)}, or format must be given")
     return by_suffix
+
+
+def check_same_reading(source: Source, mirror: Mirror) -> None:
+    """Reject a mirror in a file that reads records in another way than the source: it would not find them.
+
+    Raises:
+        ValueError: If they have not the same `tenant_id`; nothing was read.
+    """
+    if isinstance(source, _SOURCES) and isinstance(mirror, _MIRRORS) and source.tenant_id != mirror.tenant_id:
+        raise ValueError("mirror must have the same tenant_id as source, to find its records")

@@ -55,6 +55,11 @@ class ICalendarSource:
         """The file, as the caller named it."""
         return self._reader.source
 
+    @property
+    def tenant_id(self) -> str | None:
+        """The tenant of a record that names none."""
+        return self._reader.tenant_id
+
     def records(self) -> AsyncIterator[SourceRecord | SourceProblem]:
         """Yield the records. A worker thread reads some hundred at a time. The line of a record is its BEGIN:VEVENT.
 
@@ -145,6 +150,11 @@ class ICalendarMirror:
         self._path = path
         self._reader = RowReader(os.fspath(path), tenant_id)
         self._assume_zone = assume_zone
+
+    @property
+    def tenant_id(self) -> str | None:
+        """The tenant of a record that names none."""
+        return self._reader.tenant_id
 
     def writing(self) -> AbstractAsyncContextManager[RecordWriter]:
         """Return a context manager that replaces the file with the written records; see `Mirror.writing`."""

@@ -42,6 +42,11 @@ class JsonLinesSource:
         """The file, as the caller named it."""
         return self._reader.source
 
+    @property
+    def tenant_id(self) -> str | None:
+        """The tenant of a record that names none."""
+        return self._reader.tenant_id
+
     def records(self) -> AsyncIterator[SourceRecord | SourceProblem]:
         """Yield the records. A worker thread reads some hundred at a time.
 
@@ -121,6 +126,11 @@ class JsonLinesMirror:
     def __init__(self, path: Path | str, *, tenant_id: str | None = None) -> None:
         self._path = path
         self._reader = RowReader(os.fspath(path), tenant_id)
+
+    @property
+    def tenant_id(self) -> str | None:
+        """The tenant of a record that names none."""
+        return self._reader.tenant_id
 
     def writing(self) -> AbstractAsyncContextManager[RecordWriter]:
         """Return a context manager that replaces the file with the written records; see `Mirror.writing`."""
