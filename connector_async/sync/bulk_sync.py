@@ -87,7 +87,7 @@ class BulkSync:
                 `MergingMirror` may be edited by others meanwhile, and have records that cannot be read.
 
         Raises:
-            ValueError: If `mirror` is missing with `Mode.TWO_WAY`, or given with another mode, or has another `tenant_id`
+            ValueError: If `mirror` is missing with `Mode.TWO_WAY`, given with another mode, or has another `tenant_id`
                 than the source, or if the options ask for what the wire format cannot do; nothing was written.
             TypeError: If `options` is not a `SyncOptions`.
             SourceError: If the source cannot be read at all, or has a record that cannot be read and `mirror` is not a

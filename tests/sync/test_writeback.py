@@ -400,6 +400,17 @@ async def test_server_change_that_a_check_overwrites_is_archived_whole_and_once(
         assert (version["content"]["description"], version["content"]["start_time"]) == ("Long", TIMES[0])
 
 
+async def test_server_change_that_a_saved_plan_overwrites_is_archived(state_path: Path, tmp_path: Path) -> None:
+    async with syncing(state_path) as sync:
+        await sync.run([record("a")])
+        await sync.retitle("Visit a", "Theirs")
+        saved = await sync.save(tmp_path / "plan", [record("a", "Mine")], mode=Mode.CHECK)
+        async with sync.opened() as (bulk_sync, _):
+            report = await bulk_sync.apply(saved)
+        assert await lost_versions(sync) == [("server", "Theirs", report.run_id)]
+        assert await sync.titles() == ["Mine"]
+
+
 async def test_ten_versions_of_a_key_are_archived(state_path: Path) -> None:
     async with syncing(state_path) as sync:
         for number in range(12):

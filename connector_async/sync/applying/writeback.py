@@ -3,7 +3,6 @@
 It survives a crash in between.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -11,7 +10,6 @@ import attrs
 import orjson
 from sqlalchemy import and_, delete, func, literal, not_, select, tuple_, update
 
-from connector_async._timestamps import format_instant
 from connector_async.sync.formats import MergingMirror, Mirror, RecordChange, RecordId
 from connector_async.sync.planning.operations import Operation, pulled_pair
 from connector_async.sync.records import ABSENT, Calendar, record_from_row, record_of, row_of, sortable
@@ -159,18 +157,12 @@ def source_version(operation: Operation) -> LostVersion:
 
 def server_version(operation: Operation) -> LostVersion:
     """Return what the server loses by an operation: the whole appointment, as it was seen."""
-    appointment, body = operation.appointment, None
-    if appointment is not None:
-        fields = attrs.asdict(appointment, recurse=False) | {"extra": dict(appointment.extra)}
-        times = {name: format_instant(fields[name]) for name in ("start_time", "end_time")}
-        # An unknown field may have an integer beyond 64 bits, which orjson rejects.
-        body = json.dumps(fields | times).encode()
     return LostVersion(
         calendar=operation.calendar,
         key=operation.key,
         side="server",
         content_hash=operation.remote or ABSENT,
-        body=body,
+        body=operation.overwritten,
     )
 
 

@@ -1,13 +1,14 @@
 """Operations: what to do with each key of a calendar, and why."""
 
 import enum
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from typing import Any, Final
 
 import attrs
 
-from connector_async._timestamps import parse_instant
+from connector_async._timestamps import format_instant, parse_instant
 from connector_async.models import Appointment
 from connector_async.sync.records import (
     ABSENT,
@@ -71,6 +72,9 @@ class Operation:
 
     overwrites: bool = False
     """Whether the other side has changed as well, and loses: its version is archived before it is overwritten."""
+
+    overwritten: bytes | None = attrs.field(default=None, repr=False)
+    """The appointment that loses, as JSON; `None` if there is none. Personal data."""
 
     @property
     def pending(self) -> frozenset[str]:
@@ -202,6 +206,7 @@ class Reconciler:
             body=entry.body,
             appointment=appointment,
             overwrites=overwrites,
+            overwritten=_as_json(appointment) if overwrites and appointment is not None else None,
         )
 
     async def _look_up(self, entry: Entry) -> tuple[str | None, str | None, Appointment | None]:
@@ -297,6 +302,12 @@ def pulled_pair(key: str, appointment_id: str, appointment: Appointment) -> Sync
         start_time=sortable(appointment.start_time),
         end_time=sortable(appointment.end_time),
     )
+
+
+def _as_json(appointment: Appointment) -> bytes:
+    fields = attrs.asdict(appointment, recurse=False) | {"extra": dict(appointment.extra)}
+    times = {name: format_instant(fields[name]) for name in ("start_time", "end_time")}
+    return json.dumps(fields | times).encode()  # orjson rejects integers beyond 64 bits, which unknown fields may have
 
 
 def _is_unseen(base: LastSynced | None) -> bool:
