@@ -104,7 +104,7 @@ class _ICalendarEditor:
         """Return a part as it is."""
         return piece.raw
 
-    def changed(self, _: Piece, record: SourceRecord) -> bytes:
+    def changed(self, piece: Piece, record: SourceRecord) -> bytes:  # noqa: ARG002 - the protocol's
         """Return a new event in the place of an event."""
         return event_lines(record, row_of(record))
 

@@ -306,7 +306,7 @@ def pulled_pair(key: str, appointment_id: str, appointment: Appointment) -> Sync
 
 def _as_json(appointment: Appointment) -> bytes:
     fields = attrs.asdict(appointment, recurse=False) | {"extra": dict(appointment.extra)}
-    times = {name: format_instant(fields[name]) for name in ("start_time", "end_time")}
+    times = {"start_time": format_instant(appointment.start_time), "end_time": format_instant(appointment.end_time)}
     return json.dumps(fields | times).encode()  # orjson rejects integers beyond 64 bits, which unknown fields may have
 
 
