@@ -7,21 +7,30 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
 @contextmanager
-def atomic_replace(target: Path) -> Iterator[Path]:
+def atomic_replace(
+    target: Path, *, keep_access: bool = False, before_replace: Callable[[], None] | None = None
+) -> Iterator[Path]:
     """Yield the path of an empty temporary file that replaces `target` when the block ends without an error.
 
     The temporary file is in the folder of `target`, has the mode 0600, and is on the disk before it replaces
     `target`. If the block raises, `target` stays as it was. If `target` is a symbolic link, the file that the link
     points to is replaced.
+
+    Args:
+        target: The file.
+        keep_access: Whether the new file gets the mode, the group and, where the process may give it away, the owner
+            of `target`, which must exist then.
+        before_replace: Called as the last step before `target` is replaced. If it raises, `target` stays as it was.
 
     Raises:
         OSError: If the folder cannot be written to, or `target` is a folder or a device.
@@ -33,7 +42,11 @@ def atomic_replace(target: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
+        if keep_access:
+            _copy_access(target, temporary)
         fsync_path(temporary)
+        if before_replace is not None:
+            before_replace()
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -56,7 +69,7 @@ def check_replaceable(target: Path) -> None:
         raise OSError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(target))
 
 
-def open_regular(path: Path | str) -> BinaryIO:
+def open_regular(path: Path | str) -> BufferedReader:
     """Open a file to read its bytes. Nothing is opened that could block, such as a pipe without a writer.
 
     Raises:
@@ -85,6 +98,20 @@ def create_temporary_file(target: Path) -> tuple[int, str]:
         OSError: If the folder cannot be written to.
     """
     return tempfile.mkstemp(".tmp", ".replacement-", target.parent)
+
+
+def _copy_access(source: Path, target: Path) -> None:
+    """Give a file the owner, the group and the mode of another one. Nobody else gets access to it."""
+    status = source.stat()
+    mode = stat.S_IMODE(status.st_mode) & 0o777
+    if hasattr(os, "chown"):
+        with suppress(PermissionError):
+            os.chown(target, status.st_uid, -1)
+        try:
+            os.chown(target, -1, status.st_gid)
+        except PermissionError:
+            mode &= ~stat.S_IRWXG  # of a group that the file did not have
+    target.chmod(mode)
 
 
 def fsync_path(path: Path) -> None:

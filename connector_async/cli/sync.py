@@ -41,8 +41,8 @@ from .sync_options import (
     SourceFile,
     StateOptions,
 )
-from .sync_report import print_key_history, print_operation, print_status
-from .sync_run import finish_run, open_source, open_sync, run_sync, state_path
+from .sync_report import print_key_history, print_lost_versions, print_operation, print_status
+from .sync_run import finish_run, open_mirror, open_source, open_sync, run_sync, state_path
 
 _STATE: Final = StateOptions()
 _LOCKED_STATE: Final = LockedStateOptions()
@@ -231,14 +231,31 @@ async def status(*, state: StateOptions = _STATE, display: DisplayOptions = DEFA
         print_status(await inspection.read_status(opened), display)
 
 
-async def explain(key: _Key, /, *, state: StateOptions = _STATE, display: DisplayOptions = DEFAULT_DISPLAY) -> ExitCode:
+async def explain(
+    key: _Key,
+    /,
+    *,
+    archived: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Print the versions that lost a conflict, as JSON with titles and descriptions: personal data.",
+        ),
+    ] = False,
+    state: StateOptions = _STATE,
+    display: DisplayOptions = DEFAULT_DISPLAY,
+) -> ExitCode:
     """Print everything that the state knows about a key: what is in sync, what is pending, and why it was given up."""
     async with await _open_to_read(state) as opened:
-        rows = await inspection.explain_key(opened, key)
-    print_key_history(rows, display)
+        if archived:
+            rows = await inspection.read_lost_versions(opened, key)
+            print_lost_versions(rows)
+        else:
+            rows = await inspection.explain_key(opened, key)
+            print_key_history(rows, display)
     if rows:
         return ExitCode.DONE
-    print_message("nothing is known about this key")
+    print_message("no version of this key is archived" if archived else "nothing is known about this key")
     return ExitCode.OTHER
 
 
@@ -264,7 +281,8 @@ async def _run(
     settings = _settings(connection, state)
     sync_options = options.sync_options(Mode(options.mode), selected_format(settings), retry_run=retry_run)
     records = open_source(source, options.source_format, settings)
-    mirror = file_mirror(source, format=options.source_format) if sync_options.mode is Mode.TWO_WAY else None
+    two_way = sync_options.mode is Mode.TWO_WAY
+    mirror = open_mirror(source, options.source_format, settings) if two_way else None
 
     async def start(sync: BulkSync, opened: State, budget: Budget) -> RunReport:
         if retry_run is not None:

@@ -59,6 +59,7 @@ _KEY_COLUMNS: Final = (
     "appointment_id",
     "start_time",
     "end_time",
+    "side",
     "operation",
     "error",
     "reason",
@@ -115,6 +116,14 @@ def print_key_history(rows: Sequence[Mapping[str, Any]], display: DisplayOptions
     printer = Printer(display, _KEY_COLUMNS)
     for row in rows:
         printer.add(row if display.json else _readable(row))
+    printer.end()
+
+
+def print_lost_versions(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print versions that lost a conflict, with their content, as lines of JSON."""
+    printer = Printer(DisplayOptions(json=True), ())
+    for row in rows:
+        printer.add(row)
     printer.end()
 
 

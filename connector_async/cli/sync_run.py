@@ -17,7 +17,7 @@ from connector_async.auth import Token, TokenProvider, TokenSend
 from connector_async.exceptions import AuthenticationError
 from connector_async.sync.budget import Budget
 from connector_async.sync.bulk_sync import BulkSync
-from connector_async.sync.formats import FileFormat, Source, file_source
+from connector_async.sync.formats import FileFormat, MergingMirror, Source, file_mirror, file_source
 from connector_async.sync.records import Calendar
 from connector_async.sync.report import RunReport
 from connector_async.sync.state import State
@@ -114,13 +114,22 @@ def open_source(path: Path, source_format: FileFormat | None, settings: Settings
     Raises:
         ValueError: If the name of the file does not show its format and `source_format` is `None`.
     """
+    return file_source(path, format=source_format, **_reading(settings))
+
+
+def open_mirror(path: Path, source_format: FileFormat | None, settings: Settings) -> MergingMirror:
+    """Return the mirror that writes to the file of a source.
+
+    Raises:
+        ValueError: If the name of the file does not show its format and `source_format` is `None`.
+    """
+    return file_mirror(path, format=source_format, **_reading(settings))
+
+
+def _reading(settings: Settings) -> dict[str, Any]:
+    """Return how the records of a file are read."""
     zone = settings.get("assume_zone")
-    return file_source(
-        path,
-        format=source_format,
-        tenant_id=settings.get("tenant_id"),
-        assume_zone=None if zone is None else zone_named(zone),
-    )
+    return {"tenant_id": settings.get("tenant_id"), "assume_zone": None if zone is None else zone_named(zone)}
 
 
 class TenantServices:

@@ -21,7 +21,17 @@ if TYPE_CHECKING:
         StateError,
         StateVersionError,
     )
-    from .formats import IterableSource, Mirror, RecordWriter, Source, file_mirror, file_source
+    from .formats import (
+        IterableSource,
+        MergingMirror,
+        Mirror,
+        RecordChange,
+        RecordId,
+        RecordWriter,
+        Source,
+        file_mirror,
+        file_source,
+    )
     from .guard import MaxDelete
     from .planning.operations import Kind, Operation
     from .planning.options import ConflictRules, Mode, Services, SyncOptions, SyncSettings
@@ -48,7 +58,17 @@ _HOMES: Final = {
         "StateError",
         "StateVersionError",
     ),
-    "formats": ("IterableSource", "Mirror", "RecordWriter", "Source", "file_mirror", "file_source"),
+    "formats": (
+        "IterableSource",
+        "MergingMirror",
+        "Mirror",
+        "RecordChange",
+        "RecordId",
+        "RecordWriter",
+        "Source",
+        "file_mirror",
+        "file_source",
+    ),
     "guard": ("MaxDelete",),
     "planning.operations": ("Kind", "Operation"),
     "planning.options": ("ConflictRules", "Mode", "Services", "SyncOptions", "SyncSettings"),
@@ -78,12 +98,15 @@ __all__ = [
     "Kind",
     "LocalRunner",
     "MaxDelete",
+    "MergingMirror",
     "Mirror",
     "Mode",
     "Operation",
     "Policy",
     "Pull",
     "PullOptions",
+    "RecordChange",
+    "RecordId",
     "RecordWriter",
     "RunReport",
     "Runner",

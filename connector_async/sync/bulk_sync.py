@@ -18,7 +18,7 @@ from .applying.tenant_worker import RunContext, TenantWorker
 from .applying.writeback import SourceWriteback, restore_pulled
 from .budget import Budget, BudgetSpentError
 from .exceptions import SourceError
-from .formats import Mirror, Source
+from .formats import MergingMirror, Mirror, Source, check_same_reading
 from .guard import DeleteGuard, MissingGuard
 from .planning.operations import Operation
 from .planning.options import Mode, Services, SyncOptions, SyncSettings
@@ -83,19 +83,23 @@ class BulkSync:
             source: The records that the server should have.
             options: What to look at, who wins, and what may be deleted.
             budget: When to end before the work is done; `None` for no limit.
-            mirror: Rewrites the source with what the server has changed; for `Mode.TWO_WAY`.
+            mirror: Gets what the server has changed, for `Mode.TWO_WAY`. It is where the source reads its records. A
+                `MergingMirror` may be edited by others meanwhile, and have records that cannot be read.
 
         Raises:
-            ValueError: If `mirror` is missing with `Mode.TWO_WAY`, or given with another mode, or if the options ask
-                for what the wire format cannot do; nothing was written.
+            ValueError: If `mirror` is missing with `Mode.TWO_WAY`, given with another mode, or has another `tenant_id`
+                than the source, or if the options ask for what the wire format cannot do; nothing was written.
             TypeError: If `options` is not a `SyncOptions`.
-            SourceError: If the source cannot be read at all.
+            SourceError: If the source cannot be read at all, or has a record that cannot be read and `mirror` is not a
+                `MergingMirror`. If the mirror cannot be written; what it should get is kept for the next run.
             GuardError: If more would be deleted than allowed; nothing was sent.
             StateError: If the state cannot be used. The next run finds out what became of what was sent.
         """
         check_type("options", options, SyncOptions)
         if (options.mode is Mode.TWO_WAY) is (mirror is None):
             raise ValueError("mirror must be given with Mode.TWO_WAY, and only then")
+        if mirror is not None:
+            check_same_reading(source, mirror)
         options.check(self._settings.wire_format)
         budget = budget or Budget(self._clock)
         journal = Journal.for_new_run(self._state, self._clock)
@@ -107,11 +111,14 @@ class BulkSync:
                 staged, withheld, tenants = await self._stage(source, options, budget, forget=True)
             except BudgetSpentError:  # without the whole source, nothing is known to be missing in it
                 return report
+            if staged.problems and mirror is not None and not isinstance(mirror, MergingMirror):
+                reason = staged.problems[0][1].reason
+                raise SourceError(f"{reason}; the source cannot be rewritten without losing what cannot be read")
             if staged.problems:
                 await journal.record_dead_letters(staged.problems)
             report.unreadable = staged.unreadable
             report.tenants = {tenant_id: TenantReport(records=staged.records[tenant_id]) for tenant_id in tenants}
-            context = self._planning_context(options, withheld, journal)
+            context = self._planning_context(options, staged, withheld, tenants, journal)
             planners = {tenant_id: CalendarPlanner(tenant_id, context) for tenant_id in tenants}
             await self._run_workers(planners, options, journal, report, budget)
             if mirror is not None:
@@ -150,21 +157,21 @@ class BulkSync:
             source: The records that the server should have.
             options: What to look at, who wins, and what may be deleted.
             on_unreadable: Called before the first operation for each record that cannot be read or has a duplicate key,
-                with the source, the line if it is known, and the reason. If it is given, such a record is no error with
-                `Mode.TWO_WAY` either.
+                with the source, the line if it is known, and the reason.
 
         Raises:
             ValueError: If the options ask for what the wire format cannot do.
             ConnectorError: If the server could not be read.
-            SourceError: If the source cannot be read at all; without `on_unreadable` and with `Mode.TWO_WAY`, also if a
-                record cannot be read.
+            SourceError: If the source cannot be read at all.
             GuardError: If more would be deleted than allowed, or too much is missing on the server.
             StateError: If the state cannot be used.
         """
         options.check(self._settings.wire_format)
         budget = Budget(self._clock)
-        _, withheld, tenants = await self._stage(source, options, budget, forget=False, on_unreadable=on_unreadable)
-        context = self._planning_context(options, withheld)
+        staged, withheld, tenants = await self._stage(
+            source, options, budget, forget=False, on_unreadable=on_unreadable
+        )
+        context = self._planning_context(options, staged, withheld, tenants)
         for tenant_id in tenants:
             planner = CalendarPlanner(tenant_id, context)
             for calendar in await planner.calendars():
@@ -175,7 +182,12 @@ class BulkSync:
                             yield operation
 
     def _planning_context(
-        self, options: SyncOptions, withheld: Sequence[str], journal: Journal | None = None
+        self,
+        options: SyncOptions,
+        staged: Staged,
+        withheld: Sequence[str],
+        tenants: Sequence[str],
+        journal: Journal | None = None,
     ) -> PlanningContext:
         return PlanningContext(
             options=options,
@@ -184,6 +196,7 @@ class BulkSync:
             state=self._state,
             guard=MissingGuard(options.max_delete, allow_empty=options.allow_empty),
             withheld=withheld,
+            ambiguous=tenants if staged.withholds_all else staged.ambiguous,
             run_id="" if journal is None else journal.run_id,
             lineage="" if journal is None else journal.lineage,
             journal=journal,
@@ -217,9 +230,6 @@ class BulkSync:
         if on_unreadable is not None:
             for _, letter in staged.problems:
                 on_unreadable(letter.reason)
-        elif options.mode is Mode.TWO_WAY and staged.problems:
-            reason = staged.problems[0][1].reason
-            raise SourceError(f"{reason}; the source cannot be rewritten without losing what cannot be read")
         await restore_pulled(self._state, forget=forget)
         async with self._state.reading() as connection:
             tenants = await Differences(connection, Selection()).tenants()

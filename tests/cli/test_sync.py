@@ -173,6 +173,37 @@ def test_two_way_mode_rewrites_the_source(command: CommandLine, source: Path, sa
     assert [line.split()[-1] for line in stopped.out.splitlines()[:2]] == ["stopped", "guard"]
 
 
+def test_two_way_run_with_an_unreadable_record_ends_with_dead_letters(
+    command: CommandLine, source: Path, sandbox: Sandbox
+) -> None:
+    name = fill(source, 3, "acme")
+    command("sync", "run", name)
+    bad = source.read_bytes().splitlines(keepends=True)[0].replace(b"T10:30", b"T09:30")
+    source.write_bytes(bad + b"".join(source.read_bytes().splitlines(keepends=True)[1:]))
+    delete_on_server(sandbox, "acme", "k0", "k1")
+    done = command("sync", "run", name, "--mode", "two-way", "--json")
+    assert (done.code, done.records[0]["counts"]) == (ExitCode.DEAD_LETTERS, {"pulled": 1, "unreadable": 1})
+    assert source.read_bytes().splitlines(keepends=True)[0] == bad
+    assert len(source.read_bytes().splitlines()) == 2
+
+
+def test_version_that_lost_a_conflict_is_explained_and_printed_on_request(
+    command: CommandLine, source: Path, sandbox: Sandbox
+) -> None:
+    name = fill(source, 2, "acme")
+    command("sync", "run", name)
+    delete_on_server(sandbox, "acme", "k0")
+    write_source(source, [row("k0", title="Moved", description="Long"), row("k1")])
+    command("sync", "run", name, "--mode", "two-way", "--conflict", "remote")
+    explained = command("sync", "explain", "k0", "--json")
+    assert [(each["what"], each["side"]) for each in explained.records if "side" in each] == [("archived", "source")]
+    assert "Moved" not in explained.out + command("sync", "explain", "k0").out
+    (version,) = command("sync", "explain", "k0", "--archived").records
+    assert (version["side"], version["content"]["title"]) == ("source", "Moved")
+    nothing = command("sync", "explain", "k1", "--archived")
+    assert (nothing.code, nothing.out) == (ExitCode.OTHER, "")
+
+
 @pytest.mark.parametrize(
     ("policy", "counts", "code"),
     [

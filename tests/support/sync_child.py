@@ -102,8 +102,8 @@ POINTS: dict[str, Callable[[], None]] = {
 }
 
 
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload([__name__])
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([__name__])
 
 
 @attrs.define
@@ -130,7 +130,7 @@ class SyncProcess:
 
     async def start(self, point: str = "", times: int = 1) -> ForkServerProcess:
         """Start a run, which kills itself when it comes to the point for that time."""
-        process = _FORKS.Process(target=self._run, args=(point, times))
+        process = FORKS.Process(target=self._run, args=(point, times))
         await asyncio.to_thread(process.start)  # the first one waits for the imports
         return process
 

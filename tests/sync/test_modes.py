@@ -202,7 +202,8 @@ async def test_two_way_sync_rewrites_a_file(state_path: Path, tmp_path: Path) ->
     path.write_text("".join(row % key for key in "abc"))
     two_way = SyncOptions(mode=Mode.TWO_WAY)
     async with syncing(state_path) as sync, sync.opened() as (bulk_sync, _):
-        source, mirror = JsonLinesSource(path, tenant_id="acme"), JsonLinesMirror(path)
+        source = JsonLinesSource(path, tenant_id="acme")
+        mirror = JsonLinesMirror(path, tenant_id="acme")
         assert (await bulk_sync.run(source, two_way, mirror=mirror)).counts == {Fate.CREATED: 3}
         await sync.service(ACME).create(record("x", "Theirs").appointment)
         assert (await bulk_sync.run(source, two_way, mirror=mirror)).counts == {Fate.PULLED: 1}

@@ -40,6 +40,7 @@ from connector_async.sync.state.journal import DeadLetter, Journal
 from connector_async.sync.state.reader import PendingCreate
 
 from .recovery import PendingCreateResolver
+from .writeback import server_version
 
 # The same request gets the same response, whenever it is sent.
 _PERMANENT: Final = (InvalidRequestError, ForbiddenError, ConflictError, NotFoundError)
@@ -82,6 +83,8 @@ class OperationExecutor:
             AuthenticationError: If the credentials were rejected.
             StateError: If the state cannot be written, or another run has taken it over.
         """
+        if operation.overwrites and operation.kind is not Kind.CONFLICT:
+            await self._journal.record_lost_version(server_version(operation))
         try:
             match operation.kind:
                 case Kind.CREATE:

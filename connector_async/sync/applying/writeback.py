@@ -1,4 +1,4 @@
-"""The write-back to the source: what the server has changed is kept until the source's file is rewritten.
+"""The write-back to the source: what the server has changed is kept until the source's file has it durably.
 
 It survives a crash in between.
 """
@@ -10,15 +10,17 @@ import attrs
 import orjson
 from sqlalchemy import and_, delete, func, literal, not_, select, tuple_, update
 
-from connector_async.sync.formats import Mirror
+from connector_async.sync.formats import MergingMirror, Mirror, RecordChange, RecordId
 from connector_async.sync.planning.operations import Operation, pulled_pair
-from connector_async.sync.records import ABSENT, record_from_row, record_of, row_of, sortable
+from connector_async.sync.records import ABSENT, Calendar, record_from_row, record_of, row_of, sortable
 from connector_async.sync.state import State, Transaction
 from connector_async.sync.state.journal import Journal
+from connector_async.sync.state.lost_versions import LostVersion
 from connector_async.sync.state.reader import in_calendar
-from connector_async.sync.state.schema import KEY, desired, items, pulled
+from connector_async.sync.state.schema import CALENDAR, KEY, desired, items, pulled
 
 _PAGE: Final = 500
+_MERGED: Final = 20_000  # changes that are in memory at a time: some ten megabytes
 
 
 @attrs.frozen
@@ -57,20 +59,24 @@ class SourceWriteback:
             except (ValueError, TypeError):
                 unrecordable.append(operation)
         if kept:
+            lost = [source_version(each.operation) for each in kept if each.operation.overwrites]
             async with self._state.writing() as transaction:
+                await self._journal.write_lost_versions(transaction, lost)
                 await self._write_pulled(transaction, kept)
                 await self._write_synced(transaction, kept)
         return unrecordable
 
     async def rewrite(self, mirror: Mirror) -> int:
-        """Rewrite the source's file if anything is kept for it, and return how many keys were.
+        """Bring the source's file up to date if anything is kept for it, and return how many keys were.
 
         Raises:
             SourceError: If the file cannot be written; everything is kept for the next run.
         """
         async with self._state.reading() as connection:
             count = int((await connection.execute(select(func.count()).select_from(pulled))).scalar_one())
-        if count:
+        if count and isinstance(mirror, MergingMirror):
+            await self._merge(mirror)
+        elif count:
             async with mirror.writing() as writer:
                 after: tuple[Any, ...] | None = None
                 while rows := await self._page(after):
@@ -80,6 +86,28 @@ class SourceWriteback:
             async with self._state.writing() as transaction:
                 await transaction.connection.execute(delete(pulled))
         return count
+
+    async def _merge(self, mirror: MergingMirror) -> None:
+        """Merge what is kept into the mirror, some thousand changes at a time, and forget what it has then.
+
+        What the mirror does not take stays kept: its record was changed there meanwhile, so that both sides have
+        changed, or cannot be read. The next run decides.
+        """
+        names = [pulled.c[name] for name in KEY]
+        query = select(pulled).order_by(*names).limit(_MERGED)
+        after: tuple[Any, ...] | None = None
+        while True:
+            page = query if after is None else query.where(tuple_(*names) > tuple_(*map(literal, after)))
+            async with self._state.reading() as connection:
+                rows = (await connection.execute(page)).mappings().all()
+            if not rows:
+                return
+            taken = set(await mirror.merge(dict(map(_change, rows))))
+            forgotten = [row for row in rows if _record_id(row) in taken]
+            async with self._state.writing() as transaction:
+                for row in forgotten:
+                    await transaction.connection.execute(delete(pulled).where(_matches_row(pulled, row)))
+            after = tuple(rows[-1][name] for name in KEY)
 
     async def _page(self, after: tuple[Any, ...] | None) -> Sequence[Any]:
         names = [desired.c[name] for name in KEY]
@@ -114,6 +142,28 @@ class SourceWriteback:
             await self._journal.write_synced(transaction, calendar, pairs)
         if deleted:
             await self._journal.write_deleted(transaction, calendar, deleted)
+
+
+def source_version(operation: Operation) -> LostVersion:
+    """Return what the source loses by an operation."""
+    return LostVersion(
+        calendar=operation.calendar,
+        key=operation.key,
+        side="source",
+        content_hash=operation.local,
+        body=operation.body,
+    )
+
+
+def server_version(operation: Operation) -> LostVersion:
+    """Return what the server loses by an operation: the whole appointment, as it was seen."""
+    return LostVersion(
+        calendar=operation.calendar,
+        key=operation.key,
+        side="server",
+        content_hash=operation.remote or ABSENT,
+        body=operation.overwritten,
+    )
 
 
 async def restore_pulled(state: State, *, forget: bool) -> None:
@@ -168,6 +218,16 @@ def _content(operation: Operation) -> dict[str, Any]:
     start_time = operation.start_time if appointment is None else sortable(appointment.start_time)
     end_time = operation.end_time if appointment is None else sortable(appointment.end_time)
     return {"content_hash": operation.remote or ABSENT, "start_time": start_time, "end_time": end_time}
+
+
+def _record_id(row: Any) -> RecordId:
+    return Calendar(*(row[name] for name in CALENDAR)), row["key"]
+
+
+def _change(row: Any) -> tuple[RecordId, RecordChange]:
+    record = None if row["body"] is None else record_from_row(orjson.loads(row["body"]))
+    change = RecordChange(replaced_hash=row["replaced_hash"], content_hash=row["content_hash"], record=record)
+    return _record_id(row), change
 
 
 def _matches_operation(table: Any, operation: Operation) -> Any:

@@ -4,10 +4,10 @@ It knows neither the state nor the API.
 """
 
 from .csv_file import CsvMirror, CsvSource
-from .detection import FileFormat, file_mirror, file_source
+from .detection import FileFormat, check_same_reading, file_mirror, file_source
 from .icalendar_file import ICalendarMirror, ICalendarSource
 from .json_lines import JsonLinesMirror, JsonLinesSource
-from .mirror import Mirror, RecordWriter
+from .mirror import MergingMirror, Mirror, RecordChange, RecordId, RecordWriter
 from .source import IterableSource, Source
 
 __all__ = [
@@ -19,9 +19,13 @@ __all__ = [
     "IterableSource",
     "JsonLinesMirror",
     "JsonLinesSource",
+    "MergingMirror",
     "Mirror",
+    "RecordChange",
+    "RecordId",
     "RecordWriter",
     "Source",
+    "check_same_reading",
     "file_mirror",
     "file_source",
 ]

@@ -8,11 +8,13 @@ from typing import Final, Literal, TypeAlias, get_args
 from .csv_file import CsvMirror, CsvSource
 from .icalendar_file import ICalendarMirror, ICalendarSource
 from .json_lines import JsonLinesMirror, JsonLinesSource
-from .mirror import Mirror
+from .mirror import MergingMirror, Mirror
 from .source import Source
 
 FileFormat: TypeAlias = Literal["jsonl", "csv", "ics"]
 
+_SOURCES: Final = (CsvSource, JsonLinesSource, ICalendarSource)
+_MIRRORS: Final = (CsvMirror, JsonLinesMirror, ICalendarMirror)
 _BY_SUFFIX: Final[dict[str, FileFormat]] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".ics": "ics"}
 
 
@@ -45,23 +47,32 @@ def file_source(
             return ICalendarSource(path, tenant_id=tenant_id, assume_zone=assume_zone)
 
 
-def file_mirror(path: Path | str, *, format: FileFormat | None = None) -> Mirror:  # noqa: A002 - as above
+def file_mirror(
+    path: Path | str,
+    *,
+    format: FileFormat | None = None,  # noqa: A002 - as above
+    tenant_id: str | None = None,
+    assume_zone: tzinfo | None = None,
+) -> MergingMirror:
     """Return a mirror that is kept in a file.
 
     Args:
         path: The file.
         format: The file format; `None`: chosen by the suffix `.jsonl`, `.ndjson`, `.csv` or `.ics`.
+        tenant_id: The tenant of a record without one, as for the source that reads the file.
+        assume_zone: The time zone of floating times and of dates in iCalendar, as for the source that reads the file.
 
     Raises:
-        ValueError: If `format` or the suffix of `path` is unknown.
+        ValueError: If `format` or the suffix of `path` is unknown, or `tenant_id` or `assume_zone` is invalid.
+        TypeError: If `assume_zone` is not a `tzinfo`.
     """
     match _choose(path, format):
         case "jsonl":
-            return JsonLinesMirror(path)
+            return JsonLinesMirror(path, tenant_id=tenant_id)
         case "csv":
-            return CsvMirror(path)
+            return CsvMirror(path, tenant_id=tenant_id)
         case "ics":
-            return ICalendarMirror(path)
+            return ICalendarMirror(path, tenant_id=tenant_id, assume_zone=assume_zone)
 
 
 def _choose(path: Path | str, chosen: FileFormat | None) -> FileFormat:
@@ -73,3 +84,13 @@ def _choose(path: Path | str, chosen: FileFormat | None) -> FileFormat:
     if by_suffix is None:
         raise ValueError(f"path must end in one of {', '.join(_BY_SUFFIX)}, or format must be given")
     return by_suffix
+
+
+def check_same_reading(source: Source, mirror: Mirror) -> None:
+    """Reject a mirror in a file that reads records in another way than the source: it would not find them.
+
+    Raises:
+        ValueError: If they have not the same `tenant_id`; nothing was read.
+    """
+    if isinstance(source, _SOURCES) and isinstance(mirror, _MIRRORS) and source.tenant_id != mirror.tenant_id:
+        raise ValueError("mirror must have the same tenant_id as source, to find its records")

@@ -5,8 +5,8 @@ back without loss, and other programs read the rest.
 """
 
 import os
-from collections.abc import AsyncIterator, Generator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, closing
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any, Final
@@ -15,10 +15,11 @@ from connector_async._checks import check_time_zone
 from connector_async._timestamps import zone_named
 from connector_async.sync.records import SourceProblem, SourceRecord, row_of
 
-from .icalendar_components import ZONE, Component, read_components
+from .icalendar_components import CALENDAR_END, EVENT, ZONE, Component, read_components
 from .icalendar_event import EventReader, event_lines, is_cancelled
-from .mirror import RecordWriter, replace_file
-from .reading import RowReader, iterate_in_thread
+from .merging import merge_into_file
+from .mirror import RecordChange, RecordId, RecordWriter, replace_file
+from .reading import Piece, RowReader, iterate_in_thread, numbered_lines
 
 _HEADER: Final = b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//connector-async//mirror//EN\r\n"
 _FOOTER: Final = b"END:VCALENDAR\r\n"
@@ -54,6 +55,11 @@ class ICalendarSource:
         """The file, as the caller named it."""
         return self._reader.source
 
+    @property
+    def tenant_id(self) -> str | None:
+        """The tenant of a record that names none."""
+        return self._reader.tenant_id
+
     def records(self) -> AsyncIterator[SourceRecord | SourceProblem]:
         """Yield the records. A worker thread reads some hundred at a time. The line of a record is its BEGIN:VEVENT.
 
@@ -66,13 +72,45 @@ class ICalendarSource:
         return iterate_in_thread(self._read())
 
     def _read(self) -> Generator[SourceRecord | SourceProblem, None, None]:
+        with closing(numbered_lines(self._path)) as lines:
+            for piece in _ICalendarEditor(self._reader, self._assume_zone).pieces(lines):
+                if piece.item is not None:
+                    yield piece.item
+
+
+class _ICalendarEditor:
+    """Reads and edits an iCalendar file; see `FileEditor`. A changed event loses what this package does not model."""
+
+    line_end = b"\r\n"
+
+    def __init__(self, reader: RowReader, assume_zone: tzinfo | None) -> None:
+        self._reader = reader
+        self._assume_zone = assume_zone
+
+    def prepare(self, records: Sequence[SourceRecord]) -> None:
+        """Do nothing: an event can have any property."""
+
+    def pieces(self, lines: Iterator[tuple[int, bytes]]) -> Generator[Piece, None, None]:
+        """Yield each event, each time zone, and each line outside of them."""
         zones = _TimeZones()
         events = EventReader(zones.find, self._assume_zone)
-        for component in read_components(self._path):
+        for component in read_components(self._reader.source, lines):
             if component.name == ZONE:
                 zones.add(component)
-            elif (item := self._read_event(component, events)) is not None:
-                yield item
+            item = self._read_event(component, events) if component.name == EVENT else None
+            yield Piece(component.raw, item, is_end=component.name == CALENDAR_END)
+
+    def kept(self, piece: Piece) -> bytes:
+        """Return a part as it is."""
+        return piece.raw
+
+    def changed(self, piece: Piece, record: SourceRecord) -> bytes:  # noqa: ARG002 - the protocol's
+        """Return a new event in the place of an event."""
+        return event_lines(record, row_of(record))
+
+    def added(self, records: Sequence[SourceRecord]) -> bytes:
+        """Return new events."""
+        return _encode(records)
 
     def _read_event(self, component: Component, events: EventReader) -> SourceRecord | SourceProblem | None:
         # Imported here, since the other formats do not need it.
@@ -98,14 +136,36 @@ class ICalendarMirror:
 
     Args:
         path: The file.
+        tenant_id: The tenant of an event without one, as for the source that reads the file.
+        assume_zone: The time zone of floating times and of dates, as for the source that reads the file.
+
+    Raises:
+        ValueError: If `tenant_id` is not a valid tenant id, or `assume_zone` has no UTC offset.
+        TypeError: If `assume_zone` is not a `tzinfo`.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, tenant_id: str | None = None, assume_zone: tzinfo | None = None) -> None:
+        if assume_zone is not None:
+            check_time_zone("assume_zone", assume_zone)
         self._path = path
+        self._reader = RowReader(os.fspath(path), tenant_id)
+        self._assume_zone = assume_zone
+
+    @property
+    def tenant_id(self) -> str | None:
+        """The tenant of a record that names none."""
+        return self._reader.tenant_id
 
     def writing(self) -> AbstractAsyncContextManager[RecordWriter]:
         """Return a context manager that replaces the file with the written records; see `Mirror.writing`."""
         return replace_file(self._path, _encode, header=_HEADER, footer=_FOOTER)
+
+    async def merge(self, changes: Mapping[RecordId, RecordChange]) -> Collection[RecordId]:
+        """Merge changes into the file as it is now; see `MergingMirror.merge`.
+
+        Other events and other components are kept byte for byte. A changed event is written anew.
+        """
+        return await merge_into_file(self._path, lambda: _ICalendarEditor(self._reader, self._assume_zone), changes)
 
 
 class _TimeZones:
@@ -136,5 +196,5 @@ class _TimeZones:
             return
 
 
-def _encode(records: list[SourceRecord]) -> bytes:
+def _encode(records: Sequence[SourceRecord]) -> bytes:
     return b"".join(event_lines(record, row_of(record)) for record in records)

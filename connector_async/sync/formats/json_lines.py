@@ -5,17 +5,21 @@ The format keeps every field of a record. A key that occurs twice in one object 
 
 import json
 import os
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from connector_async.sync.records import FIELDS, SourceProblem, SourceRecord, row_of
 
-from .mirror import RecordWriter, replace_file
-from .reading import RowReader, iterate_in_thread, numbered_lines
+from .merging import changed_fields, merge_into_file
+from .mirror import RecordChange, RecordId, RecordWriter, replace_file
+from .reading import Piece, RowReader, iterate_in_thread, numbered_lines
+
+_DECODER: Final = json.JSONDecoder()
+_SPACE: Final = frozenset(" \t\r\n")
 
 
 class JsonLinesSource:
@@ -38,6 +42,11 @@ class JsonLinesSource:
         """The file, as the caller named it."""
         return self._reader.source
 
+    @property
+    def tenant_id(self) -> str | None:
+        """The tenant of a record that names none."""
+        return self._reader.tenant_id
+
     def records(self) -> AsyncIterator[SourceRecord | SourceProblem]:
         """Yield the records. A worker thread reads some hundred at a time.
 
@@ -50,9 +59,40 @@ class JsonLinesSource:
 
     def _read(self) -> Generator[SourceRecord | SourceProblem, None, None]:
         with closing(numbered_lines(self._path)) as lines:
-            for number, line in lines:
-                if line.strip():
-                    yield self._read_line(number, line)
+            for piece in _JsonLinesEditor(self._reader).pieces(lines):
+                if piece.item is not None:
+                    yield piece.item
+
+
+class _JsonLinesEditor:
+    """Reads and edits a JSON Lines file; see `FileEditor`."""
+
+    def __init__(self, reader: RowReader) -> None:
+        self._reader = reader
+        self.line_end = b"\n"
+
+    def prepare(self, records: Sequence[SourceRecord]) -> None:
+        """Do nothing: a line can have any member."""
+
+    def pieces(self, lines: Iterator[tuple[int, bytes]]) -> Generator[Piece, None, None]:
+        """Yield each line."""
+        for number, line in lines:
+            if number == 1 and line.endswith(b"\r\n"):
+                self.line_end = b"\r\n"
+            yield Piece(line, self._read_line(number, line) if line.strip() else None)
+
+    def kept(self, piece: Piece) -> bytes:
+        """Return a line as it is."""
+        return piece.raw
+
+    def changed(self, piece: Piece, record: SourceRecord) -> bytes:
+        """Return a line with the members that differ. The others stay as they are, in their order."""
+        changes = changed_fields(orjson.loads(piece.raw), record)
+        return _splice(piece.raw.decode(), changes).encode()
+
+    def added(self, records: Sequence[SourceRecord]) -> bytes:
+        """Return new lines."""
+        return b"".join(orjson.dumps(row_of(record)) + self.line_end for record in records)
 
     def _read_line(self, number: int, line: bytes) -> SourceRecord | SourceProblem:
         try:
@@ -77,14 +117,31 @@ class JsonLinesMirror:
 
     Args:
         path: The file.
+        tenant_id: The tenant of a line without one, as for the source that reads the file.
+
+    Raises:
+        ValueError: If `tenant_id` is not a valid tenant id.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, tenant_id: str | None = None) -> None:
         self._path = path
+        self._reader = RowReader(os.fspath(path), tenant_id)
+
+    @property
+    def tenant_id(self) -> str | None:
+        """The tenant of a record that names none."""
+        return self._reader.tenant_id
 
     def writing(self) -> AbstractAsyncContextManager[RecordWriter]:
         """Return a context manager that replaces the file with the written records; see `Mirror.writing`."""
         return replace_file(self._path, _encode)
+
+    async def merge(self, changes: Mapping[RecordId, RecordChange]) -> Collection[RecordId]:
+        """Merge changes into the file as it is now; see `MergingMirror.merge`.
+
+        Other lines, and the members of a changed line that stay, are kept byte for byte.
+        """
+        return await merge_into_file(self._path, lambda: _JsonLinesEditor(self._reader), changes)
 
 
 class _NotAString:
@@ -101,6 +158,51 @@ def _parse_leniently(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return row if isinstance(row, dict) else {}
+
+
+def _splice(line: str, changes: Mapping[str, str | None]) -> str:
+    """Return a line with some members changed, removed (`None`) or added, and everything else as it is.
+
+    The line must be a JSON object with a member.
+    """
+    start = position = line.index("{") + 1
+    members: list[tuple[str, str, str, str]] = []  # the name, what stands before the value, the value, what follows it
+    separator = ","
+    while separator == ",":
+        name, after_name = _DECODER.raw_decode(line, _skip(line, position))
+        value = _skip(line, _skip(line, after_name) + 1)
+        after_value = _DECODER.raw_decode(line, value)[1]
+        end = _skip(line, after_value)
+        separator = line[end]
+        rest = line[after_value:end] if separator == "," else ""
+        members.append((name, line[position:value], line[value:after_value], rest))
+        position = end + 1 if separator == "," else after_value
+    kept = [
+        before + (_json(changes[name]) if name in changes else value) + rest
+        for name, before, value, rest in members
+        if changes.get(name, "") is not None
+    ]
+    # New members look like the last one.
+    like = members[-1][1]
+    space, colon = like[: _skip(like, 0)], like[_DECODER.raw_decode(like, _skip(like, 0))[1] :]
+    known = {name for name, *_ in members}
+    new = [
+        f"{space}{_json(name)}{colon}{_json(value)}"
+        for name, value in changes.items()
+        if name not in known and value is not None
+    ]
+    return line[:start] + ",".join([*kept, *new]) + line[position:]
+
+
+def _skip(text: str, position: int) -> int:
+    """Return the position of the next character that is not white space."""
+    while text[position : position + 1] in _SPACE:
+        position += 1
+    return position
+
+
+def _json(value: str | None) -> str:
+    return orjson.dumps(value).decode()
 
 
 def _encode(records: list[SourceRecord]) -> bytes:

@@ -2,19 +2,37 @@
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+import attrs
 
 from connector_async._checks import check_tenant_id, check_text
 from connector_async._files import atomic_replace, run_in_thread
 from connector_async.sync.exceptions import SourceError
-from connector_async.sync.records import SourceRecord
+from connector_async.sync.records import Calendar, SourceRecord
 
 from .reading import CHUNK, source_error
 
 T = TypeVar("T")
+
+
+RecordId: TypeAlias = tuple[Calendar, str]
+"""The calendar and the key of a record."""
+
+
+@attrs.frozen(kw_only=True)
+class RecordChange:
+    """A change of one record."""
+
+    replaced_hash: str
+    """The hash of the record that the change replaces; `ABSENT`: the record is new."""
+    content_hash: str
+    """The hash of the record after the change; `ABSENT`: the record is removed."""
+    record: SourceRecord | None = attrs.field(repr=False)
+    """The record after the change; `None`: it is removed."""
 
 
 class RecordWriter(Protocol):
@@ -44,6 +62,30 @@ class Mirror(Protocol):
 
         Raises:
             SourceError: If the mirror cannot be written.
+        """
+        ...
+
+
+@runtime_checkable
+class MergingMirror(Mirror, Protocol):
+    """A mirror that is also edited by others, so that changes are merged into what it has now.
+
+    A two-way run calls `merge` if its mirror has it. Otherwise it writes the complete set of records anew, and others
+    must not edit the mirror during the run.
+    """
+
+    async def merge(self, changes: Mapping[RecordId, RecordChange]) -> Collection[RecordId]:
+        """Change some records, and leave everything else as it is now. Either all changes are written, or none.
+
+        A record is changed only if it can be read, occurs once, and has the `replaced_hash`. A new record is added only
+        if there is none with its key.
+
+        Returns:
+            The changed records that the mirror has durably now, including those that it had already. The others are
+            kept for the next run, which finds out what has become of them.
+
+        Raises:
+            SourceError: If the mirror cannot be read or written; nothing has changed.
         """
         ...
 

@@ -58,6 +58,18 @@ def source_error(path: Path | str, error: OSError) -> SourceError:
 
 
 @attrs.frozen
+class Piece:
+    """A part of a file. The parts of a file are all of its bytes, without a byte order mark."""
+
+    raw: bytes = attrs.field(repr=False)
+    """The bytes."""
+    item: SourceRecord | SourceProblem | None = None
+    """The record in it; `None`: it has none."""
+    is_end: bool = False
+    """Whether new records must stand before it, unless a later part is one as well."""
+
+
+@attrs.frozen
 class RowReader:
     """Makes records of the rows of one file.
 

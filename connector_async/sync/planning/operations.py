@@ -1,6 +1,7 @@
 """Operations: what to do with each key of a calendar, and why."""
 
 import enum
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime
 from typing import Any, Final
@@ -8,7 +9,7 @@ from typing import Any, Final
 import attrs
 import orjson
 
-from connector_async._timestamps import parse_instant
+from connector_async._timestamps import format_instant, parse_instant
 from connector_async.models import Appointment, NewAppointment
 from connector_async.sync.records import (
     ABSENT,
@@ -74,7 +75,13 @@ class Operation:
     body: bytes | None = attrs.field(default=None, repr=False)
     """The row of the source's record, as JSON; `None` if there is no record. Personal data."""
     appointment: Appointment | None = attrs.field(default=None, repr=False)
-    """What the server has, where that is written back to the source."""
+    """What the server has, where it differs from what was last synced."""
+
+    overwrites: bool = False
+    """Whether the other side has changed as well, and loses: its version is archived before it is overwritten."""
+
+    overwritten: bytes | None = attrs.field(default=None, repr=False)
+    """The appointment that loses, as JSON; `None` if there is none. Personal data."""
 
     @property
     def pending(self) -> frozenset[str]:
@@ -162,7 +169,8 @@ class Reconciler:
             return self._operation(entry, Kind.CONFLICT, _AMBIGUOUS, _Found(entry.appointment_id, None))
         remote = found.remote
         action = Action.AGREE if found.is_version else decide(entry.base, entry.local, remote)
-        if action is Action.CONFLICT or (action is Action.PULL and not self._two_way):
+        is_conflict = action is Action.CONFLICT or (action is Action.PULL and not self._two_way)
+        if is_conflict:
             action = await self._resolve(entry, remote or ABSENT, found.appointment)
         elif action is Action.NONE and remote is not None and _is_news(entry, found):
             action = Action.AGREE
@@ -170,7 +178,8 @@ class Reconciler:
             found, action = await self._complete(entry, found, found.appointment)
         if action is Action.NONE:
             return None
-        return self._operation(entry, self._kind(action, entry, found.remote), _reason(entry, found.remote), found)
+        kind, reason = self._kind(action, entry, found.remote), _reason(entry, found.remote)
+        return self._operation(entry, kind, reason, found, overwrites=is_conflict)
 
     async def untracked(self) -> AsyncGenerator[Operation, None]:
         """Yield a `PULL` for each untracked appointment, if the sync goes two ways.
@@ -211,7 +220,9 @@ class Reconciler:
             appointment=appointment,
         )
 
-    def _operation(self, entry: Entry, kind: Kind, reason: str, found: _Found) -> Operation:
+    def _operation(
+        self, entry: Entry, kind: Kind, reason: str, found: _Found, *, overwrites: bool = False
+    ) -> Operation:
         base, appointment = entry.base, found.appointment
         return Operation(
             kind=kind,
@@ -226,6 +237,8 @@ class Reconciler:
             appointment_id=found.appointment_id,
             body=entry.body,
             appointment=appointment,
+            overwrites=overwrites,
+            overwritten=_as_json(appointment) if overwrites and appointment is not None else None,
         )
 
     async def _look_up(self, entry: Entry) -> _Found:
@@ -418,6 +431,12 @@ def _content(entry: Entry) -> NewAppointment | None:
 def _is_news(entry: Entry, found: _Found) -> bool:
     """Return whether a look has shown for the first time what became of a write, or another id."""
     return _is_unseen(entry.base) or found.appointment_id != entry.appointment_id
+
+
+def _as_json(appointment: Appointment) -> bytes:
+    fields = attrs.asdict(appointment, recurse=False) | {"extra": dict(appointment.extra)}
+    times = {"start_time": format_instant(appointment.start_time), "end_time": format_instant(appointment.end_time)}
+    return json.dumps(fields | times).encode()  # orjson rejects integers beyond 64 bits, which unknown fields may have
 
 
 def _is_unseen(base: LastSynced | None) -> bool:

@@ -68,6 +68,8 @@ class PlanningContext:
     """Stops a tenant if too many of its appointments are missing on the server."""
     withheld: Sequence[str] = ()
     """The tenants that keep every appointment, since one of their records could not be read."""
+    ambiguous: Collection[str] = ()
+    """The tenants with a record that cannot be read, and may be of an appointment that the state does not know."""
     run_id: str = ""
     lineage: str = ""
     """The run that this run resumes, or its own id. Calendars that were finished in it are not looked at again."""
@@ -120,7 +122,7 @@ class CalendarPlanner:
                 after = entries[-1].key
             if self._options.retry_run is None and (replaced := reconciler.replaced()):
                 yield replaced
-            if self._options.looks_at_all_calendars:
+            if self._options.looks_at_all_calendars and self._tenant_id not in self._context.ambiguous:
                 async with aclosing(reconciler.untracked()) as untracked:
                     while batch := await _next(untracked, size()):
                         yield batch

@@ -227,12 +227,14 @@ def _line(operation: Operation) -> bytes:
     fields = operation.as_json()
     if operation.body is not None:
         fields["record"] = orjson.Fragment(operation.body)
+    if operation.overwrites:
+        fields["overwritten"] = orjson.Fragment(operation.overwritten or b"null")
     return orjson.dumps(fields) + b"\n"
 
 
 def _operation(fields: dict[str, Any]) -> Operation:
     """Return the operation of a line that `_line` has made."""
-    base, record = fields["base"], fields.get("record")
+    base, record, overwritten = fields["base"], fields.get("record"), fields.get("overwritten")
     return Operation(
         kind=Kind(fields["kind"]),
         calendar=Calendar(fields["tenant_id"], fields["domain_id"], fields["ad_id"]),
@@ -245,6 +247,8 @@ def _operation(fields: dict[str, Any]) -> Operation:
         end_time=fields["end_time"],
         appointment_id=fields["appointment_id"],
         body=None if record is None else orjson.dumps(record),
+        overwrites="overwritten" in fields,
+        overwritten=None if overwritten is None else orjson.dumps(overwritten),
     )
 
 
@@ -262,6 +266,8 @@ def _checked_operation(line: bytes) -> Operation:
         check_type(name, getattr(operation, name), str)
     check_text("key", operation.key)
     check_text("reason", operation.reason)
+    if operation.overwritten is not None:
+        check_type("overwritten", fields["overwritten"], dict)
     if operation.kind in (Kind.UPDATE, Kind.DELETE):
         check_type("appointment_id", operation.appointment_id, str)
     if operation.body is None:

@@ -1,5 +1,6 @@
 """Reports about a state, also while a run is using it: its runs, its dead letters, and everything about one key."""
 
+import json
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from connector_async.sync.report import Fate
 
 from .db.engine import State
 from .db.errors import value_errors
-from .schema import dead_letters, desired, intents, items, pulled, runs
+from .schema import archived, dead_letters, desired, intents, items, pulled, runs
 
 _TIMES: Final = frozenset(
     {"started_at", "ended_at", "deleted_at", "written_at", "confirmed_at", "sent_at", "at", "resolved_at"}
@@ -67,8 +68,8 @@ async def read_dead_letters(state: State, run_id: str | None = None) -> AsyncGen
 async def explain_key(state: State, key: str) -> list[dict[str, Any]]:
     """Return all rows about a key in any calendar, as JSON values without personal data.
 
-    The `what` of each is `synced`, `deleted`, `in the source`, `pending create`, `awaiting write-back` or
-    `dead letter`.
+    The `what` of each is `synced`, `deleted`, `in the source`, `pending create`, `awaiting write-back`,
+    `dead letter` or `archived`: a version that lost a conflict.
 
     Raises:
         StateError: If the state cannot be read.
@@ -81,12 +82,32 @@ async def explain_key(state: State, key: str) -> list[dict[str, Any]]:
             (intents, "pending create"),
             (pulled, "awaiting write-back"),
             (dead_letters, "dead letter"),
+            (archived, "archived"),
         ):
             columns = [column for column in table.c if column.name != "body"]
             found = (await connection.execute(select(*columns).where(table.c.key == key))).mappings()
             with value_errors(state.location):
                 rows += [{"what": "deleted" if row.get("deleted_at") else what} | _as_json(row) for row in found]
     return rows
+
+
+async def read_lost_versions(state: State, key: str) -> list[dict[str, Any]]:
+    """Return the versions of a key that lost a conflict, oldest first, with their content: personal data.
+
+    Each has the run, the calendar, the key, the `side` (`source` or `server`), the time, and the `content`: a row of
+    the source, or the fields of an appointment; `None` if that side had deleted it.
+
+    Raises:
+        StateError: If the state cannot be read.
+    """
+    query = select(archived).where(archived.c.key == key).order_by(archived.c.archived_id)
+    async with state.reading() as connection:
+        rows = (await connection.execute(query)).mappings().all()
+    return [
+        {name: value for name, value in _as_json(row).items() if name not in {"archived_id", "body"}}
+        | {"content": None if row["body"] is None else json.loads(row["body"])}
+        for row in rows
+    ]
 
 
 def _as_json(row: RowMapping) -> dict[str, Any]:

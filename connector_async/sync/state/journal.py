@@ -18,6 +18,7 @@ from connector_async.sync.records import ABSENT, Calendar
 from connector_async.sync.report import RunReport
 
 from .db.engine import State, Transaction
+from .lost_versions import LostVersion, write_lost_versions
 from .reader import (
     IS_ON_SERVER,
     KEYS_PER_QUERY,
@@ -279,6 +280,14 @@ class Journal:
     async def record_calendar_done(self, calendar: Calendar) -> None:
         """Record that the run has finished a calendar."""
         await self._state.write(lambda transaction: self._write_calendar_done(transaction, calendar))
+
+    async def record_lost_version(self, version: LostVersion) -> None:
+        """Archive what is about to be overwritten on the server."""
+        await self._state.write(lambda transaction: self.write_lost_versions(transaction, [version]))
+
+    async def write_lost_versions(self, transaction: Transaction, versions: Sequence[LostVersion]) -> None:
+        """Archive what is about to be overwritten, in an open transaction."""
+        await write_lost_versions(transaction, versions, run_id=self.run_id, at=self._clock.time())
 
     async def _resolve_dead_letters(self, transaction: Transaction, calendar: Calendar, keys: Sequence[str]) -> None:
         if keys:

@@ -45,6 +45,8 @@ class Staged:
     """The problems of the source, each with its calendar if that is known."""
     withheld: set[str] = attrs.field(factory=set)
     """The tenants without deletes: one of their records could not be read, and may have any key."""
+    ambiguous: set[str] = attrs.field(factory=set)
+    """The tenants with a record that cannot be read and may be of an appointment that the state does not know."""
     withholds_all: bool = False
     """Whether there are no deletes at all: a record could not be read, and may belong to any tenant."""
 
@@ -81,6 +83,8 @@ async def stage(source: Source, state: State, wire_format: WireFormat, check: Ca
     if staged.problems:
         await _protect_other_calendars(state)
     await _report_duplicate_keys(state, staged, source.name)
+    if staged.problems:
+        await _find_ambiguous(state, staged)
     await _count_records(state, staged)
     staged.unreadable = count - staged.records.total()
     return staged
@@ -159,6 +163,16 @@ async def _protect_other_calendars(state: State) -> None:
     protected[0] = protected[0].where(items.c.deleted_at.is_(None))
     async with state.writing() as transaction:
         await transaction.connection.execute(insert(desired).from_select([*KEY, "copies"], union(*protected)))
+
+
+async def _find_ambiguous(state: State, staged: Staged) -> None:
+    """Find the tenants with an unreadable record that is not known to be of a known appointment."""
+    is_known = exists().where(
+        items.c.tenant_id == desired.c.tenant_id, items.c.key == desired.c.key, items.c.deleted_at.is_(None)
+    )
+    query = select(desired.c.tenant_id).where(desired.c.content_hash.is_(None), not_(is_known)).distinct()
+    async with state.reading() as connection:
+        staged.ambiguous = staged.withheld | set((await connection.execute(query)).scalars())
 
 
 async def _report_duplicate_keys(state: State, staged: Staged, name: str) -> None:
