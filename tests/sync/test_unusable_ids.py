@@ -93,6 +93,7 @@ class Runs:
         async with await State.open(self._folder / "state.db", owner="test") as state:
             settings = SyncSettings(grace=0, pause=0, passes=1)
             options = SyncOptions(mode=mode, max_delete=ANY, allow_empty=True)
+            (self._folder / "source.jsonl").touch()
             mirror = file_mirror(self._folder / "source.jsonl") if mode is Mode.TWO_WAY else None
             report = await BulkSync(state, self.service, settings).run(ListSource(records), options, mirror=mirror)
             await self._read_letters(state)
