@@ -35,8 +35,8 @@ from .sync_options import (
     LimitOptions,
     LockedStateOptions,
     PerformanceOptions,
+    PullScopeOptions,
     RunOptions,
-    ScopeOptions,
     SourceFile,
     StateOptions,
 )
@@ -45,7 +45,7 @@ from .sync_run import finish_run, open_source, open_sync, run_sync, state_path
 
 _STATE: Final = StateOptions()
 _LOCKED_STATE: Final = LockedStateOptions()
-_SCOPE: Final = ScopeOptions()
+_SCOPE: Final = PullScopeOptions()
 _COMPARE: Final = CompareOptions()
 _RUN: Final = RunOptions()
 _PERFORMANCE: Final = PerformanceOptions()
@@ -191,7 +191,7 @@ async def pull(
             "reference ad_id and domain_id. The default is the calendar of --tenant-id, --ad-id and --domain-id."
         ),
     ] = None,
-    options: ScopeOptions = _SCOPE,
+    options: PullScopeOptions = _SCOPE,
     limits: LimitOptions = _LIMITS,
     state: LockedStateOptions = _LOCKED_STATE,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
@@ -212,6 +212,7 @@ async def pull(
         scope=options.scope(wire_format, previews=True),
         window=options.window,
         max_delete=options.deletion_limit(),
+        allow_empty=options.allow_empty,
     )
     mirror = file_mirror(to, format=to_format)
     budget = limits.budget()

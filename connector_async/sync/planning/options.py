@@ -29,7 +29,7 @@ Services = Callable[[Calendar], AppointmentService]
 """Returns the service of a calendar, over a session for its tenant."""
 
 GRACE: Final = 30.0
-MAX_DELETE: Final = MaxDelete(share=0.5)
+MAX_DELETE: Final = MaxDelete(share=0.1, number=100)
 
 
 class Mode(enum.Enum):
