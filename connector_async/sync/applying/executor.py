@@ -9,18 +9,15 @@ from connector_async._clock import Clock
 from connector_async.appointments import AppointmentService
 from connector_async.exceptions import (
     AuthenticationError,
-    ConflictError,
     ConnectorError,
     DecodingError,
-    ForbiddenError,
-    InvalidRequestError,
     NotFoundError,
     OutcomeUnknownError,
-    ResponseError,
     SyncError,
 )
 from connector_async.models import UNSET, Appointment, NewAppointment
 from connector_async.retry import may_have_happened
+from connector_async.sync.failures import Failure, concerns_calendar, is_permanent, reason_of
 from connector_async.sync.planning.operations import Kind, Operation, synced_pair
 from connector_async.sync.planning.options import SyncOptions, SyncSettings
 from connector_async.sync.planning.three_way import Policy
@@ -30,9 +27,6 @@ from connector_async.sync.state.journal import DeadLetter, Journal
 from connector_async.sync.state.reader import PendingCreate
 
 from .recovery import PendingCreateResolver
-
-# The same request gets the same response, whenever it is sent.
-_PERMANENT: Final = (InvalidRequestError, ForbiddenError, ConflictError, NotFoundError)
 
 _SHARED_ID: Final = "the server returned the id of another record; it may treat equal appointments as one"
 
@@ -67,6 +61,7 @@ class OperationExecutor:
 
         Raises:
             AuthenticationError: If the credentials were rejected.
+            ConnectorError: If the server refuses creates in this calendar. Nothing was created.
             StateError: If the state cannot be written, or another run has taken it over.
         """
         try:
@@ -89,9 +84,12 @@ class OperationExecutor:
             TypeError,
         ) as error:  # the last two: a request breaks a rule, and is not sent
             await self._record_out_of_sync(operation)
-            if isinstance(error, ConnectorError) and not _is_permanent(error):
+            if concerns_calendar(error):
+                raise
+            if isinstance(error, ConnectorError) and not is_permanent(error):
+                await self._journal.record_failure(operation.calendar, Failure.of(error, key=operation.key))
                 return Fate.RETRYABLE
-            await self.give_up(operation, operation.kind.value, type(error).__name__, str(error), cause=error)
+            await self.give_up(operation, operation.kind.value, type(error).__name__, reason_of(error), cause=error)
             return Fate.REFUSED
 
     async def give_up(
@@ -123,7 +121,8 @@ class OperationExecutor:
         self._resolver.sent(operation.calendar, operation.key)
         try:
             created = await service.create(new)
-        except (OutcomeUnknownError, DecodingError):
+        except (OutcomeUnknownError, DecodingError) as error:
+            await self._journal.record_failure(operation.calendar, Failure.of(error, key=operation.key))
             return Fate.UNKNOWN  # pending until a preview shows what became of it
         except ConnectorError:
             await self._journal.drop_pending_creates(operation.calendar, [operation.key])  # it has not happened
@@ -226,7 +225,3 @@ class OperationExecutor:
 def _content(operation: Operation, service: AppointmentService) -> NewAppointment:
     """Return what to send, as the wire format carries it."""
     return as_carried(appointment_from_row(orjson.loads(operation.body or b"{}")), service.session.wire_format)
-
-
-def _is_permanent(error: ConnectorError) -> bool:
-    return isinstance(error, _PERMANENT) or (isinstance(error, ResponseError) and error.status in {501, 505})

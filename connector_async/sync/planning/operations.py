@@ -8,7 +8,9 @@ from typing import Any, Final
 import attrs
 
 from connector_async._timestamps import parse_instant
+from connector_async.exceptions import AuthenticationError, ConnectorError, SyncError
 from connector_async.models import Appointment
+from connector_async.sync.failures import HookError, is_permanent, reason_of
 from connector_async.sync.records import (
     ABSENT,
     Calendar,
@@ -131,16 +133,24 @@ class Reconciler:
         """Return what to do with an entry; `None` for nothing.
 
         Raises:
-            ConnectorError: If an appointment that the preview did not show could not be read.
+            ConnectorError: If an appointment that the preview did not show could not be read for a transient reason.
         """
         try:
             appointment_id, remote, appointment = await self._look_up(entry)
         except UnusableIdError as error:
             reason = f"not in the preview; {error}"
             return self._operation(entry, Kind.CONFLICT, reason, appointment_id=entry.appointment_id)
+        except ConnectorError as error:
+            if isinstance(error, AuthenticationError) or not is_permanent(error):
+                raise
+            reason = f"not in the preview; {reason_of(error)}"
+            return self._operation(entry, Kind.CONFLICT, reason, appointment_id=entry.appointment_id)
         action = decide(entry.base, entry.local, remote)
         if action is Action.CONFLICT or (action is Action.PULL and not self._two_way):
-            action = await self._resolve(entry, remote or ABSENT, appointment)
+            try:
+                action = await self._resolve(entry, remote or ABSENT, appointment)
+            except HookError as error:
+                return self._operation(entry, Kind.CONFLICT, str(error), remote=remote, appointment_id=appointment_id)
         elif action is Action.NONE and remote is not None and _is_unseen(entry.base):
             action = Action.AGREE  # the first look at what the server has made of the last write
         if action is Action.NONE:
@@ -238,7 +248,12 @@ class Reconciler:
         )
         policy = self._rules.policy
         if self._rules.on_conflict is not None:
-            policy = await self._rules.on_conflict(conflict)
+            try:
+                policy = await self._rules.on_conflict(conflict)
+            except SyncError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the application's
+                raise HookError("on_conflict", error) from None
         return resolve_conflict(conflict, policy)
 
     def _kind(self, action: Action, entry: Entry, remote: str | None) -> Kind:

@@ -1,6 +1,6 @@
 """Reports about a state, also while a run is using it: its runs, its dead letters, and everything about one key."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -14,7 +14,7 @@ from connector_async._timestamps import format_instant
 from connector_async.sync.report import Fate
 
 from .db.engine import State
-from .schema import dead_letters, desired, intents, items, pulled, runs
+from .schema import CALENDAR, dead_letters, desired, failures, intents, items, pulled, runs
 
 _TIMES: Final = frozenset({"started_at", "ended_at", "deleted_at", "sent_at", "at", "resolved_at"})
 """The columns with seconds since 1970, which are shown as RFC 3339 strings."""
@@ -38,6 +38,7 @@ async def read_status(state: State, *, limit: int = 10) -> dict[str, Any]:
             "pending_creates": await _count(connection, intents),
             "dead_letters": await _count(connection, dead_letters, dead_letters.c.resolved_at.is_(None)),
             "resolved_dead_letters": await _count(connection, dead_letters, dead_letters.c.resolved_at.is_not(None)),
+            "failures": await _count(connection, failures),
             "awaiting_writeback": await _count(connection, pulled),
             "runs": [_run_as_json(row) for row in (await connection.execute(latest)).mappings()],
         }
@@ -60,8 +61,8 @@ async def read_dead_letters(state: State, run_id: str | None = None) -> AsyncGen
 async def explain_key(state: State, key: str) -> list[dict[str, Any]]:
     """Return all rows about a key in any calendar, as JSON values without personal data.
 
-    The `what` of each is `synced`, `deleted`, `in the source`, `pending create`, `awaiting write-back` or
-    `dead letter`.
+    The `what` of each is `synced`, `deleted`, `in the source`, `pending create`, `awaiting write-back`, `dead letter`,
+    or `failure`: the latest one of the key, of its whole calendar, or of its whole tenant.
 
     Raises:
         StateError: If the state cannot be read.
@@ -74,11 +75,22 @@ async def explain_key(state: State, key: str) -> list[dict[str, Any]]:
             (intents, "pending create"),
             (pulled, "awaiting write-back"),
             (dead_letters, "dead letter"),
+            (failures, "failure"),
         ):
             columns = [column for column in table.c if column.name != "body"]
             found = (await connection.execute(select(*columns).where(table.c.key == key))).mappings()
             rows += [{"what": "deleted" if row.get("deleted_at") else what} | _as_json(row) for row in found]
+        for owner in sorted(_owners(rows)):
+            of_owner = [failures.c[name] == value for name, value in zip((*CALENDAR, "key"), (*owner, ""), strict=True)]
+            whole = (await connection.execute(select(failures).where(*of_owner))).mappings()
+            rows += [{"what": "failure"} | _as_json(row) for row in whole]
     return rows
+
+
+def _owners(rows: Iterable[Mapping[str, Any]]) -> set[tuple[str, ...]]:
+    """Return the calendars of some rows, and their tenants as calendars without a user."""
+    calendars = {tuple(row[name] for name in CALENDAR) for row in rows}
+    return calendars | {(tenant_id, "", "") for tenant_id, *_ in calendars if tenant_id}
 
 
 def _as_json(row: RowMapping) -> dict[str, Any]:

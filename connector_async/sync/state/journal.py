@@ -14,10 +14,12 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from connector_async._clock import Clock
 from connector_async.sync.exceptions import StateError
+from connector_async.sync.failures import Failure
 from connector_async.sync.records import ABSENT, Calendar
 from connector_async.sync.report import RunReport
 
 from .db.engine import State, Transaction
+from .failure_log import delete_failures, delete_other_failures, write_failure
 from .reader import IS_ON_SERVER, READ_OPERATIONS, PendingCreate, format_hashes, in_calendar
 from .schema import CALENDAR, KEY, cells, dead_letters, intents, items, runs
 
@@ -220,6 +222,23 @@ class Journal:
         """Record dead letters. An open dead letter about the same failure is updated instead."""
         await self._state.write(lambda transaction: self._write_dead_letters(transaction, letters))
 
+    async def record_failure(self, calendar: Calendar, failure: Failure) -> None:
+        """Record why a key or a calendar could not be synced, until it is."""
+        at = self._clock.time()
+
+        async def write(transaction: Transaction) -> None:
+            await write_failure(transaction, calendar, failure, run_id=self.run_id, at=at)
+
+        await self._state.write(write)
+
+    async def drop_failure(self, calendar: Calendar) -> None:
+        """Record that a calendar has not failed any more as a whole."""
+        await self._state.write(lambda transaction: delete_failures(transaction, _key_parameters(calendar, [""])))
+
+    async def drop_other_failures(self, tenant_id: str) -> None:
+        """Record that nothing of a tenant has failed but what failed in this run."""
+        await self._state.write(lambda transaction: delete_other_failures(transaction, tenant_id, self.run_id))
+
     async def record_pull(
         self,
         calendar: Calendar,
@@ -235,6 +254,7 @@ class Journal:
             if deleted:
                 await self.write_deleted(transaction, calendar, deleted)
             await self._write_dead_letters(transaction, letters)
+            await delete_failures(transaction, _key_parameters(calendar, [""]))
             await self._write_calendar_done(transaction, calendar)
 
     async def record_calendar_done(self, calendar: Calendar) -> None:
@@ -243,9 +263,9 @@ class Journal:
 
     async def _resolve_dead_letters(self, transaction: Transaction, calendar: Calendar, keys: Sequence[str]) -> None:
         if keys:
-            now = {"now": self._clock.time()}
-            rows = [parameters | now for parameters in _key_parameters(calendar, keys)]
-            await transaction.connection.execute(_RESOLVE, rows)
+            now, parameters = {"now": self._clock.time()}, _key_parameters(calendar, keys)
+            await transaction.connection.execute(_RESOLVE, [each | now for each in parameters])
+            await delete_failures(transaction, parameters)
 
     async def _write_dead_letters(
         self, transaction: Transaction, letters: Sequence[tuple[Calendar | None, DeadLetter]]
@@ -258,6 +278,8 @@ class Journal:
                 same += [dead_letters.c[name] == row[name] for name in ("operation", "reason")]
             else:  # of a key that could not be sent, only the last failure counts
                 same.append(dead_letters.c.operation.not_in(READ_OPERATIONS))
+            if calendar is not None and letter.key:
+                await delete_failures(transaction, _key_parameters(calendar, [letter.key]))
             updated = await transaction.connection.execute(update(dead_letters).where(*same).values(row))
             if not updated.rowcount:
                 await transaction.connection.execute(insert(dead_letters).values(row))

@@ -1,0 +1,87 @@
+"""Why something failed, and whether it can pass. It makes no calls, and knows no state."""
+
+from typing import Final, Self
+
+import attrs
+
+from connector_async import _log
+from connector_async.exceptions import (
+    ConnectorError,
+    DecodingError,
+    ForbiddenError,
+    NotFoundError,
+    OutcomeUnknownError,
+    PaginationError,
+    ResponseError,
+)
+
+_RETRYABLE_STATUSES: Final = frozenset({408, 423, 425, 429})
+_PERMANENT_STATUSES: Final = frozenset({501, 505})
+_ON_COLLECTION: Final = frozenset({"create", "preview"})
+
+
+class HookError(ConnectorError):
+    """Raised in place of an error of the application's code. The log has that error; its message may be personal."""
+
+    def __init__(self, hook: str, error: Exception) -> None:
+        super().__init__(f"{hook} raised {type(error).__name__}", sent=False)
+        _log.hook_failure(hook, error)
+
+
+@attrs.frozen(kw_only=True)
+class Failure:
+    """Why a key, a calendar or a tenant could not be synced."""
+
+    key: str = ""
+    """The key; empty: the whole calendar."""
+    operation: str
+    """What failed, such as `create` or `preview`."""
+    error: str
+    """The class name of the error."""
+    reason: str
+    """The message of the error, with the server's own explanation, without personal data."""
+    status: int | None = None
+    """The HTTP status of the response."""
+    request_id: str | None = None
+    """The request id that the server has given."""
+
+    @classmethod
+    def of(cls, error: ConnectorError, *, key: str = "") -> Self:
+        """Return the failure that an error is."""
+        return cls(
+            key=key,
+            operation=error.operation or "sync",
+            error=type(error).__name__,
+            reason=reason_of(error),
+            status=getattr(error, "status", None),
+            request_id=getattr(error, "request_id", None),
+        )
+
+
+def reason_of(error: Exception) -> str:
+    """Return the message of an error with its details: where a body is malformed, or what a lost response hides."""
+    reason = str(error) or type(error).__name__
+    if isinstance(error, DecodingError) and error.problems:
+        reason += f": {'; '.join(error.problems)}"
+    if isinstance(error, OutcomeUnknownError) and error.__cause__ is not None:
+        reason += f" ({error.__cause__})"
+    return reason
+
+
+def is_permanent(error: ConnectorError) -> bool:
+    """Return whether the same request would get the same response, whenever it is sent.
+
+    That is so with statuses 4xx except for 408, 423, 425 and 429, with 501 and 505 (RFC 9110, section 15), and with a
+    response that does not match the contract. Rejected credentials are treated apart.
+    """
+    if isinstance(error, DecodingError | PaginationError | HookError):
+        return True
+    if not isinstance(error, ResponseError):
+        return False
+    is_client_error = 400 <= error.status < 500 and error.status not in _RETRYABLE_STATUSES
+    return is_client_error or error.status in _PERMANENT_STATUSES
+
+
+def concerns_calendar(error: Exception) -> bool:
+    """Return whether a refusal is about the whole calendar: the URL of a create or a preview names no appointment."""
+    return isinstance(error, ForbiddenError | NotFoundError) and error.operation in _ON_COLLECTION
