@@ -6,16 +6,22 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final
 
+import attrs
 import orjson
 
 from connector_async._files import atomic_replace
 from connector_async._timestamps import format_instant, parse_instant
+from connector_async.exceptions import AuthenticationError, ConnectorError
 from connector_async.sync.budget import StopReason
+from connector_async.sync.exceptions import GuardError
+from connector_async.sync.failures import Failure, is_permanent
 from connector_async.sync.planning.operations import Operation
+from connector_async.sync.records import Calendar
 from connector_async.sync.report import Fate, RunReport, Stopped, TenantReport
 from connector_async.sync.state import State
 from connector_async.sync.state.db.errors import file_errors
 from connector_async.sync.state.inspection import read_dead_letters
+from connector_async.sync.state.left_out import LeftOut
 
 from .exit_codes import ExitCode
 from .messages import print_message, printable
@@ -118,6 +124,32 @@ def print_operation(operation: Operation, display: DisplayOptions) -> None:
     calendar = operation.calendar
     columns = (operation.kind.value, calendar.tenant_id, calendar.ad_id, operation.key, operation.reason)
     sys.stdout.write("\t".join(map(printable, columns)) + "\n")
+
+
+def print_left_out(left_out: LeftOut, display: DisplayOptions) -> None:
+    """Print a key that is not in sync and has no operation, as one line."""
+    calendar = left_out.calendar
+    fields = {"kind": left_out.kind.value, "key": left_out.key, "reason": left_out.reason}
+    if display.json:
+        Printer(display, ()).add(attrs.asdict(calendar) | fields)
+        return
+    columns = (left_out.kind.value.replace("_", " "), calendar.tenant_id, calendar.ad_id, left_out.key, left_out.reason)
+    sys.stdout.write("\t".join(map(printable, columns)) + "\n")
+
+
+def print_failure(calendar: Calendar, error: ConnectorError, display: DisplayOptions) -> ExitCode:
+    """Print why a calendar could not be compared, and return the exit code that it asks for."""
+    failure = Failure.of(error)
+    user = f", user {calendar.ad_id}" if calendar.ad_id else ""
+    print_message(f"tenant {calendar.tenant_id}{user}: {failure.error}: {failure.reason}")
+    if display.json:
+        fields = {"kind": "failed", "error": failure.error, "status": failure.status, "reason": failure.reason}
+        Printer(display, ()).add(attrs.asdict(calendar) | fields)
+    if isinstance(error, GuardError):
+        return ExitCode.GUARD
+    if isinstance(error, AuthenticationError):
+        return ExitCode.CREDENTIALS
+    return ExitCode.DEAD_LETTERS if is_permanent(error) else ExitCode.RETRYABLE
 
 
 def print_status(status: Mapping[str, Any], display: DisplayOptions) -> None:

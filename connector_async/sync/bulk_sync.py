@@ -8,6 +8,7 @@ from connector_async._checks import check_type
 from connector_async._clock import Clock, checked_clock
 from connector_async.appointments import AppointmentService
 from connector_async.bulk_calls import ProgressListener, check_progress
+from connector_async.exceptions import AuthenticationError, ConnectFailedError, ConnectorError, SyncError
 from connector_async.rate_limit import bulk_priority
 
 from .applying.accounting import recorded_run
@@ -17,7 +18,7 @@ from .applying.scheduler import LocalRunner, Runner, Slice
 from .applying.tenant_worker import RunContext, TenantWorker
 from .applying.writeback import SourceWriteback, restore_pulled
 from .budget import Budget
-from .exceptions import SourceError
+from .exceptions import GuardError, SourceError
 from .formats import Mirror, Source
 from .guard import DeleteGuard, MissingGuard
 from .planning.operations import Operation
@@ -141,7 +142,12 @@ class BulkSync:
         return report
 
     async def plan(
-        self, source: Source, options: SyncOptions, *, on_unreadable: Callable[[str], None] | None = None
+        self,
+        source: Source,
+        options: SyncOptions,
+        *,
+        on_unreadable: Callable[[str], None] | None = None,
+        on_failure: Callable[[Calendar, ConnectorError], None] | None = None,
     ) -> AsyncGenerator[Operation, None]:
         """Yield what `run` would do, without sending anything but the reads that the mode asks for.
 
@@ -153,10 +159,13 @@ class BulkSync:
             on_unreadable: Called before the first operation for each record that cannot be read or has a duplicate key,
                 with the source, the line if it is known, and the reason. If it is given, such a record is no error with
                 `Mode.TWO_WAY` either.
+            on_failure: Called with each calendar that could not be read, and the error. If it is given, the others are
+                planned all the same, unless there is no connection to the server. Rejected credentials and the guard
+                end the plan of the tenant.
 
         Raises:
             ValueError: If the options ask for what the wire format cannot do.
-            ConnectorError: If the server could not be read.
+            ConnectorError: If the server could not be read, and `on_failure` was not called.
             SourceError: If the source cannot be read at all; without `on_unreadable` and with `Mode.TWO_WAY`, also if a
                 record cannot be read.
             GuardError: If more would be deleted than allowed, or too much is missing on the server.
@@ -169,11 +178,18 @@ class BulkSync:
         for tenant_id in tenants:
             planner = CalendarPlanner(tenant_id, context)
             for calendar in await planner.calendars():
-                reader = CalendarReader(self._service(calendar), budget.operation)
-                async with aclosing(planner.batches(reader, calendar, lambda: _BATCH)) as batches:
-                    while (batch := await _next_of(batches)) is not None:
-                        for operation in batch:
-                            yield operation
+                try:
+                    reader = CalendarReader(self._service(calendar), budget.operation)
+                    async with aclosing(planner.batches(reader, calendar, lambda: _BATCH)) as batches:
+                        while (batch := await _next_of(batches)) is not None:
+                            for operation in batch:
+                                yield operation
+                except ConnectorError as error:
+                    if on_failure is None or not _concerns_tenant(error):
+                        raise
+                    on_failure(calendar, error)
+                    if isinstance(error, AuthenticationError | GuardError):
+                        break
 
     def _planning_context(
         self, options: SyncOptions, withheld: Sequence[str], *, run_id: str = "", lineage: str = ""
@@ -269,6 +285,11 @@ class BulkSync:
                 await worker.aclose()
             if self._progress is not None:
                 self._progress.end()
+
+
+def _concerns_tenant(error: ConnectorError) -> bool:
+    """Return whether an error says nothing about other tenants."""
+    return isinstance(error, GuardError) or not isinstance(error, ConnectFailedError | SyncError)
 
 
 async def _next_of(batches: AsyncGenerator[list[Operation], None]) -> list[Operation] | None:

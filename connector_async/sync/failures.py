@@ -1,6 +1,8 @@
 """Why something failed, and whether it can pass. It makes no calls, and knows no state."""
 
-from typing import Final, Self
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Self
 
 import attrs
 
@@ -14,7 +16,10 @@ from connector_async.exceptions import (
     PaginationError,
     ResponseError,
 )
+from connector_async.protocol import TOKEN_PATH
 
+_MOST_FIELDS: Final = 5
+_MOST_CHARACTERS: Final = 200  # of one explanation
 _RETRYABLE_STATUSES: Final = frozenset({408, 423, 425, 429})
 _PERMANENT_STATUSES: Final = frozenset({501, 505})
 _ON_COLLECTION: Final = frozenset({"create", "preview"})
@@ -59,13 +64,34 @@ class Failure:
 
 
 def reason_of(error: Exception) -> str:
-    """Return the message of an error with its details: where a body is malformed, or what a lost response hides."""
+    """Return the message of an error with its details in one line.
+
+    These are the server's own explanation (`detail` of RFC 9457 and `errors` of ASP.NET), where a body is malformed,
+    and what made a result unknown. A response of the token endpoint is not quoted: it may repeat the client secret.
+    """
     reason = str(error) or type(error).__name__
+    if isinstance(error, ResponseError) and not error.path.endswith("/".join(TOKEN_PATH)):
+        reason += "".join(f"; {words}" for words in _server_words(error.problem or {}))
     if isinstance(error, DecodingError) and error.problems:
         reason += f": {'; '.join(error.problems)}"
     if isinstance(error, OutcomeUnknownError) and error.__cause__ is not None:
-        reason += f" ({error.__cause__})"
+        reason += f" ({reason_of(error.__cause__) if isinstance(error.__cause__, Exception) else error.__cause__})"
     return reason
+
+
+def _server_words(problem: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the server's explanations, each cut to a line."""
+    detail, errors = problem.get("detail"), problem.get("errors")
+    if isinstance(detail, str) and detail.strip():
+        yield _line(detail)
+    if isinstance(errors, dict):
+        for field, messages in itertools.islice(errors.items(), _MOST_FIELDS):
+            listed = messages if isinstance(messages, list) else [messages]
+            yield _line(f"{field}: {', '.join(each for each in listed if isinstance(each, str))}")
+
+
+def _line(words: str) -> str:
+    return "".join(each if each.isprintable() else " " for each in words[:_MOST_CHARACTERS]).strip()
 
 
 def is_permanent(error: ConnectorError) -> bool:

@@ -8,6 +8,9 @@ import attrs
 
 from .budget import StopReason
 
+MOST_REASONS: Final = 10
+"""How many distinct reasons the report of a tenant has."""
+
 
 class Fate(enum.Enum):
     """What became of one key."""
@@ -93,7 +96,7 @@ class TenantReport:
     requests: int = 0
     """How many requests were sent, those for tokens, retries and pending creates included."""
     waited: float = 0.0
-    """The seconds that requests waited for rate-limit slots, added up."""
+    """The seconds during which at least one request of the tenant waited for a rate-limit slot."""
     elapsed: float = 0.0
     """The seconds from the start of the first slice of work to the end of the last."""
     calendars_failed: int = 0
@@ -144,8 +147,8 @@ class RunReport:
 
     @property
     def waited(self) -> float:
-        """The seconds that requests waited for rate-limit slots, added up."""
-        return sum(report.waited for report in self.tenants.values())
+        """The longest time that one tenant waited for rate-limit slots, in seconds: tenants wait at the same time."""
+        return max((report.waited for report in self.tenants.values()), default=0.0)
 
     @property
     def dead_letters(self) -> int:

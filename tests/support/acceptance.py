@@ -76,10 +76,12 @@ ROWS = {
     "H17": "A server's id that no URL can carry is reported, and harms no other record or tenant.",
     # Sync
     "S3": "A plan, a check and a run list each unreadable record with line and reason, and end with exit code 3.",
+    "S4": "Why something failed is told everywhere, and what is permanent is told at once and not retried.",
     "S7": "A create that lost its response is recognized although the server has changed what it was sent.",
     "S9": "An empty or capped preview is not believed, and nothing is created again on its word.",
     "S11": "An id that belongs to another record is reported, and nothing is deleted by it.",
     "S12": "A plan that was cut off, a CSV that ends inside a record, and a source that is not a file are rejected.",
+    "S13": "A calendar that cannot be read or believed keeps its records in the mirror, and the others are mirrored.",
     "S15": "After a power loss, the state has forgotten only what is durable in the source.",
 }
 """What each row asks for. Every row has a test; `tests/system/test_acceptance.py` asserts it."""

@@ -20,7 +20,7 @@ from connector_async.sync.planning.options import Services, SyncOptions, SyncSet
 from connector_async.sync.planning.planner import Planner
 from connector_async.sync.planning.snapshot import CalendarReader
 from connector_async.sync.records import ABSENT, Calendar, unrecordable_reason
-from connector_async.sync.report import Fate, Stopped, TenantReport
+from connector_async.sync.report import MOST_REASONS, Fate, Stopped, TenantReport
 from connector_async.sync.state.journal import Journal
 from connector_async.sync.state.reader import StateReader
 
@@ -30,7 +30,6 @@ from .recovery import PendingCreateResolver
 from .writeback import SourceWriteback
 
 _MAX_ROUNDS: Final = 5  # of creates that lose their response again and again
-_MOST_REASONS: Final = 10  # in the report of a tenant
 _WITH_REASON: Final = (Fate.RETRYABLE, Fate.UNKNOWN, Fate.REFUSED, Fate.CONFLICT)
 _EXECUTED: Final = (Kind.CREATE, Kind.UPDATE, Kind.DELETE, Kind.CONFLICT)
 
@@ -133,7 +132,7 @@ class TenantWorker:
             await context.journal.drop_other_failures(self._tenant_id)
         if self._has_failed or report.stopped or any(report.counts[fate] for fate in _WITH_REASON):
             report.reasons = await context.state_reader.reasons(
-                self._tenant_id, context.journal.run_id, limit=_MOST_REASONS
+                self._tenant_id, context.journal.run_id, limit=MOST_REASONS
             )
 
     async def aclose(self) -> None:

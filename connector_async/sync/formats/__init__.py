@@ -7,7 +7,7 @@ from .csv_file import CsvMirror, CsvSource
 from .detection import FileFormat, file_mirror, file_source
 from .icalendar_file import ICalendarMirror, ICalendarSource
 from .json_lines import JsonLinesMirror, JsonLinesSource
-from .mirror import Mirror, RecordWriter
+from .mirror import Mirror, ReadableMirror, RecordWriter
 from .source import IterableSource, Source
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "JsonLinesMirror",
     "JsonLinesSource",
     "Mirror",
+    "ReadableMirror",
     "RecordWriter",
     "Source",
     "file_mirror",

@@ -119,6 +119,10 @@ class CsvMirror:
         """Return a context manager that replaces the file with the written records; see `Mirror.writing`."""
         return replace_file(self._path, _encode, header=",".join(FIELDS).encode() + b"\r\n")
 
+    def source(self) -> CsvSource | None:
+        """Return a source of what the file has now; `None` if there is no file yet."""
+        return CsvSource(self._path) if Path(self._path).exists() else None
+
 
 def _encode(records: list[SourceRecord]) -> bytes:
     output = io.StringIO(newline="")

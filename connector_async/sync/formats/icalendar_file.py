@@ -107,6 +107,10 @@ class ICalendarMirror:
         """Return a context manager that replaces the file with the written records; see `Mirror.writing`."""
         return replace_file(self._path, _encode, header=_HEADER, footer=_FOOTER)
 
+    def source(self) -> ICalendarSource | None:
+        """Return a source of what the file has now; `None` if there is no file yet."""
+        return ICalendarSource(self._path) if Path(self._path).exists() else None
+
 
 class _TimeZones:
     """The time zones that events may name: those of IANA and of Windows, and those that the file itself describes."""

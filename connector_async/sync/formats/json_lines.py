@@ -86,6 +86,10 @@ class JsonLinesMirror:
         """Return a context manager that replaces the file with the written records; see `Mirror.writing`."""
         return replace_file(self._path, _encode)
 
+    def source(self) -> JsonLinesSource | None:
+        """Return a source of what the file has now; `None` if there is no file yet."""
+        return JsonLinesSource(self._path) if Path(self._path).exists() else None
+
 
 class _NotAString:
     """Replaces a value of another type in a row. It is true, so it cannot be taken for a missing value."""

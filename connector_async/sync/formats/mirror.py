@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar, runtime_checkable
 
 from connector_async._checks import check_tenant_id, check_text
 from connector_async._files import atomic_replace, run_in_thread
@@ -13,6 +13,7 @@ from connector_async.sync.exceptions import SourceError
 from connector_async.sync.records import SourceRecord
 
 from .reading import CHUNK, source_error
+from .source import Source
 
 T = TypeVar("T")
 
@@ -45,6 +46,15 @@ class Mirror(Protocol):
         Raises:
             SourceError: If the mirror cannot be written.
         """
+        ...
+
+
+@runtime_checkable
+class ReadableMirror(Mirror, Protocol):
+    """A mirror with records that can be read back."""
+
+    def source(self) -> Source | None:
+        """Return a source of what the mirror has now; `None` if it was never written."""
         ...
 
 
