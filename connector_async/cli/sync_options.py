@@ -190,7 +190,8 @@ class PullScopeOptions(ScopeOptions):
         ),
     ] = str(MAX_DELETE)
     allow_empty: Annotated[
-        bool, Parameter(negative="", help="Believe a calendar that has lost all its appointments on the server.")
+        bool,
+        Parameter(negative="", help="Believe a calendar that has lost all its appointments, within --max-delete."),
     ] = False
 
     def deletion_limit(self) -> MaxDelete:

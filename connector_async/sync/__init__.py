@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .planning.three_way import Conflict, ConflictCallback, Policy
     from .pull import Change, ChangeKind, Pull, PullOptions
     from .records import Calendar, SourceProblem, SourceRecord, content_hash
-    from .report import Fate, RunReport, Stopped, TenantReport
+    from .report import Fate, Reason, RunReport, Stopped, TenantReport
     from .scope import Scope
     from .state import State, backup, export_state, import_state
     from .state.inspection import explain_key, read_dead_letters, read_status
@@ -54,7 +54,7 @@ _HOMES: Final = {
     "planning.three_way": ("Conflict", "ConflictCallback", "Policy"),
     "pull": ("Change", "ChangeKind", "Pull", "PullOptions"),
     "records": ("Calendar", "SourceProblem", "SourceRecord", "content_hash"),
-    "report": ("Fate", "RunReport", "Stopped", "TenantReport"),
+    "report": ("Fate", "Reason", "RunReport", "Stopped", "TenantReport"),
     "scope": ("Scope",),
     "state": ("State", "backup", "export_state", "import_state"),
     "state.inspection": ("explain_key", "read_dead_letters", "read_status"),
@@ -82,6 +82,7 @@ __all__ = [
     "Policy",
     "Pull",
     "PullOptions",
+    "Reason",
     "RecordWriter",
     "RunReport",
     "Runner",

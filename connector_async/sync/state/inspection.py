@@ -16,7 +16,9 @@ from connector_async.sync.report import Fate
 from .db.engine import State
 from .schema import CALENDAR, dead_letters, desired, failures, intents, items, pulled, runs
 
-_TIMES: Final = frozenset({"started_at", "ended_at", "deleted_at", "sent_at", "at", "resolved_at"})
+_TIMES: Final = frozenset(
+    {"started_at", "ended_at", "deleted_at", "sent_at", "at", "resolved_at", "written_at", "confirmed_at"}
+)
 """The columns with seconds since 1970, which are shown as RFC 3339 strings."""
 
 
