@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from connector_async import AppointmentService, ConnectorError, ConnectorSession, RateLimit, RetryPolicy, StaticToken
+from connector_async.sandbox import StatusFault
 from connector_async.sync import (
     BulkSync,
     Calendar,
@@ -201,6 +202,13 @@ async def test_transient_failure_that_passes_is_no_reason(state_path: Path) -> N
         report = await runs.run([record("a")])
         assert (report.counts, report.tenants["acme"].reasons) == ({Fate.CREATED: 1}, [])
         assert await runs.failures("a") == []
+    async with syncing(state_path.with_name("other.db")) as sync:
+        await sync.run([record("a"), record("b")])
+        sync.sandbox.faults.script(*[StatusFault(503)] * 2, operation="update")
+        sync.sandbox.faults.script(StatusFault(422), operation="delete")
+        report = await sync.run([record("a", "New")])  # the second pass updates it
+        assert report.counts == {Fate.UPDATED: 1, Fate.REFUSED: 1}
+        assert [reason.status for reason in report.tenants["acme"].reasons] == [422]
 
 
 # Errors of the application's own code.
