@@ -63,9 +63,9 @@ async def read_left_out(state: State, *, with_conflicts: bool) -> AsyncGenerator
     )
     pending = select(*(intents.c[name] for name in KEY)).order_by(*(intents.c[name] for name in KEY))
     async with state.reading() as connection:
-        for *calendar, key, reason in await connection.execute(given_up.order_by(*order)):
+        for *calendar, key, reason in map(tuple, await connection.execute(given_up.order_by(*order))):
             yield LeftOut(kind=LeftOutKind.GIVEN_UP, calendar=Calendar(*calendar), key=key, reason=reason)
-        for *calendar, key in await connection.execute(pending):
+        for *calendar, key in map(tuple, await connection.execute(pending)):
             yield LeftOut(kind=LeftOutKind.PENDING, calendar=Calendar(*calendar), key=key, reason=_UNKNOWN_RESULT)
 
 
