@@ -1,15 +1,18 @@
 """The sync commands: run, plan, apply, check, pull, retry-failed, status and explain."""
 
 import sys
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Final
 
+import attrs
 from cyclopts import Parameter
 from rich.console import Console
 
 from connector_async.bulk_calls import Outcome, Status
+from connector_async.exceptions import ConnectorError
 from connector_async.sync.budget import Budget
 from connector_async.sync.bulk_sync import BulkSync
 from connector_async.sync.formats import FileFormat, file_mirror
@@ -20,6 +23,7 @@ from connector_async.sync.pull import Pull, PullOptions
 from connector_async.sync.records import Calendar
 from connector_async.sync.report import RunReport
 from connector_async.sync.state import State, inspection
+from connector_async.sync.state.left_out import LeftOutKind, read_left_out
 
 from .calendar_list import read_calendars
 from .config_sources import read_settings
@@ -36,21 +40,30 @@ from .sync_options import (
     LimitOptions,
     LockedStateOptions,
     PerformanceOptions,
+    PullScopeOptions,
     RunOptions,
-    ScopeOptions,
     SourceFile,
     StateOptions,
 )
-from .sync_report import print_key_history, print_lost_versions, print_operation, print_status
+from .sync_report import (
+    print_failure,
+    print_key_history,
+    print_left_out,
+    print_lost_versions,
+    print_operation,
+    print_status,
+)
 from .sync_run import finish_run, open_mirror, open_source, open_sync, run_sync, state_path
 
 _STATE: Final = StateOptions()
 _LOCKED_STATE: Final = LockedStateOptions()
-_SCOPE: Final = ScopeOptions()
+_SCOPE: Final = PullScopeOptions()
 _COMPARE: Final = CompareOptions()
 _RUN: Final = RunOptions()
 _PERFORMANCE: Final = PerformanceOptions()
 _LIMITS: Final = LimitOptions()
+
+_BY_SEVERITY: Final = (ExitCode.GUARD, ExitCode.CREDENTIALS, ExitCode.RETRYABLE, ExitCode.DEAD_LETTERS)
 
 _PlanFile = Annotated[Path, Parameter(name="FILE", help="A file that sync plan --out wrote.")]
 _RunId = Annotated[str, Parameter(name="RUN", help="The id of the run, as its report shows it.")]
@@ -196,7 +209,7 @@ async def pull(
             "reference ad_id and domain_id. The default is the calendar of --tenant-id, --ad-id and --domain-id."
         ),
     ] = None,
-    options: ScopeOptions = _SCOPE,
+    options: PullScopeOptions = _SCOPE,
     limits: LimitOptions = _LIMITS,
     state: LockedStateOptions = _LOCKED_STATE,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
@@ -217,6 +230,7 @@ async def pull(
         scope=options.scope(wire_format, previews=True),
         window=options.window,
         max_delete=options.deletion_limit(),
+        allow_empty=options.allow_empty,
     )
     mirror = file_mirror(to, format=to_format)
     budget = limits.budget()
@@ -321,19 +335,20 @@ async def _print_changes(
     settings = _settings(connection, state)
     wire_format = selected_format(settings)
     sync_options = options.sync_options(mode, wire_format)
-    changes = unreadable = 0
+    found = _Found()
 
     def print_unreadable(reason: str) -> None:
-        nonlocal unreadable
-        unreadable += 1
+        found.unreadable += 1
         print_message(reason)
 
+    def print_failed(calendar: Calendar, error: ConnectorError) -> None:
+        found.failures.add(print_failure(calendar, error, display))
+
     async def printed(operations: AsyncGenerator[Operation, None]) -> AsyncGenerator[Operation, None]:
-        nonlocal changes
         async with aclosing(operations):
             async for operation in operations:
                 is_change = operation.kind is not Kind.AGREE
-                changes += is_change
+                found.changes += is_change
                 if is_change or not changes_only:
                     print_operation(operation, display)
                 yield operation
@@ -341,19 +356,57 @@ async def _print_changes(
     async with open_sync(settings, wait=state.wait) as (opened, services):
         records = open_source(source, options.source_format, settings)
         sync = BulkSync(opened, services, SyncSettings(wire_format=wire_format, grace=grace))
-        planned = sync.plan(records, sync_options, on_unreadable=print_unreadable)
+        # A plan that lacks a calendar is not saved.
+        on_failure = print_failed if out is None else None
+        planned = sync.plan(records, sync_options, on_unreadable=print_unreadable, on_failure=on_failure)
         async with aclosing(printed(planned)) as operations:
             if out is None:
                 async for _ in operations:
                     pass
             else:
                 await save_plan(operations, out, serial=await opened.serial(), options=sync_options)
+        async with aclosing(read_left_out(opened, with_conflicts=mode is Mode.TRUST)) as keys:
+            async for key in keys:
+                found.left_out[key.kind] += 1
+                print_left_out(key, display)
     sys.stdout.flush()
-    print_message(f"{changes} {'change' if changes == 1 else 'changes'} to make")
-    if unreadable:
-        print_message(f"{unreadable} {'record' if unreadable == 1 else 'records'} could not be read")
-        return ExitCode.DEAD_LETTERS
-    return ExitCode.CHANGES_PENDING if exit_code and changes else ExitCode.DONE
+    return found.print_totals(is_check=changes_only, exit_code=exit_code)
+
+
+@attrs.define
+class _Found:
+    """What a plan or a check has found."""
+
+    changes: int = 0
+    unreadable: int = 0
+    left_out: Counter[LeftOutKind] = attrs.field(factory=Counter)
+    failures: set[ExitCode] = attrs.field(factory=set)
+    """The exit codes of the calendars that could not be read."""
+
+    def print_totals(self, *, is_check: bool, exit_code: bool) -> ExitCode:
+        """Print the counts, and return the exit code; with `exit_code`, there is one for differences."""
+        given_up, pending = self.left_out[LeftOutKind.GIVEN_UP], self.left_out[LeftOutKind.PENDING]
+        differences = self.changes + given_up + pending + self.unreadable
+        if is_check:
+            print_message(_counted(differences, "difference"))
+        else:
+            print_message(f"{_counted(self.changes, 'change')} to make")
+        for count, what, outcome in (
+            (self.unreadable, "record", "could not be read"),
+            (given_up, "key", "given up before; sync explain says why"),
+            (pending, "create", "pending; a run finds out what became of it"),
+        ):
+            if count:
+                print_message(f"{_counted(count, what)} {outcome}")
+        if self.failures:
+            return next(code for code in _BY_SEVERITY if code in self.failures)
+        if self.unreadable or given_up:
+            return ExitCode.DEAD_LETTERS
+        return ExitCode.CHANGES_PENDING if exit_code and differences else ExitCode.DONE
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what if count == 1 else what + 's'}"
 
 
 async def _run_pull(pull: Pull) -> RunReport:

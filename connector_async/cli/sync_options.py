@@ -13,7 +13,7 @@ from connector_async._files import check_replaceable
 from connector_async.sync.budget import Budget
 from connector_async.sync.formats import FileFormat
 from connector_async.sync.guard import MaxDelete
-from connector_async.sync.planning.options import GRACE, ConflictRules, Mode, SyncOptions, SyncSettings
+from connector_async.sync.planning.options import GRACE, MAX_DELETE, ConflictRules, Mode, SyncOptions, SyncSettings
 from connector_async.sync.planning.three_way import Policy
 from connector_async.sync.scope import Scope
 from connector_async.sync.state.db.errors import file_errors
@@ -67,7 +67,7 @@ class LockedStateOptions(StateOptions):
 @Parameter(name="*", group=_COMPARISON)
 @attrs.frozen(kw_only=True)
 class ScopeOptions:
-    """Which time range is compared, and how many appointments may be deleted."""
+    """Which time range is compared."""
 
     start: Annotated[
         str | None,
@@ -78,13 +78,6 @@ class ScopeOptions:
         timedelta | None,
         Parameter(help="Request previews in parts of this length, such as 7d or 12h; only for reference."),
     ] = None
-    max_delete: Annotated[
-        str,
-        Parameter(
-            help="The most appointments of a user, of a tenant and in all that a run may delete, or that "
-            "may be missing in a pull: N or N%."
-        ),
-    ] = "50%"
 
     def scope(self, wire_format: WireFormat, *, previews: bool) -> Scope:
         """Return the time range.
@@ -104,14 +97,6 @@ class ScopeOptions:
             end=None if self.end is None else parse_time("end", self.end),
         )
 
-    def deletion_limit(self) -> MaxDelete:
-        """Return how many appointments may be deleted.
-
-        Raises:
-            ValueError: If `max_delete` is neither a number nor a percentage.
-        """
-        return MaxDelete.parse(self.max_delete)
-
 
 @Parameter(name="*", group=_COMPARISON)
 @attrs.frozen(kw_only=True)
@@ -128,10 +113,6 @@ class CompareOptions(ScopeOptions):
             "or neither (fail)."
         ),
     ] = "local"
-    allow_empty: Annotated[
-        bool,
-        Parameter(negative="", help="Allow deleting all appointments of a tenant that has no record in the source."),
-    ] = False
 
     def sync_options(self, mode: Mode, wire_format: WireFormat, *, retry_run: str | None = None) -> SyncOptions:
         """Return the options of the run.
@@ -144,15 +125,20 @@ class CompareOptions(ScopeOptions):
         Raises:
             ValueError: If an option is invalid.
         """
+        max_delete, allow_empty = self._guard()
         return SyncOptions(
             mode=mode,
             rules=ConflictRules(policy=Policy(self.conflict)),
             scope=self.scope(wire_format, previews=mode is not Mode.TRUST),
             window=self.window,
-            max_delete=self.deletion_limit(),
-            allow_empty=self.allow_empty,
+            max_delete=max_delete,
+            allow_empty=allow_empty,
             retry_run=retry_run,
         )
+
+    def _guard(self) -> tuple[MaxDelete, bool]:
+        """Return how much may be deleted, and whether everything: a comparison deletes nothing."""
+        return MaxDelete(share=1.0), True
 
 
 @Parameter(name="*", group=_COMPARISON)
@@ -167,6 +153,54 @@ class RunOptions(CompareOptions):
             "all calendars, whose changes are written back to the source (two-way)."
         ),
     ] = "trust"
+    max_delete: Annotated[
+        str,
+        Parameter(
+            help="The most appointments that a run may delete: N or N% of a user, of a tenant and in all, or N%,N, "
+            "whose number holds for each calendar alone."
+        ),
+    ] = str(MAX_DELETE)
+    allow_empty: Annotated[
+        bool,
+        Parameter(negative="", help="Allow deleting all appointments of a tenant that has no record in the source."),
+    ] = False
+
+    def deletion_limit(self) -> MaxDelete:
+        """Return how many appointments may be deleted.
+
+        Raises:
+            ValueError: If `max_delete` is not a limit.
+        """
+        return MaxDelete.parse(self.max_delete)
+
+    def _guard(self) -> tuple[MaxDelete, bool]:
+        return self.deletion_limit(), self.allow_empty
+
+
+@Parameter(name="*", group=_COMPARISON)
+@attrs.frozen(kw_only=True)
+class PullScopeOptions(ScopeOptions):
+    """What is mirrored, and how much may be missing."""
+
+    max_delete: Annotated[
+        str,
+        Parameter(
+            help="The most appointments that may be missing on the server: N or N% of a user, of a tenant and in all, "
+            "or N%,N, whose number holds for each calendar alone."
+        ),
+    ] = str(MAX_DELETE)
+    allow_empty: Annotated[
+        bool,
+        Parameter(negative="", help="Believe a calendar that has lost all its appointments, within --max-delete."),
+    ] = False
+
+    def deletion_limit(self) -> MaxDelete:
+        """Return how many appointments may be missing.
+
+        Raises:
+            ValueError: If `max_delete` is not a limit.
+        """
+        return MaxDelete.parse(self.max_delete)
 
 
 Grace = Annotated[

@@ -6,26 +6,35 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final
 
+import attrs
 import orjson
 
 from connector_async._files import atomic_replace
 from connector_async._timestamps import format_instant, parse_instant
+from connector_async.exceptions import AuthenticationError, ConnectorError
 from connector_async.sync.budget import StopReason
+from connector_async.sync.exceptions import GuardError
+from connector_async.sync.failures import Failure, is_permanent
 from connector_async.sync.planning.operations import Operation
+from connector_async.sync.records import Calendar
 from connector_async.sync.report import Fate, RunReport, Stopped, TenantReport
 from connector_async.sync.state import State
 from connector_async.sync.state.db.errors import file_errors
 from connector_async.sync.state.inspection import read_dead_letters
+from connector_async.sync.state.left_out import LeftOut
 
 from .exit_codes import ExitCode
-from .messages import printable
+from .messages import print_message, printable
 from .options import DisplayOptions
 from .output import Printer, Record
 
+_MOST_CAUSES: Final = 20
 _REPORT_COLUMNS: Final = (
     "tenant_id",
     "records",
     *(fate.value for fate in Fate),
+    "calendars_failed",
+    "calendars_refused",
     "requests",
     "minimum",
     "waited",
@@ -38,6 +47,7 @@ _COUNT_COLUMNS: Final = (
     "pending_creates",
     "dead_letters",
     "resolved_dead_letters",
+    "failures",
     "awaiting_writeback",
 )
 _RUN_COLUMNS: Final = (
@@ -77,7 +87,11 @@ _STOP_REASONS: Final = {
 
 
 def print_report(report: RunReport, display: DisplayOptions) -> None:
-    """Print the report of a run: a line of JSON, or a table by tenant and a line with the totals."""
+    """Print the report of a run: a line of JSON, or a table by tenant and a line with the totals.
+
+    What could not be read, and why something failed, is printed to the standard error stream.
+    """
+    _print_causes(report)
     printer = Printer(display, _REPORT_COLUMNS)
     if display.json:
         printer.add(report.as_json())
@@ -89,6 +103,20 @@ def print_report(report: RunReport, display: DisplayOptions) -> None:
     sys.stdout.flush()
 
 
+def _print_causes(report: RunReport) -> None:
+    """Print the first records that could not be read, and the first distinct reasons of failures with their counts."""
+    for problem in report.problems:
+        print_message(problem)
+    if report.unreadable > len(report.problems):
+        print_message(f"{report.unreadable - len(report.problems)} more records could not be read")
+    causes = [(tenant_id, reason) for tenant_id, tenant in report.tenants.items() for reason in tenant.reasons]
+    for tenant_id, reason in causes[:_MOST_CAUSES]:
+        times = f" ({reason.count} times)" if reason.count > 1 else ""
+        print_message(f"tenant {tenant_id}: {reason.error}: {reason.reason}{times}")
+    if causes[_MOST_CAUSES:]:
+        print_message(f"{len(causes) - _MOST_CAUSES} more reasons; --json has them all")
+
+
 def print_operation(operation: Operation, display: DisplayOptions) -> None:
     """Print an operation as one line."""
     if display.json:
@@ -97,6 +125,32 @@ def print_operation(operation: Operation, display: DisplayOptions) -> None:
     calendar = operation.calendar
     columns = (operation.kind.value, calendar.tenant_id, calendar.ad_id, operation.key, operation.reason)
     sys.stdout.write("\t".join(map(printable, columns)) + "\n")
+
+
+def print_left_out(left_out: LeftOut, display: DisplayOptions) -> None:
+    """Print a key that is not in sync and has no operation, as one line."""
+    calendar = left_out.calendar
+    fields = {"kind": left_out.kind.value, "key": left_out.key, "reason": left_out.reason}
+    if display.json:
+        Printer(display, ()).add(attrs.asdict(calendar) | fields)
+        return
+    columns = (left_out.kind.value.replace("_", " "), calendar.tenant_id, calendar.ad_id, left_out.key, left_out.reason)
+    sys.stdout.write("\t".join(map(printable, columns)) + "\n")
+
+
+def print_failure(calendar: Calendar, error: ConnectorError, display: DisplayOptions) -> ExitCode:
+    """Print why a calendar could not be compared, and return the exit code that it asks for."""
+    failure = Failure.of(error)
+    user = f", user {calendar.ad_id}" if calendar.ad_id else ""
+    print_message(f"tenant {calendar.tenant_id}{user}: {failure.error}: {failure.reason}")
+    if display.json:
+        fields = {"kind": "failed", "error": failure.error, "status": failure.status, "reason": failure.reason}
+        Printer(display, ()).add(attrs.asdict(calendar) | fields)
+    if isinstance(error, GuardError):
+        return ExitCode.GUARD
+    if isinstance(error, AuthenticationError):
+        return ExitCode.CREDENTIALS
+    return ExitCode.DEAD_LETTERS if is_permanent(error) else ExitCode.RETRYABLE
 
 
 def print_status(status: Mapping[str, Any], display: DisplayOptions) -> None:
@@ -136,13 +190,14 @@ def report_exit_code(report: RunReport, *, reports_nothing_to_do: bool = False) 
     """
     counts = report.counts
     failed_calendars = sum(tenant.calendars_failed for tenant in report.tenants.values())
+    refused_calendars = sum(tenant.calendars_refused for tenant in report.tenants.values())
     changes = counts.total() - counts[Fate.UNCHANGED] - counts[Fate.SKIPPED]
     codes = (
         (report.stopped(Stopped.GUARD), ExitCode.GUARD),
         (report.stopped(Stopped.CREDENTIALS), ExitCode.CREDENTIALS),
         (report.reason is not None, ExitCode.LIMIT_REACHED),
         (failed_calendars + counts[Fate.RETRYABLE] + counts[Fate.UNKNOWN], ExitCode.RETRYABLE),
-        (report.dead_letters, ExitCode.DEAD_LETTERS),
+        (report.dead_letters + refused_calendars, ExitCode.DEAD_LETTERS),
         (reports_nothing_to_do and not changes, ExitCode.NOTHING_TO_DO),
     )
     return next((code for applies, code in codes if applies), ExitCode.DONE)
@@ -166,6 +221,8 @@ def _tenant_record(tenant_id: str, tenant: TenantReport) -> Record:
     return fates | {
         "tenant_id": tenant_id,
         "records": tenant.records,
+        "calendars_failed": tenant.calendars_failed or None,
+        "calendars_refused": tenant.calendars_refused or None,
         "requests": tenant.requests,
         "minimum": tenant.minimum,
         "waited": f"{tenant.waited:.1f} s",
@@ -175,9 +232,10 @@ def _tenant_record(tenant_id: str, tenant: TenantReport) -> Record:
 
 
 def _totals(report: RunReport) -> str:
+    nothing = "nothing to do" if report.reason is None else "nothing started"
     counts = [f"{number} {fate.value.replace('_', ' ')}" for fate, number in report.counts.items()]
     totals = (
-        f"run {report.run_id}: {', '.join(counts) or 'nothing to do'}; {report.requests} requests sent, "
+        f"run {report.run_id}: {', '.join(counts) or nothing}; {report.requests} requests sent, "
         f"{report.minimum} needed; waited {report.waited:.1f} s, took {report.elapsed:.1f} s"
     )
     return totals if report.reason is None else f"{totals}; {_STOP_REASONS[report.reason]}"

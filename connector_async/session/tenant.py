@@ -4,6 +4,7 @@ It does not know the operations of the API.
 """
 
 import asyncio
+import threading
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
@@ -32,7 +33,8 @@ class Traffic:
     requests: int = 0
     """The number of requests that were started. Retries, replays after a 401 and token requests count, too."""
     waited: float = 0.0
-    """The total seconds that requests waited for rate-limit slots."""
+    """The seconds during which at least one request waited for a rate-limit slot. It never exceeds the time that has
+    passed, however many wait at once."""
 
 
 @attrs.define(eq=False)
@@ -50,6 +52,11 @@ class Tenant:
     quota: RetryQuota = attrs.field(init=False, factory=RetryQuota)
     traffic: Traffic = attrs.field(init=False, factory=Traffic)
     _urls: dict[tuple[str, ...], URL] = attrs.field(init=False, factory=dict)
+    _waiting: int = attrs.field(init=False, default=0)
+    """How many requests wait for a slot."""
+    _waits_counted_at: float = attrs.field(init=False, default=0.0)
+    _waits_lock: threading.Lock = attrs.field(init=False, factory=threading.Lock, repr=False)
+    """The threads of several event loops share a tenant."""
 
     def url(self, path: tuple[str, ...], query: Mapping[str, str] | str | None = None) -> URL:
         """Return the URL of a path below the tenant, with a query.
@@ -115,9 +122,20 @@ class Tenant:
         Raises:
             ThrottledError: If the slot would come after the deadline.
         """
-        started_at = self._clock.monotonic()
-        await self.limiter.acquire(deadline, ahead=ahead)
-        self.traffic.waited += self._clock.monotonic() - started_at
+        self._count_waits(1)
+        try:
+            await self.limiter.acquire(deadline, ahead=ahead)
+        finally:
+            self._count_waits(-1)
+
+    def _count_waits(self, change: int) -> None:
+        """Add the time since the last change if requests waited during it, and change their number."""
+        with self._waits_lock:
+            now = self._clock.monotonic()
+            if self._waiting:
+                self.traffic.waited += now - self._waits_counted_at
+            self._waits_counted_at = now
+            self._waiting += change
 
     async def apply_retry_after(self, response: Response) -> None:
         """Send nothing for the tenant for as long as the `Retry-After` of a 429 or 503 says."""

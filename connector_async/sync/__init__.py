@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .planning.three_way import Conflict, ConflictCallback, Policy
     from .pull import Change, ChangeKind, Pull, PullOptions
     from .records import Calendar, SourceProblem, SourceRecord, content_hash
-    from .report import Fate, RunReport, Stopped, TenantReport
+    from .report import Fate, Reason, RunReport, Stopped, TenantReport
     from .scope import Scope
     from .state import State, backup, export_state, find_damage, import_state
     from .state.inspection import explain_key, read_dead_letters, read_status
@@ -76,7 +76,7 @@ _HOMES: Final = {
     "planning.three_way": ("Conflict", "ConflictCallback", "Policy"),
     "pull": ("Change", "ChangeKind", "Pull", "PullOptions"),
     "records": ("Calendar", "SourceProblem", "SourceRecord", "content_hash"),
-    "report": ("Fate", "RunReport", "Stopped", "TenantReport"),
+    "report": ("Fate", "Reason", "RunReport", "Stopped", "TenantReport"),
     "scope": ("Scope",),
     "state": ("State", "backup", "export_state", "find_damage", "import_state"),
     "state.inspection": ("explain_key", "read_dead_letters", "read_status"),
@@ -105,6 +105,7 @@ __all__ = [
     "Policy",
     "Pull",
     "PullOptions",
+    "Reason",
     "RecordChange",
     "RecordId",
     "RecordWriter",

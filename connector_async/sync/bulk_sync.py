@@ -1,6 +1,6 @@
 """`BulkSync`: brings the appointments of many tenants in sync with a source, and accounts for every record."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -8,6 +8,7 @@ from connector_async._checks import check_type
 from connector_async._clock import Clock, checked_clock
 from connector_async.appointments import AppointmentService
 from connector_async.bulk_calls import ProgressListener, check_progress
+from connector_async.exceptions import AuthenticationError, ConnectFailedError, ConnectorError, SyncError
 from connector_async.rate_limit import bulk_priority
 
 from .applying.accounting import recorded_run
@@ -17,11 +18,11 @@ from .applying.scheduler import LocalRunner, Runner, Slice
 from .applying.tenant_worker import RunContext, TenantWorker
 from .applying.writeback import SourceWriteback, restore_pulled
 from .budget import Budget, BudgetSpentError
-from .exceptions import SourceError
+from .exceptions import GuardError, SourceError
 from .formats import MergingMirror, Mirror, Source, check_same_reading
 from .guard import DeleteGuard, MissingGuard
 from .planning.operations import Operation
-from .planning.options import Mode, Services, SyncOptions, SyncSettings
+from .planning.options import Mode, Services, SyncOptions, SyncSettings, service_of
 from .planning.planner import CalendarPlanner, Planner, PlanningContext
 from .planning.saved_plan import SavedPlan
 from .planning.snapshot import CalendarReader
@@ -30,11 +31,13 @@ from .report import RunReport, TenantReport
 from .scope import Selection
 from .state import State
 from .state.diff import Differences
+from .state.failure_log import tenants_with_failures
 from .state.journal import Journal
 from .state.reader import StateReader
 from .state.staging import Staged, stage
 
 _BATCH: Final = 200
+_SHOWN_PROBLEMS: Final = 20
 
 
 class BulkSync:
@@ -43,7 +46,7 @@ class BulkSync:
     Args:
         state: What is remembered between runs.
         services: Returns the service of a calendar. Its session limits the tenant's rate, and has the wire format of
-            the settings. An error that this function raises ends the run.
+            the settings. An error that this function raises fails that calendar alone.
         settings: How the sync works.
         clock: The clock to wait by; `None` for the machine's.
         runner: Decides which tenant is worked on when; `None` to work on all at once in this process.
@@ -117,10 +120,12 @@ class BulkSync:
             if staged.problems:
                 await journal.record_dead_letters(staged.problems)
             report.unreadable = staged.unreadable
+            report.problems = [letter.reason for _, letter in staged.problems[:_SHOWN_PROBLEMS]]
             report.tenants = {tenant_id: TenantReport(records=staged.records[tenant_id]) for tenant_id in tenants}
             context = self._planning_context(options, staged, withheld, tenants, journal)
             planners = {tenant_id: CalendarPlanner(tenant_id, context) for tenant_id in tenants}
-            await self._run_workers(planners, options, journal, report, budget)
+            failed_tenants = await tenants_with_failures(self._state)
+            await self._run_workers(planners, options, journal, report, budget, failed_tenants)
             if mirror is not None:
                 await SourceWriteback(self._state, journal).rewrite(mirror)
         return report
@@ -147,7 +152,12 @@ class BulkSync:
         return report
 
     async def plan(
-        self, source: Source, options: SyncOptions, *, on_unreadable: Callable[[str], None] | None = None
+        self,
+        source: Source,
+        options: SyncOptions,
+        *,
+        on_unreadable: Callable[[str], None] | None = None,
+        on_failure: Callable[[Calendar, ConnectorError], None] | None = None,
     ) -> AsyncGenerator[Operation, None]:
         """Yield what `run` would do, without sending anything but the reads that the mode asks for.
 
@@ -158,10 +168,13 @@ class BulkSync:
             options: What to look at, who wins, and what may be deleted.
             on_unreadable: Called before the first operation for each record that cannot be read or has a duplicate key,
                 with the source, the line if it is known, and the reason.
+            on_failure: Called with each calendar that could not be read, and the error. If it is given, the others are
+                planned all the same, unless there is no connection to the server. Rejected credentials and the guard
+                end the plan of the tenant.
 
         Raises:
             ValueError: If the options ask for what the wire format cannot do.
-            ConnectorError: If the server could not be read.
+            ConnectorError: If the server could not be read, and `on_failure` was not called.
             SourceError: If the source cannot be read at all.
             GuardError: If more would be deleted than allowed, or too much is missing on the server.
             StateError: If the state cannot be used.
@@ -175,11 +188,18 @@ class BulkSync:
         for tenant_id in tenants:
             planner = CalendarPlanner(tenant_id, context)
             for calendar in await planner.calendars():
-                reader = CalendarReader(self._service(calendar), budget.operation)
-                async with aclosing(planner.batches(reader, calendar, lambda: _BATCH)) as batches:
-                    while (batch := await _next_of(batches)) is not None:
-                        for operation in batch:
-                            yield operation
+                try:
+                    reader = CalendarReader(self._service(calendar), budget.operation)
+                    async with aclosing(planner.batches(reader, calendar, lambda: _BATCH)) as batches:
+                        while (batch := await _next_of(batches)) is not None:
+                            for operation in batch:
+                                yield operation
+                except ConnectorError as error:
+                    if on_failure is None or not _concerns_tenant(error):
+                        raise
+                    on_failure(calendar, error)
+                    if isinstance(error, AuthenticationError | GuardError):
+                        break
 
     def _planning_context(
         self,
@@ -203,7 +223,7 @@ class BulkSync:
         )
 
     def _service(self, calendar: Calendar) -> AppointmentService:
-        service = self._services(calendar)
+        service = service_of(self._services, calendar)
         if service.session.wire_format is not self._settings.wire_format:
             theirs, ours = service.session.wire_format, self._settings.wire_format
             raise ValueError(f"services must return a service in {ours}, as the settings say, not in {theirs}")
@@ -247,6 +267,7 @@ class BulkSync:
         journal: Journal,
         report: RunReport,
         budget: Budget,
+        failed_tenants: Collection[str] = (),
     ) -> None:
         reader, settings = StateReader(self._state), self._settings
         resolver = PendingCreateResolver(reader, journal, budget, self._clock, settings)
@@ -261,6 +282,7 @@ class BulkSync:
             writeback=SourceWriteback(self._state, journal),
             budget=budget,
             clock=self._clock,
+            failed_tenants=failed_tenants,
             progress=self._progress,
         )
         workers = {
@@ -283,6 +305,11 @@ class BulkSync:
                 await worker.aclose()
             if self._progress is not None:
                 self._progress.end()
+
+
+def _concerns_tenant(error: ConnectorError) -> bool:
+    """Return whether an error says nothing about other tenants."""
+    return isinstance(error, GuardError) or not isinstance(error, ConnectFailedError | SyncError)
 
 
 async def _next_of(batches: AsyncGenerator[list[Operation], None]) -> list[Operation] | None:

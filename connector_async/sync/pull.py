@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 from datetime import timedelta
 from itertools import chain, zip_longest
 from typing import Final, Self
@@ -19,15 +19,17 @@ from connector_async.wire import WireFormat
 from .applying.accounting import TrafficMeter, recorded_run
 from .budget import Budget, BudgetSpentError
 from .exceptions import GuardError
-from .formats import Mirror, RecordWriter
+from .failures import Failure, HookError, is_permanent
+from .formats import Mirror, ReadableMirror, RecordWriter
 from .guard import MaxDelete, MissingGuard
 from .planning.operations import key_of_server, pulled_pair
-from .planning.options import MAX_DELETE, Services, check_preview_range
+from .planning.options import MAX_DELETE, Services, check_preview_range, service_of
 from .planning.snapshot import CalendarReader, ServerSnapshot
-from .records import Calendar, UnusableIdError, content_hash, record_of, unrecordable_reason, usable_id
-from .report import Fate, RunReport, Stopped, TenantReport
+from .records import Calendar, SourceProblem, UnusableIdError, content_hash, record_of, unrecordable_reason, usable_id
+from .report import MOST_REASONS, Fate, RunReport, Stopped, TenantReport
 from .scope import Scope
 from .state import State
+from .state.failure_log import tenants_with_failures
 from .state.journal import DeadLetter, Journal
 from .state.reader import StateReader
 
@@ -124,8 +126,9 @@ class Pull:
         state: What is remembered between pulls. No other kind of run may use it.
         services: Returns the service of a calendar. Its session limits the tenant's rate.
         options: What to mirror.
-        mirror: Is rewritten with everything that the server has, unless a calendar could not be read; `None` for the
-            changes alone.
+        mirror: Is rewritten with everything that the server has, and for calendars that could not be read with what it
+            had before. A mirror that is no `ReadableMirror` stays as it was if a calendar could not be read. `None` for
+            the changes alone.
         clock: The clock to measure by; `None` for the machine's.
         budget: When to end before the work is done; `None` for no limit.
 
@@ -150,6 +153,7 @@ class Pull:
         self._options = options
         self._mirror = mirror
         self._budget = budget or Budget(self._clock)
+        self._state = state
         self._state_reader = StateReader(state)
         self._guard = MissingGuard(options.max_delete, allow_empty=options.allow_empty)
         self._journal = Journal.for_new_run(state, self._clock)
@@ -157,15 +161,16 @@ class Pull:
         """What became of the calendars."""
         for calendar in options.calendars:
             self.report.tenants.setdefault(calendar.tenant_id, TenantReport())
+        self._unread = dict.fromkeys(options.calendars)
+        self._started: dict[str, float] = {}
         self._meters = {
             tenant_id: TrafficMeter(self._budget, report) for tenant_id, report in self.report.tenants.items()
         }
 
     @property
     def is_whole(self) -> bool:
-        """Whether every calendar could be read. Otherwise the mirror is as it was."""
-        tenants = self.report.tenants.values()
-        return self._budget.reason is None and not any(tenant.stopped or tenant.calendars_failed for tenant in tenants)
+        """Whether every calendar could be read. The mirror has what it had before for the others."""
+        return not self._unread
 
     def __aiter__(self) -> AsyncIterator[Change]:
         return self.changes()
@@ -178,7 +183,7 @@ class Pull:
             SourceError: If the mirror cannot be written.
             StateError: If the state cannot be used, or belongs to another kind of run.
         """
-        self._options.check(self._services(self._options.calendars[0]).session.wire_format)
+        self._check_options()
         looks = bulk(self._look, _in_turn(self._options.calendars), concurrency=_CONCURRENCY, ends_on=Exception)
         async with recorded_run(self._journal, self.report, self._budget, self._clock, kind="pull", mode="pull"):
             try:
@@ -190,10 +195,43 @@ class Pull:
                             async with aclosing(self._changes(outcome.input, outcome.result, writer)) as changes:
                                 async for change in changes:
                                     yield change
-                    if not self.is_whole:
+                            del self._unread[outcome.input]
+                    if self._unread and writer is not None and not await self._keep_unread(writer):
                         raise _IncompleteError
             except _IncompleteError:
                 pass
+            await self._finish()
+
+    def _check_options(self) -> None:
+        """Reject options that the wire format of the services cannot serve, unless no calendar has a service."""
+        for calendar in self._options.calendars:
+            with suppress(HookError):
+                self._options.check(service_of(self._services, calendar).session.wire_format)
+                return
+
+    async def _keep_unread(self, writer: RecordWriter) -> bool:
+        """Write what the mirror has of the calendars that could not be read, and return whether that is all."""
+        if not isinstance(self._mirror, ReadableMirror):
+            return False
+        source = self._mirror.source()
+        if source is not None:
+            async for item in source.records():
+                if item.calendar is None or item.calendar in self._unread:
+                    if isinstance(item, SourceProblem):
+                        return False  # its record would be lost
+                    await writer.write(item)
+        return True
+
+    async def _finish(self) -> None:
+        """Say why something failed, and forget the failures of earlier runs."""
+        failed_tenants = await tenants_with_failures(self._state)
+        run_id = self._journal.run_id
+        unread = {calendar.tenant_id for calendar in self._unread}
+        for tenant_id in failed_tenants & self.report.tenants.keys() - unread:
+            await self._journal.drop_other_failures(tenant_id)
+        for tenant_id, report in self.report.tenants.items():
+            if tenant_id in failed_tenants or report.counts[Fate.REFUSED]:
+                report.reasons = await self._state_reader.reasons(tenant_id, run_id, limit=MOST_REASONS)
 
     def _writing(self) -> AbstractAsyncContextManager[RecordWriter | None]:
         return nullcontext() if self._mirror is None else self._mirror.writing()
@@ -203,20 +241,29 @@ class Pull:
         report, meter = self.report.tenants[calendar.tenant_id], self._meters[calendar.tenant_id]
         if report.stopped is Stopped.CREDENTIALS or self._budget.reason is not None:
             return None
-        service = self._services(calendar)
-        meter.watch(service.session)
+        started_at = self._started.setdefault(calendar.tenant_id, self._clock.monotonic())
         try:
+            service = service_of(self._services, calendar)
+            meter.watch(service.session)
             return await self._preview(calendar, CalendarReader(service, meter.operation), report)
         except BudgetSpentError:
             pass
-        except AuthenticationError:
+        except AuthenticationError as error:
             report.stopped = Stopped.CREDENTIALS
-        except GuardError:
+            await self._journal.record_failure(Calendar(calendar.tenant_id), Failure.of(error))
+        except GuardError as error:
             report.stopped = Stopped.GUARD  # of this calendar alone: the tenant's others are read
+            await self._journal.record_failure(calendar, Failure.of(error))
         except SyncError:
             raise
-        except ConnectorError:
-            report.calendars_failed += 1
+        except ConnectorError as error:
+            if is_permanent(error):
+                report.calendars_refused += 1
+            else:
+                report.calendars_failed += 1
+            await self._journal.record_failure(calendar, Failure.of(error))
+        finally:
+            report.elapsed = self._clock.monotonic() - started_at
         return None
 
     async def _preview(self, calendar: Calendar, reader: CalendarReader, report: TenantReport) -> _Look:

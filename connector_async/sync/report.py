@@ -8,6 +8,9 @@ import attrs
 
 from .budget import StopReason
 
+MOST_REASONS: Final = 10
+"""How many distinct reasons the report of a tenant has."""
+
 
 class Fate(enum.Enum):
     """What became of one key."""
@@ -63,6 +66,20 @@ class Stopped(enum.Enum):
     """More is missing on the server than the limit allows."""
 
 
+@attrs.frozen(kw_only=True)
+class Reason:
+    """Why some keys or calendars of a tenant are not in sync."""
+
+    error: str
+    """The class name of the error, such as `ForbiddenError`."""
+    status: int | None
+    """The HTTP status of the response, if there was one."""
+    reason: str
+    """The message of the error, with the server's own explanation."""
+    count: int
+    """How many keys and calendars it concerns."""
+
+
 @attrs.define(kw_only=True)
 class TenantReport:
     """What became of the records of one tenant."""
@@ -79,11 +96,16 @@ class TenantReport:
     requests: int = 0
     """How many requests were sent, those for tokens, retries and pending creates included."""
     waited: float = 0.0
-    """The seconds that requests waited for rate-limit slots, added up."""
+    """The seconds during which at least one request of the tenant waited for a rate-limit slot."""
     elapsed: float = 0.0
     """The seconds from the start of the first slice of work to the end of the last."""
     calendars_failed: int = 0
     """How many calendars could not be synced because of a transient failure."""
+    calendars_refused: int = 0
+    """How many calendars could not be synced because of a permanent failure, such as 403 to a preview or to a create.
+    The next run tries them again."""
+    reasons: list[Reason] = attrs.field(factory=list)
+    """The most frequent reasons for what failed or was given up in this run, ten at most."""
     stopped: Stopped | None = None
     """Why the tenant's work was stopped; `None` if it was not, or only with the run."""
 
@@ -97,6 +119,8 @@ class RunReport:
     """The reports by tenant."""
     unreadable: int = 0
     """How many records could not be read, including those whose tenant is not known."""
+    problems: list[str] = attrs.field(factory=list)
+    """The first twenty of these records: source, line and reason."""
     elapsed: float = 0.0
     """The duration of the run in seconds."""
     reason: StopReason | None = None
@@ -123,8 +147,8 @@ class RunReport:
 
     @property
     def waited(self) -> float:
-        """The seconds that requests waited for rate-limit slots, added up."""
-        return sum(report.waited for report in self.tenants.values())
+        """The longest time that one tenant waited for rate-limit slots, in seconds: tenants wait at the same time."""
+        return max((report.waited for report in self.tenants.values()), default=0.0)
 
     @property
     def dead_letters(self) -> int:
@@ -146,6 +170,7 @@ class RunReport:
             "minimum": self.minimum,
             "waited": self.waited,
             "counts": {fate.value: number for fate, number in self.counts.items() if number},
+            "problems": self.problems,
             "tenants": {tenant_id: _as_json(report) for tenant_id, report in self.tenants.items()},
         }
 

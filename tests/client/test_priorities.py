@@ -118,8 +118,8 @@ async def test_bulk_alone_uses_the_whole_rate_in_the_order_of_its_inputs(limit: 
         assert await take_all(appointments.get_many(ids, concurrency=16)) == [Status.DONE] * 100
         assert now() == pytest.approx(99 * limit.interval, rel=0.01)
         assert [int(request.target.rpartition("=")[2]) for request in server.requests] == list(range(100))
-        # Sixteen calls waited nearly all of the time.
-        assert 14 * now() < appointments.session.traffic.waited < 16 * now()
+        # At least one of sixteen calls waited nearly all of the time, which is counted once.
+        assert 0.9 * now() < appointments.session.traffic.waited <= now()
 
 
 async def test_calls_of_a_bulk_have_bulk_priority_and_the_caller_keeps_its_own() -> None:

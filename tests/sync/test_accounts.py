@@ -6,11 +6,27 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from connector_async import RetryPolicy
+from connector_async import AppointmentService, RateLimit, RetryPolicy
 from connector_async.sandbox import DropAfter, SeedAppointment, StatusFault
-from connector_async.sync import Budget, ConflictRules, Fate, Mode, Policy, RunReport
+from connector_async.sync import (
+    Budget,
+    BulkSync,
+    Calendar,
+    ConflictRules,
+    Fate,
+    MaxDelete,
+    Mode,
+    Policy,
+    RunReport,
+    State,
+    SyncOptions,
+    SyncSettings,
+)
 from connector_async.sync.state.schema import runs
-from tests.support.syncing import ACME, TEN, MemorySource, record, syncing
+from tests.support.calendar_server import CalendarServer
+from tests.support.services import open_service
+from tests.support.syncing import ACME, TEN, ListSource, MemorySource, record, syncing
+from tests.support.virtual_time import LoopClock
 
 FAIL = ConflictRules(policy=Policy.FAIL)
 
@@ -121,7 +137,8 @@ async def test_missing_appointment_is_counted_once_when_its_calendar_is_read_aga
         await sync.run_two_way(source)
         await sync.delete(*[f"Visit k{number:02}" for number in range(8)])  # twice 8 would be over the limit
         sync.sandbox.faults.script(StatusFault(500), StatusFault(500), operation="get")
-        assert figures(await sync.run_two_way(source)) == (12, 12, {Fate.PULLED: 8})
+        report = await sync.run_two_way(source, max_delete=MaxDelete(share=0.5))
+        assert figures(report) == (12, 12, {Fate.PULLED: 8})
 
 
 async def test_records_are_counted_after_the_write_back(state_path: Path) -> None:
@@ -153,3 +170,21 @@ async def test_refused_operation_of_a_saved_plan_is_out_of_sync(state_path: Path
         sync.sandbox.faults.script(StatusFault(422), operation="create")
         async with sync.opened() as (bulk_sync, _):
             assert figures(await bulk_sync.apply(plan)) == (2, 1, {Fate.CREATED: 1, Fate.REFUSED: 1})
+
+
+@pytest.mark.virtual_time
+async def test_wait_is_not_longer_than_the_work_however_many_wait_at_once(state_path: Path) -> None:
+    tenants = [Calendar(f"t{number}") for number in range(3)]
+    records = [record(f"k{number}", calendar=calendar) for calendar in tenants for number in range(10)]
+    async with CalendarServer() as server, await State.open(state_path, owner="test") as state:
+        service = open_service(server, clock=LoopClock(), rate_limit=RateLimit(limit=61, per=60, burst=1))
+        sync = BulkSync(
+            state,
+            lambda calendar: AppointmentService(service.session.for_tenant(calendar.tenant_id)),
+            SyncSettings(concurrency=8),
+            clock=LoopClock(),
+        )
+        report = await sync.run(ListSource(records), SyncOptions())
+    for tenant in report.tenants.values():
+        assert 0.8 * tenant.elapsed < tenant.waited <= tenant.elapsed
+    assert 8 < report.waited <= report.elapsed

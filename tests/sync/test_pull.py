@@ -1,9 +1,11 @@
 """Pulls: mirroring what the server has, and what has changed since the last pull."""
 
+import asyncio
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import attrs
 import orjson
 import pytest
 
@@ -27,8 +29,8 @@ from connector_async.sync import (
     file_mirror,
     file_source,
 )
-from connector_async.sync.formats import JsonLinesMirror
-from tests.support.syncing import ACME, SCOPE, TEN, USER, Syncing, record, syncing
+from connector_async.sync.formats import JsonLinesMirror, JsonLinesSource
+from tests.support.syncing import ACME, SCOPE, TEN, USER, MemorySource, Syncing, record, syncing
 
 GLOBEX = Calendar("globex")
 USERS = [USER, Calendar("acme", "d-1", "u-2")]
@@ -121,24 +123,93 @@ async def test_users_are_mirrored_within_the_scope(state_path: Path, mirror: Pat
         assert report.requests == 3
 
 
-async def test_unreadable_calendar_leaves_the_mirror_as_it_was(state_path: Path, mirror: Path) -> None:
+@pytest.mark.row("S13")
+async def test_unreadable_calendar_keeps_its_old_records_in_the_mirror(state_path: Path, mirror: Path) -> None:
     async with syncing(state_path) as sync:
         await fill(sync, ACME, "a")
         await fill(sync, GLOBEX, "b")
         await pull(sync, mirror, ACME, GLOBEX)
         await fill(sync, ACME, "c")
+        await sync.retitle("b", "B", GLOBEX)
         sync.sandbox.faults.script(*[StatusFault(500)] * 2, operation="preview", tenant="globex")
         changes, report = await pull(sync, mirror, ACME, GLOBEX)
         assert changes == [(ChangeKind.CREATED, "c")]
         assert report.tenants["globex"].calendars_failed == 1
-        assert mirrored(mirror) == ["a", "b"]
+        assert [reason.status for reason in report.tenants["globex"].reasons] == [500]
+        assert mirrored(mirror) == ["a", "b", "c"]
         sync.sandbox.faults.script(StatusFault(401), StatusFault(401), operation="preview", tenant="globex")
         assert (await pull(sync, mirror, ACME, GLOBEX))[1].stopped(Stopped.CREDENTIALS) == ["globex"]
         budget = Budget(sync.clock, max_requests=1)
         assert (await pull(sync, mirror, ACME, GLOBEX, budget=budget))[1].reason is not None
-        assert mirrored(mirror) == ["a", "b"]
-        assert await pull(sync, mirror, ACME, GLOBEX)
         assert mirrored(mirror) == ["a", "b", "c"]
+        assert (await pull(sync, mirror, ACME, GLOBEX))[0] == [(ChangeKind.UPDATED, "B")]
+        assert mirrored(mirror) == ["B", "a", "c"]
+
+
+@pytest.mark.row("S13")
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".ics"])
+async def test_emptied_and_refused_calendars_do_not_block_the_others(
+    state_path: Path, tmp_path: Path, suffix: str
+) -> None:
+    path, others = tmp_path / f"mirror{suffix}", [Calendar("empty"), Calendar("refused")]
+    options = PullOptions(calendars=[ACME, *others])
+
+    async def pulled(sync: Syncing, options: PullOptions) -> tuple[list[str], RunReport]:
+        async with await State.open(sync.path, owner="test") as state:
+            pulling = Pull(state, sync.service, options, mirror=file_mirror(path))
+            async for _ in pulling:
+                pass
+        records = [each async for each in file_source(path).records() if isinstance(each, SourceRecord)]
+        return sorted(each.appointment.title for each in records), pulling.report
+
+    async with syncing(state_path) as sync:
+        for calendar in options.calendars:
+            await fill(sync, calendar, calendar.tenant_id)
+        await pulled(sync, options)
+        await sync.delete("empty", calendar=others[0])
+        await fill(sync, ACME, "new")
+        sync.sandbox.faults.script(StatusFault(403), operation="preview", tenant="refused")
+        titles, report = await pulled(sync, options)
+        assert titles == ["acme", "empty", "new", "refused"]
+        assert report.stopped(Stopped.GUARD) == ["empty"]
+        (reason,) = report.tenants["empty"].reasons
+        assert reason.reason == "the server shows no appointment of tenant empty, but 1 are known"
+        assert [reason.status for reason in report.tenants["refused"].reasons] == [403]
+        assert report.tenants["refused"].calendars_refused == 1
+        titles, report = await pulled(sync, attrs.evolve(options, allow_empty=True))
+        assert (titles, report.tenants["empty"].reasons) == (["acme", "new", "refused"], [])
+
+
+async def test_mirror_that_cannot_be_read_back_stays_as_it_was(state_path: Path) -> None:
+    mirror = MemorySource()
+    options = PullOptions(calendars=[ACME, GLOBEX])
+    async with syncing(state_path) as sync:
+        await fill(sync, ACME, "a")
+        sync.sandbox.faults.script(StatusFault(403), operation="preview", tenant="globex")
+        for rewrites in (0, 1):
+            async with await State.open(sync.path, owner="test") as state:
+                pulling = Pull(state, sync.service, options, mirror=mirror)
+                assert not pulling.is_whole
+                async for _ in pulling:
+                    pass
+            assert (mirror.rewrites, pulling.is_whole) == (rewrites, bool(rewrites))
+
+
+async def test_record_of_an_unread_calendar_that_cannot_be_read_back_keeps_the_mirror(
+    state_path: Path, mirror: Path
+) -> None:
+    class Damaged(JsonLinesMirror):
+        def source(self) -> JsonLinesSource | None:
+            mirror.write_text("damaged\n")
+            return super().source()
+
+    options = PullOptions(calendars=[ACME, GLOBEX])
+    async with syncing(state_path) as sync, await State.open(state_path, owner="test") as state:
+        await fill(sync, ACME, "a")
+        sync.sandbox.faults.script(StatusFault(403), operation="preview", tenant="globex")
+        async for _ in Pull(state, sync.service, options, mirror=Damaged(mirror)):
+            pass
+    assert await asyncio.to_thread(mirror.read_text) == "damaged\n"
 
 
 async def test_sent_requests_count_in_the_budget_of_a_pull(state_path: Path) -> None:

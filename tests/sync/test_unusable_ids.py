@@ -240,9 +240,9 @@ async def test_error_of_a_paging_style_fails_its_calendar_alone(tmp_path: Path, 
         runs = Styled(server, tmp_path)
         report = await runs.sync(records(), Mode.CHECK)
         assert counts_of_others(report) == {Fate.CREATED: 8}
-        assert report.tenants["t2"].calendars_failed == 1
+        assert report.tenants["t2"].calendars_refused == 1
         report = await runs.pull()
-        assert [report.tenants[tenant].calendars_failed for tenant in TENANTS] == [0, 0, 1, 0, 0]
+        assert [report.tenants[tenant].calendars_refused for tenant in TENANTS] == [0, 0, 1, 0, 0]
 
 
 def test_json_output_escapes_terminal_control_characters(capsysbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -108,7 +108,9 @@ class OutcomeCounter:
             self._given_up.add(key)
         self._report.counts[fate] += 1
 
-    async def finish(self, planner: Planner, *, retries_only: bool, has_ended: bool, failing: int) -> None:
+    async def finish(
+        self, planner: Planner, *, retries_only: bool, has_ended: bool, failing: int, refused: int
+    ) -> None:
         """Count the keys that are left.
 
         Args:
@@ -116,15 +118,16 @@ class OutcomeCounter:
             retries_only: Whether the run acts on the dead letters of another run alone.
             has_ended: Whether the work was ended early, so that some of what is left may not have been started.
             failing: How many calendars failed transiently.
+            refused: How many calendars failed permanently. What is left of them was not started.
         """
         counts = self._report.counts
         progress = await planner.progress()
         left = progress.to_do
-        retryable = min(left, len(self._retryable)) if has_ended else left
+        retryable = min(left, len(self._retryable)) if has_ended or refused else left
         counts[Fate.RETRYABLE] += retryable
         counts[Fate.NOT_STARTED] += left - retryable
         counts[Fate.UNKNOWN] += await self._state_reader.count_pending_creates(self._tenant_id)
         counts[Fate.NOT_STARTED if retries_only else Fate.SKIPPED] += progress.skipped
         self._report.records = progress.records
         self._report.in_sync = progress.in_sync
-        self._report.calendars_failed = failing
+        self._report.calendars_failed, self._report.calendars_refused = failing, refused

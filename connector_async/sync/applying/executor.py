@@ -11,20 +11,17 @@ from connector_async._clock import Clock
 from connector_async.appointments import AppointmentService
 from connector_async.exceptions import (
     AuthenticationError,
-    ConflictError,
     ConnectorError,
     DecodingError,
-    ForbiddenError,
-    InvalidRequestError,
     NotFoundError,
     OutcomeUnknownError,
-    ResponseError,
     SyncError,
 )
 from connector_async.models import UNSET, Appointment, NewAppointment, Unset
 from connector_async.retry import may_have_happened
 from connector_async.session import before_each_write
 from connector_async.sync.exceptions import StateError
+from connector_async.sync.failures import Failure, concerns_calendar, is_permanent, reason_of
 from connector_async.sync.planning.operations import Kind, Operation, written_pair
 from connector_async.sync.planning.options import SyncOptions, SyncSettings
 from connector_async.sync.planning.three_way import Policy
@@ -41,9 +38,6 @@ from connector_async.sync.state.reader import PendingCreate
 
 from .recovery import PendingCreateResolver
 from .writeback import server_version
-
-# The same request gets the same response, whenever it is sent.
-_PERMANENT: Final = (InvalidRequestError, ForbiddenError, ConflictError, NotFoundError)
 
 _MAX_DELAY: Final = 5.0  # seconds between the time in a record and the request
 _MAX_RECORDS: Final = 3
@@ -81,6 +75,7 @@ class OperationExecutor:
 
         Raises:
             AuthenticationError: If the credentials were rejected.
+            ConnectorError: If the server refuses creates in this calendar. Nothing was created.
             StateError: If the state cannot be written, or another run has taken it over.
         """
         if operation.overwrites and operation.kind is not Kind.CONFLICT:
@@ -105,9 +100,12 @@ class OperationExecutor:
             TypeError,
         ) as error:  # the last two: a request breaks a rule, and is not sent
             await self._record_out_of_sync(operation)
-            if isinstance(error, ConnectorError) and not _is_permanent(error):
+            if concerns_calendar(error):
+                raise
+            if isinstance(error, ConnectorError) and not is_permanent(error):
+                await self._journal.record_failure(operation.calendar, Failure.of(error, key=operation.key))
                 return Fate.RETRYABLE
-            await self.give_up(operation, operation.kind.value, type(error).__name__, str(error), cause=error)
+            await self.give_up(operation, operation.kind.value, type(error).__name__, reason_of(error), cause=error)
             return Fate.REFUSED
 
     async def give_up(
@@ -150,6 +148,7 @@ class OperationExecutor:
             if isinstance(error, OutcomeUnknownError) or (isinstance(error, DecodingError) and error.sent):
                 # Pending until a preview shows what became of it. The server may have got the request only now.
                 self._resolver.sent(operation.calendar, operation.key)
+                await self._journal.record_failure(operation.calendar, Failure.of(error, key=operation.key))
                 return Fate.UNKNOWN
             if recording.has_started:  # and the create has not happened
                 await self._journal.drop_pending_creates(operation.calendar, [operation.key])
@@ -310,7 +309,3 @@ def _description(operation: Operation, new: NewAppointment) -> str | Unset:
 def _content(operation: Operation, service: AppointmentService) -> NewAppointment:
     """Return what to send, as the wire format carries it."""
     return as_carried(appointment_from_row(orjson.loads(operation.body or b"{}")), service.session.wire_format)
-
-
-def _is_permanent(error: ConnectorError) -> bool:
-    return isinstance(error, _PERMANENT) or (isinstance(error, ResponseError) and error.status in {501, 505})

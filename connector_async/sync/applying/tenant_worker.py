@@ -1,7 +1,7 @@
 """The worker of one tenant: works through its calendars slice by slice, and in each through what differs."""
 
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -14,12 +14,13 @@ from connector_async.exceptions import AuthenticationError, ConnectorError, Sync
 from connector_async.rate_limit import bulk_priority
 from connector_async.sync.budget import Budget
 from connector_async.sync.exceptions import GuardError
+from connector_async.sync.failures import Failure, is_permanent
 from connector_async.sync.planning.operations import Kind, Operation, observed_pair
 from connector_async.sync.planning.options import Services, SyncOptions, SyncSettings
 from connector_async.sync.planning.planner import Planner
 from connector_async.sync.planning.snapshot import CalendarReader
 from connector_async.sync.records import ABSENT, Calendar, unrecordable_reason
-from connector_async.sync.report import Fate, Stopped, TenantReport
+from connector_async.sync.report import MOST_REASONS, Fate, Stopped, TenantReport
 from connector_async.sync.state.journal import Journal
 from connector_async.sync.state.reader import StateReader
 
@@ -29,6 +30,7 @@ from .recovery import PendingCreateResolver
 from .writeback import SourceWriteback
 
 _MAX_ROUNDS: Final = 5  # of creates that lose their response again and again
+_WITH_REASON: Final = (Fate.RETRYABLE, Fate.UNKNOWN, Fate.REFUSED, Fate.CONFLICT)
 _EXECUTED: Final = (Kind.CREATE, Kind.UPDATE, Kind.DELETE, Kind.CONFLICT)
 
 
@@ -46,6 +48,8 @@ class RunContext:
     writeback: SourceWriteback
     budget: Budget
     clock: Clock
+    failed_tenants: Collection[str]
+    """The tenants with failures of earlier runs, which end with a run over everything; empty for a run over a part."""
     progress: ProgressListener | None = None
 
 
@@ -81,7 +85,10 @@ class TenantWorker:
         self._quantum = 1
         self._started_at: float | None = None
         self._looked_at: set[Calendar] = set()
+        self._tenant_id = tenant_id
         self._failing: dict[Calendar, None] = {}
+        self._refused: set[Calendar] = set()
+        self._has_failed: set[Calendar] = set()
         self._unresolved: deque[_Unresolved] = deque()
         self._slices = self._work()
 
@@ -101,17 +108,32 @@ class TenantWorker:
         except (StopAsyncIteration, AuthenticationError) as end:
             if isinstance(end, AuthenticationError):
                 self._report.stopped = Stopped.CREDENTIALS
-            await self._outcomes.finish(
-                self._planner,
-                retries_only=self._context.options.retry_run is not None,
-                has_ended=self._has_ended(),
-                failing=len(self._failing),
-            )
+                await self._context.journal.record_failure(Calendar(self._tenant_id), Failure.of(end))
+            await self._finish_tenant()
             return False
         finally:
             self._report.elapsed = clock.monotonic() - self._started_at
             self._meter.update()
         return True
+
+    async def _finish_tenant(self) -> None:
+        """Count what is left, and say why."""
+        context, report = self._context, self._report
+        retries_only, has_ended = context.options.retry_run is not None, self._has_ended()
+        await self._outcomes.finish(
+            self._planner,
+            retries_only=retries_only,
+            has_ended=has_ended,
+            failing=len(self._failing),
+            refused=len(self._refused),
+        )
+        is_whole = not (retries_only or has_ended or self._refused)
+        if is_whole and self._tenant_id in context.failed_tenants:
+            await context.journal.drop_other_failures(self._tenant_id)
+        if self._has_failed or report.stopped or any(report.counts[fate] for fate in _WITH_REASON):
+            report.reasons = await context.state_reader.reasons(
+                self._tenant_id, context.journal.run_id, limit=MOST_REASONS
+            )
 
     async def aclose(self) -> None:
         """End the work early."""
@@ -154,25 +176,42 @@ class TenantWorker:
             # What an earlier run has created, and may not know of, would be taken for new on the server.
             self._unresolved.append(_Unresolved(due, calendar, rounds=1, is_planned=False))
             return
-        service = self._service(calendar)
-        reader = CalendarReader(service, self._meter.operation)
-        failures = 0
+        failures, reader = 0, None
         try:
+            service = self._service(calendar)
+            reader = CalendarReader(service, self._meter.operation)
             async for batch in self._planner.batches(reader, calendar, lambda: self._quantum):
                 failures += await self._apply(service, batch, is_first=is_first)
                 yield
                 if self._has_ended():
                     return
-        except GuardError:
+        except GuardError as error:
             self._report.stopped = Stopped.GUARD
+            await self._record_failure(calendar, error)
             return
         except (AuthenticationError, SyncError):
             raise
-        except ConnectorError:
+        except ConnectorError as error:
+            await self._record_failure(calendar, error)
+            if is_permanent(error):
+                self._refused.add(calendar)
+                return
             failures += 1
+        else:
+            await self._drop_failure(calendar)
         finally:
-            self._count_needed(calendar, reader.requests_needed)
+            self._count_needed(calendar, 0 if reader is None else reader.requests_needed)
         await self._finish(calendar, failures)
+
+    async def _record_failure(self, calendar: Calendar, error: ConnectorError) -> None:
+        self._has_failed.add(calendar)
+        await self._context.journal.record_failure(calendar, Failure.of(error))
+
+    async def _drop_failure(self, calendar: Calendar) -> None:
+        """Forget the failure of an earlier pass."""
+        if calendar in self._has_failed:
+            self._has_failed.discard(calendar)
+            await self._context.journal.drop_failure(calendar)
 
     def _count_needed(self, calendar: Calendar, requests: int) -> None:
         """Count the requests that a look at a calendar needed, for the first look alone."""
@@ -202,8 +241,14 @@ class TenantWorker:
                     failures, rounds = failures + undecided, _MAX_ROUNDS
             except (AuthenticationError, SyncError):
                 raise
-            except ConnectorError:
+            except ConnectorError as error:
+                await self._record_failure(calendar, error)
+                if is_permanent(error):
+                    self._refused.add(calendar)
+                    continue
                 failures += 1
+            else:
+                await self._drop_failure(calendar)
             yield
             if unresolved.is_planned or failures:
                 await self._finish(calendar, failures, rounds=rounds, is_planned=unresolved.is_planned)

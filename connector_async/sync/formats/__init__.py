@@ -7,7 +7,7 @@ from .csv_file import CsvMirror, CsvSource
 from .detection import FileFormat, check_same_reading, file_mirror, file_source
 from .icalendar_file import ICalendarMirror, ICalendarSource
 from .json_lines import JsonLinesMirror, JsonLinesSource
-from .mirror import MergingMirror, Mirror, RecordChange, RecordId, RecordWriter
+from .mirror import MergingMirror, Mirror, ReadableMirror, RecordChange, RecordId, RecordWriter
 from .source import IterableSource, Source
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "JsonLinesSource",
     "MergingMirror",
     "Mirror",
+    "ReadableMirror",
     "RecordChange",
     "RecordId",
     "RecordWriter",

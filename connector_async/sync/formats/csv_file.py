@@ -225,6 +225,10 @@ class CsvMirror:
         """
         return await merge_into_file(self._path, lambda: _CsvEditor(self._reader), changes)
 
+    def source(self) -> CsvSource | None:
+        """Return a source of what the file has now; `None` if there is no file yet."""
+        return CsvSource(self._path) if Path(self._path).exists() else None
+
 
 def _encode(records: list[SourceRecord]) -> bytes:
     output = io.StringIO(newline="")

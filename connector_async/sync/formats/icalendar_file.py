@@ -167,6 +167,10 @@ class ICalendarMirror:
         """
         return await merge_into_file(self._path, lambda: _ICalendarEditor(self._reader, self._assume_zone), changes)
 
+    def source(self) -> ICalendarSource | None:
+        """Return a source of what the file has now; `None` if there is no file yet."""
+        return ICalendarSource(self._path) if Path(self._path).exists() else None
+
 
 class _TimeZones:
     """The time zones that events may name: those of IANA and of Windows, and those that the file itself describes."""

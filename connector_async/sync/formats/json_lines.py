@@ -143,6 +143,10 @@ class JsonLinesMirror:
         """
         return await merge_into_file(self._path, lambda: _JsonLinesEditor(self._reader), changes)
 
+    def source(self) -> JsonLinesSource | None:
+        """Return a source of what the file has now; `None` if there is no file yet."""
+        return JsonLinesSource(self._path) if Path(self._path).exists() else None
+
 
 class _NotAString:
     """Replaces a value of another type in a row. It is true, so it cannot be taken for a missing value."""

@@ -15,6 +15,7 @@ from connector_async.sync.exceptions import SourceError
 from connector_async.sync.records import Calendar, SourceRecord
 
 from .reading import CHUNK, source_error
+from .source import Source
 
 T = TypeVar("T")
 
@@ -63,6 +64,15 @@ class Mirror(Protocol):
         Raises:
             SourceError: If the mirror cannot be written.
         """
+        ...
+
+
+@runtime_checkable
+class ReadableMirror(Mirror, Protocol):
+    """A mirror with records that can be read back."""
+
+    def source(self) -> Source | None:
+        """Return a source of what the mirror has now; `None` if it was never written."""
         ...
 
 

@@ -10,7 +10,9 @@ import attrs
 import orjson
 
 from connector_async._timestamps import format_instant, parse_instant
+from connector_async.exceptions import AuthenticationError, ConnectorError, SyncError
 from connector_async.models import Appointment, NewAppointment
+from connector_async.sync.failures import HookError, is_permanent, reason_of
 from connector_async.sync.records import (
     ABSENT,
     Calendar,
@@ -158,7 +160,7 @@ class Reconciler:
         """Return what to do with an entry; `None` for nothing.
 
         Raises:
-            ConnectorError: If an appointment that the preview did not show could not be read.
+            ConnectorError: If an appointment that the preview did not show could not be read for a transient reason.
         """
         try:
             found = await self._look_up(entry)
@@ -167,11 +169,19 @@ class Reconciler:
             return self._operation(entry, Kind.CONFLICT, reason, _Found(entry.appointment_id, None))
         except AmbiguousMatchError:
             return self._operation(entry, Kind.CONFLICT, _AMBIGUOUS, _Found(entry.appointment_id, None))
+        except ConnectorError as error:
+            if isinstance(error, AuthenticationError) or not is_permanent(error):
+                raise
+            reason = f"not in the preview; {reason_of(error)}"
+            return self._operation(entry, Kind.CONFLICT, reason, _Found(entry.appointment_id, None))
         remote = found.remote
         action = Action.AGREE if found.is_version else decide(entry.base, entry.local, remote)
         is_conflict = action is Action.CONFLICT or (action is Action.PULL and not self._two_way)
         if is_conflict:
-            action = await self._resolve(entry, remote or ABSENT, found.appointment)
+            try:
+                action = await self._resolve(entry, remote or ABSENT, found.appointment)
+            except HookError as error:
+                return self._operation(entry, Kind.CONFLICT, str(error), found)
         elif action is Action.NONE and remote is not None and _is_news(entry, found):
             action = Action.AGREE
         if action is Action.PULL and self._two_way and found.appointment is not None:
@@ -344,7 +354,12 @@ class Reconciler:
         )
         policy = self._rules.policy
         if self._rules.on_conflict is not None:
-            policy = await self._rules.on_conflict(conflict)
+            try:
+                policy = await self._rules.on_conflict(conflict)
+            except SyncError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the application's
+                raise HookError("on_conflict", error) from None
         return resolve_conflict(conflict, policy)
 
     def _kind(self, action: Action, entry: Entry, remote: str | None) -> Kind:

@@ -18,6 +18,8 @@ from connector_async._checks import (
     validator,
 )
 from connector_async.appointments import AppointmentService
+from connector_async.exceptions import SyncError
+from connector_async.sync.failures import HookError
 from connector_async.sync.guard import MaxDelete
 from connector_async.sync.records import Calendar
 from connector_async.sync.scope import Scope, Selection
@@ -29,7 +31,21 @@ Services = Callable[[Calendar], AppointmentService]
 """Returns the service of a calendar, over a session for its tenant."""
 
 GRACE: Final = 30.0
-MAX_DELETE: Final = MaxDelete(share=0.5)
+MAX_DELETE: Final = MaxDelete(share=0.1, number=100)
+
+
+def service_of(services: Services, calendar: Calendar) -> AppointmentService:
+    """Return the service of a calendar.
+
+    Raises:
+        HookError: If `services` raises anything but a `SyncError`. That concerns this calendar alone.
+    """
+    try:
+        return services(calendar)
+    except SyncError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the application's
+        raise HookError("services", error) from None
 
 
 class Mode(enum.Enum):

@@ -1,7 +1,7 @@
 """Reports about a state, also while a run is using it: its runs, its dead letters, and everything about one key."""
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -16,7 +16,7 @@ from connector_async.sync.report import Fate
 
 from .db.engine import State
 from .db.errors import value_errors
-from .schema import archived, dead_letters, desired, intents, items, pulled, runs
+from .schema import CALENDAR, archived, dead_letters, desired, failures, intents, items, pulled, runs
 
 _TIMES: Final = frozenset(
     {"started_at", "ended_at", "deleted_at", "written_at", "confirmed_at", "sent_at", "at", "resolved_at"}
@@ -44,6 +44,7 @@ async def read_status(state: State, *, limit: int = 10) -> dict[str, Any]:
             "pending_creates": await _count(connection, intents),
             "dead_letters": await _count(connection, dead_letters, dead_letters.c.resolved_at.is_(None)),
             "resolved_dead_letters": await _count(connection, dead_letters, dead_letters.c.resolved_at.is_not(None)),
+            "failures": await _count(connection, failures),
             "awaiting_writeback": await _count(connection, pulled),
             "runs": latest_runs,
         }
@@ -68,8 +69,9 @@ async def read_dead_letters(state: State, run_id: str | None = None) -> AsyncGen
 async def explain_key(state: State, key: str) -> list[dict[str, Any]]:
     """Return all rows about a key in any calendar, as JSON values without personal data.
 
-    The `what` of each is `synced`, `deleted`, `in the source`, `pending create`, `awaiting write-back`,
-    `dead letter` or `archived`: a version that lost a conflict.
+    The `what` of each is `synced`, `deleted`, `in the source`, `pending create`, `awaiting write-back`, `dead letter`,
+    `archived`: a version that lost a conflict, or `failure`: the latest one of the key, of its calendar, or of its
+    tenant.
 
     Raises:
         StateError: If the state cannot be read.
@@ -83,12 +85,24 @@ async def explain_key(state: State, key: str) -> list[dict[str, Any]]:
             (pulled, "awaiting write-back"),
             (dead_letters, "dead letter"),
             (archived, "archived"),
+            (failures, "failure"),
         ):
             columns = [column for column in table.c if column.name != "body"]
             found = (await connection.execute(select(*columns).where(table.c.key == key))).mappings()
             with value_errors(state.location):
                 rows += [{"what": "deleted" if row.get("deleted_at") else what} | _as_json(row) for row in found]
+        for owner in sorted(_owners(rows)):
+            of_owner = [failures.c[name] == value for name, value in zip((*CALENDAR, "key"), (*owner, ""), strict=True)]
+            whole = (await connection.execute(select(failures).where(*of_owner))).mappings()
+            with value_errors(state.location):
+                rows += [{"what": "failure"} | _as_json(row) for row in whole]
     return rows
+
+
+def _owners(rows: Iterable[Mapping[str, Any]]) -> set[tuple[str, ...]]:
+    """Return the calendars of some rows, and their tenants as calendars without a user."""
+    calendars = {tuple(row[name] for name in CALENDAR) for row in rows}
+    return calendars | {(tenant_id, "", "") for tenant_id, *_ in calendars if tenant_id}
 
 
 async def read_lost_versions(state: State, key: str) -> list[dict[str, Any]]:
@@ -103,11 +117,12 @@ async def read_lost_versions(state: State, key: str) -> list[dict[str, Any]]:
     query = select(archived).where(archived.c.key == key).order_by(archived.c.archived_id)
     async with state.reading() as connection:
         rows = (await connection.execute(query)).mappings().all()
-    return [
-        {name: value for name, value in _as_json(row).items() if name not in {"archived_id", "body"}}
-        | {"content": None if row["body"] is None else json.loads(row["body"])}
-        for row in rows
-    ]
+    with value_errors(state.location):
+        return [
+            {name: value for name, value in _as_json(row).items() if name not in {"archived_id", "body"}}
+            | {"content": None if row["body"] is None else json.loads(row["body"])}
+            for row in rows
+        ]
 
 
 def _as_json(row: RowMapping) -> dict[str, Any]:

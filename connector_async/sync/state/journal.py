@@ -14,10 +14,12 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from connector_async._clock import Clock
 from connector_async.sync.exceptions import StateError
+from connector_async.sync.failures import Failure
 from connector_async.sync.records import ABSENT, Calendar
 from connector_async.sync.report import RunReport
 
 from .db.engine import State, Transaction
+from .failure_log import delete_failures, delete_other_failures, write_failure
 from .lost_versions import LostVersion, write_lost_versions
 from .reader import (
     IS_ON_SERVER,
@@ -260,6 +262,23 @@ class Journal:
         """Record dead letters. An open dead letter about the same failure is updated instead."""
         await self._state.write(lambda transaction: self._write_dead_letters(transaction, letters))
 
+    async def record_failure(self, calendar: Calendar, failure: Failure) -> None:
+        """Record why a key or a calendar could not be synced, until it is."""
+        at = self._clock.time()
+
+        async def write(transaction: Transaction) -> None:
+            await write_failure(transaction, calendar, failure, run_id=self.run_id, at=at)
+
+        await self._state.write(write)
+
+    async def drop_failure(self, calendar: Calendar) -> None:
+        """Record that a calendar has not failed any more as a whole."""
+        await self._state.write(lambda transaction: delete_failures(transaction, _key_parameters(calendar, [""])))
+
+    async def drop_other_failures(self, tenant_id: str) -> None:
+        """Record that nothing of a tenant has failed but what failed in this run."""
+        await self._state.write(lambda transaction: delete_other_failures(transaction, tenant_id, self.run_id))
+
     async def record_pull(
         self,
         calendar: Calendar,
@@ -275,6 +294,7 @@ class Journal:
             if deleted:
                 await self.write_deleted(transaction, calendar, deleted)
             await self._write_dead_letters(transaction, letters)
+            await delete_failures(transaction, _key_parameters(calendar, [""]))
             await self._write_calendar_done(transaction, calendar)
 
     async def record_calendar_done(self, calendar: Calendar) -> None:
@@ -291,9 +311,9 @@ class Journal:
 
     async def _resolve_dead_letters(self, transaction: Transaction, calendar: Calendar, keys: Sequence[str]) -> None:
         if keys:
-            now = {"now": self._clock.time()}
-            rows = [parameters | now for parameters in _key_parameters(calendar, keys)]
-            await transaction.connection.execute(_RESOLVE, rows)
+            now, parameters = {"now": self._clock.time()}, _key_parameters(calendar, keys)
+            await transaction.connection.execute(_RESOLVE, [each | now for each in parameters])
+            await delete_failures(transaction, parameters)
 
     async def _write_dead_letters(
         self, transaction: Transaction, letters: Sequence[tuple[Calendar | None, DeadLetter]]
@@ -304,6 +324,14 @@ class Journal:
             row = attrs.asdict(letter) | common
             row |= dict.fromkeys(CALENDAR, "") if calendar is None else attrs.asdict(calendar)
             rows[_failure_of(row)] = row
+        keys = [
+            parameters
+            for calendar, letter in letters
+            if calendar is not None and letter.key
+            for parameters in _key_parameters(calendar, [letter.key])
+        ]
+        if keys:
+            await delete_failures(transaction, keys)
         existing = await _open_dead_letters(transaction, rows)
         updated = [rows[failure] | {"at_id": number} for failure, numbers in existing.items() for number in numbers]
         inserted = [row for failure, row in rows.items() if failure not in existing]

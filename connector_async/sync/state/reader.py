@@ -8,8 +8,10 @@ from sqlalchemy import Table, and_, false, func, not_, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from connector_async.sync.records import ABSENT, Calendar
+from connector_async.sync.report import Reason
 
 from .db.engine import State
+from .failure_log import read_reasons
 from .schema import CALENDAR, KEY, dead_letters, desired, intents, items
 
 READ_OPERATIONS: Final = ("read", "pull")
@@ -180,6 +182,10 @@ class StateReader:
         query = select(func.count()).select_from(intents).where(intents.c.tenant_id == tenant_id)
         async with self._state.reading() as connection:
             return int((await connection.execute(query)).scalar_one())
+
+    async def reasons(self, tenant_id: str, run_id: str, *, limit: int) -> list[Reason]:
+        """Return the most frequent reasons of a tenant's failures in a run; see `read_reasons`."""
+        return await read_reasons(self._state, tenant_id, run_id, limit=limit)
 
 
 def in_calendar(table: Table, calendar: Calendar) -> ColumnElement[bool]:
