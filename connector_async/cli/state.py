@@ -10,7 +10,7 @@ from connector_async.sync import state as states
 from .config_sources import read_settings
 from .messages import print_message
 from .sync_options import StateOptions
-from .sync_run import state_path
+from .sync_run import existing_state
 
 _STATE: Final = StateOptions()
 
@@ -37,4 +37,4 @@ async def import_(source: _Source, /, *, state: StateOptions = _STATE) -> None:
 
 
 def _path(state: StateOptions) -> Path:
-    return state_path(read_settings(state.as_settings()))
+    return existing_state(read_settings(state.as_settings()))

@@ -12,6 +12,7 @@ from rich.console import Console
 from connector_async.bulk_calls import Outcome, Status
 from connector_async.sync.budget import Budget
 from connector_async.sync.bulk_sync import BulkSync
+from connector_async.sync.exceptions import StateError
 from connector_async.sync.formats import FileFormat, file_mirror
 from connector_async.sync.planning.operations import Kind, Operation
 from connector_async.sync.planning.options import Mode, SyncSettings
@@ -35,13 +36,23 @@ from .sync_options import (
     LimitOptions,
     LockedStateOptions,
     PerformanceOptions,
+    Rebind,
     RunOptions,
     ScopeOptions,
     SourceFile,
     StateOptions,
 )
 from .sync_report import print_key_history, print_operation, print_status
-from .sync_run import finish_run, open_source, open_sync, run_sync, state_path
+from .sync_run import (
+    PULL_STATE,
+    configured_state,
+    existing_state,
+    finish_run,
+    open_source,
+    open_sync,
+    run_sync,
+    state_path,
+)
 
 _STATE: Final = StateOptions()
 _LOCKED_STATE: Final = LockedStateOptions()
@@ -61,6 +72,7 @@ async def run(
     /,
     *,
     options: RunOptions = _RUN,
+    rebind: Rebind = False,
     performance: PerformanceOptions = _PERFORMANCE,
     limits: LimitOptions = _LIMITS,
     state: LockedStateOptions = _LOCKED_STATE,
@@ -74,6 +86,7 @@ async def run(
     return await _run(
         source,
         options,
+        rebind=rebind,
         performance=performance,
         limits=limits,
         state=state,
@@ -125,7 +138,13 @@ async def apply(
         return await sync.apply(saved_plan, budget)
 
     return await run_sync(
-        start, settings=settings, state=state, performance=performance, limits=limits, display=display
+        start,
+        configured_state(settings) or _planned_state(saved_plan),
+        settings=settings,
+        state=state,
+        performance=performance,
+        limits=limits,
+        display=display,
     )
 
 
@@ -192,6 +211,7 @@ async def pull(
         ),
     ] = None,
     options: ScopeOptions = _SCOPE,
+    rebind: Rebind = False,
     limits: LimitOptions = _LIMITS,
     state: LockedStateOptions = _LOCKED_STATE,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
@@ -212,10 +232,11 @@ async def pull(
         scope=options.scope(wire_format, previews=True),
         window=options.window,
         max_delete=options.deletion_limit(),
+        rebind=rebind,
     )
     mirror = file_mirror(to, format=to_format)
     budget = limits.budget()
-    async with open_sync(settings, wait=state.wait) as (opened, services):
+    async with open_sync(state_path(settings, to, PULL_STATE), settings, wait=state.wait) as (opened, services):
         pulling = Pull(opened, services, pull_options, mirror=mirror, budget=budget)
         return await finish_run(_run_pull(pulling), budget, opened, limits, display)
 
@@ -223,14 +244,14 @@ async def pull(
 async def status(*, state: StateOptions = _STATE, display: DisplayOptions = DEFAULT_DISPLAY) -> None:
     """Print what the state holds and its latest runs, even while a run works with it."""
     async with await _open_to_read(state) as opened:
-        print_status(await inspection.read_status(opened), display)
+        print_status(await inspection.read_status(opened), display, state=opened.location)
 
 
 async def explain(key: _Key, /, *, state: StateOptions = _STATE, display: DisplayOptions = DEFAULT_DISPLAY) -> ExitCode:
     """Print everything that the state knows about a key: what is in sync, what is pending, and why it was given up."""
     async with await _open_to_read(state) as opened:
         rows = await inspection.explain_key(opened, key)
-    print_key_history(rows, display)
+    print_key_history(rows, display, state=opened.location)
     if rows:
         return ExitCode.DONE
     print_message("nothing is known about this key")
@@ -242,7 +263,15 @@ def _settings(connection: ConnectionOptions, state: StateOptions) -> Settings:
 
 
 async def _open_to_read(state: StateOptions) -> State:
-    return await State.open(state_path(read_settings(state.as_settings())), owner="sync status", read_only=True)
+    return await State.open(existing_state(read_settings(state.as_settings())), owner="sync status", read_only=True)
+
+
+def _planned_state(saved: SavedPlan) -> Path:
+    """Return the path of the state that a plan was made with."""
+    path = Path(saved.state)
+    if not path.is_file():
+        raise StateError(f"{path}: there is no state, but the plan was made with it; --state names it if it was moved")
+    return path
 
 
 async def _run(
@@ -250,6 +279,7 @@ async def _run(
     options: RunOptions,
     *,
     retry_run: str | None = None,
+    rebind: bool = False,
     performance: PerformanceOptions,
     limits: LimitOptions,
     state: LockedStateOptions,
@@ -257,7 +287,9 @@ async def _run(
     display: DisplayOptions,
 ) -> ExitCode:
     settings = _settings(connection, state)
-    sync_options = options.sync_options(Mode(options.mode), selected_format(settings), retry_run=retry_run)
+    sync_options = options.sync_options(
+        Mode(options.mode), selected_format(settings), retry_run=retry_run, rebind=rebind
+    )
     records = open_source(source, options.source_format, settings)
     mirror = file_mirror(source, format=options.source_format) if sync_options.mode is Mode.TWO_WAY else None
 
@@ -267,7 +299,13 @@ async def _run(
         return await sync.run(records, sync_options, budget, mirror=mirror)
 
     return await run_sync(
-        start, settings=settings, state=state, performance=performance, limits=limits, display=display
+        start,
+        state_path(settings, source),
+        settings=settings,
+        state=state,
+        performance=performance,
+        limits=limits,
+        display=display,
     )
 
 
@@ -297,6 +335,7 @@ async def _print_changes(
     settings = _settings(connection, state)
     wire_format = selected_format(settings)
     sync_options = options.sync_options(mode, wire_format)
+    records = open_source(source, options.source_format, settings)
     changes = unreadable = 0
 
     def print_unreadable(reason: str) -> None:
@@ -311,11 +350,11 @@ async def _print_changes(
                 is_change = operation.kind is not Kind.AGREE
                 changes += is_change
                 if is_change or not changes_only:
-                    print_operation(operation, display)
+                    print_operation(operation, display, state=path)
                 yield operation
 
-    async with open_sync(settings, wait=state.wait) as (opened, services):
-        records = open_source(source, options.source_format, settings)
+    async with open_sync(state_path(settings, source), settings, wait=state.wait) as (opened, services):
+        path = opened.location
         sync = BulkSync(opened, services, SyncSettings(wire_format=wire_format))
         planned = sync.plan(records, sync_options, on_unreadable=print_unreadable)
         async with aclosing(printed(planned)) as operations:
@@ -323,11 +362,13 @@ async def _print_changes(
                 async for _ in operations:
                     pass
             else:
-                await save_plan(operations, out, serial=await opened.serial(), options=sync_options)
+                await save_plan(operations, out, state=opened, options=sync_options)
     sys.stdout.flush()
     print_message(f"{changes} {'change' if changes == 1 else 'changes'} to make")
     if unreadable:
         print_message(f"{unreadable} {'record' if unreadable == 1 else 'records'} could not be read")
+    print_message(f"state {path}")
+    if unreadable:
         return ExitCode.DEAD_LETTERS
     return ExitCode.CHANGES_PENDING if exit_code and changes else ExitCode.DONE
 

@@ -18,7 +18,7 @@ from connector_async.sync.state.db.errors import file_errors
 from connector_async.sync.state.inspection import read_dead_letters
 
 from .exit_codes import ExitCode
-from .messages import printable
+from .messages import print_message, printable
 from .options import DisplayOptions
 from .output import Printer, Record
 
@@ -75,34 +75,35 @@ _STOP_REASONS: Final = {
 }
 
 
-def print_report(report: RunReport, display: DisplayOptions) -> None:
-    """Print the report of a run: a line of JSON, or a table by tenant and a line with the totals."""
+def print_report(report: RunReport, display: DisplayOptions, *, state: object) -> None:
+    """Print the report of a run with a state: a line of JSON, or a table by tenant and a line with the totals."""
     printer = Printer(display, _REPORT_COLUMNS)
     if display.json:
-        printer.add(report.as_json())
+        printer.add(report.as_json() | {"state": str(state)})
         return
     for tenant_id, tenant in report.tenants.items():
         printer.add(_tenant_record(tenant_id, tenant))
     printer.end()
-    sys.stdout.write(f"{printable(_totals(report))}\n")
+    sys.stdout.write(f"{printable(f'{_totals(report)}; state {state}')}\n")
     sys.stdout.flush()
 
 
-def print_operation(operation: Operation, display: DisplayOptions) -> None:
-    """Print an operation as one line."""
+def print_operation(operation: Operation, display: DisplayOptions, *, state: object) -> None:
+    """Print an operation that is planned with a state as one line."""
     if display.json:
-        Printer(display, ()).add(operation.as_json())
+        Printer(display, ()).add(operation.as_json() | {"state": str(state)})
         return
     calendar = operation.calendar
     columns = (operation.kind.value, calendar.tenant_id, calendar.ad_id, operation.key, operation.reason)
     sys.stdout.write("\t".join(map(printable, columns)) + "\n")
 
 
-def print_status(status: Mapping[str, Any], display: DisplayOptions) -> None:
+def print_status(status: Mapping[str, Any], display: DisplayOptions, *, state: object) -> None:
     """Print the counts of a state and its latest runs: a line of JSON, or two tables."""
     if display.json:
-        Printer(display, ()).add(status)
+        Printer(display, ()).add({**status, "state": str(state)})
         return
+    print_message(f"state {state}")
     for rows, columns in (([status], _COUNT_COLUMNS), (status["runs"], _RUN_COLUMNS)):
         printer = Printer(display, columns)
         for row in rows:
@@ -110,11 +111,13 @@ def print_status(status: Mapping[str, Any], display: DisplayOptions) -> None:
         printer.end()
 
 
-def print_key_history(rows: Sequence[Mapping[str, Any]], display: DisplayOptions) -> None:
+def print_key_history(rows: Sequence[Mapping[str, Any]], display: DisplayOptions, *, state: object) -> None:
     """Print what a state holds about a key, one row for each entry."""
     printer = Printer(display, _KEY_COLUMNS)
+    if not display.json:
+        print_message(f"state {state}")
     for row in rows:
-        printer.add(row if display.json else _readable(row))
+        printer.add({**row, "state": str(state)} if display.json else _readable(row))
     printer.end()
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         StateBusyError,
         StateError,
         StateVersionError,
+        TargetMismatchError,
     )
     from .formats import IterableSource, Mirror, RecordWriter, Source, file_mirror, file_source
     from .guard import MaxDelete
@@ -45,6 +46,7 @@ _HOMES: Final = {
         "StateBusyError",
         "StateError",
         "StateVersionError",
+        "TargetMismatchError",
     ),
     "formats": ("IterableSource", "Mirror", "RecordWriter", "Source", "file_mirror", "file_source"),
     "guard": ("MaxDelete",),
@@ -102,6 +104,7 @@ __all__ = [
     "Stopped",
     "SyncOptions",
     "SyncSettings",
+    "TargetMismatchError",
     "TenantReport",
     "backup",
     "content_hash",

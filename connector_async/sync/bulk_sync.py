@@ -30,6 +30,7 @@ from .report import RunReport, TenantReport
 from .scope import Selection
 from .state import State
 from .state.diff import Differences
+from .state.identity import Target, bind, first_calendar, mismatch, read_identity
 from .state.journal import Journal
 from .state.reader import StateReader
 from .state.staging import Staged, stage
@@ -43,7 +44,8 @@ class BulkSync:
     Args:
         state: What is remembered between runs.
         services: Returns the service of a calendar. Its session limits the tenant's rate, and has the wire format of
-            the settings. An error that this function raises ends the run.
+            the settings. All services have one base URL: the state belongs to one server. An error that this function
+            raises ends the run.
         settings: How the sync works.
         clock: The clock to wait by; `None` for the machine's.
         runner: Decides which tenant is worked on when; `None` to work on all at once in this process.
@@ -73,6 +75,7 @@ class BulkSync:
         self._clock = checked_clock(clock)
         self._runner = runner or LocalRunner()
         self._progress = progress
+        self._target: Target | None = None
 
     async def run(
         self, source: Source, options: SyncOptions, budget: Budget | None = None, *, mirror: Mirror | None = None
@@ -91,6 +94,7 @@ class BulkSync:
             TypeError: If `options` is not a `SyncOptions`.
             SourceError: If the source cannot be read at all.
             GuardError: If more would be deleted than allowed; nothing was sent.
+            TargetMismatchError: If the state belongs to another server, and `options.rebind` is off; nothing was sent.
             StateError: If the state cannot be used. The next run finds out what became of what was sent.
         """
         check_type("options", options, SyncOptions)
@@ -98,6 +102,8 @@ class BulkSync:
             raise ValueError("mirror must be given with Mode.TWO_WAY, and only then")
         options.check(self._settings.wire_format)
         budget = budget or Budget(self._clock)
+        if not options.rebind:
+            await self._bind()
         journal = Journal.for_new_run(self._state, self._clock)
         report = RunReport(run_id=journal.run_id)
         async with recorded_run(
@@ -119,17 +125,21 @@ class BulkSync:
         """Execute the operations of a saved plan.
 
         Raises:
-            StalePlanError: If the state has changed since the plan was made; nothing was sent.
-            SourceError: If the plan was made for another wire format; nothing was sent.
+            StalePlanError: If the plan was made with another state, or the state has changed since; nothing was sent.
+            TargetMismatchError: If the plan or the state belongs to another server; nothing was sent.
+            SourceError: If the plan names users and the wire format carries none, or the other way round; nothing was
+                sent.
             StateError: If the state cannot be used. The next run finds out what became of what was sent.
         """
         budget, mode = budget or Budget(self._clock), saved.options.mode.value
+        saved.check_state(await read_identity(self._state), self._state.location)
+        saved.check(await self._state.serial(), self._settings.wire_format)
+        await self._bind_plan(saved)
         journal = Journal.for_new_run(self._state, self._clock)
         report = RunReport(run_id=journal.run_id)
         async with recorded_run(
             journal, report, budget, self._clock, kind="apply", mode=mode, conditions=saved.options.conditions()
         ):
-            saved.check(await self._state.serial(), self._settings.wire_format)
             reader, tenants = StateReader(self._state), saved.tenants()
             report.tenants = {tenant_id: TenantReport() for tenant_id in tenants}
             planners = {tenant_id: saved.planner(tenant_id, reader, journal.run_id) for tenant_id in tenants}
@@ -151,7 +161,9 @@ class BulkSync:
                 `Mode.TWO_WAY` either.
 
         Raises:
-            ValueError: If the options ask for what the wire format cannot do.
+            ValueError: If the options ask for what the wire format cannot do, or for `rebind`: what a run with it would
+                do is not known as long as the state still knows the other server.
+            TargetMismatchError: If the state belongs to another server.
             ConnectorError: If the server could not be read.
             SourceError: If the source cannot be read at all; without `on_unreadable` and with `Mode.TWO_WAY`, also if a
                 record cannot be read.
@@ -159,6 +171,9 @@ class BulkSync:
             StateError: If the state cannot be used.
         """
         options.check(self._settings.wire_format)
+        if options.rebind:
+            raise ValueError("rebind must be off in a plan, which writes nothing: run with it instead")
+        await self._bind()
         _, withheld, tenants = await self._stage(source, options, forget=False, on_unreadable=on_unreadable)
         context = self._planning_context(options, withheld)
         budget = Budget(self._clock)
@@ -188,7 +203,39 @@ class BulkSync:
         if service.session.wire_format is not self._settings.wire_format:
             theirs, ours = service.session.wire_format, self._settings.wire_format
             raise ValueError(f"services must return a service in {ours}, as the settings say, not in {theirs}")
+        target = Target.of(service.session)
+        if self._target is not None and target != self._target:
+            raise mismatch(self._state, self._target, target)
         return service
+
+    async def _bind(self, *, rebind: bool = False) -> None:
+        """Compare the server with that of the state before any request, and also when none will be sent.
+
+        Raises:
+            TargetMismatchError: If the state belongs to another server, and `rebind` is off.
+        """
+        self._target = None
+        wire_format = self._settings.wire_format
+        calendar = await first_calendar(self._state, has_user=wire_format.carries_user)
+        if calendar is not None:
+            target = Target.of(self._service(calendar).session)
+            await bind(self._state, target, now=self._clock.time(), rebind=rebind)
+            self._target = target
+        elif not rebind and await first_calendar(self._state, has_user=not wire_format.carries_user) is not None:
+            # No service can be asked for a calendar of the other format.
+            known = (await read_identity(self._state)).target
+            if known is not None and known.wire_format != wire_format.value:
+                raise mismatch(self._state, known, f"a server with the {wire_format.value} format")
+
+    async def _bind_plan(self, saved: SavedPlan) -> None:
+        """Compare the server with that of a plan and of the state."""
+        self._target = None
+        for calendar in saved.calendars():
+            target = Target.of(self._service(calendar).session)
+            saved.check_target(target)
+            await bind(self._state, target, now=self._clock.time())
+            self._target = target
+            return  # the services of the others are compared with this one
 
     async def _stage(
         self,
@@ -204,6 +251,7 @@ class BulkSync:
             What was read, the tenants that keep every appointment, and all tenants.
         """
         staged = await stage(source, self._state, self._settings.wire_format)
+        await self._bind(rebind=options.rebind)
         if on_unreadable is not None:
             for _, letter in staged.problems:
                 on_unreadable(letter.reason)

@@ -3,11 +3,12 @@
 SyncError
 ├─ StateError              the state cannot be used: it is not readable, not writable, full, or damaged
 │  ├─ StateBusyError       another run is using the state
+│  ├─ TargetMismatchError  the state, or the saved plan, belongs to another server
 │  ├─ StateVersionError    a newer version of this package wrote the state
 │  └─ FencedError          another run has taken the lease; this run must not write any more
 ├─ SourceError             the source cannot be read at all (a single bad record is a `SourceProblem`)
 ├─ GuardError              more would be deleted, or is missing on the server, than the limit allows
-└─ StalePlanError          the state has changed since the plan was made
+└─ StalePlanError          the plan was made with another state, or the state has changed since
 """
 
 from connector_async.exceptions import SyncError
@@ -19,6 +20,10 @@ class StateError(SyncError):
 
 class StateBusyError(StateError):
     """Another run is using the state."""
+
+
+class TargetMismatchError(StateError):
+    """The state or the saved plan belongs to another server than the one that is to be synced."""
 
 
 class StateVersionError(StateError):
@@ -38,4 +43,4 @@ class GuardError(SyncError):
 
 
 class StalePlanError(SyncError):
-    """The state has changed since the plan was made. The plan must not be applied any more."""
+    """The plan was made with another state, or the state has changed since. The plan must not be applied."""

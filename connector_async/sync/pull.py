@@ -29,6 +29,7 @@ from .records import Calendar, UnusableIdError, content_hash, record_of, unrecor
 from .report import Fate, RunReport, Stopped, TenantReport
 from .scope import Scope
 from .state import State
+from .state.identity import Target, bind, mismatch
 from .state.journal import DeadLetter, Journal
 from .state.reader import StateReader
 
@@ -88,6 +89,8 @@ class PullOptions:
     """How much of a calendar, of a tenant and of all may be missing on the server at once. More is not believed."""
     allow_empty: bool = attrs.field(default=False, validator=validator(check_type, bool))
     """Whether an empty preview of a calendar with known appointments is believed."""
+    rebind: bool = attrs.field(default=False, validator=validator(check_type, bool))
+    """Whether a state of another server forgets what it knows, and belongs to this server from now on."""
 
     def __attrs_post_init__(self) -> None:
         if not self.calendars:
@@ -151,6 +154,8 @@ class Pull:
         self._options = options
         self._mirror = mirror
         self._budget = budget or Budget(self._clock)
+        self._state = state
+        self._target: Target | None = None
         self._state_reader = StateReader(state)
         self._guard = MissingGuard(options.max_delete, allow_empty=options.allow_empty)
         self._journal = Journal.for_new_run(state, self._clock)
@@ -177,11 +182,15 @@ class Pull:
         Raises:
             ValueError: If the options ask for what the wire format of the services cannot do; nothing was started.
             SourceError: If the mirror cannot be written.
+            TargetMismatchError: If the state belongs to another server, and `rebind` is off; nothing was sent.
             StateError: If the state cannot be used, or belongs to another kind of run.
         """
-        self._options.check(self._services(self._options.calendars[0]).session.wire_format)
+        session = self._services(self._options.calendars[0]).session
+        self._options.check(session.wire_format)
         looks = bulk(self._look, _in_turn(self._options.calendars), concurrency=_CONCURRENCY, ends_on=Exception)
         async with recorded_run(self._journal, self.report, self._budget, self._clock, kind="pull", mode="pull"):
+            self._target = Target.of(session)
+            await bind(self._state, self._target, now=self._clock.time(), rebind=self._options.rebind)
             try:
                 async with self._writing() as writer, aclosing(looks.outcomes()) as outcomes:
                     async for outcome in outcomes:
@@ -208,6 +217,8 @@ class Pull:
             if not may_start:
                 return None
             service = self._services(calendar)
+            if self._target is not None and (target := Target.of(service.session)) != self._target:
+                raise mismatch(self._state, self._target, target)
             meter.watch(service.session)
             try:
                 return await self._preview(calendar, service, report)

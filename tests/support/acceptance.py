@@ -75,6 +75,8 @@ ROWS = {
     "H16": "Single calls get their rate-limit slots before bulk calls of the same tenant.",
     "H17": "A server's id that no URL can carry is reported, and harms no other record or tenant.",
     # Sync
+    "S1": "A state of one server is rejected by another, with both named, until it is rebound; then that ends right.",
+    "S2": "The same command from another folder, without the state, or after a kill doubles nothing.",
     "S3": "A plan, a check and a run list each unreadable record with line and reason, and end with exit code 3.",
     "S7": "A create that lost its response is recognized although the server has changed what it was sent.",
     "S9": "An empty or capped preview is not believed, and nothing is created again on its word.",
