@@ -1,7 +1,10 @@
 """A state and a saved plan belong to one server, and what exists already is never created once more."""
 
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import orjson
 import pytest
@@ -27,7 +30,7 @@ CALENDARS = ("--calendars", "calendars.csv")
 
 @pytest.fixture
 def other() -> Iterator[Sandbox]:
-    """Serve another API, with ids that the first one has given as well."""
+    """Serve another API."""
     with serving() as other:
         yield other
 
@@ -77,18 +80,32 @@ def test_rebound_state_brings_an_empty_server_in_sync(
     assert command("sync", "run", name).code == ExitCode.OTHER
 
 
+@contextmanager
+def calendar_server() -> Iterator[str]:
+    """Run a server that counts its ids from 1, and yield its base URL."""
+    command = [sys.executable, "-m", "tests.support.calendar_server", "{}"]
+    with Popen(command, stdout=PIPE, text=True, cwd=Path(__file__).parents[2]) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
 @pytest.mark.row("S1")
-def test_rebound_state_claims_what_another_server_has_and_deletes_nothing(
-    command: CommandLine, source: Path, sandbox: Sandbox, other: Sandbox
-) -> None:
-    name, there = fill(source, 4, "acme"), ("--base-url", other.base_url)
-    command("sync", "run", name)
-    theirs = write_source(source.with_name("theirs.jsonl"), [row("k2"), row("foreign"), row("k3")])
-    command("sync", "run", theirs, *there)
-    fill(source, 3, "acme")  # k3 is removed: its id on the first server is another appointment's on this one
-    done = command("sync", "run", name, *there, "--rebind", "--json")
-    assert (done.code, done.records[0]["counts"]) == (ExitCode.DONE, {"created": 2, "unchanged": 1})
-    assert keys(other) == ["foreign", "k0", "k1", "k2", "k3"]
+def test_ids_that_mean_other_appointments_on_another_server_harm_nothing(command: CommandLine, source: Path) -> None:
+    with calendar_server() as here, calendar_server() as there:
+        name = fill(source, 4, "acme")
+        theirs = write_source(source.with_name("theirs.jsonl"), [row(key) for key in ("x", "y", "k2", "z")])
+        assert command("sync", "run", name, "--base-url", here).code == ExitCode.DONE
+        assert command("sync", "run", theirs, "--base-url", there).code == ExitCode.DONE
+        write_source(source, [row("k0", title="Changed"), *(row(f"k{number}") for number in (1, 2, 4))])
+        rejected = command("sync", "run", name, "--base-url", there)
+        assert (rejected.code, here in rejected.err, there in rejected.err) == (ExitCode.OTHER, True, True)
+        done = command("sync", "run", name, "--base-url", there, "--rebind", "--json")
+        assert (done.code, done.records[0]["counts"]) == (ExitCode.DONE, {"created": 3, "unchanged": 1})
+        checked = command("sync", "check", theirs, "--base-url", there, "--exit-code")
+        assert [line.split("\t")[0] for line in checked.out.splitlines()] == ["pull"] * 3  # what is new beside theirs
 
 
 @pytest.mark.row("S1")
