@@ -99,7 +99,9 @@ class SyncSetup:
         )
         scope = Scope() if mode is Mode.TRUST else SCOPE
         mirror = _DiscardingMirror() if mode is Mode.TWO_WAY else None
-        return await sync.run(IterableSource(records), SyncOptions(mode=mode, scope=scope), budget, mirror=mirror)
+        return await sync.run(
+            IterableSource(records), SyncOptions(mode=mode, scope=scope, assume_empty=True), budget, mirror=mirror
+        )
 
 
 class _DiscardingMirror:

@@ -36,7 +36,7 @@ from .exit_codes import ExitCode
 from .options import DEFAULT_DISPLAY
 from .progress import SyncProgress
 from .sync_report import print_report, report_exit_code
-from .sync_run import TenantServices, open_sync
+from .sync_run import RUN_STATE, TenantServices, open_sync
 
 # A hundred times the documented limit. With the documented one, the demo would take an hour.
 _REQUESTS_PER_MINUTE: Final = 6_000
@@ -116,10 +116,11 @@ class _Demo:
         self._barrier = barrier
         self._folder = folder
         self._path = folder / _FILE
+        self._state_path = self._path.with_suffix(RUN_STATE)
         self._count = appointments
         self._concurrency = concurrency
         self._scope = demo_scope(appointments)
-        self._environment = _environment(sandbox, folder)
+        self._environment = _environment(sandbox)
         (folder / PROJECT_FILE).touch(mode=0o600)  # ends the search for a project's file in the parent folders
         self._settings = read_settings({}, environment=self._environment, folder=folder)
         self._failures: list[str] = []
@@ -150,12 +151,12 @@ class _Demo:
         self._console.rule(title)
         source, mirror = file_source(self._path), file_mirror(self._path)
         sync_settings = SyncSettings(wire_format=WireFormat.REFERENCE, concurrency=self._concurrency, grace=_GRACE)
-        async with open_sync(self._settings, wait=0) as (state, services):
+        async with open_sync(self._state_path, self._settings, wait=0) as (state, services):
             progress = SyncProgress(self._console, seconds_between_lines=1.0)
             sync = BulkSync(state, services, sync_settings, progress=progress)
             options = SyncOptions(mode=mode, scope=self._scope)
             report = await sync.run(source, options, mirror=mirror if mode is Mode.TWO_WAY else None)
-        print_report(report, DEFAULT_DISPLAY)
+        print_report(report, DEFAULT_DISPLAY, state=self._state_path)
         if report_exit_code(report) is not ExitCode.DONE:
             self._failures.append(f"{title}: not everything was done.")
         return report
@@ -199,7 +200,7 @@ class _Demo:
                 task.cancel()
 
     async def _count_pending_creates(self) -> int:
-        async with open_sync(self._settings, wait=0) as (state, _):
+        async with open_sync(self._state_path, self._settings, wait=0) as (state, _):
             return int((await read_status(state))["pending_creates"])
 
     async def _compare(self) -> None:
@@ -229,7 +230,7 @@ class _Demo:
         self._console.print(message, style="bold", highlight=False, markup=False)
 
 
-def _environment(sandbox: Sandbox, folder: Path) -> Mapping[str, str]:
+def _environment(sandbox: Sandbox) -> Mapping[str, str]:
     """Return the environment of the runs, without any settings of the user."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CONNECTOR_")}
     return inherited | {
@@ -237,7 +238,6 @@ def _environment(sandbox: Sandbox, folder: Path) -> Mapping[str, str]:
         "CONNECTOR_BASE_URL": sandbox.base_url,
         "CONNECTOR_CLIENT_ID": DEFAULT_CLIENT_ID,
         "CONNECTOR_CLIENT_SECRET": DEFAULT_CLIENT_SECRET,
-        "CONNECTOR_STATE": str(folder / "state.db"),
         "CONNECTOR_FORMAT": "reference",
         "CONNECTOR_RATE_LIMIT": f"{_REQUESTS_PER_MINUTE}/60",
     }

@@ -116,7 +116,7 @@ SETTINGS: Final = (
     Setting(name="deadline", kind=float, check=lambda name, value: check_seconds(name, value, above_zero=True)),
     Setting(name="allow_http", kind=bool, check=lambda _, value: value, default=False),
     Setting(name="assume_zone", check=_check_zone),
-    Setting(name="state", check=_check_path, default="connector-async.db"),
+    Setting(name="state", check=_check_path),
     Setting(name="client_id", check=check_text, per_tenant=True),
     *_secret("client_secret"),
     *_secret("token"),

@@ -11,7 +11,7 @@ from .config_sources import read_settings
 from .exit_codes import ExitCode
 from .messages import print_message
 from .sync_options import StateOptions
-from .sync_run import state_path
+from .sync_run import existing_state
 
 _STATE: Final = StateOptions()
 
@@ -49,4 +49,4 @@ async def import_(source: _Source, /, *, state: StateOptions = _STATE) -> None:
 
 
 def _path(state: StateOptions) -> Path:
-    return state_path(read_settings(state.as_settings()))
+    return existing_state(read_settings(state.as_settings()))

@@ -15,6 +15,7 @@ from connector_async.bulk_calls import Outcome, Status
 from connector_async.exceptions import ConnectorError
 from connector_async.sync.budget import Budget
 from connector_async.sync.bulk_sync import BulkSync
+from connector_async.sync.exceptions import StateError
 from connector_async.sync.formats import FileFormat, file_mirror
 from connector_async.sync.planning.operations import Kind, Operation
 from connector_async.sync.planning.options import GRACE, Mode, SyncSettings
@@ -41,6 +42,7 @@ from .sync_options import (
     LockedStateOptions,
     PerformanceOptions,
     PullScopeOptions,
+    Rebind,
     RunOptions,
     SourceFile,
     StateOptions,
@@ -53,7 +55,17 @@ from .sync_report import (
     print_operation,
     print_status,
 )
-from .sync_run import finish_run, open_mirror, open_source, open_sync, run_sync, state_path
+from .sync_run import (
+    PULL_STATE,
+    configured_state,
+    existing_state,
+    finish_run,
+    open_mirror,
+    open_source,
+    open_sync,
+    run_sync,
+    state_path,
+)
 
 _STATE: Final = StateOptions()
 _LOCKED_STATE: Final = LockedStateOptions()
@@ -75,6 +87,7 @@ async def run(
     /,
     *,
     options: RunOptions = _RUN,
+    rebind: Rebind = False,
     performance: PerformanceOptions = _PERFORMANCE,
     limits: LimitOptions = _LIMITS,
     state: LockedStateOptions = _LOCKED_STATE,
@@ -88,6 +101,7 @@ async def run(
     return await _run(
         source,
         options,
+        rebind=rebind,
         performance=performance,
         limits=limits,
         state=state,
@@ -139,7 +153,13 @@ async def apply(
         return await sync.apply(saved_plan, budget)
 
     return await run_sync(
-        start, settings=settings, state=state, performance=performance, limits=limits, display=display
+        start,
+        configured_state(settings) or _planned_state(saved_plan),
+        settings=settings,
+        state=state,
+        performance=performance,
+        limits=limits,
+        display=display,
     )
 
 
@@ -210,6 +230,7 @@ async def pull(
         ),
     ] = None,
     options: PullScopeOptions = _SCOPE,
+    rebind: Rebind = False,
     limits: LimitOptions = _LIMITS,
     state: LockedStateOptions = _LOCKED_STATE,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
@@ -231,10 +252,11 @@ async def pull(
         window=options.window,
         max_delete=options.deletion_limit(),
         allow_empty=options.allow_empty,
+        rebind=rebind,
     )
     mirror = file_mirror(to, format=to_format)
     budget = limits.budget()
-    async with open_sync(settings, wait=state.wait) as (opened, services):
+    async with open_sync(state_path(settings, to, PULL_STATE), settings, wait=state.wait) as (opened, services):
         pulling = Pull(opened, services, pull_options, mirror=mirror, budget=budget)
         return await finish_run(_run_pull(pulling), budget, opened, limits, display)
 
@@ -242,7 +264,7 @@ async def pull(
 async def status(*, state: StateOptions = _STATE, display: DisplayOptions = DEFAULT_DISPLAY) -> None:
     """Print what the state holds and its latest runs, even while a run works with it."""
     async with await _open_to_read(state) as opened:
-        print_status(await inspection.read_status(opened), display)
+        print_status(await inspection.read_status(opened), display, state=opened.location)
 
 
 async def explain(
@@ -266,7 +288,7 @@ async def explain(
             print_lost_versions(rows)
         else:
             rows = await inspection.explain_key(opened, key)
-            print_key_history(rows, display)
+            print_key_history(rows, display, state=opened.location)
     if rows:
         return ExitCode.DONE
     print_message("no version of this key is archived" if archived else "nothing is known about this key")
@@ -278,7 +300,15 @@ def _settings(connection: ConnectionOptions, state: StateOptions) -> Settings:
 
 
 async def _open_to_read(state: StateOptions) -> State:
-    return await State.open(state_path(read_settings(state.as_settings())), owner="sync status", read_only=True)
+    return await State.open(existing_state(read_settings(state.as_settings())), owner="sync status", read_only=True)
+
+
+def _planned_state(saved: SavedPlan) -> Path:
+    """Return the path of the state that a plan was made with."""
+    path = Path(saved.state)
+    if not path.is_file():
+        raise StateError(f"{path}: there is no state, but the plan was made with it; --state names it if it was moved")
+    return path
 
 
 async def _run(
@@ -286,6 +316,7 @@ async def _run(
     options: RunOptions,
     *,
     retry_run: str | None = None,
+    rebind: bool = False,
     performance: PerformanceOptions,
     limits: LimitOptions,
     state: LockedStateOptions,
@@ -293,7 +324,9 @@ async def _run(
     display: DisplayOptions,
 ) -> ExitCode:
     settings = _settings(connection, state)
-    sync_options = options.sync_options(Mode(options.mode), selected_format(settings), retry_run=retry_run)
+    sync_options = options.sync_options(
+        Mode(options.mode), selected_format(settings), retry_run=retry_run, rebind=rebind
+    )
     records = open_source(source, options.source_format, settings)
     two_way = sync_options.mode is Mode.TWO_WAY
     mirror = open_mirror(source, options.source_format, settings) if two_way else None
@@ -304,7 +337,13 @@ async def _run(
         return await sync.run(records, sync_options, budget, mirror=mirror)
 
     return await run_sync(
-        start, settings=settings, state=state, performance=performance, limits=limits, display=display
+        start,
+        state_path(settings, source),
+        settings=settings,
+        state=state,
+        performance=performance,
+        limits=limits,
+        display=display,
     )
 
 
@@ -335,6 +374,7 @@ async def _print_changes(
     settings = _settings(connection, state)
     wire_format = selected_format(settings)
     sync_options = options.sync_options(mode, wire_format)
+    records = open_source(source, options.source_format, settings)
     found = _Found()
 
     def print_unreadable(reason: str) -> None:
@@ -342,7 +382,7 @@ async def _print_changes(
         print_message(reason)
 
     def print_failed(calendar: Calendar, error: ConnectorError) -> None:
-        found.failures.add(print_failure(calendar, error, display))
+        found.failures.add(print_failure(calendar, error, display, state=path))
 
     async def printed(operations: AsyncGenerator[Operation, None]) -> AsyncGenerator[Operation, None]:
         async with aclosing(operations):
@@ -350,11 +390,11 @@ async def _print_changes(
                 is_change = operation.kind is not Kind.AGREE
                 found.changes += is_change
                 if is_change or not changes_only:
-                    print_operation(operation, display)
+                    print_operation(operation, display, state=path)
                 yield operation
 
-    async with open_sync(settings, wait=state.wait) as (opened, services):
-        records = open_source(source, options.source_format, settings)
+    async with open_sync(state_path(settings, source), settings, wait=state.wait) as (opened, services):
+        path = opened.location
         sync = BulkSync(opened, services, SyncSettings(wire_format=wire_format, grace=grace))
         # A plan that lacks a calendar is not saved.
         on_failure = print_failed if out is None else None
@@ -364,13 +404,15 @@ async def _print_changes(
                 async for _ in operations:
                     pass
             else:
-                await save_plan(operations, out, serial=await opened.serial(), options=sync_options)
+                await save_plan(operations, out, state=opened, options=sync_options)
         async with aclosing(read_left_out(opened, with_conflicts=mode is Mode.TRUST)) as keys:
             async for key in keys:
                 found.left_out[key.kind] += 1
-                print_left_out(key, display)
+                print_left_out(key, display, state=path)
     sys.stdout.flush()
-    return found.print_totals(is_check=changes_only, exit_code=exit_code)
+    code = found.print_totals(is_check=changes_only, exit_code=exit_code)
+    print_message(f"state {path}")
+    return code
 
 
 @attrs.define

@@ -28,6 +28,16 @@ ExitCodeForChanges = Annotated[
     bool, Parameter(name="--exit-code", negative="", help="Exit with 10 if there are changes to make.")
 ]
 
+Rebind = Annotated[
+    bool,
+    Parameter(
+        name="--rebind",
+        negative="",
+        help="Use a state of another server for this one: it forgets what it knows, and every calendar is looked "
+        "at anew.",
+    ),
+]
+
 _COMPARISON: Final = Group(
     "Comparison",
     help="With the reference format, --start and --end are required wherever the server is looked at.",
@@ -45,7 +55,10 @@ class StateOptions:
     state: Annotated[
         str | None,
         Parameter(
-            group=SETTINGS_GROUP, help="The file of the state; the default is connector-async.db in this folder."
+            group=SETTINGS_GROUP,
+            help="The file of the state. The default stands beside the file that is synced: visits.connector-sync.db "
+            "for visits.csv, and visits.connector-pull.db if a pull writes visits.csv. Commands without such a file "
+            "take the only one in this folder, and sync apply the one that the plan was made with.",
         ),
     ] = None
 
@@ -114,13 +127,16 @@ class CompareOptions(ScopeOptions):
         ),
     ] = "local"
 
-    def sync_options(self, mode: Mode, wire_format: WireFormat, *, retry_run: str | None = None) -> SyncOptions:
+    def sync_options(
+        self, mode: Mode, wire_format: WireFormat, *, retry_run: str | None = None, rebind: bool = False
+    ) -> SyncOptions:
         """Return the options of the run.
 
         Args:
             mode: What the run looks at.
             wire_format: The format of the server.
             retry_run: The run that gave up the records to retry; `None` means a run over all records.
+            rebind: Whether a state of another server is taken over.
 
         Raises:
             ValueError: If an option is invalid.
@@ -134,11 +150,17 @@ class CompareOptions(ScopeOptions):
             max_delete=max_delete,
             allow_empty=allow_empty,
             retry_run=retry_run,
+            rebind=rebind,
+            assume_empty=self.assumes_empty(),
         )
 
     def _guard(self) -> tuple[MaxDelete, bool]:
         """Return how much may be deleted, and whether everything: a comparison deletes nothing."""
         return MaxDelete(share=1.0), True
+
+    def assumes_empty(self) -> bool:
+        """Return whether calendars that were never looked at are taken to be empty."""
+        return False
 
 
 @Parameter(name="*", group=_COMPARISON)
@@ -150,7 +172,8 @@ class RunOptions(CompareOptions):
         Literal["trust", "check", "two-way"],
         Parameter(
             help="What to look at on the server: nothing (trust), the calendars with changes in the source (check), or "
-            "all calendars, whose changes are written back to the source (two-way)."
+            "all calendars, whose changes are written back to the source (two-way). In any mode, a calendar is looked "
+            "at before something is created in it for the first time."
         ),
     ] = "trust"
     max_delete: Annotated[
@@ -164,6 +187,15 @@ class RunOptions(CompareOptions):
         bool,
         Parameter(negative="", help="Allow deleting all appointments of a tenant that has no record in the source."),
     ] = False
+
+    assume_empty: Annotated[
+        bool,
+        Parameter(negative="", help="Create without that first look. What exists already is then created once more."),
+    ] = False
+
+    def assumes_empty(self) -> bool:
+        """Return whether calendars that were never looked at are taken to be empty."""
+        return self.assume_empty
 
     def deletion_limit(self) -> MaxDelete:
         """Return how many appointments may be deleted.

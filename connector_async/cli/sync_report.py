@@ -86,20 +86,20 @@ _STOP_REASONS: Final = {
 }
 
 
-def print_report(report: RunReport, display: DisplayOptions) -> None:
-    """Print the report of a run: a line of JSON, or a table by tenant and a line with the totals.
+def print_report(report: RunReport, display: DisplayOptions, *, state: object) -> None:
+    """Print the report of a run with a state: a line of JSON, or a table by tenant and a line with the totals.
 
     What could not be read, and why something failed, is printed to the standard error stream.
     """
     _print_causes(report)
     printer = Printer(display, _REPORT_COLUMNS)
     if display.json:
-        printer.add(report.as_json())
+        printer.add(report.as_json() | {"state": str(state)})
         return
     for tenant_id, tenant in report.tenants.items():
         printer.add(_tenant_record(tenant_id, tenant))
     printer.end()
-    sys.stdout.write(f"{printable(_totals(report))}\n")
+    sys.stdout.write(f"{printable(f'{_totals(report)}; state {state}')}\n")
     sys.stdout.flush()
 
 
@@ -117,20 +117,20 @@ def _print_causes(report: RunReport) -> None:
         print_message(f"{len(causes) - _MOST_CAUSES} more reasons; --json has them all")
 
 
-def print_operation(operation: Operation, display: DisplayOptions) -> None:
-    """Print an operation as one line."""
+def print_operation(operation: Operation, display: DisplayOptions, *, state: object) -> None:
+    """Print an operation that is planned with a state as one line."""
     if display.json:
-        Printer(display, ()).add(operation.as_json())
+        Printer(display, ()).add(operation.as_json() | {"state": str(state)})
         return
     calendar = operation.calendar
     columns = (operation.kind.value, calendar.tenant_id, calendar.ad_id, operation.key, operation.reason)
     sys.stdout.write("\t".join(map(printable, columns)) + "\n")
 
 
-def print_left_out(left_out: LeftOut, display: DisplayOptions) -> None:
+def print_left_out(left_out: LeftOut, display: DisplayOptions, *, state: object) -> None:
     """Print a key that is not in sync and has no operation, as one line."""
     calendar = left_out.calendar
-    fields = {"kind": left_out.kind.value, "key": left_out.key, "reason": left_out.reason}
+    fields = {"kind": left_out.kind.value, "key": left_out.key, "reason": left_out.reason, "state": str(state)}
     if display.json:
         Printer(display, ()).add(attrs.asdict(calendar) | fields)
         return
@@ -138,13 +138,14 @@ def print_left_out(left_out: LeftOut, display: DisplayOptions) -> None:
     sys.stdout.write("\t".join(map(printable, columns)) + "\n")
 
 
-def print_failure(calendar: Calendar, error: ConnectorError, display: DisplayOptions) -> ExitCode:
+def print_failure(calendar: Calendar, error: ConnectorError, display: DisplayOptions, *, state: object) -> ExitCode:
     """Print why a calendar could not be compared, and return the exit code that it asks for."""
     failure = Failure.of(error)
     user = f", user {calendar.ad_id}" if calendar.ad_id else ""
     print_message(f"tenant {calendar.tenant_id}{user}: {failure.error}: {failure.reason}")
     if display.json:
         fields = {"kind": "failed", "error": failure.error, "status": failure.status, "reason": failure.reason}
+        fields["state"] = str(state)
         Printer(display, ()).add(attrs.asdict(calendar) | fields)
     if isinstance(error, GuardError):
         return ExitCode.GUARD
@@ -153,11 +154,12 @@ def print_failure(calendar: Calendar, error: ConnectorError, display: DisplayOpt
     return ExitCode.DEAD_LETTERS if is_permanent(error) else ExitCode.RETRYABLE
 
 
-def print_status(status: Mapping[str, Any], display: DisplayOptions) -> None:
+def print_status(status: Mapping[str, Any], display: DisplayOptions, *, state: object) -> None:
     """Print the counts of a state and its latest runs: a line of JSON, or two tables."""
     if display.json:
-        Printer(display, ()).add(status)
+        Printer(display, ()).add({**status, "state": str(state)})
         return
+    print_message(f"state {state}")
     for rows, columns in (([status], _COUNT_COLUMNS), (status["runs"], _RUN_COLUMNS)):
         printer = Printer(display, columns)
         for row in rows:
@@ -165,11 +167,13 @@ def print_status(status: Mapping[str, Any], display: DisplayOptions) -> None:
         printer.end()
 
 
-def print_key_history(rows: Sequence[Mapping[str, Any]], display: DisplayOptions) -> None:
+def print_key_history(rows: Sequence[Mapping[str, Any]], display: DisplayOptions, *, state: object) -> None:
     """Print what a state holds about a key, one row for each entry."""
     printer = Printer(display, _KEY_COLUMNS)
+    if not display.json:
+        print_message(f"state {state}")
     for row in rows:
-        printer.add(row if display.json else _readable(row))
+        printer.add({**row, "state": str(state)} if display.json else _readable(row))
     printer.end()
 
 

@@ -7,10 +7,11 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
+from connector_async._files import check_regular
 from connector_async._timestamps import zone_named
 from connector_async.appointments import AppointmentService
 from connector_async.auth import Token, TokenProvider, TokenSend
@@ -18,6 +19,7 @@ from connector_async.exceptions import AuthenticationError
 from connector_async.sync.budget import Budget
 from connector_async.sync.bulk_sync import BulkSync
 from connector_async.sync.formats import FileFormat, MergingMirror, Source, file_mirror, file_source
+from connector_async.sync.formats.reading import source_error
 from connector_async.sync.records import Calendar
 from connector_async.sync.report import RunReport
 from connector_async.sync.state import State
@@ -34,9 +36,15 @@ from .signals import stoppable
 from .sync_options import LimitOptions, LockedStateOptions, PerformanceOptions
 from .sync_report import print_report, report_exit_code, write_dead_letters
 
+RUN_STATE: Final = ".connector-sync.db"
+"""How the state of runs is called after its source, instead of the suffix of that."""
+PULL_STATE: Final = ".connector-pull.db"
+"""How the state of pulls is called after the mirror."""
+
 
 async def run_sync(
     start: Callable[[BulkSync, State, Budget], Coroutine[Any, Any, RunReport]],
+    path: Path,
     *,
     settings: Settings,
     state: LockedStateOptions,
@@ -48,7 +56,8 @@ async def run_sync(
 
     Args:
         start: Returns the run of the given sync. It spends the given budget.
-        settings: Describe the server, the credentials and the state.
+        path: The state.
+        settings: Describe the server and the credentials.
         state: How long to wait for the state.
         performance: How the run sends its requests.
         limits: When the run stops early, and what it reports.
@@ -60,7 +69,7 @@ async def run_sync(
     """
     budget = limits.budget()
     sync_settings = performance.sync_settings(selected_format(settings))
-    async with open_sync(settings, wait=state.wait) as (opened_state, services):
+    async with open_sync(path, settings, wait=state.wait) as (opened_state, services):
         sync = BulkSync(opened_state, services, sync_settings, progress=SyncProgress(Console(stderr=True)))
         return await finish_run(start(sync, opened_state, budget), budget, opened_state, limits, display)
 
@@ -77,18 +86,19 @@ async def finish_run(
     if report is None:
         print_message("cut off: operations in flight may have happened; the next run finds out")
         return signal_code or ExitCode.OTHER
-    print_report(report, display)
+    print_report(report, display, state=state.location)
     if limits.dead_letters is not None:
         await write_dead_letters(state, report.run_id, limits.dead_letters)
     return signal_code or report_exit_code(report, reports_nothing_to_do=limits.exit_code)
 
 
 @asynccontextmanager
-async def open_sync(settings: Settings, *, wait: float) -> AsyncIterator[tuple[State, "TenantServices"]]:
+async def open_sync(path: Path, settings: Settings, *, wait: float) -> AsyncIterator[tuple[State, "TenantServices"]]:
     """Open the state and the sessions. No other run can work with the state meanwhile.
 
     Args:
-        settings: Describe the server, the credentials and the state.
+        path: The state.
+        settings: Describe the server and the credentials.
         wait: Seconds to wait while another run works with the state.
 
     Raises:
@@ -98,23 +108,58 @@ async def open_sync(settings: Settings, *, wait: float) -> AsyncIterator[tuple[S
     """
     async with aclosing(TenantServices(settings)) as services:
         owner = f"process {os.getpid()} on {socket.gethostname()}"
-        async with await State.open(state_path(settings), owner=owner, wait=wait) as state:
+        async with await State.open(path, owner=owner, wait=wait) as state:
             yield state, services
 
 
-def state_path(settings: Settings) -> Path:
-    """Return the path of the state. A relative path in a settings file starts from the folder of that file."""
+def state_path(settings: Settings, beside: Path, suffix: str = RUN_STATE) -> Path:
+    """Return the path of the state: the one of the settings, or else the one beside the file that is synced.
+
+    A relative path in a settings file starts from the folder of that file.
+
+    Args:
+        settings: May name the state.
+        beside: The source or the mirror.
+        suffix: `RUN_STATE` or `PULL_STATE`.
+    """
+    return configured_state(settings) or beside.with_suffix(suffix)
+
+
+def configured_state(settings: Settings) -> Path | None:
+    """Return the path of the state that the settings name; `None` if they name none."""
     value = settings.values["state"]
-    return value.folder / Path(value.value).expanduser()
+    return None if value.value is None else value.folder / Path(value.value).expanduser()
+
+
+def existing_state(settings: Settings) -> Path:
+    """Return the path of the state of the settings, or else of the only one in the current folder.
+
+    Raises:
+        SettingsError: If there is none or more than one.
+    """
+    if (configured := configured_state(settings)) is not None:
+        return configured
+    found = sorted(path.name for suffix in (RUN_STATE, PULL_STATE) for path in Path().glob(f"*{suffix}"))
+    if len(found) == 1:
+        return Path(found[0])
+    reason = f"this folder has {', '.join(found)}" if found else f"this folder has no *{RUN_STATE} or *{PULL_STATE}"
+    raise SettingsError(f"--state must name the state: {reason}")
 
 
 def open_source(path: Path, source_format: FileFormat | None, settings: Settings) -> Source:
-    """Return the source for a file.
+    """Return the source for a file, which must exist: otherwise a state would be created beside it.
 
     Raises:
         ValueError: If the name of the file does not show its format and `source_format` is `None`.
+        SourceError: If the file cannot be opened.
     """
-    return file_source(path, format=source_format, **_reading(settings))
+    source = file_source(path, format=source_format, **_reading(settings))
+    try:
+        check_regular(path)
+        path.open("rb").close()
+    except OSError as error:
+        raise source_error(path, error) from None
+    return source
 
 
 def open_mirror(path: Path, source_format: FileFormat | None, settings: Settings) -> MergingMirror:

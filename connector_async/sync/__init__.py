@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         StateDamagedError,
         StateError,
         StateVersionError,
+        TargetMismatchError,
     )
     from .formats import (
         IterableSource,
@@ -57,6 +58,7 @@ _HOMES: Final = {
         "StateDamagedError",
         "StateError",
         "StateVersionError",
+        "TargetMismatchError",
     ),
     "formats": (
         "IterableSource",
@@ -129,6 +131,7 @@ __all__ = [
     "Stopped",
     "SyncOptions",
     "SyncSettings",
+    "TargetMismatchError",
     "TenantReport",
     "backup",
     "content_hash",

@@ -19,6 +19,7 @@ from .applying.tenant_worker import RunContext, TenantWorker
 from .applying.writeback import SourceWriteback, restore_pulled
 from .budget import Budget, BudgetSpentError
 from .exceptions import GuardError, SourceError
+from .failures import HookError
 from .formats import MergingMirror, Mirror, Source, check_same_reading
 from .guard import DeleteGuard, MissingGuard
 from .planning.operations import Operation
@@ -32,6 +33,7 @@ from .scope import Selection
 from .state import State
 from .state.diff import Differences
 from .state.failure_log import tenants_with_failures
+from .state.identity import Target, bind, first_calendar, mismatch, read_identity
 from .state.journal import Journal
 from .state.reader import StateReader
 from .state.staging import Staged, stage
@@ -46,7 +48,8 @@ class BulkSync:
     Args:
         state: What is remembered between runs.
         services: Returns the service of a calendar. Its session limits the tenant's rate, and has the wire format of
-            the settings. An error that this function raises fails that calendar alone.
+            the settings. All services have one base URL: the state belongs to one server. Any other error that this
+            function raises fails that calendar alone.
         settings: How the sync works.
         clock: The clock to wait by; `None` for the machine's.
         runner: Decides which tenant is worked on when; `None` to work on all at once in this process.
@@ -76,6 +79,7 @@ class BulkSync:
         self._clock = checked_clock(clock)
         self._runner = runner or LocalRunner()
         self._progress = progress
+        self._target: Target | None = None
 
     async def run(
         self, source: Source, options: SyncOptions, budget: Budget | None = None, *, mirror: Mirror | None = None
@@ -96,6 +100,7 @@ class BulkSync:
             SourceError: If the source cannot be read at all, or has a record that cannot be read and `mirror` is not a
                 `MergingMirror`. If the mirror cannot be written; what it should get is kept for the next run.
             GuardError: If more would be deleted than allowed; nothing was sent.
+            TargetMismatchError: If the state belongs to another server, and `options.rebind` is off; nothing was sent.
             StateError: If the state cannot be used. The next run finds out what became of what was sent.
         """
         check_type("options", options, SyncOptions)
@@ -105,6 +110,8 @@ class BulkSync:
             check_same_reading(source, mirror)
         options.check(self._settings.wire_format)
         budget = budget or Budget(self._clock)
+        if not options.rebind:
+            await self._bind()
         journal = Journal.for_new_run(self._state, self._clock)
         report = RunReport(run_id=journal.run_id)
         async with recorded_run(
@@ -134,17 +141,21 @@ class BulkSync:
         """Execute the operations of a saved plan.
 
         Raises:
-            StalePlanError: If the state has changed since the plan was made; nothing was sent.
-            SourceError: If the plan was made for another wire format; nothing was sent.
+            StalePlanError: If the plan was made with another state, or the state has changed since; nothing was sent.
+            TargetMismatchError: If the plan or the state belongs to another server; nothing was sent.
+            SourceError: If the plan names users and the wire format carries none, or the other way round; nothing was
+                sent.
             StateError: If the state cannot be used. The next run finds out what became of what was sent.
         """
         budget, mode = budget or Budget(self._clock), saved.options.mode.value
+        saved.check_state(await read_identity(self._state), self._state.location)
+        saved.check(await self._state.serial(), self._settings.wire_format)
+        await self._bind_plan(saved)
         journal = Journal.for_new_run(self._state, self._clock)
         report = RunReport(run_id=journal.run_id)
         async with recorded_run(
             journal, report, budget, self._clock, kind="apply", mode=mode, conditions=saved.options.conditions()
         ):
-            saved.check(await self._state.serial(), self._settings.wire_format)
             reader, tenants = StateReader(self._state), saved.tenants()
             report.tenants = {tenant_id: TenantReport() for tenant_id in tenants}
             planners = {tenant_id: saved.planner(tenant_id, reader, journal.run_id) for tenant_id in tenants}
@@ -173,13 +184,18 @@ class BulkSync:
                 end the plan of the tenant.
 
         Raises:
-            ValueError: If the options ask for what the wire format cannot do.
+            ValueError: If the options ask for what the wire format cannot do, or for `rebind`: what a run with it would
+                do is not known as long as the state still knows the other server.
+            TargetMismatchError: If the state belongs to another server.
             ConnectorError: If the server could not be read, and `on_failure` was not called.
             SourceError: If the source cannot be read at all.
             GuardError: If more would be deleted than allowed, or too much is missing on the server.
             StateError: If the state cannot be used.
         """
         options.check(self._settings.wire_format)
+        if options.rebind:
+            raise ValueError("rebind must be off in a plan, which writes nothing: run with it instead")
+        await self._bind()
         budget = Budget(self._clock)
         staged, withheld, tenants = await self._stage(
             source, options, budget, forget=False, on_unreadable=on_unreadable
@@ -227,7 +243,43 @@ class BulkSync:
         if service.session.wire_format is not self._settings.wire_format:
             theirs, ours = service.session.wire_format, self._settings.wire_format
             raise ValueError(f"services must return a service in {ours}, as the settings say, not in {theirs}")
+        target = Target.of(service.session)
+        if self._target is not None and target != self._target:
+            raise mismatch(self._state, self._target, target)
         return service
+
+    async def _bind(self, *, rebind: bool = False) -> None:
+        """Compare the server with that of the state before any request, and also when none will be sent.
+
+        Raises:
+            TargetMismatchError: If the state belongs to another server, and `rebind` is off.
+        """
+        self._target = None
+        wire_format = self._settings.wire_format
+        calendar = await first_calendar(self._state, has_user=wire_format.carries_user)
+        if calendar is not None:
+            try:
+                target = Target.of(self._service(calendar).session)
+            except HookError:  # the services of the other calendars are compared with what is known
+                self._target = (await read_identity(self._state)).target
+                return
+            await bind(self._state, target, now=self._clock.time(), rebind=rebind)
+            self._target = target
+        elif not rebind and await first_calendar(self._state, has_user=not wire_format.carries_user) is not None:
+            # No service can be asked for a calendar of the other format.
+            known = (await read_identity(self._state)).target
+            if known is not None and known.wire_format != wire_format.value:
+                raise mismatch(self._state, known, f"a server with the {wire_format.value} format")
+
+    async def _bind_plan(self, saved: SavedPlan) -> None:
+        """Compare the server with that of a plan and of the state."""
+        self._target = None
+        for calendar in saved.calendars():
+            target = Target.of(self._service(calendar).session)
+            saved.check_target(target)
+            await bind(self._state, target, now=self._clock.time())
+            self._target = target
+            return  # the services of the others are compared with this one
 
     async def _stage(
         self,
@@ -247,6 +299,7 @@ class BulkSync:
             BudgetSpentError: If the budget ended the reading.
         """
         staged = await stage(source, self._state, self._settings.wire_format, budget.check)
+        await self._bind(rebind=options.rebind)
         if on_unreadable is not None:
             for _, letter in staged.problems:
                 on_unreadable(letter.reason)

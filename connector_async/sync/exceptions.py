@@ -4,11 +4,12 @@ SyncError
 ├─ StateError              the state cannot be used: it is not readable, not writable, full, or damaged
 │  ├─ StateBusyError       another run is using the state
 │  ├─ StateDamagedError    the file of the state is damaged
+│  ├─ TargetMismatchError  the state, or the saved plan, belongs to another server
 │  ├─ StateVersionError    a newer version of this package wrote the state
 │  └─ FencedError          another run has taken the lease; this run must not write any more
 ├─ SourceError             the source cannot be read at all (a single bad record is a `SourceProblem`)
 ├─ GuardError              more would be deleted, or is missing on the server, than the limit allows
-└─ StalePlanError          the state has changed since the plan was made
+└─ StalePlanError          the plan was made with another state, or the state has changed since
 """
 
 from connector_async.exceptions import SyncError
@@ -24,6 +25,10 @@ class StateBusyError(StateError):
 
 class StateDamagedError(StateError):
     """The file of the state is damaged. The message says what to do."""
+
+
+class TargetMismatchError(StateError):
+    """The state or the saved plan belongs to another server than the one that is to be synced."""
 
 
 class StateVersionError(StateError):
@@ -43,4 +48,4 @@ class GuardError(SyncError):
 
 
 class StalePlanError(SyncError):
-    """The state has changed since the plan was made. The plan must not be applied any more."""
+    """The plan was made with another state, or the state has changed since. The plan must not be applied."""

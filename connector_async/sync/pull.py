@@ -30,6 +30,7 @@ from .report import MOST_REASONS, Fate, RunReport, Stopped, TenantReport
 from .scope import Scope
 from .state import State
 from .state.failure_log import tenants_with_failures
+from .state.identity import Target, bind, mismatch
 from .state.journal import DeadLetter, Journal
 from .state.reader import StateReader
 
@@ -89,6 +90,8 @@ class PullOptions:
     """How much of a calendar, of a tenant and of all may be missing on the server at once. More is not believed."""
     allow_empty: bool = attrs.field(default=False, validator=validator(check_type, bool))
     """Whether an empty preview of a calendar with known appointments is believed."""
+    rebind: bool = attrs.field(default=False, validator=validator(check_type, bool))
+    """Whether a state of another server forgets what it knows, and belongs to this server from now on."""
 
     def __attrs_post_init__(self) -> None:
         if not self.calendars:
@@ -154,6 +157,7 @@ class Pull:
         self._mirror = mirror
         self._budget = budget or Budget(self._clock)
         self._state = state
+        self._target: Target | None = None
         self._state_reader = StateReader(state)
         self._guard = MissingGuard(options.max_delete, allow_empty=options.allow_empty)
         self._journal = Journal.for_new_run(state, self._clock)
@@ -181,11 +185,15 @@ class Pull:
         Raises:
             ValueError: If the options ask for what the wire format of the services cannot do; nothing was started.
             SourceError: If the mirror cannot be written.
+            TargetMismatchError: If the state belongs to another server, and `rebind` is off; nothing was sent.
             StateError: If the state cannot be used, or belongs to another kind of run.
         """
-        self._check_options()
+        target = self._checked_target()
         looks = bulk(self._look, _in_turn(self._options.calendars), concurrency=_CONCURRENCY, ends_on=Exception)
         async with recorded_run(self._journal, self.report, self._budget, self._clock, kind="pull", mode="pull"):
+            if target is not None:
+                await bind(self._state, target, now=self._clock.time(), rebind=self._options.rebind)
+                self._target = target
             try:
                 async with self._writing() as writer, aclosing(looks.outcomes()) as outcomes:
                     async for outcome in outcomes:
@@ -202,12 +210,17 @@ class Pull:
                 pass
             await self._finish()
 
-    def _check_options(self) -> None:
-        """Reject options that the wire format of the services cannot serve, unless no calendar has a service."""
+    def _checked_target(self) -> Target | None:
+        """Reject options that the wire format of the services cannot serve, and return their server.
+
+        Returns `None` if no calendar has a service.
+        """
         for calendar in self._options.calendars:
             with suppress(HookError):
-                self._options.check(service_of(self._services, calendar).session.wire_format)
-                return
+                session = service_of(self._services, calendar).session
+                self._options.check(session.wire_format)
+                return Target.of(session)
+        return None
 
     async def _keep_unread(self, writer: RecordWriter) -> bool:
         """Write what the mirror has of the calendars that could not be read, and return whether that is all."""
@@ -244,6 +257,8 @@ class Pull:
         started_at = self._started.setdefault(calendar.tenant_id, self._clock.monotonic())
         try:
             service = service_of(self._services, calendar)
+            if self._target is not None and (target := Target.of(service.session)) != self._target:
+                raise mismatch(self._state, self._target, target)
             meter.watch(service.session)
             return await self._preview(calendar, CalendarReader(service, meter.operation), report)
         except BudgetSpentError:

@@ -1,6 +1,7 @@
 """The part of the differences between the source and the server that a run acts on. It knows no database."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final, Self
 
 import attrs
 
@@ -8,6 +9,8 @@ from connector_async._checks import check_time_range
 from connector_async.models import Appointment
 
 from .records import sortable
+
+_MARGIN: Final = timedelta(minutes=1)
 
 
 @attrs.frozen(kw_only=True)
@@ -27,6 +30,14 @@ class Scope:
     def __attrs_post_init__(self) -> None:
         for name, instant in zip(("start", "end"), check_time_range(self.start, self.end), strict=True):
             object.__setattr__(self, name, instant)  # frozen for others
+
+    @classmethod
+    def around(cls, start: datetime, end: datetime) -> Self:
+        """Return a range that is wider by a minute at each end, since a server may round times to minutes."""
+        return cls(
+            start=start - min(_MARGIN, start - datetime.min.replace(tzinfo=start.tzinfo)),
+            end=end + min(_MARGIN, datetime.max.replace(tzinfo=end.tzinfo) - end),
+        )
 
     def overlaps(self, appointment: Appointment) -> bool:
         """Return whether an appointment overlaps the range."""

@@ -19,7 +19,7 @@ def test_state_is_backed_up_exported_and_imported(command: CommandLine, source: 
     assert command("state", "import", "state.jsonl").code == ExitCode.OTHER
     for state in ("copy.db", "new.db"):
         assert command("sync", "run", name, "--state", state, "--exit-code").code == ExitCode.NOTHING_TO_DO
-    assert command("state", "backup", "connector-async.db").code == ExitCode.USAGE
+    assert command("state", "backup", "visits.connector-sync.db").code == ExitCode.USAGE
 
 
 def test_damage_is_shown_and_a_run_rejects_it(command: CommandLine, source: Path, tmp_path: Path) -> None:

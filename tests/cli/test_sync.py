@@ -24,7 +24,7 @@ from tests.support.command_line import COMMAND, CommandLine, isolate, sandbox_en
 
 
 def test_run_prints_the_counts_of_each_tenant_and_the_totals(command: CommandLine, source: Path) -> None:
-    done = command("sync", "run", fill(source))
+    done = command("sync", "run", fill(source), "--assume-empty")
     assert done.code == ExitCode.DONE
     heading, *rows, totals = done.out.splitlines()
     assert heading.split() == ["tenant_id", "records", "created", "requests", "minimum", "waited", "elapsed"]
@@ -60,7 +60,7 @@ def test_state_is_where_the_settings_say(
 ) -> None:
     name = fill(source)
     command("sync", "run", name)
-    assert (tmp_path / "connector-async.db").is_file()
+    assert (tmp_path / "visits.connector-sync.db").is_file()
     (tmp_path / "sub").mkdir()
     (tmp_path / "connector-async.toml").write_text('state = "sub/state.db"')
     command("sync", "run", name)
@@ -83,7 +83,8 @@ def test_plan_is_printed_saved_applied_and_then_stale(
     planned = command("sync", "plan", name, "--out", out, "--exit-code")
     assert planned.code == ExitCode.CHANGES_PENDING
     assert planned.out == "create\tacme\t\tk0\tnew in the source\ncreate\tacme\t\tk1\tnew in the source\n"
-    assert planned.err == "connector-async: 2 changes to make\n"
+    state = tmp_path / "visits.connector-sync.db"
+    assert planned.err == f"connector-async: 2 changes to make\nconnector-async: state {state}\n"
     assert count_writes(sandbox) == {}
     as_json = command("sync", "plan", name, "--json")
     assert [(operation["kind"], operation["key"]) for operation in as_json.records] == [
@@ -139,7 +140,8 @@ def test_dry_run_lists_the_records_that_cannot_be_read(
     assert second.startswith(f"connector-async: {name}:4: ")
     assert third == f"connector-async: {name}: key occurs 2 times"
     total = "4 differences" if subcommand == "check" else "1 change to make"
-    assert last == [f"connector-async: {total}", "connector-async: 3 records could not be read"]
+    state = f"state {source.with_suffix('.connector-sync.db')}"
+    assert last == [f"connector-async: {message}" for message in (total, "3 records could not be read", state)]
     assert count_writes(sandbox) == before
 
 
@@ -157,8 +159,9 @@ def test_untracked_appointment_in_sync_is_not_a_change(command: CommandLine, sou
     assert (checked.code, checked.out) == (ExitCode.DONE, "")
     planned = command("sync", "plan", name, "--mode", "check", *unknown)
     assert (planned.code, planned.out) == (ExitCode.DONE, "agree\tacme\t\tk0\tnew in the source\n")
-    assert planned.err == "connector-async: 0 changes to make\n"
-    assert checked.err == "connector-async: 0 differences\n"
+    state = source.with_name("other.db")
+    assert planned.err == f"connector-async: 0 changes to make\nconnector-async: state {state}\n"
+    assert checked.err == f"connector-async: 0 differences\nconnector-async: state {state}\n"
 
 
 def test_two_way_mode_rewrites_the_source(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
@@ -314,7 +317,7 @@ def test_dead_letters_are_written_explained_and_retried(
 
 
 @pytest.mark.parametrize(
-    "arguments", [("run", "source.jsonl"), ("pull", "--to", "mirror.csv")], ids=lambda arguments: arguments[0]
+    "arguments", [("run", "visits.jsonl"), ("pull", "--to", "mirror.csv")], ids=lambda arguments: arguments[0]
 )
 @pytest.mark.parametrize(("path", "reason"), [("none/letters", "No such file or dir"), (".", "not a regular file")])
 def test_unwritable_file_of_dead_letters_is_reported_before_anything_is_sent(
@@ -347,8 +350,8 @@ def test_limit_stops_a_run_and_the_next_run_resumes(command: CommandLine, source
     name = fill(source)
     ended = command("sync", "run", name, *limit)
     assert ended.code == ExitCode.LIMIT_REACHED
-    assert "not started; " in ended.out
-    assert ended.out.endswith(f"the {'request' if 'requests' in limit[0] else 'time'} limit was reached\n")
+    assert ("not started; " if "requests" in limit[0] else ": nothing started; ") in ended.out
+    assert f"; the {'request' if 'requests' in limit[0] else 'time'} limit was reached; state " in ended.out
     assert command("sync", "run", name).code == ExitCode.DONE
     assert command("sync", "run", name, "--exit-code").code == ExitCode.NOTHING_TO_DO
 
@@ -385,8 +388,9 @@ def test_pending_create_is_a_transient_failure_that_the_next_run_resolves(
         (("run", "empty.jsonl", "--stop-timeout", "-1"), ExitCode.USAGE, "--stop-timeout must be"),
         (("run", "empty.jsonl", "--wait", "-1"), ExitCode.USAGE, "--wait must be"),
         (("run", "empty.jsonl", "--base-url", "http://elsewhere"), ExitCode.USAGE, "--base-url must"),
-        (("status",), ExitCode.OTHER, "connector-async.db"),
-        (("explain", "k"), ExitCode.OTHER, "connector-async.db"),
+        (("status",), ExitCode.USAGE, "--state must name the state: this folder has no *.connector-sync.db"),
+        (("explain", "k"), ExitCode.USAGE, "--state must name the state: this folder has no *.connector-sync.db"),
+        (("status", "--state", "none.db"), ExitCode.OTHER, "none.db: there is no state"),
     ],
     ids=str,
 )
@@ -484,4 +488,6 @@ def test_status_shows_the_counts_and_the_latest_runs(command: CommandLine, sourc
     assert line.split()[1:4] == ["run", "trust", "ended"]
     assert line.rstrip().endswith("2 created")
     unknown = command("sync", "explain", "unheard-of")
-    assert (unknown.code, unknown.err) == (ExitCode.OTHER, "connector-async: nothing is known about this key\n")
+    state, message = unknown.err.splitlines()
+    assert state == f"connector-async: state {source.with_suffix('.connector-sync.db')}"
+    assert (unknown.code, message) == (ExitCode.OTHER, "connector-async: nothing is known about this key")

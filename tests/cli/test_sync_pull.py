@@ -19,8 +19,10 @@ def test_pull_mirrors_the_calendars_of_a_list(command: CommandLine, source: Path
         done = command("sync", "pull", *options, "--calendars", str(calendars), "--json")
         assert (done.code, done.records[0]["counts"]) == (ExitCode.DONE, counts)
         assert len((tmp_path / "mirror.csv").read_text().splitlines()) == 7
-    other = command("sync", "pull", "--to", "mirror.csv")
-    assert (other.code, "a pull and a run cannot share a state" in other.err) == (ExitCode.OTHER, True)
+    state = str(tmp_path / "visits.connector-sync.db")
+    other = command("sync", "pull", "--to", "mirror.csv", "--state", state)
+    assert other.code == ExitCode.OTHER
+    assert f"{state} is a state of runs: a pull needs another one" in other.err
     assert command("sync", "pull", *options, "--exit-code").code == ExitCode.NOTHING_TO_DO
     assert command("sync", "pull", *options, "--to-format", "pdf").code == ExitCode.USAGE
 

@@ -62,11 +62,11 @@ def test_check_lists_every_record_that_is_missing_on_the_server(
 ) -> None:
     name = fill(source, 30, "acme")
     command("sync", "run", name)
-    assert command("sync", "check", name).err == "connector-async: 0 differences\n"
+    assert command("sync", "check", name).err.startswith("connector-async: 0 differences\n")
     delete_on_server(sandbox, "acme")
     checked = command("sync", "check", name, "--exit-code")
     assert (checked.code, len(checked.out.splitlines())) == (ExitCode.CHANGES_PENDING, 30)
-    assert checked.err == "connector-async: 30 differences\n"
+    assert checked.err.startswith("connector-async: 30 differences\n")
 
 
 @pytest.mark.row("S4")

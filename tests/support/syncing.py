@@ -111,6 +111,8 @@ class Syncing:
         self.settings: dict[str, Any] = {"grace": 0.0, "pause": 0.0}
         self.retry = RetryPolicy(attempts=2, wait_initial=0, wait_initial_throttled=0)
         self.runner: Runner | None = None
+        self.assume_empty = True
+        """Whether runs in `Mode.TRUST` create without a look at the server."""
 
     def service(self, calendar: Calendar) -> AppointmentService:
         session = self.session.for_tenant(calendar.tenant_id)
@@ -126,7 +128,7 @@ class Syncing:
         self, records: Iterable[SourceRecord | SourceProblem], budget: Budget | None = None, **options: Any
     ) -> RunReport:
         async with self.opened() as (sync, _):
-            return await sync.run(ListSource(records), SyncOptions(**options), budget)
+            return await sync.run(ListSource(records), self._options(options), budget)
 
     async def run_two_way(self, source: MemorySource, budget: Budget | None = None, **options: Any) -> RunReport:
         async with self.opened() as (sync, _):
@@ -135,10 +137,12 @@ class Syncing:
     async def save(self, path: Path, records: Iterable[SourceRecord], **options: Any) -> SavedPlan:
         """Save a plan, and open it again."""
         async with self.opened() as (sync, state):
-            sync_options = SyncOptions(**options)
-            serial = await state.serial()
-            await save_plan(sync.plan(ListSource(records), sync_options), path, serial=serial, options=sync_options)
+            sync_options = self._options(options)
+            await save_plan(sync.plan(ListSource(records), sync_options), path, state=state, options=sync_options)
         return SavedPlan.open(path)
+
+    def _options(self, options: Mapping[str, Any]) -> SyncOptions:
+        return SyncOptions(**{"assume_empty": self.assume_empty} | dict(options))
 
     async def titles(self, calendar: Calendar = ACME) -> list[str]:
         """Return the titles on the server, sorted."""

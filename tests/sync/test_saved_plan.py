@@ -8,6 +8,7 @@ import pytest
 
 from connector_async.sandbox import BodyFormat, DropAfter, StatusFault
 from connector_async.sync import Budget, Fate, SavedPlan, SourceError, StalePlanError
+from connector_async.sync.state.identity import read_identity
 from tests.support.syncing import record, syncing
 
 
@@ -64,7 +65,16 @@ LINE["record"] = {
     "start_time": "2024-01-15T10:00:00Z",
     "end_time": "2024-01-15T11:00:00Z",
 }
-HEAD = {"connector_async_plan": 2, "serial": 1, "mode": "trust", "policy": "local"}
+HEAD: dict[str, Any] = {
+    "connector_async_plan": 3,
+    "state_id": "1a2b",
+    "state": "/state.db",
+    "base_url": "http://localhost",
+    "wire_format": "guide",
+    "serial": 1,
+    "mode": "trust",
+    "policy": "local",
+}
 
 
 def write_plan(path: Path, head: dict[str, Any], *lines: bytes) -> Path:
@@ -89,8 +99,9 @@ def test_missing_file_is_rejected(tmp_path: Path) -> None:
         b"",
         b"x",
         b"{}",
-        b'{"connector_async_plan":1,"serial":1,"mode":"trust","policy":"local"}',
+        orjson.dumps(HEAD | {"connector_async_plan": 2}),
         *[orjson.dumps(HEAD | change) for change in ({"serial": "1"}, {"mode": "two-way"}, {"policy": "mine"})],
+        *[orjson.dumps(HEAD | {name: 1}) for name in ("state_id", "state", "base_url", "wire_format")],
     ],
 )
 def test_invalid_head_is_rejected(tmp_path: Path, head: bytes) -> None:
@@ -183,7 +194,8 @@ async def test_plan_for_another_wire_format_is_rejected_before_anything_is_sent(
     state_path: Path, tmp_path: Path
 ) -> None:
     async with syncing(state_path, body_format=BodyFormat.REFERENCE) as sync, sync.opened() as (bulk_sync, state):
-        head = HEAD | {"serial": await state.serial()}
+        identity = await read_identity(state)
+        head = HEAD | {"serial": await state.serial(), "state_id": identity.state_id}
         plan = SavedPlan.open(write_plan(tmp_path / "plan", head, orjson.dumps(LINE)))
         with pytest.raises(SourceError, match="plan: a plan for another wire format: ad_id and domain_id must be"):
             await bulk_sync.apply(plan)

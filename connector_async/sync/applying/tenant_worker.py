@@ -180,11 +180,14 @@ class TenantWorker:
         try:
             service = self._service(calendar)
             reader = CalendarReader(service, self._meter.operation)
+            is_first_look = await self._starts_first_look(calendar)
             async for batch in self._planner.batches(reader, calendar, lambda: self._quantum):
                 failures += await self._apply(service, batch, is_first=is_first)
                 yield
                 if self._has_ended():
                     return
+            if is_first_look and not self._has_ended():
+                await self._context.journal.record_look(calendar, is_complete=True)
         except GuardError as error:
             self._report.stopped = Stopped.GUARD
             await self._record_failure(calendar, error)
@@ -202,6 +205,13 @@ class TenantWorker:
         finally:
             self._count_needed(calendar, 0 if reader is None else reader.requests_needed)
         await self._finish(calendar, failures)
+
+    async def _starts_first_look(self, calendar: Calendar) -> bool:
+        """Record that a calendar is looked at for the first time, and return whether that is so."""
+        if self._context.options.assume_empty or await self._context.state_reader.was_looked_at(calendar):
+            return False
+        await self._context.journal.record_look(calendar, is_complete=False)
+        return True
 
     async def _record_failure(self, calendar: Calendar, error: ConnectorError) -> None:
         self._has_failed.add(calendar)

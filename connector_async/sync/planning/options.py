@@ -99,6 +99,11 @@ class SyncOptions:
     """Whether a tenant without any record in the source may lose its known appointments."""
     retry_run: str | None = attrs.field(default=None, validator=validator(check_text, optional=True))
     """The run whose dead letters are retried, and nothing else; `None` for everything but dead letters."""
+    assume_empty: bool = attrs.field(default=False, validator=validator(check_type, bool))
+    """With `Mode.TRUST`: whether calendars that were never looked at are taken to be empty. Otherwise the run looks at
+    them before it creates anything there, so that what exists already is recognized."""
+    rebind: bool = attrs.field(default=False, validator=validator(check_type, bool))
+    """Whether a state of another server forgets what it knows, and belongs to this server from now on."""
 
     @property
     def looks_at_all_calendars(self) -> bool:

@@ -10,9 +10,11 @@ from typing import Final, Protocol
 import attrs
 
 from connector_async._clock import Clock
+from connector_async._timestamps import parse_instant
 from connector_async.sync.budget import BudgetSpentError
 from connector_async.sync.guard import MissingGuard
 from connector_async.sync.records import Calendar
+from connector_async.sync.scope import Scope
 from connector_async.sync.state import State
 from connector_async.sync.state.diff import Differences, Entry, TenantProgress
 from connector_async.sync.state.journal import Journal
@@ -111,13 +113,17 @@ class CalendarPlanner:
             ConnectorError: If the server could not be read.
             GuardError: If too much is missing on the server.
         """
+        looks = self._options.mode is not Mode.TRUST
         try:
-            looks = self._options.mode is not Mode.TRUST
-            snapshot = await self._look(reader, calendar) if looks else None
+            snapshot = await (self._look(reader, calendar) if looks else self._look_first(reader, calendar))
             reconciler = self._reconciler(calendar, snapshot, reader.get)
+            # A first look shows which of the new records exist already, and says nothing about the others.
+            trusting = reconciler if looks else self._reconciler(calendar, None, reader.get)
             after = None
-            while entries := await self._entries(calendar, after, size(), changed=snapshot is None):
-                operations = [await reconciler.operation(entry) for entry in entries]
+            while entries := await self._entries(calendar, after, size(), changed=not looks):
+                operations = [
+                    await (reconciler if entry.base is None else trusting).operation(entry) for entry in entries
+                ]
                 yield [operation for operation in operations if operation is not None]
                 after = entries[-1].key
             if self._options.retry_run is None and (replaced := reconciler.replaced()):
@@ -162,6 +168,21 @@ class CalendarPlanner:
         if self._options.looks_at_all_calendars:
             await snapshot.check_missing(self._context.guard, calendar, state_reader)
         return snapshot
+
+    async def _look_first(self, reader: CalendarReader, calendar: Calendar) -> ServerSnapshot | None:
+        """Return what the server has in a calendar that was never looked at; `None` if it was, or is taken to be empty.
+
+        The range of time is that of the source's records of the calendar, whatever the scope: what they may match is
+        there.
+        """
+        state_reader = StateReader(self._context.state)
+        if self._options.assume_empty or await state_reader.was_looked_at(calendar):
+            return None
+        if (span := await state_reader.span(calendar)) is None:
+            return None
+        known = await state_reader.last_seen(calendar)
+        scope = Scope.around(*map(parse_instant, span)) if reader.needs_range else Scope()
+        return await reader.look(known, scope, self._options.window if reader.needs_range else None)
 
     async def _entries(self, calendar: Calendar, after: str | None, size: int, *, changed: bool) -> list[Entry]:
         async with self._differences() as differences:

@@ -1,12 +1,13 @@
 """A plan as a file: JSON Lines, a head, one operation a line, and the number of operations as the last line.
 
-It is applied only while the state is as it was, and only as a whole: a file without the last line was cut off.
+It is applied only with the state and to the server that it was made with, while the state is as it was, and only as a
+whole: a file without the last line was cut off.
 
 The file holds the records that are to be sent: personal data.
 """
 
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -15,9 +16,11 @@ import orjson
 
 from connector_async._checks import check_text, check_type
 from connector_async._files import atomic_replace, open_regular
-from connector_async.sync.exceptions import SourceError, StalePlanError
+from connector_async.sync.exceptions import SourceError, StalePlanError, TargetMismatchError
 from connector_async.sync.records import ABSENT, Calendar, LastSynced, content_hash, record_from_row
+from connector_async.sync.state import State
 from connector_async.sync.state.diff import TenantProgress
+from connector_async.sync.state.identity import Identity, Target, read_identity
 from connector_async.sync.state.reader import StateReader
 from connector_async.wire import WireFormat
 
@@ -27,9 +30,20 @@ from .planner import Remaining
 from .snapshot import CalendarReader
 from .three_way import Policy
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _END: Final = b'{"operations":'
 """How the last line starts, and no line of an operation."""
+
+
+@attrs.frozen(kw_only=True)
+class _Origin:
+    """What a plan was made with."""
+
+    identity: Identity
+    state: str
+    """The place of the state."""
+    serial: int
+    """How often the state had changed."""
 
 
 @attrs.define
@@ -44,9 +58,9 @@ class _Section:
 class SavedPlan:
     """A plan in a file. Open one with `SavedPlan.open`."""
 
-    def __init__(self, path: Path, serial: int, options: SyncOptions, sections: dict[Calendar, _Section]) -> None:
+    def __init__(self, path: Path, origin: _Origin, options: SyncOptions, sections: dict[Calendar, _Section]) -> None:
         self._path = path
-        self._serial = serial
+        self._origin = origin
         self.options = options
         """The mode, and the policy where an appointment does not exist any more."""
         self._sections = sections
@@ -64,7 +78,7 @@ class SavedPlan:
                 head = orjson.loads(lines.readline())
                 if head["connector_async_plan"] != _FORMAT:
                     raise ValueError("another version")
-                check_type("serial", head["serial"], int)
+                origin = _origin(head)
                 options = SyncOptions(mode=Mode(head["mode"]), rules=ConflictRules(policy=Policy(head["policy"])))
                 if options.mode is Mode.TWO_WAY:
                     raise ValueError("such a plan is never saved")
@@ -73,7 +87,40 @@ class SavedPlan:
             raise SourceError(f"{path}: {error.strerror}") from None
         except (ValueError, KeyError, TypeError):
             raise SourceError(f"{path}: not a plan of this version") from None
-        return cls(path, head["serial"], options, sections)
+        return cls(path, origin, options, sections)
+
+    @property
+    def state(self) -> str:
+        """The place of the state that the plan was made with."""
+        return self._origin.state
+
+    def check_state(self, identity: Identity, place: object) -> None:
+        """Reject a state that the plan was not made with.
+
+        Args:
+            identity: The state.
+            place: Where it is.
+
+        Raises:
+            StalePlanError: If it is another state; the message names both.
+        """
+        theirs, ours = self._origin.identity.state_id, identity.state_id
+        if theirs != ours:
+            raise StalePlanError(
+                f"{self._path}: this plan was made with the state {theirs} in {self.state}, "
+                f"not with the state {ours} in {place}"
+            )
+
+    def check_target(self, target: Target) -> None:
+        """Reject a server that the plan was not made for.
+
+        Raises:
+            TargetMismatchError: If it is another server; the message names both.
+        """
+        if self._origin.identity.target not in (None, target):
+            raise TargetMismatchError(
+                f"{self._path}: this plan was made for {self._origin.identity.target}, not {target}"
+            )
 
     def check(self, serial: int, wire_format: WireFormat) -> None:
         """Reject the plan if it cannot be applied now.
@@ -82,13 +129,17 @@ class SavedPlan:
             StalePlanError: If the state has changed since the plan was made.
             SourceError: If the plan names users and the wire format carries none, or the other way round.
         """
-        if serial != self._serial:
+        if serial != self._origin.serial:
             raise StalePlanError(f"{self._path}: the state has changed since this plan was made; make a new one")
         try:
             for calendar in self._sections:
                 calendar.check(wire_format)
         except ValueError as error:
             raise SourceError(f"{self._path}: a plan for another wire format: {error}") from None
+
+    def calendars(self) -> list[Calendar]:
+        """Return the calendars that the plan has operations for."""
+        return list(self._sections)
 
     def tenants(self) -> list[str]:
         """Return the tenants that the plan has operations for."""
@@ -156,14 +207,14 @@ class SavedPlanner:
 
 
 async def save_plan(
-    operations: AsyncIterable[Operation], path: Path | str, *, serial: int, options: SyncOptions
+    operations: AsyncIterable[Operation], path: Path | str, *, state: State, options: SyncOptions
 ) -> int:
     """Write a plan to a file that only its owner may read, and return the number of its operations.
 
     Args:
         operations: The operations, in the order of their tenants and calendars.
         path: The file; replaced if it exists.
-        serial: How often the state had changed when the plan was made.
+        state: The state that the plan is made with.
         options: The options that the plan was made with.
 
     Raises:
@@ -171,22 +222,59 @@ async def save_plan(
             deleted.
         SourceError: If the file cannot be written.
         ConnectorError: If the planning raised one; the file is as it was.
+        StateError: If the state cannot be read; the file is as it was.
     """
     if options.mode is Mode.TWO_WAY:
         raise ValueError("a two-way plan cannot be saved: run it instead")
     path, count = Path(path), 0
-    head = {"connector_async_plan": _FORMAT, "serial": serial, "mode": options.mode.value}
-    head["policy"] = options.rules.policy.value
+    remaining = aiter(operations)
+    # The planning finds out to which server a new state belongs, and so comes before the head.
+    operation = await anext(remaining, None)
+    head = await _head(state, options)
     try:
         with atomic_replace(path) as partial, partial.open("wb") as lines:
             lines.write(orjson.dumps(head) + b"\n")
-            async for operation in operations:
+            while operation is not None:
                 lines.write(_line(operation))
                 count += 1
+                operation = await anext(remaining, None)
             lines.write(_end_line(count))
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from None
     return count
+
+
+async def _head(state: State, options: SyncOptions) -> dict[str, Any]:
+    """Return the first line of a plan, as a JSON object."""
+    identity = await read_identity(state)
+    return {
+        "connector_async_plan": _FORMAT,
+        "state_id": identity.state_id,
+        "state": str(state.location),
+        "base_url": None if identity.target is None else identity.target.base_url,
+        "wire_format": None if identity.target is None else identity.target.wire_format,
+        "serial": await state.serial(),
+        "mode": options.mode.value,
+        "policy": options.rules.policy.value,
+    }
+
+
+def _origin(head: Mapping[str, Any]) -> _Origin:
+    """Return what the plan of a head was made with.
+
+    Raises:
+        TypeError: If a value has another type.
+        LookupError: If a value is missing.
+    """
+    for name, kind in (("state_id", str), ("state", str), ("serial", int)):
+        check_type(name, head[name], kind)
+    base_url, wire_format = head["base_url"], head["wire_format"]
+    target = None
+    if base_url is not None:
+        check_type("base_url", base_url, str)
+        check_type("wire_format", wire_format, str)
+        target = Target(base_url, wire_format)
+    return _Origin(identity=Identity(head["state_id"], target), state=head["state"], serial=head["serial"])
 
 
 def _sections(path: Path, lines: Iterable[bytes], offset: int) -> dict[Calendar, _Section]:

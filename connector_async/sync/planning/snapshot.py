@@ -276,6 +276,11 @@ class CalendarReader:
         self.requests_needed = 0
         """How many requests the reads need, without those of retries."""
 
+    @property
+    def needs_range(self) -> bool:
+        """Whether a preview needs both ends of a range of time."""
+        return self._service.session.wire_format.carries_user
+
     async def look(
         self, known: Mapping[str, LastSeen], scope: Scope, window: timedelta | None, *, keep_all: bool = False
     ) -> ServerSnapshot:

@@ -115,7 +115,8 @@ class Journal:
         latest = select(runs).where(runs.c.kind == kind).order_by(runs.c.started_at.desc()).limit(1)
         async with self._state.reading() as connection:
             if (await connection.execute(other_kind)).first() is not None:
-                raise StateError("a pull and a run cannot share a state: use another one")
+                ours, theirs = ("a pull", "runs") if kind == "pull" else ("a run", "pulls")
+                raise StateError(f"{self._state.location} is a state of {theirs}: {ours} needs another one")
             before = (await connection.execute(latest)).first()
         # A run that was killed, or stopped by a limit or a signal, is resumed. One that failed by itself starts anew.
         is_interrupted = before is not None and before.status not in {"ended", "failed"}
@@ -308,6 +309,15 @@ class Journal:
     async def write_lost_versions(self, transaction: Transaction, versions: Sequence[LostVersion]) -> None:
         """Archive what is about to be overwritten, in an open transaction."""
         await write_lost_versions(transaction, versions, run_id=self.run_id, at=self._clock.time())
+
+    async def record_look(self, calendar: Calendar, *, is_complete: bool) -> None:
+        """Record the first look at a calendar: that it has started, or that all that it has shown is recorded.
+
+        A look that was interrupted is repeated by the next run, since nobody knows what else it has shown.
+        """
+        previewed_at = self._clock.time() if is_complete else None
+        row = {"window_start": "", "window_end": "", "done_run": None, "previewed_at": previewed_at}
+        await self._state.write(lambda transaction: transaction.upsert(cells, [row | attrs.asdict(calendar)]))
 
     async def _resolve_dead_letters(self, transaction: Transaction, calendar: Calendar, keys: Sequence[str]) -> None:
         if keys:

@@ -12,7 +12,7 @@ from connector_async.sync.report import Reason
 
 from .db.engine import State
 from .failure_log import read_reasons
-from .schema import CALENDAR, KEY, dead_letters, desired, intents, items
+from .schema import CALENDAR, KEY, cells, dead_letters, desired, intents, items
 
 READ_OPERATIONS: Final = ("read", "pull")
 """The operations of dead letters for records or appointments that could not be read. All other operations send."""
@@ -134,6 +134,29 @@ class StateReader:
             query = query.where(items.c.tenant_id == tenant_id)
         async with self._state.reading() as connection:
             return int((await connection.execute(query)).scalar_one())
+
+    async def was_looked_at(self, calendar: Calendar) -> bool:
+        """Return whether what the server had in a calendar is in the state.
+
+        An older version has not recorded that. There, a calendar with items counts as looked at.
+        """
+        look = select(cells.c.previewed_at).where(in_calendar(cells, calendar), cells.c.window_start == "")
+        async with self._state.reading() as connection:
+            if (row := (await connection.execute(look)).first()) is not None:
+                return row.previewed_at is not None
+            item = select(items.c.key).where(in_calendar(items, calendar)).limit(1)
+            return (await connection.execute(item)).first() is not None
+
+    async def span(self, calendar: Calendar) -> tuple[str, str] | None:
+        """Return the earliest start and the latest end of the source's records of a calendar; `None` without records.
+
+        Both are as the state stores instants.
+        """
+        query = select(func.min(desired.c.start_time), func.max(desired.c.end_time))
+        query = query.where(in_calendar(desired, calendar), desired.c.content_hash.is_not(None))
+        async with self._state.reading() as connection:
+            start, end = (await connection.execute(query)).one()
+        return None if start is None else (start, end)
 
     async def processed_by(self, run_id: str, calendar: Calendar, keys: Sequence[str]) -> dict[str, bool]:
         """Return those of some keys that a run has processed, and for each whether it is in sync.
