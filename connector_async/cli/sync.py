@@ -18,7 +18,7 @@ from connector_async.sync.bulk_sync import BulkSync
 from connector_async.sync.exceptions import StateError
 from connector_async.sync.formats import FileFormat, file_mirror
 from connector_async.sync.planning.operations import Kind, Operation
-from connector_async.sync.planning.options import GRACE, Mode, SyncSettings
+from connector_async.sync.planning.options import Mode, SyncSettings
 from connector_async.sync.planning.saved_plan import SavedPlan, save_plan
 from connector_async.sync.pull import Pull, PullOptions
 from connector_async.sync.records import Calendar
@@ -37,7 +37,6 @@ from .settings import Settings
 from .sync_options import (
     CompareOptions,
     ExitCodeForChanges,
-    Grace,
     LimitOptions,
     LockedStateOptions,
     PerformanceOptions,
@@ -171,7 +170,6 @@ async def plan(
         Path | None, Parameter(help="A file to save the plan to, for sync apply. It contains personal data.")
     ] = None,
     options: RunOptions = _RUN,
-    grace: Grace = GRACE,
     exit_code: ExitCodeForChanges = False,
     state: LockedStateOptions = _LOCKED_STATE,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
@@ -183,7 +181,6 @@ async def plan(
         options,
         Mode(options.mode),
         out=out,
-        grace=grace,
         exit_code=exit_code,
         state=state,
         connection=connection,
@@ -196,7 +193,6 @@ async def check(
     /,
     *,
     options: CompareOptions = _COMPARE,
-    grace: Grace = GRACE,
     exit_code: ExitCodeForChanges = False,
     state: LockedStateOptions = _LOCKED_STATE,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
@@ -208,7 +204,6 @@ async def check(
         options,
         Mode.TWO_WAY,
         changes_only=True,
-        grace=grace,
         exit_code=exit_code,
         state=state,
         connection=connection,
@@ -361,7 +356,6 @@ async def _print_changes(
     *,
     out: Path | None = None,
     changes_only: bool = False,
-    grace: float,
     exit_code: bool,
     state: LockedStateOptions,
     connection: ConnectionOptions,
@@ -395,7 +389,7 @@ async def _print_changes(
 
     async with open_sync(state_path(settings, source), settings, wait=state.wait) as (opened, services):
         path = opened.location
-        sync = BulkSync(opened, services, SyncSettings(wire_format=wire_format, grace=grace))
+        sync = BulkSync(opened, services, SyncSettings(wire_format=wire_format))
         # A plan that lacks a calendar is not saved.
         on_failure = print_failed if out is None else None
         planned = sync.plan(records, sync_options, on_unreadable=print_unreadable, on_failure=on_failure)

@@ -235,22 +235,18 @@ class PullScopeOptions(ScopeOptions):
         return MaxDelete.parse(self.max_delete)
 
 
-Grace = Annotated[
-    float,
-    Parameter(
-        group=_PERFORMANCE,
-        help="Seconds that the server may take to show what it was sent. For so long after a write, a look that does "
-        "not show it is not believed.",
-    ),
-]
-
-
 @Parameter(name="*", group=_PERFORMANCE)
 @attrs.frozen(kw_only=True)
 class PerformanceOptions:
     """How a run sends its requests."""
 
-    grace: Grace = GRACE
+    grace: Annotated[
+        float,
+        Parameter(
+            help="Seconds that the server may take to show what it was sent. For so long after a write, a look that "
+            "shows what was there before is not believed, and two-way runs look again."
+        ),
+    ] = GRACE
     concurrency: Annotated[int, Parameter(help="Operations of a tenant that are in flight at a time.")] = 4
     passes: Annotated[int, Parameter(help="Passes over a calendar while transient failures remain.")] = 3
     read_first: Annotated[

@@ -154,6 +154,9 @@ class LastSynced:
     """The hash of the title and the times that the server has; `None` if not known."""
     written_at: float | None = None
     """When the key was last written to the server, in seconds since 1970 in UTC; `None` if not known."""
+    replaced: frozenset[str] | None = None
+    """The hashes of what the writes of the last hour have replaced on the server, `ABSENT` for a create; `None` if not
+    known. A look soon after a write may still show them."""
     is_confirmed: bool = True
     """Whether a look has shown since what the server has made of that. A response may repeat what was sent."""
 

@@ -108,11 +108,11 @@ def test_plan_is_printed_saved_applied_and_then_stale(
 def test_check_compares_both_sides_and_changes_nothing(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
     name = fill(source, 3)
     command("sync", "run", name)
-    assert command("sync", "check", name, "--grace", "0", "--exit-code").out == ""
+    assert command("sync", "check", name, "--exit-code").out == ""
     delete_on_server(sandbox, "globex", "k0")
     source.write_text(source.read_text().replace(f"{TITLE} k1", "Moved", 1))
     before = count_writes(sandbox)
-    checked = command("sync", "check", name, "--grace", "0", "--exit-code")
+    checked = command("sync", "check", name, "--exit-code")
     assert checked.code == ExitCode.CHANGES_PENDING
     assert checked.out == "update\tacme\t\tk1\tchanged in the source\npull\tglobex\t\tk0\tdeleted on the server\n"
     assert command("sync", "check", name).code == ExitCode.DONE
@@ -186,7 +186,7 @@ def test_two_way_run_with_an_unreadable_record_ends_with_dead_letters(
     bad = source.read_bytes().splitlines(keepends=True)[0].replace(b"T10:30", b"T09:30")
     source.write_bytes(bad + b"".join(source.read_bytes().splitlines(keepends=True)[1:]))
     delete_on_server(sandbox, "acme", "k0", "k1")
-    done = command("sync", "run", name, "--mode", "two-way", "--json")
+    done = command("sync", "run", name, "--mode", "two-way", "--grace", "0", "--max-delete", "100%", "--json")
     assert (done.code, done.records[0]["counts"]) == (ExitCode.DEAD_LETTERS, {"pulled": 1, "unreadable": 1})
     assert source.read_bytes().splitlines(keepends=True)[0] == bad
     assert len(source.read_bytes().splitlines()) == 2
@@ -199,7 +199,7 @@ def test_version_that_lost_a_conflict_is_explained_and_printed_on_request(
     command("sync", "run", name)
     delete_on_server(sandbox, "acme", "k0")
     write_source(source, [row("k0", title="Moved", description="Long"), row("k1")])
-    command("sync", "run", name, "--mode", "two-way", "--conflict", "remote")
+    command("sync", "run", name, "--mode", "two-way", "--conflict", "remote", "--grace", "0")
     explained = command("sync", "explain", "k0", "--json")
     assert [(each["what"], each["side"]) for each in explained.records if "side" in each] == [("archived", "source")]
     assert "Moved" not in explained.out + command("sync", "explain", "k0").out

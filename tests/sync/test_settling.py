@@ -152,6 +152,34 @@ async def test_wall_clock_that_was_set_back_hides_no_change_for_long(state_path:
         assert (await runs.run(source)).counts == {Fate.PULLED: 1}
 
 
+@pytest.mark.row("S10")
+async def test_change_of_the_server_right_after_a_write_is_seen_at_once(state_path: Path) -> None:
+    async with serving(state_path, grace=30) as (server, runs):
+        source = MemorySource(record("a"), record("b", hour=1))
+        await runs.run(source)
+        started_at = runs.clock.monotonic()
+        edit(server, "Visit a", title="Theirs")
+        assert (await runs.run(source)).counts == {Fate.PULLED: 1}
+        source.kept[1] = record("b", "Mine", hour=1)
+        await runs.run(source)
+        edit(server, "Mine", title="Theirs too")
+        assert (await runs.run(source)).counts == {Fate.PULLED: 1}
+        assert source.titles() == {"a": "Theirs", "b": "Theirs too"}
+        assert runs.clock.monotonic() == started_at
+
+
+@pytest.mark.row("S10")
+async def test_delete_of_the_server_right_after_a_create_is_believed_after_the_grace_period(state_path: Path) -> None:
+    async with serving(state_path, grace=30) as (server, runs):
+        source = MemorySource(record("a"), record("b", hour=1))
+        await runs.run(source)
+        started_at = runs.clock.monotonic()
+        server.stored["acme"] = {key: each for key, each in server.stored["acme"].items() if each["title"] != "Visit a"}
+        assert (await runs.run(source)).counts == {Fate.PULLED: 1}
+        assert source.titles() == {"b": "Visit b"}
+        assert runs.clock.monotonic() == started_at + 30
+
+
 # A server that shows appointments in part.
 
 

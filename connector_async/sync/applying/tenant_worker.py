@@ -55,7 +55,7 @@ class RunContext:
 
 @attrs.frozen
 class _Unresolved:
-    """A calendar with pending creates."""
+    """A calendar with pending creates, or with writes that a look may not have shown."""
 
     due: float
     """The end of their grace period, by the monotonic clock."""
@@ -85,6 +85,7 @@ class TenantWorker:
         self._quantum = 1
         self._started_at: float | None = None
         self._looked_at: set[Calendar] = set()
+        self._looked_again: set[Calendar] = set()
         self._tenant_id = tenant_id
         self._failing: dict[Calendar, None] = {}
         self._refused: set[Calendar] = set()
@@ -204,7 +205,27 @@ class TenantWorker:
             await self._drop_failure(calendar)
         finally:
             self._count_needed(calendar, 0 if reader is None else reader.requests_needed)
-        await self._finish(calendar, failures)
+        await self._finish_look(calendar, failures, reader)
+
+    async def _finish_look(self, calendar: Calendar, failures: int, reader: CalendarReader | None) -> None:
+        """Note what is left of a calendar, and when to look again if a look may have been outdated."""
+        again = None if failures or reader is None else self._next_look(calendar, reader.outdated_since)
+        if again is None:
+            await self._finish(calendar, failures)
+        else:
+            self._unresolved.append(_Unresolved(again, calendar, rounds=1, is_planned=False))
+
+    def _next_look(self, calendar: Calendar, outdated_since: float | None) -> float | None:
+        """Return when to look again at a calendar that may have been shown as it was before a recent write.
+
+        `None`: not in this run. One more look, after the grace period of the write, is believed.
+        """
+        looks_at_all = self._context.options.looks_at_all_calendars
+        if outdated_since is None or not looks_at_all or calendar in self._looked_again:
+            return None
+        self._looked_again.add(calendar)
+        clock, grace = self._context.clock, self._context.settings.grace
+        return clock.monotonic() + min(grace, max(0.0, outdated_since + grace - clock.time()))
 
     async def _starts_first_look(self, calendar: Calendar) -> bool:
         """Record that a calendar is looked at for the first time, and return whether that is so."""
@@ -240,11 +261,13 @@ class TenantWorker:
             await self._context.journal.record_calendar_done(calendar)
 
     async def _resolve(self, *, wait: bool) -> AsyncGenerator[None, None]:
-        """Resolve pending creates: those after their grace period, or all of them with `wait`."""
+        """Resolve pending creates, and look again: after the grace period, or at all calendars with `wait`."""
         now = self._context.clock.monotonic
         while self._unresolved and (wait or self._unresolved[0].due <= now()) and not self._has_ended():
             unresolved = self._unresolved.popleft()
             calendar, failures, rounds = unresolved.calendar, 0, unresolved.rounds + 1
+            if not await self._wait_until(unresolved.due):
+                return
             try:
                 undecided, failures = await self._resolve_creates(self._service(calendar), calendar)
                 if undecided:  # another look at once would show the same
@@ -265,6 +288,11 @@ class TenantWorker:
             else:
                 async for _ in self._sync(calendar, is_first=True):
                     yield
+
+    async def _wait_until(self, due: float) -> bool:
+        """Wait until a time of the monotonic clock, and return whether the run may go on."""
+        seconds = due - self._context.clock.monotonic()
+        return seconds <= 0 or await self._context.budget.sleep(seconds)
 
     async def _resolve_creates(self, service: AppointmentService, calendar: Calendar) -> tuple[int, int]:
         """Resolve the pending creates of a calendar, and do what is left to do with their keys.

@@ -27,13 +27,14 @@ from connector_async.sync.records import (
 )
 from connector_async.sync.state.diff import Entry
 from connector_async.sync.state.journal import SyncedPair
-from connector_async.sync.state.reader import PendingCreate
+from connector_async.sync.state.reader import PendingCreate, format_hashes
 
 from .normalization import is_normalization_of
 from .options import ConflictRules
 from .snapshot import AmbiguousMatchError, ServerSnapshot
 from .three_way import Action, Conflict, decide, resolve_conflict
 
+_HOUR: Final = 3_600.0
 _SERVER_PREFIX: Final = "server:"
 _REPLACED: Final = "an update has given the appointment another id, and the server has kept this one as well"
 _AMBIGUOUS: Final = "several appointments on the server may be this record"
@@ -268,20 +269,30 @@ class Reconciler:
             return _Found(None, None)
         if appointment_id in snapshot.unchanged:
             return _Found(appointment_id, base.remote)
-        appointment = snapshot.changed.get(appointment_id)
+        if appointment_id in snapshot.changed:
+            return self._compare(entry, appointment_id, snapshot.changed[appointment_id])
+        last_seen = snapshot.known[appointment_id]
+        if last_seen.may_be_missing or not last_seen.in_range or appointment_id in snapshot.outdated:
+            return _Found(appointment_id, None)
+        return await self._look_up_missing(entry, appointment_id, base.remote, snapshot)
+
+    async def _look_up_missing(
+        self, entry: Entry, appointment_id: str, remote: str | None, snapshot: ServerSnapshot
+    ) -> _Found:
+        """Return what the server has of an appointment that the preview does not show.
+
+        It may have moved out of the range that was looked at, and a preview may lag behind.
+        """
+        appointment = await self._get(usable_id(appointment_id))
+        recreated = snapshot.recreated.pop(appointment_id, None)
+        if appointment is None and recreated is not None:
+            return _Found(recreated.appointment_id, remote, recreated)
         if appointment is None:
-            last_seen = snapshot.known[appointment_id]
-            if last_seen.is_recent or not last_seen.in_range:
-                return _Found(appointment_id, None)
-            # It may have moved out of the range that was looked at, and a preview may lag behind.
-            appointment = await self._get(usable_id(appointment_id))
-            recreated = snapshot.recreated.pop(appointment_id, None)
-            if appointment is None and recreated is not None:
-                return _Found(recreated.appointment_id, base.remote, recreated)
-            if appointment is None:
-                return _Found(appointment_id, ABSENT)
-            if recreated is not None:
-                snapshot.add(recreated)
+            return _Found(appointment_id, ABSENT)
+        if recreated is not None:
+            snapshot.add(recreated)
+        if snapshot.known[appointment_id].may_be_outdated(appointment):
+            return _Found(appointment_id, None)
         return self._compare(entry, appointment_id, appointment)
 
     def _compare(self, entry: Entry, appointment_id: str, shown: Appointment) -> _Found:
@@ -402,7 +413,27 @@ def written_pair(
         end_time=pushed.end_time,
         summary_hash=None if appointment is None else summary_hash(appointment),
         written_at=written_at,
+        replaced_hashes=_replaced(pushed, written_at),
     )
+
+
+def _replaced(pushed: Operation | PendingCreate, written_at: float) -> str | None:
+    """Return the hashes of what a write has replaced on the server; `None` if that is not known.
+
+    What the writes of the hour before have replaced is kept. An hour is longer than a server may take to show a write.
+    """
+    base = pushed.base if isinstance(pushed, Operation) else None
+    if base is None or base.remote == ABSENT:
+        return format_hashes({ABSENT})
+    if base.remote is None or not base.is_confirmed:
+        return None
+    replaced = {base.remote, *base.pending}
+    if base.summary_hash is not None:
+        replaced.add(base.summary_hash)  # for previews without descriptions
+    if isinstance(pushed, Operation) and pushed.remote is not None:
+        replaced.add(pushed.remote)
+    is_recent = base.written_at is not None and abs(written_at - base.written_at) < _HOUR
+    return format_hashes(replaced | (base.replaced or set()) if is_recent else replaced)
 
 
 def observed_pair(operation: Operation) -> SyncedPair:
@@ -420,6 +451,7 @@ def observed_pair(operation: Operation) -> SyncedPair:
         end_time=operation.end_time,
         summary_hash=summary,
         written_at=None if base is None else base.written_at,
+        replaced_hashes=None if base is None or base.replaced is None else format_hashes(base.replaced),
         is_confirmed=True,
     )
 

@@ -157,7 +157,9 @@ class CalendarPlanner:
 
     async def _look(self, reader: CalendarReader, calendar: Calendar) -> ServerSnapshot:
         state_reader = StateReader(self._context.state)
-        recent = self._context.settings.recent(self._context.clock.time())
+        # A plan shows what the server shows: it cannot wait until a recent write is sure to be shown.
+        is_run = self._context.journal is not None
+        recent = self._context.settings.recent(self._context.clock.time()) if is_run else None
         known = await state_reader.last_seen(calendar, *self._options.scope.bounds(), recent=recent)
         snapshot = await reader.look(known, self._options.scope, self._options.window)
         if self._context.journal is not None and (confirmed := snapshot.unconfirmed):

@@ -15,7 +15,7 @@ from connector_async.models import Appointment, NewAppointment
 from connector_async.pagination import AsyncPager, Page
 from connector_async.sync.budget import BudgetSpentError
 from connector_async.sync.guard import MissingGuard
-from connector_async.sync.records import Calendar, content_hash, summary_hash
+from connector_async.sync.records import ABSENT, Calendar, content_hash, summary_hash
 from connector_async.sync.scope import Scope
 from connector_async.sync.state.reader import LastSeen, StateReader
 
@@ -52,6 +52,8 @@ class ServerSnapshot:
     """The ids of the known appointments that are as the state knows them."""
     changed: dict[str, Appointment] = attrs.field(factory=dict, repr=False)
     """The known appointments that differ from what the state knows, by id."""
+    outdated: set[str] = attrs.field(factory=set, repr=False)
+    """The ids of the known appointments that are shown as they may have been before a recent write."""
     untracked: dict[str, Appointment] = attrs.field(factory=dict, repr=False)
     """The appointments that the state does not know, by id, in the server's order."""
     shows_descriptions: bool = False
@@ -101,7 +103,7 @@ class ServerSnapshot:
     def add(self, appointment: Appointment) -> None:
         """Add an appointment that the server has shown.
 
-        What is not as a recent write has left it says nothing: it may be from before that write.
+        What a recent write has replaced says nothing: the look may be from before that write.
         """
         appointment_id, content = appointment.appointment_id, content_hash(appointment)
         self.shows_descriptions = self.shows_descriptions or appointment.description is not None
@@ -111,7 +113,9 @@ class ServerSnapshot:
         if last_seen is not None:
             if _is_as_known(appointment, content, last_seen):
                 self.unchanged.add(appointment_id)
-            elif not last_seen.is_recent:
+            elif last_seen.may_be_outdated(appointment):
+                self.outdated.add(appointment_id)
+            else:
                 self.changed[appointment_id] = appointment
         elif appointment_id not in self.untracked:  # pages that shift while they are read show one twice
             self.untracked[appointment_id] = appointment
@@ -120,15 +124,36 @@ class ServerSnapshot:
     @property
     def missing(self) -> list[str]:
         """The ids of the known appointments within the range that the preview did not show, but had to."""
-        shown = self.unchanged | self.changed.keys()
+        shown = self.unchanged | self.changed.keys() | self.outdated
         return [
             appointment_id
             for appointment_id, last_seen in self.known.items()
             if last_seen.in_range
-            and not last_seen.is_recent
+            and not last_seen.may_be_missing
             and appointment_id not in shown
             and appointment_id not in self.recreated
         ]
+
+    @property
+    def outdated_since(self) -> float | None:
+        """When the last write was that the look may be from before of; `None` if there was none.
+
+        In seconds since 1970 in UTC. Deletes do not count: nothing is done about an appointment that was deleted.
+        """
+        times = [
+            last_seen.recent_since
+            for appointment_id, last_seen in self.known.items()
+            if last_seen.recent_since is not None
+            and last_seen.remote_hash != ABSENT
+            and (
+                appointment_id in self.outdated
+                or (last_seen.in_range and last_seen.may_be_missing and not self._shows(appointment_id))
+            )
+        ]
+        return max(times, default=None)
+
+    def _shows(self, appointment_id: str) -> bool:
+        return appointment_id in self.unchanged or appointment_id in self.changed or appointment_id in self.outdated
 
     @property
     def unconfirmed(self) -> list[str]:
@@ -275,6 +300,8 @@ class CalendarReader:
         self._operation = operation
         self.requests_needed = 0
         """How many requests the reads need, without those of retries."""
+        self.outdated_since: float | None = None
+        """When the last write was that the look may be from before of; see `ServerSnapshot.outdated_since`."""
 
     @property
     def needs_range(self) -> bool:
@@ -294,6 +321,7 @@ class CalendarReader:
             self._service, known, scope, self._operation, window=window, keep_all=keep_all
         )
         self.requests_needed += snapshot.pages
+        self.outdated_since = snapshot.outdated_since
         return snapshot
 
     async def get(self, appointment_id: str) -> Appointment | None:

@@ -124,11 +124,17 @@ class Differences:
 
 def _entry(row: Any) -> Entry:
     key, local, body, modified, start_time, end_time, appointment_id, local_hash, remote_hash, pending, *rest = row
-    summary_hash, written_at, confirmed_at = rest
+    summary_hash, written_at, confirmed_at, replaced = rest
     base = None
     if local_hash is not None:
         base = LastSynced(
-            local_hash, remote_hash, parse_hashes(pending), summary_hash, written_at, confirmed_at is not None
+            local_hash,
+            remote_hash,
+            parse_hashes(pending),
+            summary_hash,
+            written_at,
+            None if replaced is None else parse_hashes(replaced),
+            confirmed_at is not None,
         )
     return Entry(
         key=key,

@@ -200,6 +200,7 @@ _ITEM_COLUMNS: Final = [
         "summary_hash",
         "written_at",
         "confirmed_at",
+        "replaced_hashes",
     )
 ]
 

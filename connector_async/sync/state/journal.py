@@ -53,6 +53,8 @@ class SyncedPair:
     """The hash of the title and the times that the server has; `None`: not known."""
     written_at: float | None = None
     """When the key was last written to the server, in seconds since 1970 in UTC; `None`: not known."""
+    replaced_hashes: str | None = None
+    """The hashes of what the last writes have replaced on the server, as the state stores them; `None`: not known."""
     is_confirmed: bool = False
     """Whether a look has shown what the server has."""
 

@@ -1,13 +1,14 @@
 """Reading what the state knows about a calendar: the appointments that the server had, and the pending creates."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import attrs
-from sqlalchemy import Table, and_, false, func, not_, or_, select
+from sqlalchemy import Table, and_, case, false, func, not_, null, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from connector_async.sync.records import ABSENT, Calendar
+from connector_async.models import Appointment
+from connector_async.sync.records import ABSENT, Calendar, content_hash, summary_hash
 from connector_async.sync.report import Reason
 
 from .db.engine import State
@@ -58,8 +59,24 @@ class LastSeen:
     """The hash of its title and times; `None`: unknown."""
     is_confirmed: bool = True
     """Whether a look has shown what the server has made of the last write."""
-    is_recent: bool = False
-    """Whether it was written or deleted so recently that a look may still show what was there before."""
+    recent_since: float | None = None
+    """When it was written or deleted, if that was so recent that a look may still show what was there before; seconds
+    since 1970 in UTC. `None`: not recently."""
+    replaced: frozenset[str] | None = None
+    """The hashes of what its last writes have replaced, `ABSENT` for a create; `None`: not known."""
+
+    @property
+    def may_be_missing(self) -> bool:
+        """Whether a look may not show it although it exists, since its create is recent."""
+        return self.recent_since is not None and (self.replaced is None or ABSENT in self.replaced)
+
+    def may_be_outdated(self, shown: Appointment) -> bool:
+        """Return whether what a look shows may be from before a recent write, or before a recent delete."""
+        if self.recent_since is None:
+            return False
+        if self.replaced is None or self.remote_hash == ABSENT or content_hash(shown) in self.replaced:
+            return True
+        return shown.description is None and summary_hash(shown) in self.replaced
 
     @property
     def is_replaced(self) -> bool:
@@ -94,15 +111,18 @@ class StateReader:
         is_deleted = items.c.deleted_at.is_not(None)
         is_replaced = and_(is_deleted, items.c.key.startswith(REPLACED_PREFIX, autoescape=True))
         is_recent: ColumnElement[bool] = false()
+        recent_since: ColumnElement[Any] = null()
         if recent is not None:
             changed_at = func.coalesce(items.c.deleted_at, items.c.written_at)
             is_recent = and_(changed_at > recent[0], changed_at < recent[1])
-        columns = [items.c[name] for name in ("appointment_id", "key", "remote_hash", "summary_hash")]
+            recent_since = case((is_recent, changed_at))
+        names = ("appointment_id", "key", "remote_hash", "summary_hash", "replaced_hashes")
+        columns = [items.c[name] for name in names]
         query = select(
             *columns,
             and_(overlaps(start, end), not_(is_deleted)).label("in_range"),
             items.c.confirmed_at.is_not(None).label("is_confirmed"),
-            is_recent.label("is_recent"),
+            recent_since.label("recent_since"),
         )
         query = query.where(in_calendar(items, calendar), or_(IS_ON_SERVER, and_(is_deleted, is_recent), is_replaced))
         query = query.order_by(is_deleted.desc())  # of two keys with one id, the last one counts
@@ -114,7 +134,8 @@ class StateReader:
                     summary_hash=row.summary_hash,
                     in_range=bool(row.in_range),
                     is_confirmed=bool(row.is_confirmed),
-                    is_recent=bool(row.is_recent),
+                    recent_since=row.recent_since,
+                    replaced=None if row.replaced_hashes is None else parse_hashes(row.replaced_hashes),
                 )
                 for row in await connection.execute(query)
             }

@@ -95,6 +95,7 @@ items: Final = Table(
     Column("summary_hash", Text),
     Column("written_at", Double),
     Column("confirmed_at", Double),
+    Column("replaced_hashes", Text),
     Index("items_by_appointment", "tenant_id", "domain_id", "ad_id", "appointment_id"),
 )
 """The appointment that each key was last synced with. With `deleted_at`, it was deleted.
@@ -102,7 +103,8 @@ items: Final = Table(
 With `pending_hashes`, changes or a delete were sent with an unknown result: the hashes of what the source had then,
 separated by spaces, and `-` for a delete. `summary_hash` is of the title and times that the server has, `NULL` if not
 known. `written_at` is when the key was last written to the server, and `confirmed_at` when a look first showed what the
-server has made of that; `NULL`: not yet.
+server has made of that; `NULL`: not yet. `replaced_hashes` has what the last writes have replaced on the server, in the
+form of `pending_hashes`, with `-` for a create; `NULL`: not known.
 """
 
 intents: Final = Table(

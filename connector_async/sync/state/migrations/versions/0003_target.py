@@ -45,6 +45,7 @@ def upgrade() -> None:
         table.add_column(sa.Column("summary_hash", sa.Text))
         table.add_column(sa.Column("written_at", sa.Double))
         table.add_column(sa.Column("confirmed_at", sa.Double))
+        table.add_column(sa.Column("replaced_hashes", sa.Text))
 
 
 def downgrade() -> None:
