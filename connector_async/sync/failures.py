@@ -1,7 +1,7 @@
 """Why something failed, and whether it can pass. It makes no calls, and knows no state."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Self
 
 import attrs
@@ -20,6 +20,7 @@ from connector_async.protocol import TOKEN_PATH
 
 _MOST_FIELDS: Final = 5
 _MOST_CHARACTERS: Final = 200  # of one explanation
+_SHORTEST_HIDDEN: Final = 3  # characters
 _RETRYABLE_STATUSES: Final = frozenset({408, 423, 425, 429})
 _PERMANENT_STATUSES: Final = frozenset({501, 505})
 _ON_COLLECTION: Final = frozenset({"create", "preview"})
@@ -77,6 +78,28 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, OutcomeUnknownError) and error.__cause__ is not None:
         reason += f" ({reason_of(error.__cause__) if isinstance(error.__cause__, Exception) else error.__cause__})"
     return reason
+
+
+def hide(error: Exception, texts: Iterable[str]) -> None:
+    """Remove texts of the record that was sent from the server's explanation: they are personal data.
+
+    Texts of one or two characters stay, since they are parts of other words.
+    """
+    hidden = sorted((text for text in texts if len(text) >= _SHORTEST_HIDDEN), key=len, reverse=True)
+    for each in (error, error.__cause__):
+        if isinstance(each, ResponseError) and each.problem is not None:
+            each.problem = _without(each.problem, hidden)
+
+
+def _without(value: Any, texts: Sequence[str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _without(each, texts) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_without(each, texts) for each in value]
+    if isinstance(value, str):
+        for text in texts:
+            value = value.replace(text, "[...]")
+    return value
 
 
 def _server_words(problem: Mapping[str, Any]) -> Iterator[str]:

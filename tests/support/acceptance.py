@@ -78,7 +78,7 @@ ROWS = {
     "S1": "A state belongs to one server: another one is rejected before anything is sent, unless it is bound anew.",
     "S2": "A run from another folder, or after the state was lost, creates nothing twice.",
     "S3": "A plan, a check and a run list each unreadable record with line and reason, and end with exit code 3.",
-    "S4": "The reason of each failure is told: on stderr, as JSON, for a key; a permanent one is not waited for.",
+    "S4": "The reason of each failure is reported: on stderr, as JSON, for a key; a permanent one is not waited for.",
     "S5": "What is edited in the source during a two-way run survives it, and so does what no record models.",
     "S6": "A description that previews omit is unknown, and never taken for an empty one.",
     "S7": "A create that lost its response is recognized although the server has changed what it was sent.",
@@ -87,7 +87,7 @@ ROWS = {
     "S10": "A server that shows writes late makes no double, and loses no record of the source.",
     "S11": "An id that changes, or belongs to another record, makes no double and no wrong delete.",
     "S12": "A plan or a CSV that was cut off and what is not a file are rejected; many bad rows take seconds.",
-    "S13": "A calendar that cannot be read does not keep a pull from mirroring the others, and the reason is told.",
+    "S13": "A calendar that cannot be read does not keep a pull from mirroring the others, and the reason is reported.",
     "S14": "Two-way syncs that are killed, for each policy: nothing twice, nothing missing, both sides equal.",
     "S15": "After a power loss, the state has forgotten only what is durable in the source.",
 }

@@ -165,6 +165,19 @@ async def test_refused_update_is_a_dead_letter_of_its_record_alone(state_path: P
         assert [reason.status for reason in report.tenants["acme"].reasons] == [403]
 
 
+@pytest.mark.parametrize("status", [403, 422, 500])
+async def test_words_of_the_server_do_not_repeat_the_record(state_path: Path, status: int) -> None:
+    async with runs_at("403", state_path) as runs:
+        runs.server.habits.refuse, runs.server.habits.reason = (
+            {"acme POST": status},
+            "Secret visit: Private is too long",
+        )
+        report = await runs.run([record("a", "Secret visit", description="Private")])
+        assert [reason.reason.rpartition("; ")[2] for reason in report.tenants["acme"].reasons] == [
+            "[...]: [...] is too long" + (")" if status == 500 else "")
+        ]
+
+
 @pytest.mark.parametrize("status", [402, 405, 413, 451, 501])
 async def test_permanent_status_is_not_sent_again(state_path: Path, status: int) -> None:
     async with runs_at("403", state_path) as runs:

@@ -21,7 +21,7 @@ from connector_async.models import UNSET, Appointment, NewAppointment, Unset
 from connector_async.retry import may_have_happened
 from connector_async.session import before_each_write
 from connector_async.sync.exceptions import StateError
-from connector_async.sync.failures import Failure, concerns_calendar, is_permanent, reason_of
+from connector_async.sync.failures import Failure, concerns_calendar, hide, is_permanent, reason_of
 from connector_async.sync.planning.operations import Kind, Operation, written_pair
 from connector_async.sync.planning.options import SyncOptions, SyncSettings
 from connector_async.sync.planning.three_way import Policy
@@ -100,6 +100,7 @@ class OperationExecutor:
             TypeError,
         ) as error:  # the last two: a request breaks a rule, and is not sent
             await self._record_out_of_sync(operation)
+            hide(error, _texts(operation))
             if concerns_calendar(error):
                 raise
             if isinstance(error, ConnectorError) and not is_permanent(error):
@@ -148,6 +149,7 @@ class OperationExecutor:
             if isinstance(error, OutcomeUnknownError) or (isinstance(error, DecodingError) and error.sent):
                 # Pending until a preview shows what became of it. The server may have got the request only now.
                 self._resolver.sent(operation.calendar, operation.key)
+                hide(error, _texts(operation))
                 await self._journal.record_failure(operation.calendar, Failure.of(error, key=operation.key))
                 return Fate.UNKNOWN
             if recording.has_started:  # and the create has not happened
@@ -304,6 +306,12 @@ def _description(operation: Operation, new: NewAppointment) -> str | Unset:
     if base is not None:
         return UNSET if base.local == base.summary_hash else ""
     return UNSET if shown is not None and shown.description is None else ""
+
+
+def _texts(operation: Operation) -> list[str]:
+    """Return the texts of the record, which are personal data."""
+    row = orjson.loads(operation.body or b"{}")
+    return [text for name in ("title", "description") if isinstance(text := row.get(name), str)]
 
 
 def _content(operation: Operation, service: AppointmentService) -> NewAppointment:
