@@ -165,6 +165,21 @@ async def test_refused_update_is_a_dead_letter_of_its_record_alone(state_path: P
         assert [reason.status for reason in report.tenants["acme"].reasons] == [403]
 
 
+@pytest.mark.row("S4")
+async def test_calendar_that_forbids_every_update_is_left_after_a_few(state_path: Path) -> None:
+    async with runs_at("403", state_path) as runs:
+        runs.server.habits.refuse = {}
+        await runs.run([record(f"k{number}") for number in range(50)])
+        runs.server.habits.refuse = {"acme PUT": 403}
+        runs.server.requests.clear()
+        changed = [record(f"k{number}", f"New {number}") for number in range(50)]
+        report = await runs.run(changed)
+        assert (report.tenants["acme"].calendars_refused, report.counts[Fate.REFUSED]) == (1, 2)
+        assert runs.server.writes()["PUT"] <= 2 + 4
+        runs.server.habits.refuse = {}
+        assert (await runs.run(changed)).counts == {Fate.UPDATED: 48, Fate.SKIPPED: 2}
+
+
 @pytest.mark.parametrize("status", [403, 422, 500])
 async def test_words_of_the_server_do_not_repeat_the_record(state_path: Path, status: int) -> None:
     async with runs_at("403", state_path) as runs:

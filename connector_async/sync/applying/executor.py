@@ -1,6 +1,7 @@
 """The executor: one operation is recorded, sent, and recorded again with its result."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -13,6 +14,7 @@ from connector_async.exceptions import (
     AuthenticationError,
     ConnectorError,
     DecodingError,
+    ForbiddenError,
     NotFoundError,
     OutcomeUnknownError,
     SyncError,
@@ -27,6 +29,7 @@ from connector_async.sync.planning.options import SyncOptions, SyncSettings
 from connector_async.sync.planning.three_way import Policy
 from connector_async.sync.records import (
     ABSENT,
+    Calendar,
     appointment_from_row,
     as_carried,
     summary_hash,
@@ -41,6 +44,7 @@ from .writeback import server_version
 
 _MAX_DELAY: Final = 5.0  # seconds between the time in a record and the request
 _MAX_RECORDS: Final = 3
+_FORBIDDEN_IN_A_ROW: Final = 3
 
 _SHARED_ID: Final = "the server returned the id of another record; it may treat equal appointments as one"
 
@@ -69,29 +73,20 @@ class OperationExecutor:
         self._clock = clock
         self._options = options
         self._settings = settings
+        self._forbidden: Counter[Calendar] = Counter()
 
     async def execute(self, service: AppointmentService, operation: Operation) -> Fate:
         """Execute an operation that sends something or gives up, and return what became of it.
 
         Raises:
             AuthenticationError: If the credentials were rejected.
-            ConnectorError: If the server refuses creates in this calendar. Nothing was created.
+            ConnectorError: If the server refuses creates in this calendar, or all writes. Nothing was written.
             StateError: If the state cannot be written, or another run has taken it over.
         """
         if operation.overwrites and operation.kind is not Kind.CONFLICT:
             await self._journal.record_lost_version(server_version(operation))
         try:
-            match operation.kind:
-                case Kind.CREATE:
-                    return await self._create(service, operation)
-                case Kind.UPDATE:
-                    return await self._update(service, operation)
-                case Kind.DELETE:
-                    return await self._delete(service, operation)
-                case _:
-                    await self._record_out_of_sync(operation)
-                    await self.give_up(operation, "conflict", "Conflict", operation.reason)
-                    return Fate.CONFLICT
+            fate = await self._execute(service, operation)
         except (AuthenticationError, SyncError):
             raise
         except (
@@ -101,13 +96,39 @@ class OperationExecutor:
         ) as error:  # the last two: a request breaks a rule, and is not sent
             await self._record_out_of_sync(operation)
             hide(error, _texts(operation))
-            if concerns_calendar(error):
+            if concerns_calendar(error) or self._refuses_everything(operation.calendar, error):
                 raise
             if isinstance(error, ConnectorError) and not is_permanent(error):
                 await self._journal.record_failure(operation.calendar, Failure.of(error, key=operation.key))
                 return Fate.RETRYABLE
             await self.give_up(operation, operation.kind.value, type(error).__name__, reason_of(error), cause=error)
             return Fate.REFUSED
+        if fate is not Fate.CONFLICT:
+            self._forbidden.pop(operation.calendar, None)
+        return fate
+
+    async def _execute(self, service: AppointmentService, operation: Operation) -> Fate:
+        match operation.kind:
+            case Kind.CREATE:
+                return await self._create(service, operation)
+            case Kind.UPDATE:
+                return await self._update(service, operation)
+            case Kind.DELETE:
+                return await self._delete(service, operation)
+            case _:
+                await self._record_out_of_sync(operation)
+                await self.give_up(operation, "conflict", "Conflict", operation.reason)
+                return Fate.CONFLICT
+
+    def _refuses_everything(self, calendar: Calendar, error: Exception) -> bool:
+        """Count an error, and return whether a calendar seems to forbid every write: several in a row were forbidden.
+
+        The first ones are taken for refusals of their records.
+        """
+        if not isinstance(error, ForbiddenError):
+            return False
+        self._forbidden[calendar] += 1
+        return self._forbidden[calendar] >= _FORBIDDEN_IN_A_ROW
 
     async def give_up(
         self, operation: Operation, name: str, error: str, reason: str, *, cause: Exception | None = None
