@@ -169,7 +169,7 @@ async def test_create_with_a_lost_response_is_sent_once_and_its_outcome_is_unkno
 ) -> None:
     async with HostileServer(response) as server:
         with pytest.raises(OutcomeUnknownError) as caught:
-            await service(server, attempt_timeout=0.05).create(draft)
+            await service(server, attempt_timeout=0.25).create(draft)
     assert len(server.requests) == 1
     error = caught.value
     assert error.sent is True

@@ -35,7 +35,7 @@ from connector_async import (
 )
 from connector_async.retry import retry_if_transient, stop_above_retry_after
 from tests.conftest import ManualClock
-from tests.support.hostile import HostileServer, ScriptedResponse, drop, hang, http
+from tests.support.hostile import Expiring, HostileServer, ScriptedResponse, drop, hang, http
 from tests.support.services import CREATED, FOUND, IDEMPOTENT, OPERATIONS, PREVIEW, TOKEN_RESPONSE, call, open_service
 
 
@@ -568,11 +568,12 @@ async def test_record_of_a_call_belongs_to_its_task() -> None:
 
 @pytest.mark.parametrize("retries", [0, 1])
 async def test_record_after_a_cancellation_is_that_of_the_cancelled_call(retries: int) -> None:
-    async with HostileServer(FOUND, *[http(500)] * retries, hang) as server:
+    expiring = Expiring()
+    async with HostileServer(FOUND, *[http(500)] * retries, expiring) as server:
         service = open_service(server)
         await service.get("123")
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.03):
+            async with expiring.limit():
                 await service.delete("123")
     record = last_call.get()
     assert (record.operation, record.attempts) == ("delete", 1 + retries)

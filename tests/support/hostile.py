@@ -41,6 +41,23 @@ async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     await reader.read()
 
 
+class Expiring:
+    """A response that never comes: the request ends the time limit that `limit` has set."""
+
+    def __init__(self) -> None:
+        self._limit: asyncio.Timeout | None = None
+
+    def limit(self) -> asyncio.Timeout:
+        """Return a time limit that ends when a request has arrived."""
+        self._limit = asyncio.timeout(None)
+        return self._limit
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._limit is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time())
+        await hang(reader, writer)
+
+
 class HostileServer:
     """Listens on the loopback. The last response is sent again for every further request."""
 
