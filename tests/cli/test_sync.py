@@ -350,7 +350,7 @@ def test_limit_stops_a_run_and_the_next_run_resumes(command: CommandLine, source
     name = fill(source)
     ended = command("sync", "run", name, *limit)
     assert ended.code == ExitCode.LIMIT_REACHED
-    assert ("not started; " if "requests" in limit[0] else ": nothing started; ") in ended.out
+    assert ("not started" if "requests" in limit[0] else "nothing started") in ended.out
     assert f"; the {'request' if 'requests' in limit[0] else 'time'} limit was reached; state " in ended.out
     assert command("sync", "run", name).code == ExitCode.DONE
     assert command("sync", "run", name, "--exit-code").code == ExitCode.NOTHING_TO_DO
