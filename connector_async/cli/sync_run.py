@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from connector_async._files import check_regular
+from connector_async._files import open_regular
 from connector_async._timestamps import zone_named
 from connector_async.appointments import AppointmentService
 from connector_async.auth import Token, TokenProvider, TokenSend
@@ -155,8 +155,7 @@ def open_source(path: Path, source_format: FileFormat | None, settings: Settings
     """
     source = file_source(path, format=source_format, **_reading(settings))
     try:
-        check_regular(path)
-        path.open("rb").close()
+        open_regular(path).close()
     except OSError as error:
         raise source_error(path, error) from None
     return source
