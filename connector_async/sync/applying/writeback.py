@@ -3,12 +3,13 @@
 It survives a crash in between.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 
 import attrs
 import orjson
-from sqlalchemy import and_, delete, func, literal, not_, select, tuple_, update
+from sqlalchemy import RowMapping, Select, Table, and_, delete, func, literal, not_, select, tuple_, update
 
 from connector_async.sync.formats import MergingMirror, Mirror, RecordChange, RecordId
 from connector_async.sync.planning.operations import Operation, pulled_pair
@@ -77,12 +78,11 @@ class SourceWriteback:
         if count and isinstance(mirror, MergingMirror):
             await self._merge(mirror)
         elif count:
-            async with mirror.writing() as writer:
-                after: tuple[Any, ...] | None = None
-                while rows := await self._page(after):
+            records = select(desired).where(desired.c.body.is_not(None))
+            async with mirror.writing() as writer, aclosing(self._pages(records, desired, _PAGE)) as pages:
+                async for rows in pages:
                     for row in rows:
-                        await writer.write(record_from_row(orjson.loads(row.body)))
-                    after = tuple(rows[-1])[: len(KEY)]
+                        await writer.write(record_from_row(orjson.loads(row["body"])))
             async with self._state.writing() as transaction:
                 await transaction.connection.execute(delete(pulled))
         return count
@@ -93,29 +93,26 @@ class SourceWriteback:
         What the mirror does not take stays kept: its record was changed there meanwhile, so that both sides have
         changed, or cannot be read. The next run decides.
         """
-        names = [pulled.c[name] for name in KEY]
-        query = select(pulled).order_by(*names).limit(_MERGED)
-        after: tuple[Any, ...] | None = None
+        async with aclosing(self._pages(select(pulled), pulled, _MERGED)) as pages:
+            async for rows in pages:
+                taken = set(await mirror.merge(dict(map(_change, rows))))
+                forgotten = [row for row in rows if _record_id(row) in taken]
+                async with self._state.writing() as transaction:
+                    for row in forgotten:
+                        await transaction.connection.execute(delete(pulled).where(_matches_row(pulled, row)))
+
+    async def _pages(self, query: Select[Any], table: Table, size: int) -> AsyncGenerator[Sequence[RowMapping], None]:
+        """Yield the rows of a query by their keys, some at a time. Each page is read in a separate transaction."""
+        names = [table.c[name] for name in KEY]
+        page = query = query.order_by(*names).limit(size)
         while True:
-            page = query if after is None else query.where(tuple_(*names) > tuple_(*map(literal, after)))
             async with self._state.reading() as connection:
                 rows = (await connection.execute(page)).mappings().all()
             if not rows:
                 return
-            taken = set(await mirror.merge(dict(map(_change, rows))))
-            forgotten = [row for row in rows if _record_id(row) in taken]
-            async with self._state.writing() as transaction:
-                for row in forgotten:
-                    await transaction.connection.execute(delete(pulled).where(_matches_row(pulled, row)))
-            after = tuple(rows[-1][name] for name in KEY)
-
-    async def _page(self, after: tuple[Any, ...] | None) -> Sequence[Any]:
-        names = [desired.c[name] for name in KEY]
-        query = select(*names, desired.c.body).where(desired.c.body.is_not(None)).order_by(*names).limit(_PAGE)
-        if after is not None:
-            query = query.where(tuple_(*names) > tuple_(*map(literal, after)))
-        async with self._state.reading() as connection:
-            return (await connection.execute(query)).all()
+            yield rows
+            after = [literal(rows[-1][name]) for name in KEY]
+            page = query.where(tuple_(*names) > tuple_(*after))
 
     async def _write_pulled(self, transaction: Transaction, kept: Sequence[_Pulled]) -> None:
         for each in kept:
