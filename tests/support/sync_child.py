@@ -6,6 +6,7 @@ The processes are forked from one that has imported this module: to import it ta
 import asyncio
 import multiprocessing
 import os
+import random
 import signal
 from collections.abc import Callable, Iterable
 from multiprocessing.context import ForkServerProcess
@@ -16,7 +17,7 @@ import attrs
 import orjson
 
 from connector_async import AppointmentService, ClientCredentials, ConnectorSession, RateLimit, RetryPolicy, WireFormat
-from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
+from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, RequestLog
 from connector_async.session.transport import _SentOnceResponse
 from connector_async.sync import (
     BulkSync,
@@ -140,6 +141,19 @@ class SyncProcess:
         await wait_for(process)
         assert process.exitcode in (0, -signal.SIGKILL)
         return process.exitcode != 0
+
+    async def is_killed_at_random(self, log: RequestLog, draw: random.Random, *, requests: int) -> bool:
+        """Run, kill it after fewer than so many requests, and return whether it had not ended before."""
+        process = await self.start()
+        before = log.count()
+        while log.count() < before + draw.randrange(1, requests) and process.exitcode is None:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(draw.random() * 0.02)
+        is_running = process.exitcode is None
+        if is_running:
+            process.kill()
+        await wait_for(process)
+        return is_running
 
     async def finished(self) -> dict[str, Any]:
         """Run, and return the report."""

@@ -114,15 +114,7 @@ async def test_next_runs_finish_a_sync_that_is_killed_at_random_and_loses_respon
         kills = 0
         for generation in range(KILLS_AT_RANDOM):
             await process.write_source(records_of(generation // 2))
-            running = await process.start()
-            before = sandbox.log.count()
-            while sandbox.log.count() < before + draw.randrange(1, 15) and running.exitcode is None:
-                await asyncio.sleep(0.005)
-            await asyncio.sleep(draw.random() * 0.02)
-            if running.exitcode is None:
-                running.kill()
-                kills += 1
-            await wait_for(running)
+            kills += await process.is_killed_at_random(sandbox.log, draw, requests=15)
         for _ in range(5):  # transient failures, and creates lost again and again, are left to the next run
             report = await process.finished()
         assert report["counts"] == {}

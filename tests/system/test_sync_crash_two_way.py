@@ -1,6 +1,5 @@
 """Two-way syncs that are killed while both sides are edited: in the end both sides are equal, with nothing twice."""
 
-import asyncio
 import random
 import re
 from collections import Counter
@@ -44,7 +43,7 @@ from connector_async.sync import (
     read_status,
 )
 from connector_async.sync.formats import JsonLinesSource
-from tests.support.sync_child import GRACE, SyncProcess, wait_for
+from tests.support.sync_child import GRACE, SyncProcess
 from tests.support.syncing import ACME, EVERYTHING, SCOPE, TEN, USER, record
 
 _KILLS = 30
@@ -157,15 +156,7 @@ async def test_both_sides_are_equal_after_two_way_syncs_that_were_killed_at_rand
             edits += 1
             await world.edit_source(edits)
             await world.edit_server(edits)
-            running = await process.start()
-            before = sandbox.log.count()
-            while sandbox.log.count() < before + draw.randrange(1, 10) and running.exitcode is None:
-                await asyncio.sleep(0.005)
-            await asyncio.sleep(draw.random() * 0.02)
-            if running.exitcode is None:
-                running.kill()
-                kills += 1
-            await wait_for(running)
+            kills += await process.is_killed_at_random(sandbox.log, draw, requests=10)
         for _ in range(6):  # transient failures, and creates lost again and again, are left to the next run
             report = await process.finished()
         assert not report["counts"].keys() - {"skipped", "conflict"}
