@@ -33,12 +33,13 @@ from connector_async.sync import (
     file_mirror,
     file_source,
 )
+from connector_async.sync.applying import writeback
 from connector_async.sync.formats import FileFormat
 from connector_async.sync.records import ABSENT
 from connector_async.sync.state.inspection import explain_key, read_lost_versions, read_status
 from tests.support.sync_child import FORKS
 from tests.support.sync_files import read
-from tests.support.syncing import ACME, EVERYTHING, Syncing, record, syncing
+from tests.support.syncing import ACME, EVERYTHING, MemorySource, Syncing, record, syncing
 
 TIMES = ("2024-01-15T10:00:00Z", "2024-01-15T10:30:00Z")
 EDITABLE: list[FileFormat] = ["csv", "jsonl"]
@@ -492,3 +493,28 @@ def kill_after_replacement(base_url: str, state_path: Path, path: Path) -> None:
             await sync.run(file_source(path), options, mirror=mirror)
 
     asyncio.run(main())
+
+
+async def test_changes_are_merged_page_by_page(
+    state_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writeback, "_MERGED", 2)
+    path = tmp_path / "source.csv"
+    path.write_bytes(rows("csv", visits(*"abcde")))
+    async with syncing(state_path) as sync:
+        runs = TwoWay(sync, path)
+        await runs.run()
+        for key in "abcde":
+            await sync.retitle(f"Visit {key}", f"Theirs {key}")
+        await runs.run()
+        assert (await runs.titles(), await runs.waiting()) == ({key: f"Theirs {key}" for key in "abcde"}, 0)
+
+
+async def test_records_are_rewritten_page_by_page(state_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writeback, "_PAGE", 2)
+    source = MemorySource(*[record(key) for key in "abcde"])
+    async with syncing(state_path) as sync:
+        await sync.run_two_way(source)
+        await sync.retitle("Visit e", "Theirs")
+        await sync.run_two_way(source)
+    assert source.titles() == visits(*"abcd") | {"e": "Theirs"}
