@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from connector_async.exceptions import ConnectorError
 
@@ -30,26 +30,31 @@ def main() -> None:
         SystemExit: With the exit code of the command, or with a message if a package is not installed.
     """
     try:
-        code = _main()
+        _main()
     except KeyboardInterrupt:  # while modules were imported, or the second one while the first was handled
-        code = ExitCode.INTERRUPTED
-    if code in {ExitCode.INTERRUPTED, ExitCode.TERMINATED}:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        with suppress(OSError, ValueError):  # the reader has closed the pipe
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+        _exit_at_once(ExitCode.INTERRUPTED)
 
 
-def _main() -> int:
+def _main() -> None:
     try:
         from .commands import app  # noqa: PLC0415 - a missing package becomes a message instead of a traceback
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("connector_async"):
             raise
         sys.exit(f"connector-async: {error.name} is missing; install it with: pip install 'connector-async[cli]'")
-    return run(app, sys.argv[1:])
+    with _sigterm_as_sigint() as terminated:
+        code = _run(app, sys.argv[1:], terminated)
+        if code in {ExitCode.INTERRUPTED, ExitCode.TERMINATED}:
+            _exit_at_once(code)  # here, where SIGINT is still ignored
+    sys.exit(code)
+
+
+def _exit_at_once(code: int) -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(OSError, ValueError):  # the reader has closed the pipe
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def run(app: "App", arguments: Sequence[str]) -> int:
