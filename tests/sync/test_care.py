@@ -36,6 +36,7 @@ from connector_async.sync import (
     read_dead_letters,
     read_status,
 )
+from connector_async.sync.state import journal
 from tests.support.syncing import (
     ACME,
     EVERYTHING,
@@ -298,13 +299,14 @@ async def test_dead_letter_is_resolved_when_its_key_gets_in_sync(state_path: Pat
         assert (await sync.run([record("a")])).counts == {Fate.CREATED: 1}
 
 
-async def test_repeated_dead_letter_is_written_once(state_path: Path) -> None:
+async def test_repeated_dead_letter_is_written_once(state_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "KEYS_PER_QUERY", 2)
     async with syncing(state_path) as sync:
         for _ in range(3):
-            report = await sync.run([unreadable("a"), unreadable()])
+            report = await sync.run([*map(unreadable, "abcde"), unreadable()])
         async with sync.opened() as (_, state):
             letters = [letter async for letter in read_dead_letters(state)]
-        assert [letter["run_id"] for letter in letters] == [report.run_id] * 2
+        assert [letter["run_id"] for letter in letters] == [report.run_id] * 6
 
 
 @pytest.mark.row("S12")
