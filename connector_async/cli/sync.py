@@ -24,7 +24,7 @@ from connector_async.sync.pull import Pull, PullOptions
 from connector_async.sync.records import Calendar
 from connector_async.sync.report import RunReport
 from connector_async.sync.state import State, inspection
-from connector_async.sync.state.left_out import LeftOutKind, read_left_out
+from connector_async.sync.state.left_out import LeftOut, LeftOutKind, read_left_out
 
 from .calendar_list import read_calendars
 from .config_sources import read_settings
@@ -369,31 +369,13 @@ async def _print_changes(
     wire_format = selected_format(settings)
     sync_options = options.sync_options(mode, wire_format)
     records = open_source(source, options.source_format, settings)
-    found = _Found()
-
-    def print_unreadable(reason: str) -> None:
-        found.unreadable += 1
-        print_message(reason)
-
-    def print_failed(calendar: Calendar, error: ConnectorError) -> None:
-        found.failures.add(print_failure(calendar, error, display, state=path))
-
-    async def printed(operations: AsyncGenerator[Operation, None]) -> AsyncGenerator[Operation, None]:
-        async with aclosing(operations):
-            async for operation in operations:
-                is_change = operation.kind is not Kind.AGREE
-                found.changes += is_change
-                if is_change or not changes_only:
-                    print_operation(operation, display, state=path)
-                yield operation
-
     async with open_sync(state_path(settings, source), settings, wait=state.wait) as (opened, services):
-        path = opened.location
+        found = _Found(display, str(opened.location), changes_only=changes_only)
         sync = BulkSync(opened, services, SyncSettings(wire_format=wire_format))
         # A plan that lacks a calendar is not saved.
-        on_failure = print_failed if out is None else None
-        planned = sync.plan(records, sync_options, on_unreadable=print_unreadable, on_failure=on_failure)
-        async with aclosing(printed(planned)) as operations:
+        on_failure = found.print_failed if out is None else None
+        planned = sync.plan(records, sync_options, on_unreadable=found.print_unreadable, on_failure=on_failure)
+        async with aclosing(found.printed(planned)) as operations:
             if out is None:
                 async for _ in operations:
                     pass
@@ -401,29 +383,52 @@ async def _print_changes(
                 await save_plan(operations, out, state=opened, options=sync_options)
         async with aclosing(read_left_out(opened, with_conflicts=mode is Mode.TRUST)) as keys:
             async for key in keys:
-                found.left_out[key.kind] += 1
-                print_left_out(key, display, state=path)
+                found.print_left_out(key)
     sys.stdout.flush()
-    code = found.print_totals(is_check=changes_only, exit_code=exit_code)
-    print_message(f"state {path}")
-    return code
+    return found.print_totals(exit_code=exit_code)
 
 
 @attrs.define
 class _Found:
-    """What a plan or a check has found."""
+    """Prints what a plan or a check finds, and counts it."""
 
+    display: DisplayOptions
+    state: str
+    """The location of the state."""
+    changes_only: bool
+    """Whether operations are left out that only note in the state what is in sync already: for a check."""
     changes: int = 0
     unreadable: int = 0
     left_out: Counter[LeftOutKind] = attrs.field(factory=Counter)
     failures: set[ExitCode] = attrs.field(factory=set)
     """The exit codes of the calendars that could not be read."""
 
-    def print_totals(self, *, is_check: bool, exit_code: bool) -> ExitCode:
+    def print_unreadable(self, reason: str) -> None:
+        self.unreadable += 1
+        print_message(reason)
+
+    def print_failed(self, calendar: Calendar, error: ConnectorError) -> None:
+        self.failures.add(print_failure(calendar, error, self.display, state=self.state))
+
+    def print_left_out(self, key: LeftOut) -> None:
+        self.left_out[key.kind] += 1
+        print_left_out(key, self.display, state=self.state)
+
+    async def printed(self, operations: AsyncGenerator[Operation, None]) -> AsyncGenerator[Operation, None]:
+        """Yield operations, each after it was printed."""
+        async with aclosing(operations):
+            async for operation in operations:
+                is_change = operation.kind is not Kind.AGREE
+                self.changes += is_change
+                if is_change or not self.changes_only:
+                    print_operation(operation, self.display, state=self.state)
+                yield operation
+
+    def print_totals(self, *, exit_code: bool) -> ExitCode:
         """Print the counts, and return the exit code; with `exit_code`, there is one for differences."""
         given_up, pending = self.left_out[LeftOutKind.GIVEN_UP], self.left_out[LeftOutKind.PENDING]
         differences = self.changes + given_up + pending + self.unreadable
-        if is_check:
+        if self.changes_only:
             print_message(_counted(differences, "difference"))
         else:
             print_message(f"{_counted(self.changes, 'change')} to make")
@@ -434,6 +439,7 @@ class _Found:
         ):
             if count:
                 print_message(f"{_counted(count, what)} {outcome}")
+        print_message(f"state {self.state}")
         if self.failures:
             return next(code for code in _BY_SEVERITY if code in self.failures)
         if self.unreadable or given_up:
