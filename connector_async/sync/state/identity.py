@@ -82,7 +82,7 @@ async def first_calendar(state: State, *, has_user: bool) -> Calendar | None:
 async def bind(state: State, to: Target, *, now: float, rebind: bool = False) -> None:
     """Let a state belong to a target from now on, unless it belongs to another one.
 
-    A state that knows no appointment belongs to nobody yet. With another target, everything that was known is
+    A state that knows no appointment belongs to no server yet. With another target, everything that was known is
     forgotten, except for the runs and the dead letters, which are resolved: they say nothing about that server.
 
     Args:

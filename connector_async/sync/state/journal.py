@@ -315,7 +315,7 @@ class Journal:
     async def record_look(self, calendar: Calendar, *, is_complete: bool) -> None:
         """Record the first look at a calendar: that it has started, or that all that it has shown is recorded.
 
-        A look that was interrupted is repeated by the next run, since nobody knows what else it has shown.
+        A look that was interrupted is repeated by the next run, since what else it has shown is not known.
         """
         previewed_at = self._clock.time() if is_complete else None
         row = {"window_start": "", "window_end": "", "done_run": None, "previewed_at": previewed_at}
