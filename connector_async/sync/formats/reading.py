@@ -2,6 +2,7 @@
 
 import codecs
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import suppress
 from itertools import islice
@@ -26,6 +27,22 @@ T = TypeVar("T")
 
 CHUNK: Final = 500
 """The number of records that a thread reads or writes at a time: some milliseconds, and some hundred kilobytes."""
+
+
+@attrs.define(kw_only=True)
+class ReadingCounts:
+    """What a reading of a file has left out on purpose, or has made records of. It names no content."""
+
+    cancelled: int = 0
+    """Cancelled events, which are absent."""
+    superseded: int = 0
+    """Older revisions of an event."""
+    series: int = 0
+    """Recurring events that were expanded."""
+    instances: int = 0
+    """The records that they were expanded into."""
+    ignored: Counter[str] = attrs.field(factory=Counter)
+    """How often each ignored part occurs, by its name: a component of iCalendar, a column, a member of an object."""
 
 
 async def iterate_in_thread(items: Generator[T, None, None]) -> AsyncIterator[T]:
