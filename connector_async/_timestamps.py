@@ -61,11 +61,11 @@ def zone_named(name: str) -> tzinfo | None:
     name = win_tz.get(name, name)
     # The search for the file of a name that does not exist takes 60 µs, so the list of names is read first. It omits
     # local files of the machine, and the zones that count leap seconds.
-    return zoneinfo.ZoneInfo(name) if name in _zone_names() else None
+    return zoneinfo.ZoneInfo(name) if name in zone_names() else None
 
 
 @functools.cache
-def _zone_names() -> frozenset[str]:
+def zone_names() -> frozenset[str]:
     """Return the names in the IANA database, without `Factory`, which means an unknown zone."""
     import importlib.resources  # noqa: PLC0415 - as in zone_named
 

@@ -133,6 +133,8 @@ class SourceProblem:
     """The key, if that could be read."""
     calendar: Calendar | None = attrs.field(default=None, validator=validator(check_type, Calendar, optional=True))
     """The calendar, if that could be read."""
+    is_series: bool = False
+    """Whether the record may be several: those under the key and those whose keys begin with the key and `/`."""
 
 
 @attrs.frozen

@@ -6,7 +6,7 @@ from typing import Final, Self
 import attrs
 
 from connector_async._checks import check_time_range
-from connector_async.models import Appointment
+from connector_async.models import Appointment, NewAppointment
 
 from .records import sortable
 
@@ -39,7 +39,11 @@ class Scope:
             end=end + min(_MARGIN, datetime.max.replace(tzinfo=end.tzinfo) - end),
         )
 
-    def overlaps(self, appointment: Appointment) -> bool:
+    def contains(self, instant: datetime) -> bool:
+        """Return whether an aware instant is in the range, which ends before `end`."""
+        return (self.start is None or instant >= self.start) and (self.end is None or instant < self.end)
+
+    def overlaps(self, appointment: Appointment | NewAppointment) -> bool:
         """Return whether an appointment overlaps the range."""
         starts_before_end = self.end is None or appointment.start_time < self.end
         is_after_start = self.start is None or appointment.end_time > self.start or appointment.start_time >= self.start
@@ -57,6 +61,9 @@ class Selection:
 
     scope: Scope = attrs.field(factory=Scope)
     """The range of time that the source covers."""
+    expanded: Scope | None = None
+    """The range of time within which the source has occurrences of recurring events; `None`: it has none. An occurrence
+    outside of it is not deleted: it has left the range, not the source."""
     withheld: tuple[str, ...] = ()
     """The tenants that keep every appointment, since one of their records could not be read."""
     retry_run: str | None = None

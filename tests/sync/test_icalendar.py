@@ -81,7 +81,7 @@ async def test_folded_line_never_starts_a_component(path: Path) -> None:
 
 async def test_other_components_and_cancelled_events_are_skipped(path: Path) -> None:
     todo = "BEGIN:VTODO\nUID:t\nSUMMARY:x\nEND:VTODO\n"
-    found = await read_event(path, todo, event("STATUS:CANCELLED", "RRULE:FREQ=DAILY"), event())
+    found = await read_event(path, todo, event("UID:other", "STATUS:CANCELLED", "RRULE:FREQ=DAILY"), event())
     assert found == record(modified=STAMP)
 
 
@@ -139,10 +139,10 @@ async def test_instance_of_a_series_has_its_own_key(path: Path, recurrence_id: s
 
 M = MARKER
 BAD: dict[str, tuple[str, str, str | None, Calendar | None]] = {
-    "recurring": (event(f"SUMMARY:{M}", "RRULE:FREQ=DAILY"), "recurring events are not supported", "k-1", ACME),
+    "recurring": (event(f"SUMMARY:{M}", "RRULE:FREQ=DAILY"), "a recurring event is read only within", "k-1", ACME),
     "this and future instances": (
         event("RECURRENCE-ID;RANGE=THISANDFUTURE:20240115T100000Z"),
-        "recurring events are not supported",
+        "a recurring event is read only within",
         "k-1/20240115T100000Z",
         ACME,
     ),
@@ -155,13 +155,13 @@ BAD: dict[str, tuple[str, str, str | None, Calendar | None]] = {
         ACME,
     ),
     "no start": (event(f"SUMMARY:{M}", start=""), "start_time is missing", "k-1", ACME),
-    "invalid start": (event(start=f"DTSTART:{M}"), "start_time: DTSTART cannot be parsed", "k-1", ACME),
-    "duration as a start": (event(start="DTSTART:PT1H"), "start_time must be a date-time", "k-1", ACME),
+    "invalid start": (event(start=f"DTSTART:{M}"), "start_time: DTSTART must be a date", "k-1", ACME),
+    "duration as a start": (event(start="DTSTART:PT1H"), "start_time: DTSTART must be a date", "k-1", ACME),
     "date-time as a duration": (event("DURATION:20240115T100000Z", end=""), "end_time: DURATION", "k-1", ACME),
     "two ends": (event("DURATION:PT1H"), "end_time is set twice, by DTEND and by DURATION", "k-1", ACME),
-    "two titles": (event(f"SUMMARY:{M}\nSUMMARY:{M}"), "title: SUMMARY occurs twice", "k-1", ACME),
-    "invalid line": (event(f"{M} {M}: x; y".replace(":", "")), "a property cannot be parsed", None, None),
-    "invalid RECURRENCE-ID": (event(f"RECURRENCE-ID:{M}"), "key: RECURRENCE-ID cannot be parsed", None, None),
+    "two titles": (event(f"SUMMARY:{M}\nSUMMARY:{M} and more"), "title: SUMMARY occurs twice", "k-1", ACME),
+    "line without a value": (event(f"RRULE {M}"), "RRULE: a line of RRULE cannot be parsed", "k-1", ACME),
+    "invalid RECURRENCE-ID": (event(f"RECURRENCE-ID:{M}"), "key: RECURRENCE-ID must be a date", "k-1", ACME),
     "no key": (event(f"SUMMARY:{M}").replace("UID", "COMMENT"), "key is missing", None, ACME),
     "title not UTF-8": (
         event("SUMMARY:\udcff"),
@@ -169,8 +169,7 @@ BAD: dict[str, tuple[str, str, str | None, Calendar | None]] = {
         "k-1",
         ACME,
     ),
-    "no END line": (event(f"SUMMARY:{M}").replace("END:VEVENT\n", ""), "the event cannot be parsed", None, None),
-    "alarm without an END line": (event("BEGIN:VALARM"), "the event cannot be parsed", None, None),
+    "no END line": (event(f"SUMMARY:{M}").replace("END:VEVENT\n", ""), "the event has no END line", "k-1", ACME),
     "start too early": (event(start="DTSTART;TZID=Asia/Tokyo:00010101T000000"), "start_time: outside", "k-1", ACME),
     "end too late": (event("DURATION:P9999999D", end=""), "end_time: outside", "k-1", ACME),
     "invalid encoding": (
@@ -204,8 +203,10 @@ async def test_invalid_event_is_a_problem_and_reading_continues(
 
 
 async def test_event_without_an_end_line_before_the_end_of_the_calendar_is_a_problem(path: Path) -> None:
-    put(path, calendar(event().removesuffix("END:VEVENT\n")))
-    assert (await problem(ICalendarSource(path, tenant_id="acme"))).calendar is None
+    put(path, calendar("BEGIN:VEVENT\nUID:k-1\n"))
+    found = await problem(ICalendarSource(path, tenant_id="globex"))
+    # A line that is missing may have named another tenant.
+    assert (found.key, found.calendar) == ("k-1", None)
 
 
 @pytest.mark.parametrize(
@@ -255,6 +256,6 @@ LINES: Any = st.sampled_from(event("RRULE:FREQ=DAILY", "DURATION:PT1H", f"BEGIN:
 def test_event_after_any_other_event_is_read(lines: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("any") / "any.ics"
     put(path, calendar("BEGIN:VEVENT\n", *(f"{line}\n" for line in lines), "END:VEVENT\n", event("UID:last")))
-    items = list(ICalendarSource(path)._read())
+    items = [item for item in ICalendarSource(path)._read() if item is not None]
     assert isinstance(items[-1], SourceRecord)
     assert items[-1].key == "last"

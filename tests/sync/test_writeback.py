@@ -278,8 +278,8 @@ async def test_other_parts_of_a_calendar_are_kept_byte_for_byte(tmp_path: Path) 
         (record("a"), None),
         (None, record("server:1", "New")),
     )
-    assert done.startswith(head + other + b"BEGIN:VEVENT\r\n")
-    assert done.endswith(b"END:VEVENT\r\nEND:VCALENDAR\n")
+    assert done.startswith(head + other + b"BEGIN:VEVENT\n")
+    assert done.endswith(b"END:VEVENT\nEND:VCALENDAR\n")
     assert b"UID:server:1" in done
 
 

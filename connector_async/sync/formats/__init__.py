@@ -5,14 +5,15 @@ It knows neither the state nor the API.
 
 from .csv_file import CsvMirror, CsvSource
 from .detection import FileFormat, check_same_reading, file_mirror, file_source
-from .icalendar_file import ICalendarMirror, ICalendarSource
+from .icalendar import ICalendarMirror, ICalendarSource
 from .json_lines import JsonLinesMirror, JsonLinesSource
 from .mirror import MergingMirror, Mirror, ReadableMirror, RecordChange, RecordId, RecordWriter
-from .source import IterableSource, Source
+from .source import ExpandingSource, IterableSource, Source, expanded_range
 
 __all__ = [
     "CsvMirror",
     "CsvSource",
+    "ExpandingSource",
     "FileFormat",
     "ICalendarMirror",
     "ICalendarSource",
@@ -27,6 +28,7 @@ __all__ = [
     "RecordWriter",
     "Source",
     "check_same_reading",
+    "expanded_range",
     "file_mirror",
     "file_source",
 ]

@@ -8,7 +8,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import AsyncIterator, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 from typing import Final
@@ -66,8 +66,7 @@ class CsvSource:
     def _read(self) -> Generator[SourceRecord | SourceProblem, None, None]:
         with closing(numbered_lines(self._path)) as lines:
             for piece in _CsvEditor(self._reader).pieces(lines):
-                if piece.item is not None:
-                    yield piece.item
+                yield from piece.items
 
 
 class _CsvEditor:
@@ -91,7 +90,7 @@ class _CsvEditor:
             defaults = {"tenant_id": self._reader.tenant_id, "description_type": "Text"}
             self._needed |= {name: None for name in _NEEDED if row.get(name) and row[name] != defaults.get(name)}
 
-    def pieces(self, lines: Iterator[tuple[int, bytes]]) -> Generator[Piece, None, None]:
+    def pieces(self, lines: Iterable[tuple[int, bytes]]) -> Generator[Piece, None, None]:
         """Yield the header, the rows and the blank lines."""
         for line, raw, cells in self._rows(lines):
             if cells is not None and not any(cell.strip() for cell in cells[:1]) and len(cells) < 2:
@@ -102,7 +101,7 @@ class _CsvEditor:
                 self.line_end = b"\r\n" if raw.endswith(b"\r\n") or not raw.endswith(b"\n") else b"\n"
                 yield Piece(raw)
             else:
-                yield Piece(raw, self._read_row(line, cells))
+                yield Piece(raw, (self._read_row(line, cells),))
         if not self._columns:
             self._check_header(None)
 
@@ -116,15 +115,18 @@ class _CsvEditor:
         cells, _ = _split(piece.raw)
         return _with_cells(piece.raw, [""] * len(added)) if len(cells) == len(self._columns) else piece.raw
 
-    def changed(self, piece: Piece, record: SourceRecord) -> bytes:
+    def changed(self, piece: Piece, changes: Mapping[RecordId, SourceRecord | None]) -> bytes:
         """Return a row with the cells that differ. The others stay as they are, with their quotes."""
+        (record,) = changes.values()
+        if record is None:
+            return b""
         raw, end = _split(piece.raw)
         values = next(csv.reader(io.StringIO(_decode(piece.raw), newline=""), strict=True))
         row = {name: value for name, value in zip(self._columns, values, strict=True) if value}
-        changes = changed_fields(row, record)
+        fields = changed_fields(row, record)
         for number, name in enumerate(self._columns):
-            if name in changes:
-                raw[number] = _cell(changes[name] or "")
+            if name in fields:
+                raw[number] = _cell(fields[name] or "")
         new = row_of(record)
         raw += [_cell(new.get(name) or "") for name in self._added()]
         return _encode_text(",".join(raw) + end)
@@ -140,7 +142,7 @@ class _CsvEditor:
     def _added(self) -> list[str]:
         return [name for name in self._needed if name not in self._columns]
 
-    def _rows(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes, list[str] | None]]:
+    def _rows(self, lines: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes, list[str] | None]]:
         """Yield the first line, the bytes and the cells of each row; `None` for cells that cannot be separated."""
         raw: list[bytes] = []
 

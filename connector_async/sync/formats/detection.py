@@ -5,8 +5,10 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
 
+from connector_async.sync.scope import Scope
+
 from .csv_file import CsvMirror, CsvSource
-from .icalendar_file import ICalendarMirror, ICalendarSource
+from .icalendar import ICalendarMirror, ICalendarSource
 from .json_lines import JsonLinesMirror, JsonLinesSource
 from .mirror import MergingMirror, Mirror
 from .source import Source
@@ -24,6 +26,7 @@ def file_source(
     format: FileFormat | None = None,  # noqa: A002 - the word that users know
     tenant_id: str | None = None,
     assume_zone: tzinfo | None = None,
+    expand: Scope | None = None,
 ) -> Source:
     """Return a source that reads a file. The file need not exist yet.
 
@@ -33,9 +36,10 @@ def file_source(
         tenant_id: The tenant of a record without one.
         assume_zone: The time zone of floating times and of dates in iCalendar. The other formats have neither: they
             reject a date-time without a UTC offset.
+        expand: The time range within which recurring events of iCalendar are expanded; `None`: they are problems.
 
     Raises:
-        ValueError: If `format` or the suffix of `path` is unknown, or `tenant_id` or `assume_zone` is invalid.
+        ValueError: If `format` or the suffix of `path` is unknown, or another argument is invalid.
         TypeError: If `assume_zone` is not a `tzinfo`.
     """
     match _choose(path, format):
@@ -44,7 +48,7 @@ def file_source(
         case "csv":
             return CsvSource(path, tenant_id=tenant_id)
         case "ics":
-            return ICalendarSource(path, tenant_id=tenant_id, assume_zone=assume_zone)
+            return ICalendarSource(path, tenant_id=tenant_id, assume_zone=assume_zone, expand=expand)
 
 
 def file_mirror(
@@ -53,6 +57,7 @@ def file_mirror(
     format: FileFormat | None = None,  # noqa: A002 - as above
     tenant_id: str | None = None,
     assume_zone: tzinfo | None = None,
+    expand: Scope | None = None,
 ) -> MergingMirror:
     """Return a mirror that is kept in a file.
 
@@ -61,9 +66,10 @@ def file_mirror(
         format: The file format; `None`: chosen by the suffix `.jsonl`, `.ndjson`, `.csv` or `.ics`.
         tenant_id: The tenant of a record without one, as for the source that reads the file.
         assume_zone: The time zone of floating times and of dates in iCalendar, as for the source that reads the file.
+        expand: The time range within which recurring events of iCalendar are expanded; `None`: they are problems.
 
     Raises:
-        ValueError: If `format` or the suffix of `path` is unknown, or `tenant_id` or `assume_zone` is invalid.
+        ValueError: If `format` or the suffix of `path` is unknown, or another argument is invalid.
         TypeError: If `assume_zone` is not a `tzinfo`.
     """
     match _choose(path, format):
@@ -72,7 +78,7 @@ def file_mirror(
         case "csv":
             return CsvMirror(path, tenant_id=tenant_id)
         case "ics":
-            return ICalendarMirror(path, tenant_id=tenant_id, assume_zone=assume_zone)
+            return ICalendarMirror(path, tenant_id=tenant_id, assume_zone=assume_zone, expand=expand)
 
 
 def _choose(path: Path | str, chosen: FileFormat | None) -> FileFormat:
@@ -90,7 +96,9 @@ def check_same_reading(source: Source, mirror: Mirror) -> None:
     """Reject a mirror in a file that reads records in another way than the source: it would not find them.
 
     Raises:
-        ValueError: If they have not the same `tenant_id`; nothing was read.
+        ValueError: If they have not the same `tenant_id`, or `expand`; nothing was read.
     """
     if isinstance(source, _SOURCES) and isinstance(mirror, _MIRRORS) and source.tenant_id != mirror.tenant_id:
         raise ValueError("mirror must have the same tenant_id as source, to find its records")
+    if isinstance(source, ICalendarSource) and isinstance(mirror, ICalendarMirror) and source.expand != mirror.expand:
+        raise ValueError("mirror must have the same expand as source, to find its records")

@@ -5,7 +5,7 @@ The format keeps every field of a record. A key that occurs twice in one object 
 
 import json
 import os
-from collections.abc import AsyncIterator, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 from typing import Any, Final
@@ -60,8 +60,7 @@ class JsonLinesSource:
     def _read(self) -> Generator[SourceRecord | SourceProblem, None, None]:
         with closing(numbered_lines(self._path)) as lines:
             for piece in _JsonLinesEditor(self._reader).pieces(lines):
-                if piece.item is not None:
-                    yield piece.item
+                yield from piece.items
 
 
 class _JsonLinesEditor:
@@ -74,21 +73,23 @@ class _JsonLinesEditor:
     def prepare(self, records: Sequence[SourceRecord]) -> None:
         """Do nothing: a line can have any member."""
 
-    def pieces(self, lines: Iterator[tuple[int, bytes]]) -> Generator[Piece, None, None]:
+    def pieces(self, lines: Iterable[tuple[int, bytes]]) -> Generator[Piece, None, None]:
         """Yield each line."""
         for number, line in lines:
             if number == 1 and line.endswith(b"\r\n"):
                 self.line_end = b"\r\n"
-            yield Piece(line, self._read_line(number, line) if line.strip() else None)
+            yield Piece(line, (self._read_line(number, line),) if line.strip() else ())
 
     def kept(self, piece: Piece) -> bytes:
         """Return a line as it is."""
         return piece.raw
 
-    def changed(self, piece: Piece, record: SourceRecord) -> bytes:
+    def changed(self, piece: Piece, changes: Mapping[RecordId, SourceRecord | None]) -> bytes:
         """Return a line with the members that differ. The others stay as they are, in their order."""
-        changes = changed_fields(orjson.loads(piece.raw), record)
-        return _splice(piece.raw.decode(), changes).encode()
+        (record,) = changes.values()
+        if record is None:
+            return b""
+        return _splice(piece.raw.decode(), changed_fields(orjson.loads(piece.raw), record)).encode()
 
     def added(self, records: Sequence[SourceRecord]) -> bytes:
         """Return new lines."""

@@ -8,21 +8,23 @@ import codecs
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
 
 from connector_async._files import atomic_replace, open_regular
 from connector_async._timestamps import parse_instant
 from connector_async.sync.exceptions import SourceError
-from connector_async.sync.records import ABSENT, SourceProblem, SourceRecord, content_hash, row_of
+from connector_async.sync.records import ABSENT, SourceRecord, content_hash, row_of
 
 from .mirror import RecordChange, RecordId
-from .reading import CHUNK, Piece, iterate_in_thread, source_error
+from .reading import CHUNK, FileLines, Piece, iterate_in_thread, source_error
 
 _ATTEMPTS: Final = 5
 _CONTENT: Final = ("title", "start_time", "end_time", "description", "description_type", "time_zone", "modified")
 _PLAIN: Final = "Text"
+_REFUSED: Final = "these occurrences of a recurring event cannot be changed alone, so change them in the file"
+_SHOWN_KEYS: Final = 10
 
 
 class FileEditor(Protocol):
@@ -33,8 +35,8 @@ class FileEditor(Protocol):
         """The end of the file's lines, once the first part was read."""
         ...
 
-    def pieces(self, lines: Iterator[tuple[int, bytes]]) -> Generator[Piece, None, None]:
-        """Yield the parts of a file with some numbered lines.
+    def pieces(self, lines: Iterable[tuple[int, bytes]]) -> Generator[Piece, None, None]:
+        """Yield the parts of a file with some numbered lines. Each iteration over these starts from the first.
 
         Raises:
             SourceError: If it is not a file of this format.
@@ -49,8 +51,13 @@ class FileEditor(Protocol):
         """Return the bytes of a part that stays as it is."""
         ...
 
-    def changed(self, piece: Piece, record: SourceRecord) -> bytes:
-        """Return the bytes of a record after a change: with what the format does not model, as it was."""
+    def changed(self, piece: Piece, changes: Mapping[RecordId, SourceRecord | None]) -> bytes:
+        """Return the bytes of a part after changes of its records: with what the format does not model, as it was.
+
+        Args:
+            piece: The part.
+            changes: Some of its records after the change; `None` for one that is removed.
+        """
         ...
 
     def added(self, records: Sequence[SourceRecord]) -> bytes:
@@ -67,7 +74,8 @@ async def merge_into_file(
     owner, group and mode are kept.
 
     Raises:
-        SourceError: If the file cannot be read or written, or is changed again and again.
+        SourceError: If the file cannot be read or written, or is changed again and again. If the format cannot make one
+            of the changes; the others have been made.
     """
     for _ in range(_ATTEMPTS):
         merge = _FileMerge(Path(path), new_editor, changes)
@@ -78,6 +86,8 @@ async def merge_into_file(
             continue
         except OSError as error:
             raise source_error(path, error) from None
+        if merge.refused:
+            raise SourceError(f"{os.fspath(path)}: {_REFUSED}: {', '.join(merge.refused[:_SHOWN_KEYS])}")
         return merge.settled
     raise SourceError(f"{os.fspath(path)}: changed again and again while changes were written back; they are kept")
 
@@ -108,6 +118,8 @@ class _FileMerge:
         self._changes = changes
         self.settled: set[RecordId] = set()
         """The changed records that the file has now."""
+        self.refused: list[str] = []
+        """The keys of those that the format cannot change."""
 
     def run(self) -> Generator[None, None, None]:
         """Merge, with a step for each part of the file.
@@ -118,18 +130,22 @@ class _FileMerge:
             _ChangedError: If it was changed meanwhile; nothing was written.
         """
         with open_regular(self._path) as file:
-            lines, scan = _Lines(file), _Scan(self._changes)
-            for number, piece in enumerate(self._new_editor().pieces(iter(lines))):
+            lines, scan = self._lines(file), _Scan(self._changes)
+            for number, piece in enumerate(self._new_editor().pieces(lines)):
                 scan.add(number, piece)
                 yield
             fitting = scan.fitting()
+            self.refused = sorted(key for _, key in fitting & scan.unchangeable)
+            fitting -= scan.unchangeable
             if fitting:
-                file.seek(0)
-                yield from self._write(_Lines(file), lines, fitting, scan.end)
+                yield from self._write(self._lines(file), lines, fitting, scan.end)
         self.settled = fitting | scan.done()
 
+    def _lines(self, file: BinaryIO) -> FileLines:
+        return FileLines(file, os.fspath(self._path), is_hashed=True)
+
     def _write(
-        self, lines: "_Lines", before: "_Lines", fitting: set[RecordId], end: int | None
+        self, lines: FileLines, before: FileLines, fitting: set[RecordId], end: int | None
     ) -> Generator[None, None, None]:
         def check() -> None:
             if lines.digest() != before.digest() or not _is_unchanged(self._path, lines.digest()):
@@ -144,7 +160,7 @@ class _FileMerge:
             temporary.open("wb") as file,
         ):
             output = _Output(file)
-            for number, piece in enumerate(editor.pieces(iter(lines))):
+            for number, piece in enumerate(editor.pieces(lines)):
                 if number == 0 and lines.has_mark:
                     output.write(codecs.BOM_UTF8)
                 if number == end:
@@ -163,13 +179,10 @@ class _FileMerge:
             yield
 
     def _edited(self, editor: FileEditor, piece: Piece, fitting: set[RecordId]) -> bytes:
-        if not isinstance(piece.item, SourceRecord):
+        found = {(item.calendar, item.key) for item in piece.items if isinstance(item, SourceRecord)} & fitting
+        if not found:
             return editor.kept(piece)
-        record_id = piece.item.calendar, piece.item.key
-        if record_id not in fitting:
-            return editor.kept(piece)
-        record = self._record(record_id)
-        return b"" if record is None else editor.changed(piece, record)
+        return editor.changed(piece, {record_id: self._record(record_id) for record_id in found})
 
     def _record(self, record_id: RecordId) -> SourceRecord | None:
         return self._changes[record_id].record
@@ -187,20 +200,24 @@ class _Scan:
         self._copies: Counter[RecordId] = Counter()
         self._hashes: dict[RecordId, str] = {}
         self._unreadable: set[tuple[str | None, str]] = set()
+        self.unchangeable: set[RecordId] = set()
+        """The records that the format cannot change alone."""
         self.end: int | None = None
         """The number of the part that new records must stand before; `None`: they stand at the end."""
 
     def add(self, number: int, piece: Piece) -> None:
-        item = piece.item
         if piece.is_end:
             self.end = number
-        if isinstance(item, SourceRecord):
-            record_id = item.calendar, item.key
-            if record_id in self._changes:
-                self._copies[record_id] += 1
-                self._hashes[record_id] = content_hash(item.appointment)
-        elif isinstance(item, SourceProblem) and item.key in self._keys:
-            self._unreadable.add((None if item.calendar is None else item.calendar.tenant_id, item.key or ""))
+        for item in piece.items:
+            if isinstance(item, SourceRecord):
+                record_id = item.calendar, item.key
+                if record_id in self._changes:
+                    self._copies[record_id] += 1
+                    self._hashes[record_id] = content_hash(item.appointment)
+                    if piece.is_unchangeable:
+                        self.unchangeable.add(record_id)
+            elif item.key in self._keys:
+                self._unreadable.add((None if item.calendar is None else item.calendar.tenant_id, item.key or ""))
 
     def fitting(self) -> set[RecordId]:
         """Return the changes to write."""
@@ -228,27 +245,6 @@ class _Scan:
         calendar, key = record_id
         unreadable = self._unreadable & {(None, key), (calendar.tenant_id, key)}
         return self._copies[record_id] <= 1 and not unreadable
-
-
-class _Lines:
-    """The numbered lines of an open file, without its byte order mark."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._hash = hashlib.blake2b()
-        self.has_mark = False
-
-    def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        for number, line in enumerate(self._file, 1):
-            self._hash.update(line)
-            if number == 1 and line.startswith(codecs.BOM_UTF8):
-                self.has_mark = True
-                line = line.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901 - the line without the mark
-            yield number, line
-
-    def digest(self) -> bytes:
-        """Return the digest of all lines that were read."""
-        return self._hash.digest()
 
 
 class _Output:

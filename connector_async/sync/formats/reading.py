@@ -1,13 +1,14 @@
 """Reading records from a file in a worker thread, with bounded memory. It knows lines and rows, but no file format."""
 
 import codecs
+import hashlib
 import os
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Generator, Mapping
-from contextlib import suppress
-from itertools import islice
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 
 import attrs
 
@@ -29,6 +30,12 @@ CHUNK: Final = 500
 """The number of records that a thread reads or writes at a time: some milliseconds, and some hundred kilobytes."""
 
 
+_SLICE: Final = 0.05
+"""The seconds after which a thread comes back, even if it has read less."""
+_MAX_LINE: Final = 16 * 1024 * 1024
+"""The bytes of a line, which is in memory as a whole."""
+
+
 @attrs.define(kw_only=True)
 class ReadingCounts:
     """What a reading of a file has left out on purpose, or has made records of. It names no content."""
@@ -45,28 +52,101 @@ class ReadingCounts:
     """How often each ignored part occurs, by its name: a component of iCalendar, a column, a member of an object."""
 
 
-async def iterate_in_thread(items: Generator[T, None, None]) -> AsyncIterator[T]:
-    """Yield the items of a generator that runs in a worker thread. The generator is closed at the end, on every way."""
+async def iterate_in_thread(items: Generator[T | None, None, None]) -> AsyncIterator[T]:
+    """Yield the items of a generator that runs in a worker thread. The generator is closed at the end, on every way.
+
+    A `None` is a step without an item. The thread comes back after some steps or milliseconds, so that a cancelled task
+    waits for one step at most.
+    """
+    chunk: list[T] | None = []
     try:
-        while chunk := await run_in_thread(lambda: list(islice(items, CHUNK))):
+        while chunk is not None:
             for item in chunk:
                 yield item
+            chunk = await run_in_thread(_take, items)
     finally:
         await run_in_thread(items.close)
+
+
+def _take(items: Generator[T | None, None, None]) -> list[T] | None:
+    """Return the next items; `None` at the end."""
+    chunk: list[T] = []
+    until = time.monotonic() + _SLICE
+    for item in items:
+        if item is not None:
+            chunk.append(item)
+        if len(chunk) == CHUNK or time.monotonic() > until:
+            return chunk
+    return chunk or None
+
+
+class FileLines:
+    """The numbered lines of a file that is open. Each iteration starts from the first one.
+
+    A byte order mark before the first line is left out.
+
+    Args:
+        file: The file.
+        name: The file, as the caller named it.
+        is_hashed: Whether to compute a digest of the lines.
+    """
+
+    def __init__(self, file: BinaryIO, name: str, *, is_hashed: bool = False) -> None:
+        self._file = file
+        self._name = name
+        self._is_hashed = is_hashed
+        self._hash = hashlib.blake2b()
+        self.has_mark = False
+        """Whether there is a byte order mark."""
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        """Yield each line with its number, from 1.
+
+        Raises:
+            SourceError: If a line is too long.
+            OSError: If the file cannot be read.
+        """
+        self._file.seek(0)
+        self._hash = hashlib.blake2b()
+        number = 0
+        while line := self._file.readline(_MAX_LINE + 1):
+            number += 1
+            if len(line) > _MAX_LINE:
+                raise SourceError(f"{self._name}: line {number} is longer than {_MAX_LINE} bytes")
+            if self._is_hashed:
+                self._hash.update(line)
+            if number == 1 and line.startswith(codecs.BOM_UTF8):
+                self.has_mark = True
+                line = line.removeprefix(codecs.BOM_UTF8)
+            yield number, line
+
+    def digest(self) -> bytes:
+        """Return the digest of all lines that the latest iteration has read."""
+        return self._hash.digest()
+
+
+@contextmanager
+def open_lines(path: Path | str) -> Iterator[FileLines]:
+    """Open a file to read its lines.
+
+    Raises:
+        SourceError: If the file is not a regular file, or cannot be opened or read.
+    """
+    try:
+        with open_regular(path) as file:
+            yield FileLines(file, os.fspath(path))
+    except OSError as error:
+        raise source_error(path, error) from None
 
 
 def numbered_lines(path: Path | str) -> Generator[tuple[int, bytes], None, None]:
     """Yield each line of a file with its number, from 1. A byte order mark before the first line is left out.
 
     Raises:
-        SourceError: If the file is not a regular file, or cannot be opened or read.
+        SourceError: If the file is not a regular file, or cannot be opened or read, or a line is too long.
     """
-    try:
-        with open_regular(path) as lines:
-            for number, line in enumerate(lines, 1):
-                yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-    except OSError as error:
-        raise source_error(path, error) from None
+    with open_lines(path) as lines:
+        yield from lines
 
 
 def source_error(path: Path | str, error: OSError) -> SourceError:
@@ -80,8 +160,10 @@ class Piece:
 
     raw: bytes = attrs.field(repr=False)
     """The bytes."""
-    item: SourceRecord | SourceProblem | None = None
-    """The record in it; `None`: it has none."""
+    items: Sequence[SourceRecord | SourceProblem] = ()
+    """The records in it: none, one, or the occurrences of a recurring event."""
+    is_unchangeable: bool = False
+    """Whether the format cannot change its records alone."""
     is_end: bool = False
     """Whether new records must stand before it, unless a later part is one as well."""
 

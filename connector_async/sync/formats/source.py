@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from connector_async.sync.exceptions import SourceError
 from connector_async.sync.records import SourceProblem, SourceRecord
+from connector_async.sync.scope import Scope
 
 Item: TypeAlias = SourceRecord | SourceProblem
 
@@ -27,6 +28,25 @@ class Source(Protocol):
             SourceError: If the source cannot be read to its end.
         """
         ...
+
+
+@runtime_checkable
+class ExpandingSource(Source, Protocol):
+    """A source with the occurrences of recurring events within a range of time.
+
+    The key of an occurrence ends in `/` and its RECURRENCE-ID. A run deletes no such key whose appointment is outside
+    of the range.
+    """
+
+    @property
+    def expand(self) -> Scope | None:
+        """The range of time; `None`: recurring events are not expanded."""
+        ...
+
+
+def expanded_range(source: Source) -> Scope | None:
+    """Return the range of time within which a source has occurrences of recurring events; `None`: it has none."""
+    return source.expand if isinstance(source, ExpandingSource) else None
 
 
 class IterableSource:
