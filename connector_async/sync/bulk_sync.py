@@ -20,7 +20,7 @@ from .applying.writeback import SourceWriteback, restore_pulled
 from .budget import Budget, BudgetSpentError
 from .exceptions import GuardError, SourceError
 from .failures import HookError
-from .formats import MergingMirror, Mirror, Source, check_same_reading
+from .formats import MergingMirror, Mirror, Source, check_same_reading, expanded_range
 from .guard import DeleteGuard, MissingGuard
 from .planning.operations import Operation
 from .planning.options import Mode, Services, SyncOptions, SyncSettings, service_of
@@ -113,7 +113,7 @@ class BulkSync:
         if not options.rebind:
             await self._bind()
         journal = Journal.for_new_run(self._state, self._clock)
-        report = RunReport(run_id=journal.run_id)
+        report = RunReport(run_id=journal.run_id, expanded=expanded_range(source))
         async with recorded_run(
             journal, report, budget, self._clock, kind="run", mode=options.mode.value, conditions=options.conditions()
         ):
@@ -129,7 +129,7 @@ class BulkSync:
             report.unreadable = staged.unreadable
             report.problems = [letter.reason for _, letter in staged.problems[:_SHOWN_PROBLEMS]]
             report.tenants = {tenant_id: TenantReport(records=staged.records[tenant_id]) for tenant_id in tenants}
-            context = self._planning_context(options, staged, withheld, tenants, journal)
+            context = self._planning_context(source, options, staged, withheld, tenants, journal)
             planners = {tenant_id: CalendarPlanner(tenant_id, context) for tenant_id in tenants}
             failed_tenants = await tenants_with_failures(self._state)
             await self._run_workers(planners, options, journal, report, budget, failed_tenants)
@@ -200,7 +200,7 @@ class BulkSync:
         staged, withheld, tenants = await self._stage(
             source, options, budget, forget=False, on_unreadable=on_unreadable
         )
-        context = self._planning_context(options, staged, withheld, tenants)
+        context = self._planning_context(source, options, staged, withheld, tenants)
         for tenant_id in tenants:
             planner = CalendarPlanner(tenant_id, context)
             for calendar in await planner.calendars():
@@ -219,6 +219,7 @@ class BulkSync:
 
     def _planning_context(
         self,
+        source: Source,
         options: SyncOptions,
         staged: Staged,
         withheld: Sequence[str],
@@ -232,6 +233,7 @@ class BulkSync:
             state=self._state,
             guard=MissingGuard(options.max_delete, allow_empty=options.allow_empty),
             withheld=withheld,
+            expanded=expanded_range(source),
             ambiguous=tenants if staged.withholds_all else staged.ambiguous,
             run_id="" if journal is None else journal.run_id,
             lineage="" if journal is None else journal.lineage,
@@ -307,8 +309,9 @@ class BulkSync:
         async with self._state.reading() as connection:
             tenants = await Differences(connection, Selection()).tenants()
             withheld = tenants if staged.withholds_all else sorted(staged.withheld)
+            selection = options.selection(withheld, expanded_range(source))
             guard = DeleteGuard(options.max_delete, allow_empty=options.allow_empty)
-            async for calendar, count in Differences(connection, options.selection(withheld)).delete_counts():
+            async for calendar, count in Differences(connection, selection).delete_counts():
                 guard.add(calendar, count)
         guard.finish()
         return staged, withheld, tenants

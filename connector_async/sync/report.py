@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 import attrs
 
 from .budget import StopReason
+from .scope import Scope
 
 MOST_REASONS: Final = 10
 """How many distinct reasons the report of a tenant has."""
@@ -121,6 +122,8 @@ class RunReport:
     """How many records could not be read, including those whose tenant is not known."""
     problems: list[str] = attrs.field(factory=list)
     """The first twenty of these records: source, line and reason."""
+    expanded: Scope | None = None
+    """The range of time within which recurring events of the source were expanded; `None`: they were not."""
     elapsed: float = 0.0
     """The duration of the run in seconds."""
     reason: StopReason | None = None
@@ -165,6 +168,9 @@ class RunReport:
         return {
             "run_id": self.run_id,
             "elapsed": self.elapsed,
+            "expanded": None
+            if self.expanded is None
+            else dict(zip(("start", "end"), self.expanded.bounds(), strict=True)),
             "stopped": None if self.reason is None else self.reason.value,
             "requests": self.requests,
             "minimum": self.minimum,

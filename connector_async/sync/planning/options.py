@@ -110,9 +110,14 @@ class SyncOptions:
         """Whether the run also looks at the calendars in which the source has changed nothing."""
         return self.mode is Mode.TWO_WAY and self.retry_run is None
 
-    def selection(self, withheld: Iterable[str]) -> Selection:
-        """Return the differences to act on. The tenants in `withheld` keep every appointment."""
-        return Selection(scope=self.scope, withheld=tuple(withheld), retry_run=self.retry_run)
+    def selection(self, withheld: Iterable[str], expanded: Scope | None) -> Selection:
+        """Return the differences to act on.
+
+        Args:
+            withheld: The tenants that keep every appointment.
+            expanded: The range of time within which the source has occurrences of recurring events.
+        """
+        return Selection(scope=self.scope, expanded=expanded, withheld=tuple(withheld), retry_run=self.retry_run)
 
     def check(self, wire_format: WireFormat) -> None:
         """Reject options that the wire format cannot serve.

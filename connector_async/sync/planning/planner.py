@@ -68,6 +68,8 @@ class PlanningContext:
     state: State
     guard: MissingGuard
     """Stops a tenant if too many of its appointments are missing on the server."""
+    expanded: Scope | None = None
+    """The range of time within which the source has occurrences of recurring events."""
     withheld: Sequence[str] = ()
     """The tenants that keep every appointment, since one of their records could not be read."""
     ambiguous: Collection[str] = ()
@@ -91,7 +93,7 @@ class CalendarPlanner:
         self._tenant_id = tenant_id
         self._context = context
         self._options = context.options
-        self._selection = context.options.selection(context.withheld)
+        self._selection = context.options.selection(context.withheld, context.expanded)
 
     async def calendars(self) -> Sequence[Calendar]:
         """Return the calendars with known work, without contacting the server."""

@@ -141,6 +141,8 @@ class DifferenceQueries:
     def _is_missing(self) -> ColumnElement[bool]:
         """Return the condition for items without a record, in the scope of the source, that may be deleted."""
         conditions = [desired.c.key.is_(None), overlaps(*self._selection.scope.bounds())]
+        if self._selection.expanded is not None:
+            conditions.append(or_(not_(_IS_OCCURRENCE), overlaps(*self._selection.expanded.bounds())))
         if self._selection.withheld:
             conditions.append(items.c.tenant_id.not_in(self._selection.withheld))
         return and_(*conditions)
@@ -183,6 +185,8 @@ def _equal(one: Any, other: Any, names: Sequence[str]) -> ColumnElement[bool]:
     return and_(*(one.c[name] == other.c[name] for name in names))
 
 
+_IS_OCCURRENCE: Final = items.c.key.regexp_match("/[0-9]{8}(T[0-9]{6}Z?)?$")
+"""The condition for items whose key ends in a RECURRENCE-ID."""
 _IS_PENDING: Final = items.c.pending_hashes.is_not(None)
 _IS_CHANGED: Final = or_(items.c.key.is_(None), items.c.local_hash != desired.c.content_hash, _IS_PENDING)
 """The condition for records that are new, have other content than at the last sync, or were sent with an unknown

@@ -47,6 +47,8 @@ class Staged:
     """The tenants without deletes: one of their records could not be read, and may have any key."""
     ambiguous: set[str] = attrs.field(factory=set)
     """The tenants with a record that cannot be read and may be of an appointment that the state does not know."""
+    series: set[tuple[str, str]] = attrs.field(factory=set)
+    """The tenants and keys of the recurring events that cannot be read."""
     withholds_all: bool = False
     """Whether there are no deletes at all: a record could not be read, and may belong to any tenant."""
 
@@ -81,6 +83,7 @@ async def stage(source: Source, state: State, wire_format: WireFormat, check: Ca
     if batch:
         await _write(state, batch)
     if staged.problems:
+        await _protect_occurrences(state, staged)
         await _protect_other_calendars(state)
     await _report_duplicate_keys(state, staged, source.name)
     if staged.problems:
@@ -124,6 +127,8 @@ def _add_problem(problem: SourceProblem, staged: Staged) -> list[dict[str, Any]]
     elif problem.key is None:
         staged.withheld.add(problem.calendar.tenant_id)
     else:
+        if problem.is_series:
+            staged.series.add((problem.calendar.tenant_id, problem.key))
         # A row without content protects the appointment with this key.
         return [attrs.asdict(problem.calendar) | {"key": problem.key} | dict.fromkeys(_CONTENT)]
     return []
@@ -163,6 +168,26 @@ async def _protect_other_calendars(state: State) -> None:
     protected[0] = protected[0].where(items.c.deleted_at.is_(None))
     async with state.writing() as transaction:
         await transaction.connection.execute(insert(desired).from_select([*KEY, "copies"], union(*protected)))
+
+
+async def _protect_occurrences(state: State, staged: Staged) -> None:
+    """Add a row without content for every item that may be an occurrence of an unreadable recurring event."""
+    tenants = {tenant_id for tenant_id, _ in staged.series}
+    protected: list[dict[str, Any]] = []
+    for table in (items, intents) if tenants else ():
+        columns = [table.c[column] for column in KEY]
+        query = select(*columns).where(table.c.tenant_id.in_(tenants), table.c.key.contains("/"))
+        async with state.reading() as connection:
+            rows = (row._asdict() async for row in await connection.stream(query))
+            protected += [row async for row in rows if (row["tenant_id"], _series_of(row["key"])) in staged.series]
+    async with state.writing() as transaction:
+        for first in range(0, len(protected), _ROWS_PER_WRITE):
+            some = [row | dict.fromkeys(_CONTENT) | {"copies": 1} for row in protected[first : first + _ROWS_PER_WRITE]]
+            await transaction.upsert(desired, some, on_conflict={"copies": desired.c.copies})
+
+
+def _series_of(key: str) -> str:
+    return key.rpartition("/")[0]
 
 
 async def _find_ambiguous(state: State, staged: Staged) -> None:
