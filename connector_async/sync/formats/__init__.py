@@ -4,16 +4,27 @@ It knows neither the state nor the API.
 """
 
 from .csv_file import CsvMirror, CsvSource
-from .detection import FileFormat, check_same_reading, file_mirror, file_source
+from .detection import (
+    FileFormat,
+    FileSource,
+    check_same_reading,
+    choose_format,
+    file_mirror,
+    file_source,
+    format_of_suffix,
+)
 from .icalendar_file import ICalendarMirror, ICalendarSource
 from .json_lines import JsonLinesMirror, JsonLinesSource
+from .mapping import FieldMapping
 from .mirror import MergingMirror, Mirror, ReadableMirror, RecordChange, RecordId, RecordWriter
 from .source import IterableSource, Source
 
 __all__ = [
     "CsvMirror",
     "CsvSource",
+    "FieldMapping",
     "FileFormat",
+    "FileSource",
     "ICalendarMirror",
     "ICalendarSource",
     "IterableSource",
@@ -27,6 +38,8 @@ __all__ = [
     "RecordWriter",
     "Source",
     "check_same_reading",
+    "choose_format",
     "file_mirror",
     "file_source",
+    "format_of_suffix",
 ]

@@ -14,12 +14,13 @@ from typing import Any, Final
 from connector_async._checks import check_time_zone
 from connector_async._timestamps import zone_named
 from connector_async.sync.records import SourceProblem, SourceRecord, row_of
+from connector_async.sync.scope import Scope
 
 from .icalendar_components import CALENDAR_END, EVENT, ZONE, Component, read_components
 from .icalendar_event import EventReader, event_lines, is_cancelled
 from .merging import merge_into_file
 from .mirror import RecordChange, RecordId, RecordWriter, replace_file
-from .reading import Piece, RowReader, iterate_in_thread, numbered_lines
+from .reading import Piece, ReadingCounts, RowReader, iterate_in_thread, numbered_lines
 
 _HEADER: Final = b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//connector-async//mirror//EN\r\n"
 _FOOTER: Final = b"END:VCALENDAR\r\n"
@@ -43,9 +44,18 @@ class ICalendarSource:
         TypeError: If `assume_zone` is not a `tzinfo`.
     """
 
-    def __init__(self, path: Path | str, *, tenant_id: str | None = None, assume_zone: tzinfo | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        tenant_id: str | None = None,
+        assume_zone: tzinfo | None = None,
+        expand: Scope | None = None,
+    ) -> None:
         if assume_zone is not None:
             check_time_zone("assume_zone", assume_zone)
+        self.expand = expand
+        self.counts = ReadingCounts()
         self._path = path
         self._reader = RowReader(os.fspath(path), tenant_id)
         self._assume_zone = assume_zone
@@ -144,9 +154,18 @@ class ICalendarMirror:
         TypeError: If `assume_zone` is not a `tzinfo`.
     """
 
-    def __init__(self, path: Path | str, *, tenant_id: str | None = None, assume_zone: tzinfo | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        tenant_id: str | None = None,
+        assume_zone: tzinfo | None = None,
+        expand: Scope | None = None,
+    ) -> None:
         if assume_zone is not None:
             check_time_zone("assume_zone", assume_zone)
+        self.expand = expand
+        self.counts = ReadingCounts()
         self._path = path
         self._reader = RowReader(os.fspath(path), tenant_id)
         self._assume_zone = assume_zone
