@@ -1,14 +1,16 @@
 """The commands for appointments: get, preview, create, update and delete."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
 from connector_async.models import NewAppointment
 
-from .bulk import create_from, print_outcomes
-from .connect import open_service
+from .bulk import create_from, create_records, is_plain_json_lines, print_outcomes
+from .config_sources import read_settings
+from .connect import open_service, service_of
 from .exit_codes import ExitCode
 from .options import (
     DEFAULT_CONNECTION,
@@ -19,6 +21,7 @@ from .options import (
     parse_time,
 )
 from .output import Printer, appointment_record
+from .source_options import DEFAULT_MAPPING, MappingOptions
 
 _COLUMNS: Final = ("appointment_id", "title", "start_time", "end_time", "description", "description_type", "time_zone")
 
@@ -98,14 +101,16 @@ async def create(
         Parameter(
             name="--from",
             allow_leading_hyphen=True,
-            help="A file of JSON Lines; - is the standard input. Each line is an object with title, start_time, "
-            "end_time, and optionally description, description_type, time_zone and extra.",
+            help="A file whose name ends in .csv or .ics, or any other of JSON Lines; - is the standard input. Each "
+            "record has title, start_time, end_time, and optionally description, description_type and time_zone; in "
+            "JSON Lines also extra. Keys are not needed.",
         ),
     ] = None,
+    source_options: MappingOptions = DEFAULT_MAPPING,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
     display: DisplayOptions = DEFAULT_DISPLAY,
 ) -> ExitCode:
-    """Create an appointment, or one for each line of a file, and print what the server returned."""
+    """Create an appointment, or one for each record of a file, and print what the server returned."""
     fields = _given_fields(
         title=title,
         start_time=start_time,
@@ -118,8 +123,13 @@ async def create(
         if fields:
             options = ", ".join(f"--{name.replace('_', '-')}" for name in fields)
             raise ValueError(f"--from must not be given together with {options}")
-        async with open_service(connection) as appointments:
-            return await create_from(source, appointments, display)
+        settings = read_settings(connection.as_settings() | source_options.as_settings())
+        if is_plain_json_lines(source, source_options, settings):
+            async with service_of(settings) as appointments:
+                return await create_from(source, appointments, display)
+        return await create_records(Path(source), source_options, settings, display)
+    if any(value is not None for value in (*source_options.as_settings().values(), source_options.source_format)):
+        raise ValueError("--from must be given with the options of a source")
     for name in ("title", "start_time", "end_time"):
         if name not in fields:
             raise ValueError(f"{name} is missing")

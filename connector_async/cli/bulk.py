@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -10,16 +11,23 @@ from connector_async.appointments import AppointmentService, new_appointment_fro
 from connector_async.bulk_calls import Bulk, Outcome, Status, bulk
 from connector_async.exceptions import AuthenticationError, DecodingError
 from connector_async.models import Appointment
+from connector_async.sync.formats import format_of_suffix
+from connector_async.sync.records import SourceProblem, SourceRecord
 
+from .connect import own_calendar, service_of
 from .exit_codes import ExitCode, combined_exit_code, exit_code
 from .line_reader import read_lines
 from .messages import error_message, print_message
 from .options import DisplayOptions
 from .output import Printer, Record, appointment_record
+from .settings import Settings
+from .source_options import MappingOptions, mapping_of
+from .standard_input import opened_source
 
 T = TypeVar("T")
 
 _RESULT_COLUMNS: Final = ("line", "status", "appointment_id", "error")
+_RECORD_COLUMNS: Final = ("record", "line", "key", "status", "appointment_id", "error")
 _CONCURRENCY: Final = 16
 
 
@@ -69,9 +77,61 @@ async def create_from(source: str, appointments: AppointmentService, display: Di
         try:
             async for outcome in outcomes:
                 codes.add(_exit_code(outcome))
-                printer.add(_result(outcome))
+                printer.add({"line": outcome.input[0]} | _result(outcome))
         finally:
             printer.end()
+    return combined_exit_code(codes)
+
+
+def is_plain_json_lines(source: str, options: MappingOptions, settings: Settings) -> bool:
+    """Return whether a file has drafts in JSON Lines under the names of their fields, which may have `extra`."""
+    if settings.get("ignore_unknown") or mapping_of(settings) is not None:
+        return False
+    return (options.source_format or format_of_suffix(source) or "jsonl") == "jsonl"
+
+
+async def create_records(path: Path, options: MappingOptions, settings: Settings, display: DisplayOptions) -> ExitCode:
+    """Create the appointments of the records of a source, and print a result for each.
+
+    The key of a record is printed, and not needed in CSV and JSON Lines.
+
+    Args:
+        path: The file; `-` is the standard input.
+        options: Describe the source.
+        settings: Describe the source, the server and the calendar.
+        display: How the results are printed.
+
+    Returns:
+        The exit code of the command.
+
+    Raises:
+        ValueError: If an option or a setting is invalid; nothing was sent.
+        SourceError: If the file cannot be read. The appointments of the records before have been created.
+    """
+    calendar = own_calendar(settings)
+
+    async def create(item: SourceRecord | SourceProblem) -> Appointment:
+        if isinstance(item, SourceProblem):
+            raise ValueError(item.reason)
+        if item.calendar != calendar:
+            raise ValueError("the calendar must be that of --tenant-id, --ad-id and --domain-id, or not be named")
+        return await appointments.create(item.appointment)
+
+    codes, printer = set(), Printer(display, _RECORD_COLUMNS)
+    async with (
+        opened_source(path, options, settings, derives_key=True) as (source, _),
+        service_of(settings) as appointments,
+    ):
+        calls = bulk(create, source.records(), concurrency=_CONCURRENCY, ordered=True, ends_on=AuthenticationError)
+        async with aclosing(calls.outcomes()) as outcomes:
+            try:
+                async for outcome in outcomes:
+                    codes.add(_exit_code(outcome))
+                    line = outcome.input.line if isinstance(outcome.input, SourceProblem) else None
+                    position = {"record": outcome.index + 1, "line": line, "key": outcome.input.key}
+                    printer.add(position | _result(outcome))
+            finally:
+                printer.end()
     return combined_exit_code(codes)
 
 
@@ -82,8 +142,8 @@ def _decoded(line: bytes) -> Any:
         raise ValueError("not JSON") from None
 
 
-def _result(outcome: Outcome[tuple[int, bytes], Appointment]) -> dict[str, Any]:
-    result: dict[str, Any] = {"line": outcome.input[0], "status": outcome.status.value}
+def _result(outcome: Outcome[Any, Appointment]) -> dict[str, Any]:
+    result: dict[str, Any] = {"status": outcome.status.value}
     if outcome.result is not None:
         return result | appointment_record(outcome.result)
     if isinstance(outcome.error, DecodingError) and outcome.error.appointment_id:

@@ -19,6 +19,7 @@ _GROUPS: Final = {
     "auth": "Check the credentials.",
     "config": "Show the settings.",
     "sync": "Keep the appointments of many tenants in sync with a file.",
+    "source": "Check the file with the records.",
     "state": "Check, back up, export or import the state of a sync.",
 }
 
@@ -31,7 +32,7 @@ COMMANDS: Final = {
     ),
     "create": (
         "appointments:create",
-        "Create an appointment, or one for each line of a file, and print what the server returned.",
+        "Create an appointment, or one for each record of a file, and print what the server returned.",
     ),
     "update": (
         "appointments:update",
@@ -79,6 +80,10 @@ COMMANDS: Final = {
     "sync explain": (
         "sync:explain",
         "Print everything that the state knows about a key: what is in sync, what is pending, and why it was given up.",
+    ),
+    "source check": (
+        "source:check",
+        "Read a file as a sync would, and print what is in it and which records cannot be read. It sends nothing.",
     ),
     "state check": ("state:check", "Look for damage in the state, and print it. It changes nothing."),
     "state backup": ("state:backup", "Copy the state as it is at one moment, even while a run works with it."),

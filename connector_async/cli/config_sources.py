@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from connector_async._files import check_regular
 
-from .settings import SETTINGS, Layer, Settings, SettingsError, resolve
+from .settings import SETTINGS, SOURCE_SETTINGS, SOURCE_TABLE, Layer, Settings, SettingsError, resolve
 
 PROJECT_FILE: Final = "connector-async.toml"
 _USER_FILE: Final = Path("connector-async", "config.toml")
@@ -34,10 +34,16 @@ def read_settings(
     environment = os.environ if environment is None else environment
     folder = Path.cwd() if folder is None else folder
     given = {name: value for name, value in options.items() if value is not None}
+    of_source = {setting.name for setting in SOURCE_SETTINGS}
     # An empty variable counts as not set.
     variables = {setting.name: value for setting in SETTINGS if (value := environment.get(setting.variable))}
     layers = [
-        Layer(kind="options", values=given, folder=folder),
+        Layer(
+            kind="options",
+            values={name: value for name, value in given.items() if name not in of_source},
+            source={name: value for name, value in given.items() if name in of_source},
+            folder=folder,
+        ),
         Layer(kind="environment", values=variables, folder=folder),
     ]
     project = next(filter(Path.is_file, (parent / PROJECT_FILE for parent in (folder, *folder.parents))), None)
@@ -80,4 +86,7 @@ def _file_layer(path: Path, shown: str) -> Layer:
     tenants = content.pop("tenants", {})
     if not isinstance(tenants, dict):
         raise SettingsError(f"{shown}: tenants must hold tables such as [tenants.acme]")
-    return Layer(kind="file", values=content, tenants=tenants, file=shown, folder=path.parent)
+    source = content.pop(SOURCE_TABLE, {})
+    if not isinstance(source, dict):
+        raise SettingsError(f"{shown}: {SOURCE_TABLE} must be a table")
+    return Layer(kind="file", values=content, tenants=tenants, source=source, file=shown, folder=path.parent)

@@ -8,6 +8,7 @@ from connector_async._timestamps import zone_named
 from connector_async.appointments import AppointmentService
 from connector_async.models import DirectoryUser
 from connector_async.session import ConnectorSession
+from connector_async.sync.records import Calendar
 from connector_async.wire import WireFormat
 
 from .config_sources import read_settings
@@ -25,7 +26,17 @@ async def open_service(connection: ConnectionOptions) -> AsyncIterator[Appointme
     Raises:
         ValueError: If a setting is invalid or missing.
     """
-    settings = read_settings(connection.as_settings())
+    async with service_of(read_settings(connection.as_settings())) as service:
+        yield service
+
+
+@asynccontextmanager
+async def service_of(settings: Settings) -> AsyncIterator[AppointmentService]:
+    """Yield the service that settings describe, and close its session at the end.
+
+    Raises:
+        ValueError: If a setting is invalid or missing.
+    """
     async with open_session(settings, settings.required("tenant_id")) as session:
         yield AppointmentService(session, user=selected_user(settings))
 
@@ -75,3 +86,14 @@ def selected_user(settings: Settings) -> DirectoryUser | None:
     if ad_id is None or domain_id is None:
         raise SettingsError("--ad-id and --domain-id are required with --format reference")
     return DirectoryUser(ad_id, domain_id)
+
+
+def own_calendar(settings: Settings) -> Calendar:
+    """Return the calendar of `tenant_id`, `ad_id` and `domain_id`.
+
+    Raises:
+        ValueError: If one of them is missing or invalid.
+    """
+    user = selected_user(settings)
+    tenant_id = settings.required("tenant_id")
+    return Calendar(tenant_id) if user is None else Calendar(tenant_id, user.domain_id, user.ad_id)

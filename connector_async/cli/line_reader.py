@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
 STANDARD_INPUT: Final = "-"
@@ -21,12 +21,8 @@ async def read_lines(path: str) -> AsyncIterator[tuple[int, bytes]]:
     Raises:
         ValueError: If the file cannot be read, or a line is too long. The message names the file.
     """
-    try:
-        descriptor = os.dup(0) if path == STANDARD_INPUT else os.open(path, os.O_RDONLY)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'not a path'}") from None
     number, rest = 0, b""
-    async for chunk in _chunks(descriptor, path):
+    async for chunk in read_chunks(path):
         *lines, rest = (rest + chunk).split(b"\n")
         if len(rest) > _MAX_LINE_BYTES:
             raise ValueError(f"{path}: line {number + len(lines) + 1} is longer than {_MAX_LINE_BYTES} bytes")
@@ -38,7 +34,19 @@ async def read_lines(path: str) -> AsyncIterator[tuple[int, bytes]]:
         yield number + 1, rest
 
 
-async def _chunks(descriptor: int, path: str) -> AsyncIterator[bytes]:
+async def read_chunks(path: str) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes of a file in order; the last part is empty.
+
+    Args:
+        path: A file, or `-` for the standard input.
+
+    Raises:
+        ValueError: If the file cannot be read. The message names it.
+    """
+    try:
+        descriptor = os.dup(0) if path == STANDARD_INPUT else os.open(path, os.O_RDONLY)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'not a path'}") from None
     # Each chunk is read by a daemon thread of its own. If it blocks on a terminal or a pipe, the event loop and the
     # process can still end; a thread of `asyncio.to_thread` would keep both alive.
     loop = asyncio.get_running_loop()

@@ -4,6 +4,7 @@ It reads neither files nor the environment; `config_sources` does. No message re
 """
 
 import math
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,10 @@ from connector_async._timestamps import zone_named
 from connector_async.rate_limit import RateLimit
 
 DEFAULT: Final = "default"
+SOURCE_TABLE: Final = "source"
+"""The table of a settings file that describes the source."""
+_COLUMN: Final = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([^"+\s][^"+]*))\s*(?:\+|$)')
+_COLUMNS: Final = re.compile(rf"(?:{_COLUMN.pattern})+(?<!\+)")
 
 
 class SettingsError(ValueError):
@@ -29,7 +34,7 @@ class Setting:
     name: str
     """As in a settings file. The option has dashes, the environment variable is in capitals after `CONNECTOR_`."""
     kind: type = str
-    """`str`, `float` or `bool`."""
+    """`str`, `float` or `bool`; of a source also `tuple` or `dict`."""
     check: Callable[[str, Any], object]
     """Called with the name and a value of `kind`; raises a `ValueError` if the value is invalid."""
     default: str | float | bool | None = None
@@ -38,6 +43,8 @@ class Setting:
     """Whether the setting is rejected in a file, has no option, and is never shown."""
     per_tenant: bool = False
     """Whether the setting is also accepted in a table `[tenants.ID]`."""
+    convert: Callable[[Any], Any] = lambda value: value
+    """Makes a value of `kind` of what a layer has, before the check; raises a `ValueError` if it cannot."""
 
     @property
     def variable(self) -> str:
@@ -97,6 +104,49 @@ def _check_command(name: str, value: str) -> None:
         raise ValueError(f"{name} must be a program and its arguments, quoted as in a shell")
 
 
+def _check_preset(name: str, value: str) -> None:
+    if value not in {"outlook", "google"}:
+        raise ValueError(f"{name} must be outlook or google")
+
+
+def _check_map(name: str, value: dict[str, tuple[str, ...]]) -> None:
+    from connector_async.sync.formats.mapping import check_columns  # noqa: PLC0415 - most commands read no source
+
+    check_columns(name, value)
+
+
+def _check_date_format(name: str, value: tuple[str, ...]) -> None:
+    from connector_async.sync.formats.mapping import check_date_format  # noqa: PLC0415 - as above
+
+    check_date_format(name, value)
+
+
+def _as_map(value: Any) -> Any:
+    """Return the columns of each field: of the entries `FIELD=COLUMN` of options, or of a table of a file."""
+    if isinstance(value, dict):
+        return {field: _as_columns(columns) for field, columns in value.items()}
+    if not isinstance(value, tuple):
+        return value
+    entries = [entry.partition("=") for entry in value]
+    fields = [field for field, _, _ in entries]
+    if len(set(fields)) < len(fields):
+        raise ValueError("map must name each field once")
+    return {field: _as_columns(columns) for field, _, columns in entries}
+
+
+def _as_columns(columns: Any) -> tuple[Any, ...]:
+    """Return the columns that a string such as `"Start Date"+"Start Time"` or a list names."""
+    if isinstance(columns, list):
+        return tuple(columns)
+    if not isinstance(columns, str) or not _COLUMNS.fullmatch(columns):
+        raise ValueError('map must be FIELD=COLUMN or FIELD="COLUMN"+"COLUMN"')
+    return tuple(quoted.replace('""', '"') or plain.strip() for quoted, plain in _COLUMN.findall(columns))
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
 def _secret(name: str) -> tuple[Setting, ...]:
     return (
         Setting(name=name, check=check_text, is_secret=True, per_tenant=True),
@@ -123,8 +173,23 @@ SETTINGS: Final = (
 )
 """All settings, in the order in which they are shown."""
 
+SOURCE_SETTINGS: Final = (
+    Setting(name="preset", check=_check_preset),
+    Setting(name="map", kind=dict, check=_check_map, convert=_as_map),
+    Setting(name="date_format", kind=tuple, check=_check_date_format, convert=_as_tuple),
+    Setting(name="ignore_unknown", kind=bool, check=lambda _, value: value, default=False),
+)
+"""The settings that describe a source: options, or the table `[source]` of a file. They have no variable."""
+
 _BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
-_KINDS: Final = {str: "a string", float: "a number", bool: "true or false"}
+_SOURCE_BY_NAME: Final = {setting.name: setting for setting in SOURCE_SETTINGS}
+_KINDS: Final = {
+    str: "a string",
+    float: "a number",
+    bool: "true or false",
+    tuple: "a string or a list of strings",
+    dict: "a table",
+}
 _BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -137,6 +202,8 @@ class Layer:
     """By the name of the setting. Values of the environment are strings. A file may have unknown names."""
     tenants: Mapping[str, Any] = field(default=Factory(dict), repr=False)
     """The tables `[tenants.ID]` of a file, by id."""
+    source: Mapping[str, Any] = field(default=Factory(dict), repr=False)
+    """What the place sets of `SOURCE_SETTINGS`: the table `[source]` of a file, by the name of the setting."""
     file: str = ""
     """The path of the file, as messages show it."""
     folder: Path = Path()
@@ -204,12 +271,16 @@ def resolve(layers: Sequence[Layer]) -> Settings:
     Raises:
         SettingsError: If a layer is invalid, even where another layer decides.
     """
-    checked = [_checked_values(layer, layer.values, "", _BY_NAME) for layer in layers]
+    checked = [
+        _checked_values(layer, layer.values, "", _BY_NAME)
+        | _checked_values(layer, layer.source, f"[{SOURCE_TABLE}] ", _SOURCE_BY_NAME)
+        for layer in layers
+    ]
     tenants: dict[str, list[Values]] = {}
     for layer in layers:
         for tenant_id, table in layer.tenants.items():
             tenants.setdefault(tenant_id, []).append(_checked_tenant(layer, tenant_id, table))
-    values = {setting.name: Value(setting.default, DEFAULT) for setting in SETTINGS}
+    values = {setting.name: Value(setting.default, DEFAULT) for setting in (*SETTINGS, *SOURCE_SETTINGS)}
     for layer_values in reversed(checked):
         values.update(layer_values)
     return Settings(values=values, layers=checked, tenants=tenants)
@@ -241,9 +312,14 @@ def _checked_values(
         if layer.kind == "file" and setting.is_secret:
             raise SettingsError(f"{place}{name} must not be in a file: use {name}_file or {name}_command")
         try:
-            checked[name] = Value(_checked_value(setting, value, layer), f"{origin} {table}".strip(), layer.folder)
+            place_of_value = origin if layer.kind == "options" else f"{origin} {table}".strip()
+            checked[name] = Value(_checked_value(setting, value, layer), place_of_value, layer.folder)
         except (ValueError, TypeError) as error:
-            raise SettingsError(f"{place}{error}") from None
+            message = str(error)
+            if layer.kind == "options" and name in _SOURCE_BY_NAME:
+                # The rest of these messages has names of fields, which are not options.
+                message = message.replace(name, setting.option, 1)
+            raise SettingsError(f"{place}{message}") from None
     return checked
 
 
@@ -252,6 +328,7 @@ def _checked_value(setting: Setting, value: Any, layer: Layer) -> Any:
         value = _converted(setting.kind, value)
     if setting.kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    value = setting.convert(value)
     if not isinstance(value, setting.kind):
         raise TypeError(f"{setting.name} must be {_KINDS[setting.kind]}")
     setting.check(setting.name, value)

@@ -28,12 +28,14 @@ from connector_async.sync.state.left_out import LeftOut, LeftOutKind, read_left_
 
 from .calendar_list import read_calendars
 from .config_sources import read_settings
-from .connect import selected_format, selected_user
+from .connect import own_calendar, selected_format
 from .exit_codes import ExitCode
 from .messages import print_message
 from .options import DEFAULT_CONNECTION, DEFAULT_DISPLAY, ConnectionOptions, DisplayOptions
 from .progress import SyncProgress
 from .settings import Settings
+from .source_options import DEFAULT_SOURCE, SourceFile, SourceOptions, mapping_of
+from .standard_input import is_standard_input, opened_source
 from .sync_options import (
     CompareOptions,
     ExitCodeForChanges,
@@ -43,7 +45,6 @@ from .sync_options import (
     PullScopeOptions,
     Rebind,
     RunOptions,
-    SourceFile,
     StateOptions,
 )
 from .sync_report import (
@@ -60,7 +61,6 @@ from .sync_run import (
     existing_state,
     finish_run,
     open_mirror,
-    open_source,
     open_sync,
     run_sync,
     state_path,
@@ -86,6 +86,7 @@ async def run(
     /,
     *,
     options: RunOptions = _RUN,
+    source_options: SourceOptions = DEFAULT_SOURCE,
     rebind: Rebind = False,
     performance: PerformanceOptions = _PERFORMANCE,
     limits: LimitOptions = _LIMITS,
@@ -99,6 +100,7 @@ async def run(
     """
     return await _run(
         source,
+        source_options,
         options,
         rebind=rebind,
         performance=performance,
@@ -115,6 +117,7 @@ async def retry_failed(
     /,
     *,
     options: RunOptions = _RUN,
+    source_options: SourceOptions = DEFAULT_SOURCE,
     performance: PerformanceOptions = _PERFORMANCE,
     limits: LimitOptions = _LIMITS,
     state: LockedStateOptions = _LOCKED_STATE,
@@ -124,6 +127,7 @@ async def retry_failed(
     """Retry the records that a run gave up, and no others."""
     return await _run(
         source,
+        source_options,
         options,
         retry_run=run_id,
         performance=performance,
@@ -170,6 +174,7 @@ async def plan(
         Path | None, Parameter(help="A file to save the plan to, for sync apply. It contains personal data.")
     ] = None,
     options: RunOptions = _RUN,
+    source_options: SourceOptions = DEFAULT_SOURCE,
     exit_code: ExitCodeForChanges = False,
     state: LockedStateOptions = _LOCKED_STATE,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
@@ -178,6 +183,7 @@ async def plan(
     """Print what a run would do, one operation a line (a dry run). It writes nothing to the server."""
     return await _print_changes(
         source,
+        source_options,
         options,
         Mode(options.mode),
         out=out,
@@ -193,6 +199,7 @@ async def check(
     /,
     *,
     options: CompareOptions = _COMPARE,
+    source_options: SourceOptions = DEFAULT_SOURCE,
     exit_code: ExitCodeForChanges = False,
     state: LockedStateOptions = _LOCKED_STATE,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
@@ -201,6 +208,7 @@ async def check(
     """Compare every calendar with the source, and print what differs. It writes nothing to the server."""
     return await _print_changes(
         source,
+        source_options,
         options,
         Mode.TWO_WAY,
         changes_only=True,
@@ -238,7 +246,7 @@ async def pull(
     settings = _settings(connection, state)
     wire_format = selected_format(settings)
     if calendars is None:
-        mirrored = [_own_calendar(settings)]
+        mirrored = [own_calendar(settings)]
     else:
         mirrored = read_calendars(calendars, wire_format, tenant_id=settings.get("tenant_id"))
     pull_options = PullOptions(
@@ -290,8 +298,8 @@ async def explain(
     return ExitCode.OTHER
 
 
-def _settings(connection: ConnectionOptions, state: StateOptions) -> Settings:
-    return read_settings(connection.as_settings() | state.as_settings())
+def _settings(connection: ConnectionOptions, state: StateOptions, source: SourceOptions = DEFAULT_SOURCE) -> Settings:
+    return read_settings(connection.as_settings() | state.as_settings() | source.as_settings())
 
 
 async def _open_to_read(state: StateOptions) -> State:
@@ -307,7 +315,8 @@ def _planned_state(saved: SavedPlan) -> Path:
 
 
 async def _run(
-    source: Path,
+    path: Path,
+    source_options: SourceOptions,
     options: RunOptions,
     *,
     retry_run: str | None = None,
@@ -318,28 +327,49 @@ async def _run(
     connection: ConnectionOptions,
     display: DisplayOptions,
 ) -> ExitCode:
-    settings = _settings(connection, state)
+    settings = _settings(connection, state, source_options)
     sync_options = options.sync_options(
         Mode(options.mode), selected_format(settings), retry_run=retry_run, rebind=rebind
     )
-    records = open_source(source, options.source_format, settings)
-    two_way = sync_options.mode is Mode.TWO_WAY
-    mirror = open_mirror(source, options.source_format, settings) if two_way else None
+    _check_source(path, sync_options.mode, settings)
+    expand = source_options.expand()
+    async with opened_source(path, source_options, settings, expand=expand) as (records, _):
+        two_way = sync_options.mode is Mode.TWO_WAY
+        mirror = open_mirror(path, source_options, settings, expand) if two_way else None
 
-    async def start(sync: BulkSync, opened: State, budget: Budget) -> RunReport:
-        if retry_run is not None:
-            await _check_has_dead_letters(opened, retry_run)
-        return await sync.run(records, sync_options, budget, mirror=mirror)
+        async def start(sync: BulkSync, opened: State, budget: Budget) -> RunReport:
+            if retry_run is not None:
+                await _check_has_dead_letters(opened, retry_run)
+            return await sync.run(records, sync_options, budget, mirror=mirror)
 
-    return await run_sync(
-        start,
-        state_path(settings, source),
-        settings=settings,
-        state=state,
-        performance=performance,
-        limits=limits,
-        display=display,
-    )
+        return await run_sync(
+            start,
+            state_path(settings, path),
+            settings=settings,
+            state=state,
+            performance=performance,
+            limits=limits,
+            display=display,
+        )
+
+
+def _check_source(path: Path, mode: Mode, settings: Settings) -> None:
+    """Reject a source that a two-way run could not write back, and standard input without a state.
+
+    Raises:
+        ValueError: If an option or a setting is invalid.
+    """
+    if mode is Mode.TWO_WAY and mapping_of(settings) is not None:
+        raise ValueError(
+            "--mode must not be two-way with --map, --date-format or --preset (or [source] in a settings file): the "
+            "cells of the file cannot be written back exactly"
+        )
+    if not is_standard_input(path):
+        return
+    if mode is Mode.TWO_WAY:
+        raise ValueError("--mode must not be two-way with standard input, which cannot be written back")
+    if configured_state(settings) is None:
+        raise ValueError("--state must be given with standard input")
 
 
 async def _check_has_dead_letters(state: State, run_id: str) -> None:
@@ -350,7 +380,8 @@ async def _check_has_dead_letters(state: State, run_id: str) -> None:
 
 
 async def _print_changes(
-    source: Path,
+    path: Path,
+    source_options: SourceOptions,
     options: CompareOptions,
     mode: Mode,
     *,
@@ -365,11 +396,14 @@ async def _print_changes(
 
     With `changes_only`, operations are left out that only note in the state what is in sync already.
     """
-    settings = _settings(connection, state)
+    settings = _settings(connection, state, source_options)
     wire_format = selected_format(settings)
     sync_options = options.sync_options(mode, wire_format)
-    records = open_source(source, options.source_format, settings)
-    async with open_sync(state_path(settings, source), settings, wait=state.wait) as (opened, services):
+    _check_source(path, Mode.TRUST if changes_only else mode, settings)  # a check writes nothing back
+    async with (
+        opened_source(path, source_options, settings) as (records, _),
+        open_sync(state_path(settings, path), settings, wait=state.wait) as (opened, services),
+    ):
         found = _Found(display, str(opened.location), changes_only=changes_only)
         sync = BulkSync(opened, services, SyncSettings(wire_format=wire_format))
         # A plan that lacks a calendar is not saved.
@@ -462,9 +496,3 @@ async def _run_pull(pull: Pull) -> RunReport:
     finally:
         progress.end()
     return pull.report
-
-
-def _own_calendar(settings: Settings) -> Calendar:
-    user = selected_user(settings)
-    tenant_id = settings.required("tenant_id")
-    return Calendar(tenant_id) if user is None else Calendar(tenant_id, user.domain_id, user.ad_id)

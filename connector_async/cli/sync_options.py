@@ -11,7 +11,6 @@ from connector_async._checks import check_seconds
 from connector_async._clock import Clock
 from connector_async._files import check_replaceable
 from connector_async.sync.budget import Budget
-from connector_async.sync.formats import FileFormat
 from connector_async.sync.guard import MaxDelete
 from connector_async.sync.planning.options import GRACE, MAX_DELETE, ConflictRules, Mode, SyncOptions, SyncSettings
 from connector_async.sync.planning.three_way import Policy
@@ -21,9 +20,6 @@ from connector_async.wire import WireFormat
 
 from .options import SETTINGS_GROUP, check_window, parse_time
 
-SourceFile = Annotated[
-    Path, Parameter(name="SOURCE", help="The file with the records; its name ends in .jsonl, .ndjson, .csv or .ics.")
-]
 ExitCodeForChanges = Annotated[
     bool, Parameter(name="--exit-code", negative="", help="Exit with 10 if there are changes to make.")
 ]
@@ -116,9 +112,6 @@ class ScopeOptions:
 class CompareOptions(ScopeOptions):
     """How the source is compared with the server."""
 
-    source_format: Annotated[
-        FileFormat | None, Parameter(help="The format of the source; the default follows from the name of the file.")
-    ] = None
     conflict: Annotated[
         Literal["local", "remote", "newer", "fail"],
         Parameter(

@@ -11,17 +11,15 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from connector_async._files import open_regular
-from connector_async._timestamps import zone_named
 from connector_async.appointments import AppointmentService
 from connector_async.auth import Token, TokenProvider, TokenSend
 from connector_async.exceptions import AuthenticationError
 from connector_async.sync.budget import Budget
 from connector_async.sync.bulk_sync import BulkSync
-from connector_async.sync.formats import FileFormat, MergingMirror, Source, file_mirror, file_source
-from connector_async.sync.formats.reading import source_error
+from connector_async.sync.formats import MergingMirror, file_mirror
 from connector_async.sync.records import Calendar
 from connector_async.sync.report import RunReport
+from connector_async.sync.scope import Scope
 from connector_async.sync.state import State
 
 from .connect import open_session, selected_format
@@ -33,6 +31,7 @@ from .progress import SyncProgress
 from .secret_sources import SecretReader
 from .settings import Settings, SettingsError, parse_rate_limit
 from .signals import stoppable
+from .source_options import SourceOptions, assumed_zone
 from .sync_options import LimitOptions, LockedStateOptions, PerformanceOptions
 from .sync_report import print_report, report_exit_code, write_dead_letters
 
@@ -146,34 +145,26 @@ def existing_state(settings: Settings) -> Path:
     raise SettingsError(f"--state must name the state: {reason}")
 
 
-def open_source(path: Path, source_format: FileFormat | None, settings: Settings) -> Source:
-    """Return the source for a file, which must exist: otherwise a state would be created beside it.
-
-    Raises:
-        ValueError: If the name of the file does not show its format and `source_format` is `None`.
-        SourceError: If the file cannot be opened.
-    """
-    source = file_source(path, format=source_format, **_reading(settings))
-    try:
-        open_regular(path).close()
-    except OSError as error:
-        raise source_error(path, error) from None
-    return source
-
-
-def open_mirror(path: Path, source_format: FileFormat | None, settings: Settings) -> MergingMirror:
+def open_mirror(path: Path, options: SourceOptions, settings: Settings, expand: Scope) -> MergingMirror:
     """Return the mirror that writes to the file of a source.
 
+    Args:
+        path: The file.
+        options: Describe the source.
+        settings: Describe the source.
+        expand: The time in which the source expands recurring events.
+
     Raises:
-        ValueError: If the name of the file does not show its format and `source_format` is `None`.
+        ValueError: If an option or a setting is invalid, or the format is not known.
     """
-    return file_mirror(path, format=source_format, **_reading(settings))
-
-
-def _reading(settings: Settings) -> dict[str, Any]:
-    """Return how the records of a file are read."""
-    zone = settings.get("assume_zone")
-    return {"tenant_id": settings.get("tenant_id"), "assume_zone": None if zone is None else zone_named(zone)}
+    return file_mirror(
+        path,
+        format=options.source_format,
+        tenant_id=settings.get("tenant_id"),
+        assume_zone=assumed_zone(settings),
+        expand=expand,
+        ignore_unknown=settings.get("ignore_unknown"),
+    )
 
 
 class TenantServices:

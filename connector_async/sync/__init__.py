@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         TargetMismatchError,
     )
     from .formats import (
+        FieldMapping,
         IterableSource,
         MergingMirror,
         Mirror,
@@ -61,6 +62,7 @@ _HOMES: Final = {
         "TargetMismatchError",
     ),
     "formats": (
+        "FieldMapping",
         "IterableSource",
         "MergingMirror",
         "Mirror",
@@ -95,6 +97,7 @@ __all__ = [
     "ConflictRules",
     "Fate",
     "FencedError",
+    "FieldMapping",
     "GuardError",
     "IterableSource",
     "Kind",

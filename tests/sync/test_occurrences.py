@@ -1,4 +1,3 @@
-
 """Runs over a calendar with recurring events: an occurrence that leaves the time range is not a deleted one."""
 
 from datetime import UTC, datetime

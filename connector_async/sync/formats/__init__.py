@@ -4,9 +4,18 @@ It knows neither the state nor the API.
 """
 
 from .csv_file import CsvMirror, CsvSource
-from .detection import FileFormat, check_same_reading, file_mirror, file_source
+from .detection import (
+    FileFormat,
+    FileSource,
+    check_same_reading,
+    choose_format,
+    file_mirror,
+    file_source,
+    format_of_suffix,
+)
 from .icalendar import ICalendarMirror, ICalendarSource
 from .json_lines import JsonLinesMirror, JsonLinesSource
+from .mapping import FieldMapping
 from .mirror import MergingMirror, Mirror, ReadableMirror, RecordChange, RecordId, RecordWriter
 from .source import ExpandingSource, IterableSource, Source, expanded_range
 
@@ -14,7 +23,9 @@ __all__ = [
     "CsvMirror",
     "CsvSource",
     "ExpandingSource",
+    "FieldMapping",
     "FileFormat",
+    "FileSource",
     "ICalendarMirror",
     "ICalendarSource",
     "IterableSource",
@@ -28,7 +39,9 @@ __all__ = [
     "RecordWriter",
     "Source",
     "check_same_reading",
+    "choose_format",
     "expanded_range",
     "file_mirror",
     "file_source",
+    "format_of_suffix",
 ]

@@ -7,17 +7,23 @@ import json
 import os
 from collections.abc import AsyncIterator, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, closing
+from datetime import tzinfo
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
+from connector_async._checks import check_type
+from connector_async.sync.exceptions import SourceError
 from connector_async.sync.records import FIELDS, SourceProblem, SourceRecord, row_of
 
+from .encoding import utf16_reason
+from .mapping import FieldMapping, RowMapper, check_mapping, row_mapper, unknown_reason
 from .merging import changed_fields, merge_into_file
 from .mirror import RecordChange, RecordId, RecordWriter, replace_file
-from .reading import Piece, RowReader, iterate_in_thread, numbered_lines
+from .reading import Piece, ReadingCounts, RowReader, iterate_in_thread, numbered_lines
 
+_FIELDS: Final = frozenset(FIELDS)
 _DECODER: Final = json.JSONDecoder()
 _SPACE: Final = frozenset(" \t\r\n")
 
@@ -28,14 +34,36 @@ class JsonLinesSource:
     Args:
         path: The file.
         tenant_id: The tenant of a line without one.
+        mapping: The members of the fields, if they have other names. `None`: each has the name of its field.
+        assume_zone: The time zone of times that a `date_format` of the mapping reads without an offset.
+        ignore_unknown: Whether members that no field is read from are ignored, instead of a problem.
 
     Raises:
-        ValueError: If `tenant_id` is not a valid tenant id.
+        ValueError: If `tenant_id` is not a valid tenant id, `assume_zone` has no UTC offset, or it is missing and the
+            mapping has a `date_format` without `%z`.
+        TypeError: If an argument has another type.
     """
 
-    def __init__(self, path: Path | str, *, tenant_id: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        tenant_id: str | None = None,
+        mapping: FieldMapping | None = None,
+        assume_zone: tzinfo | None = None,
+        ignore_unknown: bool = False,
+    ) -> None:
+        check_mapping(mapping, assume_zone)
+        check_type("ignore_unknown", ignore_unknown, bool)
         self._path = path
         self._reader = RowReader(os.fspath(path), tenant_id)
+        self._assume_zone = assume_zone
+        self.mapping: Final = mapping
+        """The members of the fields; `None`: each has the name of its field."""
+        self.ignore_unknown: Final = ignore_unknown
+        """Whether members that no field is read from are ignored."""
+        self.counts = ReadingCounts()
+        """What the latest reading has ignored: how often each member occurs."""
 
     @property
     def name(self) -> str:
@@ -53,21 +81,26 @@ class JsonLinesSource:
         A line is a problem if it is not UTF-8, is not a JSON object of `FIELDS`, or breaks the rule of a field.
 
         Raises:
-            SourceError: If the file cannot be read.
+            SourceError: If the file cannot be read or is UTF-16.
         """
         return iterate_in_thread(self._read())
 
     def _read(self) -> Generator[SourceRecord | SourceProblem, None, None]:
+        self.counts = ReadingCounts()
+        mapper = row_mapper(
+            self.mapping, assume_zone=self._assume_zone, ignore_unknown=self.ignore_unknown, counts=self.counts
+        )
         with closing(numbered_lines(self._path)) as lines:
-            for piece in _JsonLinesEditor(self._reader).pieces(lines):
+            for piece in _JsonLinesEditor(self._reader, mapper).pieces(lines):
                 yield from piece.items
 
 
 class _JsonLinesEditor:
     """Reads and edits a JSON Lines file; see `FileEditor`."""
 
-    def __init__(self, reader: RowReader) -> None:
+    def __init__(self, reader: RowReader, mapper: RowMapper | None = None) -> None:
         self._reader = reader
+        self._mapper = mapper
         self.line_end = b"\n"
 
     def prepare(self, records: Sequence[SourceRecord]) -> None:
@@ -76,8 +109,11 @@ class _JsonLinesEditor:
     def pieces(self, lines: Iterable[tuple[int, bytes]]) -> Generator[Piece, None, None]:
         """Yield each line."""
         for number, line in lines:
-            if number == 1 and line.endswith(b"\r\n"):
-                self.line_end = b"\r\n"
+            if number == 1:
+                if (reason := utf16_reason(line)) is not None:
+                    raise SourceError(f"{self._reader.source} cannot be read: {reason}")
+                if line.endswith(b"\r\n"):
+                    self.line_end = b"\r\n"
             yield Piece(line, (self._read_line(number, line),) if line.strip() else ())
 
     def kept(self, piece: Piece) -> bytes:
@@ -102,6 +138,14 @@ class _JsonLinesEditor:
             return self._problem("not JSON in UTF-8", number, _parse_leniently(line))
         if not isinstance(row, dict):
             return self._problem("not an object", number, {})
+        if self._mapper is not None:
+            values, row = row, {}
+            try:
+                self._mapper.fill(row, values)
+            except ValueError as error:
+                return self._problem(str(error), number, row)
+        elif not row.keys() <= _FIELDS:
+            return self._problem(unknown_reason(min(row.keys() - _FIELDS)), number, row)
         for name in FIELDS:
             # A record takes every false value for a missing one, so the types are checked here.
             if not isinstance(row.get(name, ""), str | None):
@@ -119,14 +163,19 @@ class JsonLinesMirror:
     Args:
         path: The file.
         tenant_id: The tenant of a line without one, as for the source that reads the file.
+        ignore_unknown: Whether a merge keeps members that are not known, as for the source that reads the file.
 
     Raises:
         ValueError: If `tenant_id` is not a valid tenant id.
+        TypeError: If `ignore_unknown` is not a bool.
     """
 
-    def __init__(self, path: Path | str, *, tenant_id: str | None = None) -> None:
+    def __init__(self, path: Path | str, *, tenant_id: str | None = None, ignore_unknown: bool = False) -> None:
+        check_type("ignore_unknown", ignore_unknown, bool)
         self._path = path
         self._reader = RowReader(os.fspath(path), tenant_id)
+        self.ignore_unknown: Final = ignore_unknown
+        """Whether members that are not known are kept as they are."""
 
     @property
     def tenant_id(self) -> str | None:
@@ -142,11 +191,16 @@ class JsonLinesMirror:
 
         Other lines, and the members of a changed line that stay, are kept byte for byte.
         """
-        return await merge_into_file(self._path, lambda: _JsonLinesEditor(self._reader), changes)
+
+        def editor() -> _JsonLinesEditor:
+            mapper = row_mapper(None, ignore_unknown=self.ignore_unknown, counts=ReadingCounts())
+            return _JsonLinesEditor(self._reader, mapper)
+
+        return await merge_into_file(self._path, editor, changes)
 
     def source(self) -> JsonLinesSource | None:
         """Return a source of what the file has now; `None` if there is no file yet."""
-        return JsonLinesSource(self._path) if Path(self._path).exists() else None
+        return JsonLinesSource(self._path, ignore_unknown=self.ignore_unknown) if Path(self._path).exists() else None
 
 
 class _NotAString:

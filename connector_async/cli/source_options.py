@@ -1,0 +1,204 @@
+"""The options that describe a source: its format, its columns, and the time in which recurring events are expanded."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import attrs
+from cyclopts import Group, Parameter
+
+from connector_async._files import open_regular
+from connector_async._timestamps import zone_named
+from connector_async.sync.formats import FieldMapping, FileFormat, FileSource, choose_format, file_source
+from connector_async.sync.formats.reading import source_error
+from connector_async.sync.scope import Scope
+
+from .options import parse_time
+from .settings import Settings
+
+SOURCE_GROUP: Final = Group(
+    "Source",
+    help="--map, --date-format, --preset and --ignore-unknown can stand in a settings file as well, in the table "
+    "[source].",
+    sort_key=1.5,
+)
+_WINDOW: Final = timedelta(days=365)
+
+SourceFile = Annotated[
+    Path,
+    Parameter(
+        name="SOURCE",
+        allow_leading_hyphen=True,
+        help="The file with the records; its name ends in .jsonl, .ndjson, .csv or .ics. - is the standard input, "
+        "whose format --source-format names.",
+    ),
+]
+
+
+@Parameter(name="*", group=SOURCE_GROUP)
+@attrs.frozen(kw_only=True)
+class MappingOptions:
+    """The format of a source, and where the fields of its records are."""
+
+    source_format: Annotated[
+        FileFormat | None, Parameter(help="The format of the source; the default follows from the name of the file.")
+    ] = None
+    map: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Read a field from another column of CSV or member of JSON: title=Subject. Columns can be joined with "
+            'a blank: start_time="Start Date"+"Start Time". May be repeated.',
+        ),
+    ] = ()
+    date_format: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative="",
+            show_default=False,
+            help="The format of times, as of Python's strptime: %d.%m.%Y %H:%M. Times without %z are in the zone of "
+            "--assume-zone. May be repeated: the first that fits a time is used.",
+        ),
+    ] = ()
+    preset: Annotated[
+        Literal["outlook", "google"] | None,
+        Parameter(help="Read the CSV files of Outlook or Google Calendar. --map and --date-format change parts of it."),
+    ] = None
+    ignore_unknown: Annotated[
+        bool | None, Parameter(help="Ignore unknown columns of CSV and members of JSON, and count them.")
+    ] = None
+
+    def as_settings(self) -> dict[str, Any]:
+        """Return the settings that the options set, by name; `None` means that an option is not given."""
+        return {
+            "map": self.map or None,
+            "date_format": self.date_format or None,
+            "preset": self.preset,
+            "ignore_unknown": self.ignore_unknown,
+        }
+
+    def expand(self) -> Scope:
+        """Return the time in which recurring events are expanded: from now for a year."""
+        now = datetime.now(UTC)
+        return Scope(start=now, end=now + _WINDOW)
+
+    def source(
+        self, path: Path, settings: Settings, *, expand: Scope | None = None, derives_key: bool = False
+    ) -> FileSource:
+        """Return the source for a file, without opening it.
+
+        Args:
+            path: The file.
+            settings: Describe the source.
+            expand: The time in which recurring events are expanded; `None`: that of the options.
+            derives_key: Whether a record of CSV or JSON Lines without a key gets one.
+
+        Raises:
+            ValueError: If an option or a setting is invalid, or the format is not known.
+        """
+        mapping = mapping_of(settings)
+        chosen = choose_format(path, self.source_format)
+        if chosen == "ics":
+            if mapping is not None:
+                raise ValueError("--map, --date-format and --preset must not be given for iCalendar, nor in [source]")
+        elif derives_key:
+            mapping = attrs.evolve(mapping or FieldMapping(), derives_key=True)
+        return file_source(
+            path,
+            format=chosen,
+            tenant_id=settings.get("tenant_id"),
+            assume_zone=assumed_zone(settings),
+            expand=expand or self.expand(),
+            mapping=mapping,
+            ignore_unknown=settings.get("ignore_unknown"),
+        )
+
+
+@Parameter(name="*", group=SOURCE_GROUP)
+@attrs.frozen(kw_only=True)
+class SourceOptions(MappingOptions):
+    """The format of a source, where its fields are, and in which time recurring events are expanded."""
+
+    expand_from: Annotated[
+        str | None,
+        Parameter(
+            name="--from",
+            help="Expand recurring events of iCalendar from this time, such as 2024-01-15T10:00:00Z; the default is "
+            "now.",
+        ),
+    ] = None
+    expand_to: Annotated[
+        str | None,
+        Parameter(name="--to", help="Expand recurring events to this time; the default is a year after --from."),
+    ] = None
+
+    def expand(self) -> Scope:
+        """Return the time in which recurring events are expanded.
+
+        Raises:
+            ValueError: If an end is not a date-time, or the end is not after the start.
+        """
+        start = datetime.now(UTC) if self.expand_from is None else parse_time("expand_from", self.expand_from)
+        if self.expand_to is not None:
+            end = parse_time("expand_to", self.expand_to)
+        elif datetime.max.replace(tzinfo=UTC) - start < _WINDOW:
+            raise ValueError("expand_to must be given: a year after expand_from is after the year 9999")
+        else:
+            end = start + _WINDOW
+        if end <= start:
+            raise ValueError("expand_to must be after expand_from, which is now by default")
+        return Scope(start=start, end=end)
+
+
+DEFAULT_SOURCE: Final = SourceOptions()
+DEFAULT_MAPPING: Final = MappingOptions()
+
+
+def mapping_of(settings: Settings) -> FieldMapping | None:
+    """Return the mapping that the settings describe; `None` if they describe none.
+
+    Raises:
+        ValueError: If they do not fit together.
+    """
+    preset, columns, date_format = (settings.get(name) for name in ("preset", "map", "date_format"))
+    if preset is not None:
+        return FieldMapping.preset(preset, columns=columns, date_format=date_format)
+    if columns is None and date_format is None:
+        return None
+    return FieldMapping(columns=columns or {}, date_format=date_format)
+
+
+def assumed_zone(settings: Settings) -> Any:
+    """Return the time zone of local times; `None` if there is none."""
+    name = settings.get("assume_zone")
+    return None if name is None else zone_named(name)
+
+
+def open_source(
+    path: Path,
+    options: MappingOptions,
+    settings: Settings,
+    *,
+    expand: Scope | None = None,
+    derives_key: bool = False,
+) -> FileSource:
+    """Return the source for a file, which must exist: otherwise a state would be created beside it.
+
+    Args:
+        path: The file.
+        options: Describe the source.
+        settings: Describe the source.
+        expand: The time in which recurring events are expanded; `None`: that of the options.
+        derives_key: Whether a record of CSV or JSON Lines without a key gets one.
+
+    Raises:
+        ValueError: If an option or a setting is invalid, or the format is not known.
+        SourceError: If the file cannot be opened.
+    """
+    source = options.source(path, settings, expand=expand, derives_key=derives_key)
+    try:
+        open_regular(path).close()
+    except OSError as error:
+        raise source_error(path, error) from None
+    return source
