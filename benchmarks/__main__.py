@@ -17,7 +17,9 @@ import attrs
 from benchmarks.picture import draw
 from benchmarks.tables import Settings, Table
 
-MODULES: Final = ("limit", "single_call", "parts", "conversion", "bulk", "pages", "sync", "growth", "startup")
+MODULES: Final = (
+    "limit", "single_call", "parts", "conversion", "calendar_file", "bulk", "pages", "sync", "growth", "startup",
+)  # fmt: skip
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as suite
-from benchmarks import conversion, rounds, server, workload
+from benchmarks import calendar_file, conversion, rounds, server, workload
 from benchmarks.libraries import Library, all_libraries
 from benchmarks.peers import Calls, Draft, Peer
 from benchmarks.rounds import FLOOR_AGAIN, Figures, Measurement, quartiles
 from benchmarks.tables import Bars, Settings, Table, compare
+from connector_async.sync.formats import file_source
+from connector_async.sync.records import SourceRecord
 
 PEERS = (
     "aiohttp_alone",
@@ -176,6 +178,27 @@ def test_library_that_loses_a_field_is_rejected() -> None:
 
     with pytest.raises(AssertionError, match="losing"):
         conversion.check([losing])
+
+
+async def test_both_readers_read_each_event_of_the_calendar(tmp_path: Path) -> None:
+    for contestant in calendar_file.contestants(tmp_path).values():
+        await contestant(3)
+
+    path = calendar_file.calendar_file(tmp_path, 3)
+    records = [item async for item in file_source(path, tenant_id="tenant").records()]
+    assert [record.appointment.start_time.isoformat() for record in records if isinstance(record, SourceRecord)] == [
+        "2024-01-01T08:00:00+00:00",
+        "2024-01-01T08:30:00+00:00",
+        "2024-01-01T09:00:00+00:00",
+    ]
+
+
+async def test_reader_that_does_not_read_an_event_is_rejected(tmp_path: Path) -> None:
+    path = calendar_file.calendar_file(tmp_path, 2)
+    path.write_bytes(path.read_bytes().replace(b"DTSTART;TZID=Europe/Berlin:2", b"X-START:2", 1))
+
+    with pytest.raises(AssertionError, match="start_time is missing"):
+        await calendar_file.read(path)
 
 
 def test_sizes_are_scaled_and_at_least_one() -> None:
