@@ -11,12 +11,12 @@ import orjson
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, override
 
-from connector_async.sync import SourceError
+from connector_async.sync import Scope, SourceError
 from connector_async.sync.formats import Source, file_source
 from connector_async.sync.records import SourceProblem, SourceRecord, row_of
 
 CASES: Final = Path(__file__).parents[1] / "cases"
-FOLDERS: Final = ("icalendar", "csv")
+FOLDERS: Final = ("icalendar", "icalendar-more", "csv", "csv-more")
 """The folders with an expected.json."""
 _NO_INPUT: Final = "expected.json"
 
@@ -57,11 +57,17 @@ class Result:
 
 
 @attrs.frozen(kw_only=True)
-class Window(Result):
-    """A right result of reading a file whose recurring events are expanded."""
+class Window:
+    """The right results of reading a file whose recurring events are expanded."""
 
     start: datetime
     end: datetime
+    any_of: list[Result]
+
+    @property
+    def expand(self) -> Scope:
+        """The time range to expand them in."""
+        return Scope(start=self.start, end=self.end)
 
 
 @attrs.frozen(kw_only=True)
@@ -156,9 +162,9 @@ def case(folder: str, name: str) -> Case:
     Raises:
         ClassValidationError: If the entry lacks a field, or has a field that is not known.
     """
-    entry = dict(entries(folder)[name])
-    if "any_of" not in entry:
-        entry["any_of"] = [{field: entry.pop(field) for field in _RESULT if field in entry}]
+    entry = _with_results(entries(folder)[name])
+    if "with_window" in entry:
+        entry["with_window"] = _with_results(entry["with_window"])
     return _CONVERTER.structure(entry, Case)
 
 
@@ -180,6 +186,14 @@ async def read_case(found: Source) -> Reading:
         problems=[item.key for item in items if isinstance(item, SourceProblem)],
         descriptions={str(row["key"]): row.get("description") for row in rows},
     )
+
+
+def _with_results(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry with `any_of`, also if it has a single result."""
+    if "any_of" in entry:
+        return dict(entry)
+    result = {field: value for field, value in entry.items() if field in _RESULT}
+    return {field: value for field, value in entry.items() if field not in _RESULT} | {"any_of": [result]}
 
 
 def _full(title: Title) -> str:

@@ -27,20 +27,27 @@ class Measured:
     """The growth of the peak, in MB."""
 
 
-def measure(folder: str, name: str) -> Measured:
+def measure(folder: str, name: str, *, expand: bool = False) -> Measured:
     """Read an input in a process of its own.
+
+    Args:
+        folder: Where the input is.
+        name: The name of the input.
+        expand: Whether recurring events are expanded, in the window of the entry.
 
     Raises:
         subprocess.TimeoutExpired: If it was killed, since it took too long.
     """
-    command = [sys.executable, "-m", __name__, folder, name]
+    command = [sys.executable, "-m", __name__, folder, name, *(["--expand"] if expand else [])]
     done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=True, cwd=CASES.parents[1])
     found = orjson.loads(done.stdout)
     return Measured(Reading(**found.pop("reading")), **found)
 
 
-def _main(folder: str, name: str) -> None:
-    found = source(CASES / folder / name, case(folder, name).assume_zone)
+def _main(folder: str, name: str, *options: str) -> None:
+    expected = case(folder, name)
+    expand = {"expand": expected.with_window.expand} if options and expected.with_window else {}
+    found = source(CASES / folder / name, expected.assume_zone, **expand)
     memory, seconds = resident_megabytes("VmHWM"), time.process_time()
     with warnings.catch_warnings(action="ignore"):
         reading = asyncio.run(read_case(found))
