@@ -5,13 +5,39 @@ import warnings
 
 import pytest
 
-from tests.support.cases import CASES, FOLDERS, Limits, Result, case, entries, names, read_case, source, with_field
+from tests.support.cases import (
+    CASES,
+    FOLDERS,
+    Limits,
+    Reading,
+    Result,
+    case,
+    entries,
+    names,
+    read_case,
+    source,
+    with_field,
+)
 from tests.support.measured_reading import measure
 
 LIMITED = with_field("limits")
 """Read in a process of its own, which can be killed."""
 EVERY = [(folder, name) for folder in FOLDERS for name in sorted(names(folder)) if (folder, name) not in LIMITED]
 RECURRING = with_field("with_window")
+
+
+def check_reading(reading: Reading, any_of: list[Result]) -> None:
+    assert any(right.fits(reading) for right in any_of), f"{reading} is none of {any_of}"
+
+
+def check_limits(folder: str, name: str, limits: Limits, any_of: list[Result], *, expand: bool = False) -> None:
+    try:
+        measured = measure(folder, name, expand=expand)
+    except subprocess.TimeoutExpired:
+        pytest.fail("killed, since it took too long")
+    check_reading(measured.reading, any_of)
+    assert measured.seconds <= limits.seconds
+    assert measured.memory_mb <= limits.memory_mb
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -24,7 +50,7 @@ async def test_input_is_read_right(folder: str, name: str) -> None:
     expected = case(folder, name)
     with warnings.catch_warnings(record=True, action="always") as shown:
         reading = await read_case(source(CASES / folder / name, expected.assume_zone))
-    assert any(right.fits(reading) for right in expected.any_of), reading
+    check_reading(reading, expected.any_of)
     if expected.no_warning:
         assert [str(warning.message) for warning in shown] == []
 
@@ -35,9 +61,10 @@ async def test_recurring_events_of_an_input_are_expanded_right(folder: str, name
     assert expected.with_window is not None
     path, expand = CASES / folder / name, expected.with_window.expand
     reading = await read_case(source(path, expected.assume_zone, expand=expand))
-    assert any(right.fits(reading) for right in expected.with_window.any_of), reading
+    check_reading(reading, expected.with_window.any_of)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("folder", "name"), LIMITED)
 def test_input_is_read_within_its_limits(folder: str, name: str) -> None:
     expected = case(folder, name)
@@ -45,19 +72,10 @@ def test_input_is_read_within_its_limits(folder: str, name: str) -> None:
     check_limits(folder, name, expected.limits, expected.any_of)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("folder", "name"), [case for case in RECURRING if case in LIMITED])
 def test_recurring_events_of_an_input_are_expanded_within_its_limits(folder: str, name: str) -> None:
     expected = case(folder, name)
     assert expected.limits is not None
     assert expected.with_window is not None
     check_limits(folder, name, expected.limits, expected.with_window.any_of, expand=True)
-
-
-def check_limits(folder: str, name: str, limits: Limits, any_of: list[Result], *, expand: bool = False) -> None:
-    try:
-        measured = measure(folder, name, expand=expand)
-    except subprocess.TimeoutExpired:
-        pytest.fail("killed, since it took too long")
-    assert any(right.fits(measured.reading) for right in any_of), measured.reading
-    assert measured.seconds <= limits.seconds
-    assert measured.memory_mb <= limits.memory_mb
