@@ -55,7 +55,7 @@ async def test_input_is_read_right(folder: str, name: str) -> None:
         assert [str(warning.message) for warning in shown] == []
 
 
-@pytest.mark.parametrize(("folder", "name"), [case for case in RECURRING if case not in LIMITED])
+@pytest.mark.parametrize(("folder", "name"), [each for each in RECURRING if each not in LIMITED])
 async def test_recurring_events_of_an_input_are_expanded_right(folder: str, name: str) -> None:
     expected = case(folder, name)
     assert expected.with_window is not None
@@ -73,7 +73,7 @@ def test_input_is_read_within_its_limits(folder: str, name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("folder", "name"), [case for case in RECURRING if case in LIMITED])
+@pytest.mark.parametrize(("folder", "name"), [each for each in RECURRING if each in LIMITED])
 def test_recurring_events_of_an_input_are_expanded_within_its_limits(folder: str, name: str) -> None:
     expected = case(folder, name)
     assert expected.limits is not None
