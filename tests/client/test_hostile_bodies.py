@@ -28,6 +28,7 @@ from connector_async import (
 )
 from connector_async.cli.options import DisplayOptions
 from connector_async.cli.output import Printer, appointment_record
+from tests.support.cases import CASES
 from tests.support.hostile import HostileServer, http
 from tests.support.services import FIELDS, open_service, resident_megabytes
 
@@ -221,7 +222,7 @@ async def test_draft_that_is_nested_deeper_than_a_response_may_be_is_rejected_be
 
 @pytest.mark.row("H7")
 async def test_byte_order_mark_before_a_token_is_ignored() -> None:
-    token = http(200, BOM + b'{"accessToken":"t","expiresIn":3600}')
+    token = http(200, (CASES / "json" / "41-token-response-bom.json").read_bytes())
     async with HostileServer(token, http(200, orjson.dumps(FIELDS))) as server:
         await open_service(server, auth=ClientCredentials("id", "secret")).get("123")
         assert server.requests[1].headers["authorization"] == "Bearer t"
@@ -237,11 +238,8 @@ async def test_byte_order_mark_before_a_problem_is_ignored() -> None:
 
 @pytest.mark.row("H7")
 async def test_byte_order_mark_before_a_preview_is_ignored() -> None:
-    page = (
-        b'[{"appointmentId": "1", "title": "t1", "startTime": "2024-01-15T10:00:00Z", '
-        b'"endTime": "2024-01-15T11:00:00Z", "description": null}]'
-    )
-    async with HostileServer(http(200, BOM + page)) as server:
+    page = (CASES / "json" / "41-preview-bom.json").read_bytes()
+    async with HostileServer(http(200, page)) as server:
         (item,) = await open_service(server).preview().collect()
     assert (item.appointment_id, item.title, item.start_time.hour, item.end_time.hour) == ("1", "t1", 10, 11)
 
