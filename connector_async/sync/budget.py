@@ -2,11 +2,14 @@
 
 import asyncio
 import enum
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
 
 from connector_async._checks import check_int, check_seconds, check_type
 from connector_async._clock import Clock, Deadline
+
+_LOOK_INTERVAL: Final = 0.05  # seconds
 
 
 class StopReason(enum.Enum):
@@ -74,6 +77,34 @@ class Budget:
         self._check_duration()
         if self.reason is not None:
             raise BudgetSpentError
+
+    @asynccontextmanager
+    async def ending(self) -> AsyncIterator[None]:
+        """End the block when `check` would raise, even while it waits.
+
+        Raises:
+            BudgetSpentError: If the block was ended.
+        """
+        try:
+            async with asyncio.timeout(None) as timeout:
+                looking = asyncio.ensure_future(self._look(timeout))
+                try:
+                    yield
+                finally:
+                    looking.cancel()
+        except TimeoutError:
+            if timeout.expired():
+                raise BudgetSpentError from None
+            raise
+
+    async def _look(self, block: asyncio.Timeout) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_INTERVAL)
+            try:
+                self.check()
+            except BudgetSpentError:
+                block.reschedule(asyncio.get_running_loop().time())
+                return
 
     def spend(self, requests: int) -> None:
         """Count requests that were sent."""

@@ -300,7 +300,8 @@ class BulkSync:
         Raises:
             BudgetSpentError: If the budget ended the reading.
         """
-        staged = await stage(source, self._state, self._settings.wire_format, budget.check)
+        async with budget.ending():
+            staged = await stage(source, self._state, self._settings.wire_format, budget.check)
         await self._bind(rebind=options.rebind)
         if on_unreadable is not None:
             for _, letter in staged.problems:

@@ -1,5 +1,6 @@
 """The limits of a run hold while a source is read and inside previews; many unreadable records take linear work."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -104,6 +105,27 @@ async def test_limit_of_requests_ends_a_preview_of_the_recovery(state_path: Path
         assert (report.reason, report.requests) == (StopReason.REQUESTS, 4)
         await sync.run(records)
         assert len(await sync.titles()) == 9
+
+
+class StuckSource:
+    """A source that stops the run, and then waits for ever."""
+
+    name = "stuck"
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+
+    async def records(self) -> AsyncIterator[SourceRecord]:
+        yield record("a")
+        self.budget.stop()
+        await asyncio.Event().wait()
+
+
+async def test_reading_that_waits_ends_with_the_run(state_path: Path) -> None:
+    async with syncing(state_path) as sync, sync.opened() as (bulk_sync, _):
+        budget = Budget(sync.clock)
+        report = await asyncio.wait_for(bulk_sync.run(StuckSource(budget), SyncOptions(), budget), 10)
+        assert (report.reason, report.counts, sync.requests()) == (StopReason.SIGNAL, {}, {})
 
 
 class StoppedSource:

@@ -219,14 +219,13 @@ class _ICalendarEditor:
         """Do nothing: an event can have any property."""
 
     def items(self, lines: Iterable[tuple[int, bytes]]) -> Generator[SourceRecord | SourceProblem | None, None, None]:
-        """Yield the records and problems, and `None` for each other step."""
+        """Yield the records and problems, and `None` after each step."""
         for part in self._parts(lines):
-            if part is None or part.context is None:
-                yield None
-            elif part.group is not None:
+            if part is not None and part.group is not None:
                 yield from part.group.items_in_order(Event.of(part.component))
-            else:
+            elif part is not None:
                 yield from self._items(part)
+            yield None
 
     def pieces(self, lines: Iterable[tuple[int, bytes]]) -> Generator[Piece, None, None]:
         """Yield each event, each time zone, and each line outside of them; and empty parts before the first one."""
