@@ -83,15 +83,12 @@ class MappingOptions:
         now = datetime.now(UTC)
         return Scope(start=now, end=now + _WINDOW)
 
-    def source(
-        self, path: Path, settings: Settings, *, expand: Scope | None = None, derives_key: bool = False
-    ) -> FileSource:
+    def source(self, path: Path, settings: Settings, *, derives_key: bool = False) -> FileSource:
         """Return the source for a file, without opening it.
 
         Args:
             path: The file.
             settings: Describe the source.
-            expand: The time in which recurring events are expanded; `None`: that of the options.
             derives_key: Whether a record of CSV or JSON Lines without a key gets one.
 
         Raises:
@@ -109,7 +106,7 @@ class MappingOptions:
             format=chosen,
             tenant_id=settings.get("tenant_id"),
             assume_zone=assumed_zone(settings),
-            expand=expand or self.expand(),
+            expand=self.expand(),
             mapping=mapping,
             ignore_unknown=settings.get("ignore_unknown"),
         )
@@ -180,7 +177,6 @@ def open_source(
     options: MappingOptions,
     settings: Settings,
     *,
-    expand: Scope | None = None,
     derives_key: bool = False,
 ) -> FileSource:
     """Return the source for a file, which must exist: otherwise a state would be created beside it.
@@ -189,14 +185,13 @@ def open_source(
         path: The file.
         options: Describe the source.
         settings: Describe the source.
-        expand: The time in which recurring events are expanded; `None`: that of the options.
         derives_key: Whether a record of CSV or JSON Lines without a key gets one.
 
     Raises:
         ValueError: If an option or a setting is invalid, or the format is not known.
         SourceError: If the file cannot be opened.
     """
-    source = options.source(path, settings, expand=expand, derives_key=derives_key)
+    source = options.source(path, settings, derives_key=derives_key)
     try:
         open_regular(path).close()
     except OSError as error:

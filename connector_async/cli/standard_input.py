@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 
 from connector_async.sync.exceptions import SourceError
-from connector_async.sync.formats import FileSource, Source
+from connector_async.sync.formats import FileSource, Source, expanded_range
 from connector_async.sync.records import SourceProblem, SourceRecord
 from connector_async.sync.scope import Scope
 
@@ -32,7 +32,6 @@ async def opened_source(
     options: MappingOptions,
     settings: Settings,
     *,
-    expand: Scope | None = None,
     derives_key: bool = False,
 ) -> AsyncIterator[tuple[Source, FileSource]]:
     """Yield the source for a command's file, and the source that reads the file itself or its copy.
@@ -44,7 +43,6 @@ async def opened_source(
         path: The file; `-` is the standard input.
         options: Describe the source.
         settings: Describe the source.
-        expand: The time in which recurring events are expanded; `None`: that of the options.
         derives_key: Whether a record of CSV or JSON Lines without a key gets one.
 
     Raises:
@@ -55,7 +53,7 @@ async def opened_source(
         raise ValueError("--source-format must be given with standard input")
     options.source(path, settings)  # rejects invalid options before anything is read
     async with _readable_file(path) as file:
-        source = open_source(file, options, settings, expand=expand, derives_key=derives_key)
+        source = open_source(file, options, settings, derives_key=derives_key)
         yield _StandardInput(source) if is_standard_input(path) else source, source
 
 
@@ -105,6 +103,11 @@ class _StandardInput:
     def name(self) -> str:
         """The name in reports."""
         return _NAME
+
+    @property
+    def expand(self) -> Scope | None:
+        """The range of time in which recurring events are expanded; `None`: they are not."""
+        return expanded_range(self._source)
 
     async def records(self) -> AsyncIterator[SourceRecord | SourceProblem]:
         """Yield the records of the copy.

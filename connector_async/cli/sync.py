@@ -16,7 +16,7 @@ from connector_async.exceptions import ConnectorError
 from connector_async.sync.budget import Budget
 from connector_async.sync.bulk_sync import BulkSync
 from connector_async.sync.exceptions import StateError
-from connector_async.sync.formats import FileFormat, file_mirror
+from connector_async.sync.formats import FileFormat, expanded_range, file_mirror
 from connector_async.sync.planning.operations import Kind, Operation
 from connector_async.sync.planning.options import Mode, SyncSettings
 from connector_async.sync.planning.saved_plan import SavedPlan, save_plan
@@ -48,6 +48,7 @@ from .sync_options import (
     StateOptions,
 )
 from .sync_report import (
+    print_expanded,
     print_failure,
     print_key_history,
     print_left_out,
@@ -332,10 +333,9 @@ async def _run(
         Mode(options.mode), selected_format(settings), retry_run=retry_run, rebind=rebind
     )
     _check_source(path, sync_options.mode, settings)
-    expand = source_options.expand()
-    async with opened_source(path, source_options, settings, expand=expand) as (records, _):
+    async with opened_source(path, source_options, settings) as (records, _):
         two_way = sync_options.mode is Mode.TWO_WAY
-        mirror = open_mirror(path, source_options, settings, expand) if two_way else None
+        mirror = open_mirror(path, records, source_options, settings) if two_way else None
 
         async def start(sync: BulkSync, opened: State, budget: Budget) -> RunReport:
             if retry_run is not None:
@@ -419,6 +419,7 @@ async def _print_changes(
             async for key in keys:
                 found.print_left_out(key)
     sys.stdout.flush()
+    print_expanded(expanded_range(records))
     return found.print_totals(exit_code=exit_code)
 
 

@@ -18,6 +18,7 @@ from connector_async.sync.failures import Failure, is_permanent
 from connector_async.sync.planning.operations import Operation
 from connector_async.sync.records import Calendar
 from connector_async.sync.report import Fate, RunReport, Stopped, TenantReport
+from connector_async.sync.scope import Scope
 from connector_async.sync.state import State
 from connector_async.sync.state.db.errors import file_errors
 from connector_async.sync.state.inspection import read_dead_letters
@@ -103,8 +104,16 @@ def print_report(report: RunReport, display: DisplayOptions, *, state: object) -
     sys.stdout.flush()
 
 
+def print_expanded(expanded: Scope | None) -> None:
+    """Print in which time recurring events of the source were expanded, if it may have any."""
+    if expanded is not None and expanded.start is not None and expanded.end is not None:
+        start, end = (format_instant(instant.replace(microsecond=0)) for instant in (expanded.start, expanded.end))
+        print_message(f"recurring events were expanded from {start} to {end}")
+
+
 def _print_causes(report: RunReport) -> None:
     """Print the first records that could not be read, and the first distinct reasons of failures with their counts."""
+    print_expanded(report.expanded)
     for problem in report.problems:
         print_message(problem)
     if report.unreadable > len(report.problems):

@@ -16,10 +16,9 @@ from connector_async.auth import Token, TokenProvider, TokenSend
 from connector_async.exceptions import AuthenticationError
 from connector_async.sync.budget import Budget
 from connector_async.sync.bulk_sync import BulkSync
-from connector_async.sync.formats import MergingMirror, file_mirror
+from connector_async.sync.formats import MergingMirror, Source, expanded_range, file_mirror
 from connector_async.sync.records import Calendar
 from connector_async.sync.report import RunReport
-from connector_async.sync.scope import Scope
 from connector_async.sync.state import State
 
 from .connect import open_session, selected_format
@@ -145,14 +144,14 @@ def existing_state(settings: Settings) -> Path:
     raise SettingsError(f"--state must name the state: {reason}")
 
 
-def open_mirror(path: Path, options: SourceOptions, settings: Settings, expand: Scope) -> MergingMirror:
+def open_mirror(path: Path, source: Source, options: SourceOptions, settings: Settings) -> MergingMirror:
     """Return the mirror that writes to the file of a source.
 
     Args:
         path: The file.
+        source: The source, which the mirror reads the file like.
         options: Describe the source.
         settings: Describe the source.
-        expand: The time in which the source expands recurring events.
 
     Raises:
         ValueError: If an option or a setting is invalid, or the format is not known.
@@ -162,7 +161,7 @@ def open_mirror(path: Path, options: SourceOptions, settings: Settings, expand: 
         format=options.source_format,
         tenant_id=settings.get("tenant_id"),
         assume_zone=assumed_zone(settings),
-        expand=expand,
+        expand=expanded_range(source),
         ignore_unknown=settings.get("ignore_unknown"),
     )
 

@@ -240,6 +240,19 @@ def test_standard_input_is_a_source_and_its_copy_is_removed(
     assert list(temporary.iterdir()) == []
 
 
+def test_occurrences_that_leave_the_range_stay_and_the_range_is_said(
+    command: CommandLine, sandbox: Sandbox, standard_input: Callable[[bytes], None]
+) -> None:
+    series = EVENT.replace("SUMMARY", "RRULE:FREQ=DAILY;COUNT=3\nSUMMARY")
+    options = ("-", "--source-format", "ics", "--state", "state.db", "--max-delete", "100%", "--allow-empty")
+    for start in ("2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"):
+        standard_input(series.encode())
+        done = command("sync", "run", *options, "--from", start)
+        assert done.code == ExitCode.DONE, done.err
+    assert "recurring events were expanded from 2025-01-01T00:00:00Z to 2026-01-01T00:00:00Z" in done.err
+    assert titles(sandbox) == ["Visit"] * 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
