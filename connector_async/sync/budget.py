@@ -85,8 +85,9 @@ class Budget:
         Raises:
             BudgetSpentError: If the block was ended.
         """
+        timeout = asyncio.timeout(None)
         try:
-            async with asyncio.timeout(None) as timeout:
+            async with timeout:
                 looking = asyncio.ensure_future(self._look(timeout))
                 try:
                     yield

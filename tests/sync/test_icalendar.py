@@ -2,7 +2,9 @@
 
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest import mock
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -10,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector_async.sync.exceptions import SourceError
-from connector_async.sync.formats import ICalendarMirror, ICalendarSource
+from connector_async.sync.formats import ICalendarMirror, ICalendarSource, reading
+from connector_async.sync.formats.icalendar import components
 from connector_async.sync.records import Calendar, SourceRecord
 from tests.support.sync_files import MARKER, content, problem, put, read, read_one, record, write
 
@@ -51,9 +54,9 @@ async def read_event(path: Path, *components: str, assume_zone: tzinfo | None = 
 
 
 async def start_and_duration(
-    path: Path, *lines: str, assume_zone: tzinfo | None = None, **ends: str
+    path: Path, *lines: str, assume_zone: tzinfo | None = None, before: str = "", **ends: str
 ) -> tuple[datetime, timedelta]:
-    appointment = (await read_event(path, event(*lines, **ends), assume_zone=assume_zone)).appointment
+    appointment = (await read_event(path, before, event(*lines, **ends), assume_zone=assume_zone)).appointment
     return appointment.start_time, appointment.end_time - appointment.start_time
 
 
@@ -116,6 +119,50 @@ async def test_time_zone_is_known_to_iana_or_windows_or_described_in_the_file(pa
     # Unknown in another file, although the library has parsed a description of it.
     put(path, calendar(event(start="DTSTART;TZID=Our office:20240115T100000")))
     assert (await problem(ICalendarSource(path))).reason == "start_time has an unknown time zone"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("END:DAYLIGHT\n", ""),
+        ("BEGIN:DAYLIGHT\n", ""),
+        ("RRULE:FREQ=YEARLY", "RRULE FREQ=YEARLY"),
+        ("TZOFFSETTO:+0200", "TZOFFSETTO:+0200\nTZOFFSETTO:+0300"),
+        ("END:VTIMEZONE\n", ""),
+        ("RRULE:FREQ=YEARLY", f"RDATE:{','.join(f'{year}0101T000000' for year in range(1000, 7000))}"),
+    ],
+)
+async def test_zone_that_is_described_in_part_is_unknown(path: Path, old: str, new: str) -> None:
+    zone = OWN_ZONE.replace(
+        "END:VTIMEZONE\n",
+        "BEGIN:DAYLIGHT\nDTSTART:19700601T000000\nTZOFFSETFROM:+0330\nTZOFFSETTO:+0200\n"
+        "RRULE:FREQ=YEARLY\nEND:DAYLIGHT\nEND:VTIMEZONE\n",
+    )
+    lines = event(start="DTSTART;TZID=Our office:20240715T100000", end="")
+    assert (await read_event(path, zone, lines)).appointment.start_time.hour == 8
+    put(path, calendar(zone.replace(old, new), lines))
+    assert (await problem(ICalendarSource(path))).reason == "start_time has an unknown time zone"
+
+
+async def test_zone_with_too_many_offsets_is_unknown(path: Path) -> None:
+    standard = OWN_ZONE.splitlines()[2:-1]
+    many = [
+        "\n".join(standard)
+        .replace("1970", f"{1700 + minute}")
+        .replace("TO:+0330", f"TO:+{minute // 60:02}{minute % 60:02}")
+        for minute in range(300)
+    ]
+    zone = "\n".join(["BEGIN:VTIMEZONE", "TZID:Our office", *many, "END:VTIMEZONE", ""])
+    put(path, calendar(zone, "X-WR-TIMEZONE:Our office\n", event(start="DTSTART:20240715T100000", end="")))
+    assert (await problem(ICalendarSource(path))).reason == "start_time has no time zone"
+
+
+async def test_name_that_is_no_place_means_what_the_calendar_describes(path: Path) -> None:
+    # IANA knows EST as an offset of five hours.
+    start, _ = await start_and_duration(
+        path, start="DTSTART;TZID=EST:20240715T100000", end="", before=OWN_ZONE.replace("Our office", "EST")
+    )
+    assert start == datetime(2024, 7, 15, 6, 30, tzinfo=UTC)
 
 
 async def test_floating_times_are_in_the_assumed_zone(path: Path) -> None:
@@ -209,14 +256,56 @@ async def test_event_without_an_end_line_before_the_end_of_the_calendar_is_a_pro
     assert (found.key, found.calendar) == ("k-1", None)
 
 
+async def test_blank_lines_before_a_fold_belong_to_its_line(path: Path) -> None:
+    found = await read_event(path, event("DESCRIPTION:a\n\n\n b"))
+    assert found.appointment.description == "ab"
+
+
+@pytest.mark.parametrize(("module", "name"), [(components, "_MAX_BYTES"), (reading, "_MAX_LINE")])
+async def test_line_or_component_that_does_not_fit_into_memory_is_an_error(
+    path: Path, module: ModuleType, name: str
+) -> None:
+    put(path, calendar(event(f"DESCRIPTION:{'x' * 2000}")))
+    await read(ICalendarSource(path))
+    with mock.patch.object(module, name, 1000), pytest.raises(SourceError, match="longer than 1000 bytes"):
+        await read(ICalendarSource(path))
+
+
+def test_file_that_changes_while_it_is_read_is_an_error(path: Path) -> None:
+    put(path, calendar(event()))
+    items = ICalendarSource(path)._read()
+    while next(items) is None:
+        pass
+    with path.open("ab") as file:
+        file.write(calendar(event("UID:k-2")))
+    with pytest.raises(SourceError, match="changed while it was read"):
+        list(items)
+
+
 @pytest.mark.parametrize(
     "file",
-    [b"", b"\n", MARKER.encode(), b"BEGIN:VEVENT\n", calendar(event())[:-20], calendar()[:-15]],
-    ids=["empty", "blank", "other content", "event alone", "cut off in an event", "cut off after the events"],
+    [
+        b"",
+        b"\n",
+        MARKER.encode(),
+        b"BEGIN:VEVENT\n",
+        calendar(event())[:-20],
+        calendar()[:-15],
+        calendar(event()).removesuffix(b"END:VCALENDAR\n") + calendar(event("UID:k-2")),
+    ],
+    ids=[
+        "empty",
+        "blank",
+        "other content",
+        "event alone",
+        "cut off in an event",
+        "cut off after the events",
+        "cut off before another one",
+    ],
 )
 async def test_file_that_is_not_a_whole_calendar_is_an_error_of_the_source(path: Path, file: bytes) -> None:
     put(path, file)
-    with pytest.raises(SourceError, match="not an iCalendar file") as caught:
+    with pytest.raises(SourceError, match=r"not an iCalendar file|cut off") as caught:
         await read(ICalendarSource(path))
     assert str(path) in str(caught.value)
     assert MARKER not in str(caught.value)

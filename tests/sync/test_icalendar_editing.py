@@ -109,6 +109,14 @@ async def test_title_is_changed_alone(path: Path) -> None:
     ]
 
 
+async def test_parameter_that_is_not_true_of_the_new_text_is_left_out(path: Path) -> None:
+    lines = ["DTSTART:20240715T100000Z", 'DESCRIPTION;ALTREP="https://example.com/a:b";LANGUAGE=fr:old']
+    assert await Calendar(path, event(*lines)).merge({"a": {"description": "new"}}) == [
+        f"- {lines[1]}",
+        "+ DESCRIPTION;LANGUAGE=fr:new",
+    ]
+
+
 async def test_long_line_is_folded_and_a_folded_one_is_replaced_as_a_whole(path: Path) -> None:
     calendar = Calendar(path, event("DTSTART:20240715T100000Z", "DESCRIPTION:fir", " st", "\tsecond"))
     assert await calendar.merge({"a": {"description": "é" * 60}}) == [
@@ -200,6 +208,28 @@ async def test_removed_override_is_cancelled_and_a_single_event_is_removed(path:
     changes = await calendar.merge({"a/20240708T100000Z": None, "b": None})
     assert [line for line in changes if line[0] == "+"] == ["+ STATUS:CANCELLED"]
     assert len(changes) == 1 + len(removed)
+
+
+async def test_removed_event_with_an_older_revision_is_cancelled(path: Path) -> None:
+    newest = event("DTSTART:20240710T110000Z")
+    newest[newest.index("SEQUENCE:3")] = "SEQUENCE:4"
+    calendar = Calendar(path, event("DTSTART:20240710T100000Z"), newest)
+    assert await calendar.merge({"a": None}) == ["+ STATUS:CANCELLED"]
+
+
+async def test_time_zone_beside_a_time_in_utc_is_not_kept(path: Path) -> None:
+    calendar = Calendar(path, event("DTSTART;TZID=Europe/London:20240115T100000Z"))
+    assert await calendar.merge({"a": {"start_time": TEN, "end_time": TEN}}) == [
+        "- DTSTART;TZID=Europe/London:20240115T100000Z",
+        "+ DTSTART:20240715T100000Z",
+    ]
+
+
+async def test_occurrence_in_the_gap_is_removed_by_its_instant(path: Path) -> None:
+    series = event("DTSTART;TZID=Europe/Berlin:20240330T023000", "RRULE:FREQ=DAILY;COUNT=3")
+    march = Scope(start=datetime(2024, 3, 1, tzinfo=UTC), end=datetime(2024, 4, 30, tzinfo=UTC))
+    calendar = Calendar(path, series, expand=march)
+    assert await calendar.merge({"a/20240331T013000Z": None}) == ["+ EXDATE;TZID=Europe/Berlin:20240331T033000"]
 
 
 async def test_occurrences_that_an_event_changes_from_one_on_are_refused_by_name(path: Path) -> None:

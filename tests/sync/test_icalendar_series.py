@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from connector_async.sync.formats import ICalendarSource
-from connector_async.sync.formats.icalendar import series
+from connector_async.sync.formats.icalendar import expander
 from connector_async.sync.formats.reading import iterate_in_thread
 from connector_async.sync.records import SourceProblem, SourceRecord
 from connector_async.sync.scope import Scope
@@ -79,7 +79,34 @@ async def test_week_of_the_year_means_the_weekday_of_the_start(path: Path) -> No
 
 async def test_hours_that_a_change_of_the_clocks_makes_one_are_one_occurrence(path: Path) -> None:
     found = source(path, ["DTSTART;TZID=Europe/Berlin:20240331T010000", "RRULE:FREQ=HOURLY;COUNT=3"], expand=year(2024))
-    assert list(await spans(found)) == ["20240331T000000Z", "20240331T010000Z"]
+    assert [item.key for item in await read(found)] == ["a/20240331T000000Z", "a/20240331T010000Z"]
+
+
+async def test_day_at_which_a_rule_ends_counts_as_a_whole(path: Path) -> None:
+    found = source(path, ["DTSTART:20240701T100000Z", "RRULE:FREQ=DAILY;UNTIL=20240702"], expand=year(2024))
+    assert list(await spans(found)) == ["20240701T100000Z", "20240702T100000Z"]
+
+
+async def test_occurrence_in_the_gap_is_excluded_and_replaced_by_its_instant(path: Path) -> None:
+    series = ["DTSTART;TZID=Europe/Berlin:20240330T023000", "RRULE:FREQ=DAILY;COUNT=3"]
+    found = source(path, [*series, "EXDATE:20240331T013000Z"], expand=year(2024))
+    assert list(await spans(found)) == ["20240330T013000Z", "20240401T003000Z"]
+    override = ["RECURRENCE-ID:20240331T013000Z", "DTSTART:20240331T120000Z"]
+    items = await read(source(path, series, override, expand=year(2024)))
+    assert [item.key for item in items] == ["a/20240330T013000Z", "a/20240331T013000Z", "a/20240401T003000Z"]
+
+
+@pytest.mark.parametrize(
+    "moment", ["RECURRENCE-ID;TZID=America/New_York:99991231T235959", "EXDATE;TZID=Asia/Tokyo:00010101T000000"]
+)
+async def test_moment_outside_of_the_calendar_does_not_end_the_reading(path: Path, moment: str) -> None:
+    series = ["DTSTART;TZID=America/New_York:20240330T023000", "RRULE:FREQ=DAILY;COUNT=3"]
+    override = ["RECURRENCE-ID:20240331T063000Z", "DTSTART:20240331T120000Z"]
+    bad = [*series, moment] if moment.startswith("EXDATE") else [moment, "DTSTART:20240331T120000Z"]
+    other = ["SUMMARY:Other", "DTSTART:20240101T100000Z"]
+    items = await read(source(path, bad, series, override, other, expand=year(2024)))
+    assert any(isinstance(item, SourceRecord) and item.appointment.title == "Other" for item in items)
+    assert any(isinstance(item, SourceProblem) for item in items)
 
 
 async def test_override_has_the_key_of_the_occurrence_that_it_replaces(path: Path) -> None:
@@ -130,6 +157,15 @@ async def test_series_ends_where_all_later_occurrences_are_cancelled(path: Path)
     ]
 
 
+async def test_exception_also_removes_the_override_of_its_occurrence(path: Path) -> None:
+    series = ["DTSTART:20240701T100000Z", "RRULE:FREQ=DAILY;COUNT=3"]
+    override = ["RECURRENCE-ID:20240702T100000Z", "DTSTART:20240702T120000Z"]
+    for exception in ("EXDATE:20240702T100000Z", "EXDATE;VALUE=DATE:20240702"):
+        found = source(path, [*series, exception], override, expand=year(2024), assume_zone=UTC)
+        assert list(await spans(found)) == ["20240701T100000Z", "20240703T100000Z"], exception
+        assert found.counts.cancelled == 1
+
+
 async def test_long_occurrence_that_began_before_the_range_is_in_it(path: Path) -> None:
     lines = ["DTSTART;VALUE=DATE:20231220", "DTEND;VALUE=DATE:20240105", "RRULE:FREQ=YEARLY"]
     found = source(
@@ -165,11 +201,16 @@ async def test_series_of_a_file_are_problems_once_they_have_occurred_too_often(p
     lines = ["DTSTART:20000101T100000Z", "RRULE:FREQ=DAILY;BYHOUR=10,11,12,13,14,15,16,17,18,19"]
     events = [[f"SUMMARY:{number}", *lines] for number in range(3)]
     found = source(path, *events, expand=year(2026))
-    with mock.patch.object(series, "MAX_OF_FILE", 200_000):
+    with mock.patch.object(expander, "MAX_OF_FILE", 200_000):
         items = await read(found)
     reasons = [item.reason for item in items if isinstance(item, SourceProblem)]
-    assert len(reasons) == 1
-    assert "occurs more than" in reasons[0]
+    assert reasons == ["the recurring events of the file occur too often together"]
+
+
+def test_reading_has_a_step_after_each_event(path: Path) -> None:
+    events = [[f"SUMMARY:{number}", "DTSTART:20000101T100000Z", "RRULE:FREQ=DAILY;COUNT=2"] for number in range(5)]
+    # None of them has an occurrence in the range. Between two steps, a run can end.
+    assert list(source(path, *events, expand=year(2024))._read()).count(None) > 3 * len(events)
 
 
 async def test_reading_ends_with_its_task_at_the_next_step() -> None:

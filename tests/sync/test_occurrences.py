@@ -6,6 +6,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from connector_async.sandbox import DropAfter, DropBefore
 from connector_async.sync import Fate, Mode, RunReport, Scope, SyncOptions, file_mirror, file_source
 from tests.support.syncing import ACME, EVERYTHING, Syncing, syncing
 
@@ -30,7 +31,7 @@ class CalendarRuns:
     async def run(self, expand: Scope, mode: Mode = Mode.TRUST) -> RunReport:
         source = file_source(self.path, tenant_id="acme", expand=expand)
         mirror = file_mirror(self.path, tenant_id="acme", expand=expand) if mode is Mode.TWO_WAY else None
-        options = SyncOptions(mode=mode, max_delete=EVERYTHING, allow_empty=True)
+        options = SyncOptions(mode=mode, max_delete=EVERYTHING, allow_empty=True, assume_empty=True)
         async with self.sync.opened() as (bulk_sync, _):
             return await bulk_sync.run(source, options, mirror=mirror)
 
@@ -96,6 +97,23 @@ async def test_occurrences_of_a_recurring_event_that_cannot_be_read_stay_on_the_
         # Another appointment of the tenant is deleted.
         assert (await runs.run(january(15, 18))).counts == {Fate.UNREADABLE: 1, Fate.DELETED: 1}
         assert await runs.days() == [15, 16, 17]
+
+
+async def test_pending_create_of_an_occurrence_is_not_undone_when_its_series_cannot_be_read(
+    state_path: Path, tmp_path: Path
+) -> None:
+    async with syncing(state_path) as sync:
+        runs = CalendarRuns(sync, tmp_path / "mine.ics")
+        runs.write(DAILY)
+        sync.sandbox.faults.script(DropAfter(), operation="create")  # it happens, and the response is lost
+        sync.sandbox.faults.script(*[DropBefore()] * 40, operation="preview")
+        sync.settings["passes"] = 1
+        report = await runs.run(january(15, 17))
+        assert report.counts == {Fate.CREATED: 1, Fate.UNKNOWN: 1}
+        sync.sandbox.faults.clear()
+        runs.write("RRULE:FREQ=SECONDLY")
+        await runs.run(january(15, 17))
+        assert await runs.days() == [15, 16]
 
 
 async def test_occurrence_that_was_moved_out_of_the_range_is_updated(state_path: Path, tmp_path: Path) -> None:

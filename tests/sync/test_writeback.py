@@ -39,7 +39,7 @@ from connector_async.sync.records import ABSENT
 from connector_async.sync.state.inspection import explain_key, read_lost_versions, read_status
 from tests.support.sync_child import FORKS
 from tests.support.sync_files import read
-from tests.support.syncing import ACME, EVERYTHING, MemorySource, Syncing, record, syncing
+from tests.support.syncing import ACME, EVERYTHING, SCOPE, MemorySource, Syncing, record, syncing
 
 TIMES = ("2024-01-15T10:00:00Z", "2024-01-15T10:30:00Z")
 EDITABLE: list[FileFormat] = ["csv", "jsonl"]
@@ -289,6 +289,9 @@ async def test_mirror_that_would_not_find_the_records_is_rejected(state_path: Pa
         source = file_source(path, tenant_id="acme")
         with pytest.raises(ValueError, match="mirror must have the same tenant_id as source"):
             await bulk_sync.run(source, SyncOptions(mode=Mode.TWO_WAY), mirror=file_mirror(path))
+        source = file_source(tmp_path / "mine.ics", expand=SCOPE)
+        with pytest.raises(ValueError, match="mirror must have the same expand as source"):
+            await bulk_sync.run(source, SyncOptions(mode=Mode.TWO_WAY), mirror=file_mirror(tmp_path / "mine.ics"))
 
 
 @pytest.mark.parametrize("copies", [0, 2])

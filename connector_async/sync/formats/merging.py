@@ -214,7 +214,7 @@ class _Scan:
                 if record_id in self._changes:
                     self._copies[record_id] += 1
                     self._hashes[record_id] = content_hash(item.appointment)
-                    if piece.is_unchangeable:
+                    if item.key in piece.unchangeable:
                         self.unchangeable.add(record_id)
             elif item.key in self._keys:
                 self._unreadable.add((None if item.calendar is None else item.calendar.tenant_id, item.key or ""))

@@ -5,7 +5,7 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
@@ -58,26 +58,31 @@ async def iterate_in_thread(items: Generator[T | None, None, None]) -> AsyncIter
     A `None` is a step without an item. The thread comes back after some steps or milliseconds, so that a cancelled task
     waits for one step at most.
     """
-    chunk: list[T] | None = []
     try:
-        while chunk is not None:
+        while True:
+            chunk, end = await run_in_thread(lambda: _take(items))
             for item in chunk:
                 yield item
-            chunk = await run_in_thread(_take, items)
+            if isinstance(end, SourceError):
+                raise end
+            if end is not None:
+                return
     finally:
         await run_in_thread(items.close)
 
 
-def _take(items: Generator[T | None, None, None]) -> list[T] | None:
-    """Return the next items; `None` at the end."""
+def _take(items: Generator[T | None, None, None]) -> tuple[list[T], StopIteration | SourceError | None]:
+    """Return the next items, and what ends them after these."""
     chunk: list[T] = []
     until = time.monotonic() + _SLICE
-    for item in items:
-        if item is not None:
-            chunk.append(item)
-        if len(chunk) == CHUNK or time.monotonic() > until:
-            return chunk
-    return chunk or None
+    try:
+        while len(chunk) < CHUNK and time.monotonic() < until:
+            item = next(items)
+            if item is not None:
+                chunk.append(item)
+    except (StopIteration, SourceError) as end:
+        return chunk, end
+    return chunk, None
 
 
 class FileLines:
@@ -162,8 +167,8 @@ class Piece:
     """The bytes."""
     items: Sequence[SourceRecord | SourceProblem] = ()
     """The records in it: none, one, or the occurrences of a recurring event."""
-    is_unchangeable: bool = False
-    """Whether the format cannot change its records alone."""
+    unchangeable: Collection[str] = ()
+    """The keys of records that the format cannot change alone."""
     is_end: bool = False
     """Whether new records must stand before it, unless a later part is one as well."""
 

@@ -16,6 +16,7 @@ from .lines import ContentLine, content_lines
 
 _MAX_BYTES: Final = 64 * 1024 * 1024
 """The size of a component, which is in memory as a whole. An event may have a file attached."""
+_MAX_DEPTH: Final = 100
 _CALENDAR: Final = b"VCALENDAR"
 _BEGIN_CALENDAR: Final = b"BEGIN:VCALENDAR"
 _EVENT: Final = b"VEVENT"
@@ -137,6 +138,8 @@ class _Splitter:
         if name in _ALONE:
             yield from self._cut_off()
         self._open.append(name)
+        if len(self._open) > _MAX_DEPTH:
+            raise SourceError(f"{self._name}, line {line.number}: components are nested too deeply")
         if name in {_EVENT, _ZONE}:
             self._current, self._size = Component(Kind.EVENT if name == _EVENT else Kind.ZONE, [line]), len(line.raw)
         elif name == _CALENDAR:
@@ -192,5 +195,5 @@ class _Splitter:
         del self._open[self._position() :]
         self._unended += self._current.kind is Kind.EVENT
         current, self._current = self._current, None
-        current.problem = "the event has no END line"
+        current.problem = f"the {current.kind.value} has no END line"
         yield current

@@ -190,10 +190,9 @@ def _like(line: ContentLine, moment: Moment, name: str) -> bytes:
     head = _HEAD.match(line.content)
     assert head is not None  # the line has a property  # noqa: S101
     _, separator, parameters = head[0][:-1].decode("utf-8", "surrogateescape").partition(";")
-    if isinstance(moment.local, datetime):
-        value = compact(moment.local) + ("Z" if line.content.rstrip().endswith(b"Z") else "")
-    else:
-        value = moment.local.strftime("%Y%m%d")
+    if isinstance(moment.local, datetime) and line.content.rstrip().upper().endswith(b"Z"):
+        return plain_line(f"{name}:{compact(moment.local)}Z")  # a TZID must not stand beside it (section 3.2.19)
+    value = compact(moment.local) if isinstance(moment.local, datetime) else moment.local.strftime("%Y%m%d")
     return plain_line(f"{name}{separator}{parameters}:{value}")
 
 

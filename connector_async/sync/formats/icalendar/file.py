@@ -26,7 +26,7 @@ from .editing import EventEditor, parsed, start_of_key
 from .event import Event
 from .event_group import EventGroup
 from .event_reader import CalendarContext, EventReader, span, texts
-from .series import Expander
+from .expander import Expander
 from .survey import Survey
 from .writing import LINE_END, event_lines
 
@@ -160,7 +160,9 @@ class ICalendarMirror(_ICalendarFile):
 
     def source(self) -> ICalendarSource | None:
         """Return a source of what the file has now; `None` if there is no file yet."""
-        return ICalendarSource(self._path) if Path(self._path).exists() else None
+        if not Path(self._path).exists():
+            return None
+        return ICalendarSource(self._path, tenant_id=self.tenant_id, assume_zone=self._assume_zone, expand=self._expand)
 
 
 @attrs.frozen
@@ -184,15 +186,11 @@ class _Part:
         """Whether the records of an event are its occurrences."""
         return self.group is not None and self.group.is_series(self.component.line)
 
-    @property
-    def is_instance(self) -> bool:
-        """Whether an event is an occurrence of another event in the file."""
-        return self.group is not None and self.group.is_override(self.component.line)
-
-    @property
-    def is_unchangeable(self) -> bool:
-        """Whether an event stands for several occurrences of another one."""
-        return self.group is not None and self.group.has_range(self.component.line)
+    def unchangeable(self, items: Iterable[SourceRecord | SourceProblem]) -> frozenset[str]:
+        """Return the keys of records that an event has changed together with others."""
+        if self.group is None:
+            return frozenset()
+        return frozenset(item.key for item in items if item.key and self.group.is_changed_by_range(item.key))
 
 
 @attrs.frozen
@@ -241,7 +239,8 @@ class _ICalendarEditor:
             if part.context is None:
                 yield Piece(raw, is_end=part.component.kind is Kind.CALENDAR_END)
             else:
-                yield _EventPiece(raw, tuple(self._items(part)), part.is_unchangeable, part=part)
+                items = tuple(self._items(part))
+                yield _EventPiece(raw, items, part.unchangeable(items), part=part)
 
     def kept(self, piece: Piece) -> bytes:
         """Return a part as it is."""
@@ -256,7 +255,8 @@ class _ICalendarEditor:
         (record,) = changes.values()
         if record is not None:
             return _edited(part.editor, part.component, record)
-        return part.editor.cancelled(part.component) if part.is_instance else b""
+        # Without this revision, an older one would count, or the occurrence of the recurring event.
+        return b"" if part.group is None else part.editor.cancelled(part.component)
 
     def added(self, records: Sequence[SourceRecord]) -> bytes:
         """Return new events."""

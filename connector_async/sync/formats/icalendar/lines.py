@@ -131,12 +131,15 @@ def _finished(number: int, parts: list[bytes], blank: list[tuple[int, bytes]]) -
 
 
 def _content_line(number: int, parts: list[bytes]) -> ContentLine:
-    content = bytearray(parts[0].rstrip(b"\r\n"))
+    if len(parts) == 1:
+        return ContentLine(number, parts[0], parts[0].rstrip(b"\r\n"))
+    is_quoted_printable = _QUOTED_PRINTABLE_HEAD.match(parts[0]) is not None
+    contents = [parts[0].rstrip(b"\r\n")]
     for part in filter(bytes.strip, parts[1:]):
         is_folded = part[:1] in _FOLDS
-        # A fold may also be inside of an encoded character, behind its sign.
+        # A fold may also be inside of an encoded character such as =C3, behind its sign.
         is_inside = is_folded and _HEX_DIGITS.match(part) is not None
-        if not is_inside and _QUOTED_PRINTABLE_HEAD.match(content) and content.rstrip().endswith(_SOFT_BREAK):
-            content = content.rstrip()[:-1]
-        content += part[is_folded:].rstrip(b"\r\n")
-    return ContentLine(number, b"".join(parts), bytes(content))
+        if is_quoted_printable and not is_inside and contents[-1].rstrip().endswith(_SOFT_BREAK):
+            contents[-1] = contents[-1].rstrip()[:-1]
+        contents.append(part[is_folded:].rstrip(b"\r\n"))
+    return ContentLine(number, b"".join(parts), b"".join(contents))

@@ -17,6 +17,8 @@ _DAYS_AT_MOST: Final = {"YEARLY": 366, "MONTHLY": 31, "WEEKLY": 7, "DAILY": 1, "
 """The number of days of a period at most."""
 _MONTHS: Final = {"YEARLY": 12, "MONTHLY": 1, "WEEKLY": 1, "DAILY": 1, "HOURLY": 1}
 """The number of months that a period is in, by frequency."""
+_DATE_PARTS: Final = ("BYMONTH", "BYWEEKNO", "BYYEARDAY", "BYMONTHDAY", "BYDAY", "BYSETPOS", "WKST")
+_PARTS: Final = frozenset(("FREQ", "UNTIL", "COUNT", "INTERVAL", "BYHOUR", "BYMINUTE", "BYSECOND", *_DATE_PARTS))
 _LAST_CENTURY: Final = 9904
 """A leap year. `dateutil` ends at the year 9999, so that a search from here on is short."""
 _INTEGER: Final = re.compile(r"[+-]?\d{1,9}")
@@ -43,7 +45,7 @@ class Rule:
         parts: dict[str, str] = {}
         for part in filter(None, re.sub(r"\s", "", text).upper().split(";")):
             name, separator, value = part.partition("=")
-            if not separator or name in parts:
+            if not separator or name in parts or name not in _PARTS:
                 raise RuleError("the recurrence rule cannot be parsed")
             parts[name] = value
         return cls(parts)

@@ -1,211 +1,194 @@
-"""The occurrences of a recurring event within a time range (RFC 5545, section 3.8.5), by `recurring-ical-events`.
+"""A recurring event with the events that replace some of its occurrences (RFC 5545, section 3.8.4.4)."""
 
-They are computed in the local time of the event's start, so that the library needs no time zones.
-"""
-
-import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Final
+from contextlib import suppress
+from datetime import date, datetime
 
 import attrs
 
-from connector_async.sync.scope import Scope
+from connector_async._timestamps import format_instant
+from connector_async.sync.records import SourceProblem, SourceRecord
 
 from .event import Event
-from .rules import Rule, RuleError
-from .times import Duration, Moment, Times, end_of, instant_of, parse_duration
-
-MAX_OCCURRENCES: Final = 100_000
-"""The occurrences from the start of an event to the end of the range. A daily event has 36,525 in a century."""
-MAX_OF_FILE: Final = 10_000_000
-_MARGIN: Final = timedelta(days=2)
-"""What local times differ from UTC at most, and a day that is added to a date."""
-_END_OF_DAY: Final = "T235959"
-_PART: Final = timedelta(days=366)
-"""How much is expanded at a time, so that memory is bounded in a long range."""
-_WEEKDAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
-_DAY_PARTS: Final = {"BYDAY", "BYMONTHDAY", "BYYEARDAY"}
-_UNTIL: Final = re.compile(r"\d{8}(?:T\d{6}Z?)?", re.ASCII)
+from .event_reader import CalendarContext, EventReader, Item, Row, instance_key, is_cancelled, recurrence_id, texts
+from .expander import Expander, Occurrence, as_datetime, excluded_times, local_in
+from .times import Duration, Moment, end_of
 
 
 @attrs.frozen
-class Occurrence:
-    """One occurrence of a recurring event."""
+class Override:
+    """An event that stands for one occurrence of a series, or for all from that one on."""
 
-    start: Moment
-    end: datetime
-    """In UTC."""
+    event: Event
+    context: CalendarContext
+    moment: Moment
+    """Its RECURRENCE-ID, in the local time of the series."""
+
+    def shifted(self, start: Moment) -> tuple[Moment, Duration]:
+        """Return when an occurrence starts that would start at some moment, and how long it lasts.
+
+        All later occurrences are rescheduled by the same difference.
+        """
+        times = self.context.times
+        own, _ = times.start(self.event)
+        difference = as_datetime(local_in(own, start)) - as_datetime(local_in(self.moment, start))
+        return attrs.evolve(start, local=start.local + difference), times.length(self.event, own)
 
 
-class Expander:
-    """Expands the recurring events of one file within a time range.
+class Series:
+    """Yields the occurrences of a recurring event.
 
     Args:
-        window: The time range. It has both ends.
+        event: The recurring event.
+        context: What its calendar says.
+        instances: The other events with its UID that have a RECURRENCE-ID.
+        reader: Reads single events.
+        expander: Expands the recurring event.
+
+    Raises:
+        ValueError: If the event has no start that can be read.
     """
 
-    def __init__(self, window: Scope) -> None:
-        if window.start is None or window.end is None:
-            raise ValueError("expand must have a start and an end")
-        self.window = window
-        self._start, self._end = window.start, window.end
-        self._remaining = MAX_OF_FILE
+    def __init__(
+        self,
+        event: Event,
+        context: CalendarContext,
+        instances: Iterable[tuple[Event, CalendarContext]],
+        reader: EventReader,
+        expander: Expander,
+    ) -> None:
+        self.event = event
+        self._context = context
+        self._reader = reader
+        self._expander = expander
+        self._first, _ = context.times.start(event)
+        self._overrides = {each.event.line: each for each in self._read(instances)}
+        self._replaced = {each.moment.instant() for each in self._overrides.values()}
+        with_range = [each for each in self._overrides.values() if each.event.has_range]
+        self._with_range = sorted(with_range, key=_instant_of)
+        self._rows: dict[int, Row | None] = {}
+        self._of_ranges: set[str] = set()
+        self._excluded: set[date] = set()
+        with suppress(ValueError):  # reported when the event is expanded
+            self._excluded.update(excluded_times(event, context.times))
 
-    def expand(self, event: Event, times: Times) -> Iterator[Occurrence]:
-        """Yield the occurrences of an event that overlap the time range, and some around it, in no certain order.
+    @property
+    def overrides(self) -> list[Event]:
+        """The events that replace occurrences."""
+        return [each.event for each in self._overrides.values()]
 
-        A local time that a change of the clocks skips is read as section 3.3.5 says, as calendars show it, and not left
-        out as section 3.3.10 says. Of two that become the same instant, one is left out.
+    def is_override(self, line: int) -> bool:
+        """Return whether the event with a first line replaces occurrences."""
+        return line in self._overrides
+
+    def is_changed_by_range(self, key: str) -> bool:
+        """Return whether an occurrence with a key has its content from an override for several ones."""
+        return key in self._of_ranges
+
+    def items_of_override(self, line: int) -> Iterator[Item]:
+        """Yield the record of the override with a first line, or its problem.
+
+        The record is left out if it is outside of the time range by its own times and by those that it replaces.
+        """
+        override = self._overrides[line]
+        item = self._reader.read(override.event, override.context, replaced=override.moment)
+        if item is not None and self._is_excluded(override.moment):
+            self._reader.counts.cancelled += 1
+        elif isinstance(item, SourceRecord):
+            if self._expander.window.overlaps(item.appointment) or self._is_within(override.moment):
+                self._reader.counts.instances += 1
+                self._note(override, item.key)
+                yield item
+        elif item is not None:
+            yield item
+
+    def items(self) -> Iterator[Item]:
+        """Yield the occurrences in the time range that no override replaces alone."""
+        self._reader.counts.series += 1
+        try:
+            for occurrence in self._expander.expand(self.event, self._context.times):
+                if occurrence.start.instant() in self._replaced:
+                    continue
+                item = self._record(occurrence, self._content_of(occurrence.start))
+                if item is not None and self._expander.window.overlaps(item.appointment):
+                    self._reader.counts.instances += 1
+                    yield item
+        except OverflowError:
+            yield self._reader.problem(self.event, "an occurrence is outside the years 1 to 9999 in UTC")
+        except ValueError as error:
+            yield self._reader.problem(self.event, str(error))
+
+    def _read(self, instances: Iterable[tuple[Event, CalendarContext]]) -> Iterator[Override]:
+        for event, context in instances:
+            with suppress(ValueError):  # a problem of its own
+                moment = recurrence_id(event, context.times, first=self._first)
+                yield Override(event, context, _as_occurrence(moment, self._first))
+
+    def _record(self, occurrence: Occurrence, override: Override | None) -> SourceRecord | None:
+        """Return the record of an occurrence, with the content of the series or of an override for several ones.
 
         Raises:
-            ValueError: If the event or one of its rules is invalid, or it occurs too often.
+            ValueError: If the content is invalid. Then that of all others is as well.
         """
-        if "EXRULE" in event.properties:
-            raise ValueError("EXRULE is not supported (RFC 5545 has removed it)")
-        first, _ = times.start(event)
-        length = times.length(event, first)
-        dates = _dates(event, times, first, length)
-        longest = max((end_of(start, each) - start.instant() for start, each in dates.values()), default=timedelta(0))
-        longest = max(longest, end_of(first, length) - first.instant())
-        since, until = _local(self._start, first) - longest - _MARGIN, _local(self._end, first) + _MARGIN
-        rules = self._rules(event, first, until)
-        seen: set[datetime] = set()
-        for local in _local_times(first, rules, dates, excluded_times(event, times), since, until):
-            start = attrs.evolve(first, local=local.date() if first.is_date else local)
-            start, length_of_this = dates.get(start.local, (start, length))
-            if start.instant() in seen:
-                continue
-            seen.add(start.instant())
-            yield Occurrence(start, end_of(start, length_of_this))
+        line = self.event.line if override is None else override.event.line
+        if line not in self._rows:
+            self._rows[line] = self._row(override)
+        row, start, end = self._rows[line], occurrence.start, occurrence.end
+        if row is None:
+            return None
+        if override is not None:
+            start, length = override.shifted(start)
+            end = end_of(start, length)
+        key = instance_key(row["key"] or "", occurrence.start)
+        times = {"start_time": format_instant(start.instant()), "end_time": format_instant(end)}
+        item = self._reader.rows.read({**row, **times, "key": key}, line)
+        if isinstance(item, SourceProblem):
+            raise ValueError(item.reason)
+        self._note(override, key)
+        return item
 
-    def _rules(self, event: Event, first: Moment, until: datetime) -> list[Rule]:
-        rules = []
-        for prop in event.properties.get("RRULE", ()):
-            rule = _with_weekday(_in_local_time(Rule.parse(prop.value), first), first)
-            limit = min(MAX_OCCURRENCES, self._remaining)
-            self._remaining -= rule.check(as_datetime(first.local), until, limit=limit)
-            rules.append(rule)
-        return rules
+    def _row(self, override: Override | None) -> Row | None:
+        """Return the content of the series or of an override, without times; `None` if it is cancelled."""
+        event, context = (self.event, self._context) if override is None else (override.event, override.context)
+        return None if is_cancelled(event, context) else {**event.identity(), **texts(event, context.times)}
 
+    def _note(self, override: Override | None, key: str) -> None:
+        if override is not None and override.event.has_range:
+            self._of_ranges.add(key)
 
-def _local_times(
-    first: Moment, rules: list[Rule], dates: Iterable[date], excluded: list[date], since: datetime, until: datetime
-) -> Iterator[datetime]:
-    """Yield when an event occurs, in local time. Days are taken for their midnights.
+    def _content_of(self, start: Moment) -> Override | None:
+        """Return the override that a later occurrence has its content from; `None`: it is the series."""
+        position = bisect_right(self._with_range, start.instant(), key=_instant_of)
+        return self._with_range[position - 1] if position else None
 
-    Raises:
-        RuleError: If the library rejects a rule.
-    """
-    # Imported here, since only files with recurring events need it.
-    import recurring_ical_events  # noqa: PLC0415
-    from icalendar import Calendar, Event  # noqa: PLC0415
-    from icalendar.prop import vDDDLists, vDDDTypes, vRecur  # noqa: PLC0415
+    def _is_excluded(self, moment: Moment) -> bool:
+        """Return whether an occurrence or its day does not take place."""
+        return moment.local in self._excluded or as_datetime(moment.local).date() in self._excluded
 
-    event, calendar = Event(), Calendar()
-    event["UID"] = ""
-    event["DTSTART"] = vDDDTypes(as_datetime(first.local))
-    for name, values in (("RDATE", list(map(as_datetime, dates))), ("EXDATE", excluded)):
-        if values:
-            event[name] = vDDDLists(values)
-    try:
-        if rules:
-            event["RRULE"] = [vRecur.from_ical(rule.text) for rule in rules]
-        calendar.add_component(event)
-        query: Any = recurring_ical_events.of(calendar)
-        while since < until:
-            end = min(since + _PART, until)
-            for component in query.between(since, end):
-                yield component["DTSTART"].dt
-            since = end
-    except Exception:  # noqa: BLE001 - the library raises anything
-        raise RuleError("the recurrence rule cannot be expanded") from None
+    def _is_within(self, moment: Moment) -> bool:
+        try:
+            return self._expander.window.contains(moment.instant())
+        except OverflowError:
+            return False
 
 
-def _dates(event: Event, times: Times, first: Moment, length: Duration) -> dict[date, tuple[Moment, Duration]]:
-    """Return the additional occurrences of an event (RDATE) and how long they last, by their local times."""
-    dates = {}
-    for prop in event.properties.get("RDATE", ()):
-        for value in filter(None, map(str.strip, prop.value.split(","))):
-            start_text, _, end_text = value.partition("/")  # a period (section 3.3.9)
-            start = times.moment(prop, start_text, start=first)
-            if start.is_date and not first.is_date:
-                raise ValueError("RDATE must be a date-time, as DTSTART is one")
-            start = attrs.evolve(first, local=local_in(start, first))
-            if end_text[:1] == "P":
-                dates[start.local] = start, parse_duration(prop, end_text)
-            elif end_text:
-                until = instant_of(times.moment(prop, end_text, start=first), prop)
-                dates[start.local] = start, Duration(exact=until - start.instant())
-            else:
-                dates[start.local] = start, length
-    return dates
+def _instant_of(override: Override) -> datetime:
+    return override.moment.instant()
 
 
-def excluded_times(event: Event, times: Times) -> list[date]:
-    """Return the local times of the occurrences that do not take place (EXDATE), or the days without any.
+def _as_occurrence(moment: Moment, first: Moment) -> Moment:
+    """Return a RECURRENCE-ID in the form of the first occurrence. A day means that day's occurrence.
 
     Raises:
-        ValueError: If one of them is invalid, or the event has no start.
+        ValueError: If it is outside the years 1 to 9999 in UTC.
     """
-    first, _ = times.start(event)
-    moments = [
-        times.moment(prop, value, start=first)
-        for prop in event.properties.get("EXDATE", ())
-        for value in filter(None, map(str.strip, prop.value.split(",")))
-    ]
-    return [local_in(moment, first) for moment in moments]
-
-
-def local_in(moment: Moment, first: Moment) -> Any:
-    """Return the local time of a moment in the time zone of another one; as a date if one of both is a date."""
-    if moment.is_date or (moment.zone is None and not first.is_date):
-        return moment.local
-    local = as_datetime(moment.local) if moment.zone is None else _local(moment.instant(), first)
-    if not first.is_date:
-        return local
-    # Some programs name a day by its midnight, in UTC or in a time zone of their own.
-    if moment.zone is UTC and local.time() == time():
-        return local.date()
-    return as_datetime(moment.local).date()
-
-
-def _in_local_time(rule: Rule, first: Moment) -> Rule:
-    """Return a rule whose UNTIL is in the local time of the first occurrence, of the same type.
-
-    A day as the end of date-times counts as a whole: that is what programs mean which write it against section 3.3.10.
-    """
-    until = rule.parts.get("UNTIL")
-    if until is None:
-        return rule
-    if not _UNTIL.fullmatch(until):
-        raise RuleError("the recurrence rule must have a date or a date-time as its UNTIL")
-    if first.is_date:
-        local = until[:8]
-    elif "T" not in until:
-        local = until + _END_OF_DAY
-    elif until.endswith("Z"):
-        local = re.sub("[-:]", "", _local(datetime.fromisoformat(until), first).isoformat())
-    else:
-        local = until
-    return rule.with_part("UNTIL", local)
-
-
-def _with_weekday(rule: Rule, first: Moment) -> Rule:
-    """Return a rule whose weeks of a year have the day of the first occurrence, where the library takes all seven."""
-    if rule.frequency != "YEARLY" or "BYWEEKNO" not in rule.parts or rule.parts.keys() & _DAY_PARTS:
-        return rule
-    return rule.with_part("BYDAY", _WEEKDAYS[first.local.weekday()])
-
-
-def _local(instant: datetime, first: Moment) -> datetime:
-    """Return an instant in the local time of a moment; near the ends of the calendar, the last one that there is."""
+    local = local_in(moment, first)
+    if isinstance(first.local, datetime) and not isinstance(local, datetime):
+        local = datetime.combine(local, first.local.time())
+    occurrence = attrs.evolve(first, local=local)
     try:
-        return instant.astimezone(first.zone).replace(tzinfo=None)
+        occurrence.instant()
     except OverflowError:
-        return instant.replace(tzinfo=None)
-
-
-def as_datetime(local: date) -> datetime:
-    """Return a local time as a date-time; a day begins at midnight."""
-    return local if isinstance(local, datetime) else datetime.combine(local, time())
+        raise ValueError("key: RECURRENCE-ID is outside the years 1 to 9999 in UTC") from None
+    return occurrence

@@ -18,11 +18,11 @@ from .components import Component, Kind, read_components
 from .event import Event
 from .event_group import EventGroup, Found
 from .event_reader import CalendarContext, EventReader
+from .expander import Expander
 from .lines import PropertyError, parse_property, text_of
 from .names import AD_ID, DOMAIN_ID, TENANT_ID
-from .series import Expander
 from .times import Times
-from .zones import Zones
+from .zones import DescribedZones, Zones
 
 _IDENTITY: Final = (b"UID", TENANT_ID.encode(), DOMAIN_ID.encode(), AD_ID.encode())
 _RECURRENCE: Final = frozenset((b"RRULE", b"RDATE", b"EXRULE", b"RECURRENCE-ID"))
@@ -32,7 +32,7 @@ _RECURRENCE: Final = frozenset((b"RRULE", b"RDATE", b"EXRULE", b"RECURRENCE-ID")
 class _Calendar:
     """What one calendar of the file says."""
 
-    zones: Zones = attrs.field(factory=Zones)
+    zones: Zones
     default_zones: set[str] = attrs.field(factory=set)
     """The names of the time zone of its floating times: one at most. The property is not of RFC 5545, but common."""
     method: str = ""
@@ -91,10 +91,11 @@ class Survey:
             SourceError: If it is not an iCalendar file, or was cut off.
         """
         hashes, calendars, related = array("q"), list[_Calendar](), set[int]()
+        described = DescribedZones()
         for component in read_components(self._name, lines):
             yield
             if component.kind is Kind.CALENDAR_START:
-                calendars.append(_Calendar())
+                calendars.append(_Calendar(Zones(described)))
             elif component.kind is Kind.ZONE:
                 calendars[-1].zones.add(component)
             elif component.kind is Kind.PROPERTY:

@@ -215,7 +215,7 @@ def _parse(prop: Property, value: str) -> tuple[date, bool]:
         raise ValueError(f"{FIELD_OF[prop.name]}: {prop.name} must be a date or a date-time")
     if isinstance(local, datetime):
         local = local.replace(microsecond=_microsecond(prop))
-    return local, bool(match[4])
+    return local, bool(match[4]) and isinstance(local, datetime)
 
 
 def _microsecond(prop: Property) -> int:

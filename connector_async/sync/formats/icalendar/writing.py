@@ -12,6 +12,7 @@ from .names import AD_ID, DESCRIPTION_TYPE, DOMAIN_ID, ENCODING, MICROSECOND, NU
 
 if TYPE_CHECKING:
     import icalendar
+    from icalendar.parser import Contentline
 
 LINE_END: Final = b"\r\n"
 _PROPERTY_OF: Final = {
@@ -87,7 +88,7 @@ def compact(local: datetime) -> str:
     return re.sub("[-:]", "", local.replace(microsecond=0).isoformat())
 
 
-def _folded(line: "icalendar.parser.Contentline") -> bytes:
+def _folded(line: "Contentline") -> bytes:
     content: bytes = line.to_ical()  # type: ignore[no-untyped-call]
     return content + LINE_END
 

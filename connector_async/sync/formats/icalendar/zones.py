@@ -27,8 +27,10 @@ from .rules import Rule
 
 _LAST_YEAR: Final = 2200
 """The last year whose changes of the clocks are computed. The offset after them stays."""
-_MAX_ONSETS: Final = 2_000
-"""The changes of the clocks that an observance may have. Four hundred years of two are 800."""
+_MAX_ONSETS: Final = 5_000
+"""The changes of the clocks that a description may have. Some begin in the year 1: 2,200 years of two are 4,400."""
+_MAX_DESCRIBED: Final = 100
+"""The descriptions in a file that are used. One takes 30 ms if it begins in 1601, and 100 ms in the year 1."""
 _MANY: Final = 10**9  # those of a year that match a rule are counted when they are there
 _EARLIEST: Final = -62_135_596_800  # the year 1
 _OFFSET: Final = re.compile(r"([+-])(\d{2})([0-5]\d)([0-5]\d)?")  # section 3.3.14
@@ -36,18 +38,39 @@ _LOCAL: Final = re.compile(r"(\d{8}(?:T\d{6})?)Z?")  # a date and a Z are mistak
 _UNTIL: Final = re.compile(r"(\d{8}T\d{6})Z?|\d{8}")
 _ESCAPED: Final = re.compile(r"\\([\\,;])")
 _UTC_OF_OUTLOOK: Final = "tzone://microsoft/utc"
+_REPEATED: Final = ("RDATE", "RRULE")
+_NEEDED: Final = ("DTSTART", "TZOFFSETFROM", "TZOFFSETTO", *_REPEATED)
+_NEEDED_STARTS: Final = tuple(name.encode() for name in _NEEDED)
 _OBSERVANCES: Final = {b"STANDARD": False, b"DAYLIGHT": True}
 
 
-class Zones:
-    """The time zones of one calendar, which may describe them anywhere."""
+class DescribedZones:
+    """The time zones that the descriptions in one file have become."""
 
     def __init__(self) -> None:
+        self._zones: dict[tuple[bytes, ...], tzinfo | None] = {}
+
+    def find(self, contents: tuple[bytes, ...]) -> tzinfo | None:
+        """Return the time zone of a description with some lines; `None` if it cannot be used, or there are too many."""
+        if contents not in self._zones:
+            self._zones[contents] = _described_zone(contents) if len(self._zones) < _MAX_DESCRIBED else None
+        return self._zones[contents]
+
+
+class Zones:
+    """The time zones of one calendar, which may describe them anywhere.
+
+    Args:
+        described: The time zones of the file.
+    """
+
+    def __init__(self, described: DescribedZones) -> None:
+        self._zones = described
         self._described: dict[str, set[tuple[bytes, ...]]] = defaultdict(set)
 
     def add(self, component: Component) -> None:
-        """Add a description."""
-        contents = tuple(line.content for line in component.lines)
+        """Add a description. One without its END line cannot be used."""
+        contents = () if component.problem else tuple(line.content for line in component.lines)
         for line in component.own_lines():
             if line.name == b"TZID" and (prop := parse_property(line.content)) is not None:
                 self._described[_plain(prop.value)].add(contents)
@@ -63,7 +86,7 @@ class Zones:
         known = zone_named(name)
         if (known is None or "/" not in name) and name in self._described:
             descriptions = self._described[name]
-            return _described_zone(*descriptions) if len(descriptions) == 1 else None
+            return self._zones.find(*descriptions) if len(descriptions) == 1 else None
         return known or _guess(name)
 
 
@@ -100,39 +123,56 @@ class _Onset:
     offset_before: int
 
 
-@functools.lru_cache(maxsize=256)  # bounded: a file may describe any number
 def _described_zone(contents: tuple[bytes, ...]) -> tzinfo | None:
-    """Return the time zone of a description, which has the given lines; `None` if it cannot be used."""
+    """Return the time zone of a description; `None` if it cannot be used."""
     onsets: list[_Onset] = []
     try:
         for is_dst, properties in _observances(contents):
             onsets += _onsets(is_dst, properties)
+            if len(onsets) > _MAX_ONSETS:
+                return None
+        return _zone_with(sorted(onsets)) if onsets else None
     except (KeyError, ValueError, OverflowError):
         return None
-    return _zone_with(sorted(onsets)) if onsets else None
 
 
 def _observances(contents: Sequence[bytes]) -> Iterator[tuple[bool, list[Property]]]:
-    """Yield whether each observance is of summer time, and its properties."""
-    is_dst, properties = None, list[Property]()
-    for content in contents:
-        if (mark := component_mark(content)) is None:
+    """Yield whether each observance is of summer time, and its properties.
+
+    Raises:
+        ValueError: If a BEGIN or END line or a needed line is broken or missing: the zone would have other offsets.
+    """
+    current, properties = b"", list[Property]()
+    for content in contents[1:-1]:
+        mark = component_mark(content)
+        if mark is None:
             prop = parse_property(content)
-            properties += [] if prop is None else [prop]
-        elif mark[1] in _OBSERVANCES:
-            if is_dst is not None:
-                yield is_dst, properties
-            is_dst, properties = (_OBSERVANCES[mark[1]] if mark[0] else None), []
+            if prop is not None and prop.name in _NEEDED:
+                properties.append(prop)
+            elif prop is None and content.strip().upper().startswith(_NEEDED_STARTS):
+                raise ValueError("a line of an observance cannot be parsed")
+        elif mark[0] and not current and mark[1] in _OBSERVANCES:
+            current, properties = mark[1], []
+        elif not mark[0] and current == mark[1]:
+            yield _OBSERVANCES[current], properties
+            current, properties = b"", []
+        else:
+            raise ValueError("the BEGIN and END lines of observances do not match")
+    if current or properties:
+        raise ValueError("an observance has no BEGIN or no END line")
 
 
 def _onsets(is_dst: bool, properties: list[Property]) -> list[_Onset]:  # noqa: FBT001 - a part of the result
-    values = {prop.name: prop.value.strip() for prop in properties}
+    values: dict[str, str] = {}
+    for prop in properties:
+        if values.setdefault(prop.name, prop.value.strip()) != prop.value.strip() and prop.name not in _REPEATED:
+            raise ValueError("a property of an observance occurs twice")
     before, after = _offset(values["TZOFFSETFROM"]), _offset(values["TZOFFSETTO"])
     start = _local(values["DTSTART"])
     times = [start]
     for prop in properties:
         if prop.name == "RDATE":
-            times += [_local(value.strip()) for value in prop.value.split(",")[:_MAX_ONSETS]]
+            times += [_local(value.strip()) for value in prop.value.split(",")]
         elif prop.name == "RRULE":
             times += _repeated(prop.value, start, before)
     zero = datetime(1970, 1, 1)  # noqa: DTZ001 - local times of the observance
@@ -189,8 +229,12 @@ def _zone_with(onsets: Sequence[_Onset]) -> tzinfo:
     """Return the time zone with some changes of the clocks, in their order.
 
     Before the first one, the offset is that from which it changes (section 3.8.3.3).
+
+    Raises:
+        ValueError: If there are more than 256 different offsets.
     """
     first = _Onset(_EARLIEST, onsets[0].offset_before, is_dst=False, offset_before=onsets[0].offset_before)
+    # Outlook lets both observances begin on 1 January 1601, whatever their rules say.
     changes = list({each.instant: each for each in (first, *onsets)}.values())
     kinds = sorted({(each.offset, each.is_dst) for each in changes})
     count, abbreviation = len(changes), b"LMT\0"
