@@ -67,14 +67,14 @@ async def check(
         with closing(_Keys()) as keys:
             async with aclosing(source.records()) as items:  # type: ignore[type-var]  # a generator
                 async for item in items:
+                    keys.add(item)
                     if isinstance(item, SourceProblem):
                         found.print_problem(item)
                     else:
-                        keys.add(item)
                         found.records += 1
-            for problem, copies in keys.duplicates(source.name):
+            for problem, readable in keys.duplicates(source.name):
                 found.print_problem(problem)
-                found.records -= copies
+                found.records -= readable
     printer.add(found.counts(opened))
     printer.end()
     return ExitCode.DEAD_LETTERS if found.problems else ExitCode.DONE
@@ -127,24 +127,27 @@ class _Keys:
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("")  # a file that SQLite makes, and removes when it is closed
-        columns = ", ".join((*_KEY, "copies"))
+        columns = ", ".join((*_KEY, "copies", "readable"))
         self._database.execute(f"CREATE TABLE keys ({columns}, PRIMARY KEY ({', '.join(_KEY)})) WITHOUT ROWID")
 
-    def add(self, record: SourceRecord) -> None:
-        """Count a record."""
-        calendar = record.calendar
+    def add(self, item: SourceRecord | SourceProblem) -> None:
+        """Count a record, or one that cannot be read and whose key and calendar are known."""
+        if item.calendar is None or item.key is None:
+            return
+        key, readable = (*attrs.astuple(item.calendar), item.key), isinstance(item, SourceRecord)
         self._database.execute(
-            "INSERT INTO keys VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET copies = copies + 1",
-            (calendar.tenant_id, calendar.domain_id, calendar.ad_id, record.key),
+            "INSERT INTO keys VALUES (?, ?, ?, ?, 1, ?) "
+            "ON CONFLICT DO UPDATE SET copies = copies + 1, readable = readable + excluded.readable",
+            (*key, readable),
         )
 
     def duplicates(self, source: str) -> Iterator[tuple[SourceProblem, int]]:
-        """Yield a problem for each key that occurs more than once, with the number of its records."""
-        for tenant_id, domain_id, ad_id, key, copies in self._database.execute(
+        """Yield a problem for each key that occurs more than once, with the number of its readable records."""
+        for tenant_id, domain_id, ad_id, key, copies, readable in self._database.execute(
             "SELECT * FROM keys WHERE copies > 1 ORDER BY 1, 2, 3, 4"
         ):
             reason, calendar = f"key occurs {copies} times", Calendar(tenant_id, domain_id, ad_id)
-            yield SourceProblem(source=source, line=None, reason=reason, key=key, calendar=calendar), copies
+            yield SourceProblem(source=source, line=None, reason=reason, key=key, calendar=calendar), readable
 
     def close(self) -> None:
         """Remove the keys."""

@@ -9,7 +9,15 @@ from cyclopts import Group, Parameter
 
 from connector_async._files import open_regular
 from connector_async._timestamps import zone_named
-from connector_async.sync.formats import FieldMapping, FileFormat, FileSource, choose_format, file_source
+from connector_async.sync.formats import (
+    FieldMapping,
+    FileFormat,
+    FileSource,
+    choose_format,
+    file_source,
+    format_of_suffix,
+)
+from connector_async.sync.formats.detection import SUFFIXES
 from connector_async.sync.formats.reading import source_error
 from connector_async.sync.scope import Scope
 
@@ -94,11 +102,14 @@ class MappingOptions:
         Raises:
             ValueError: If an option or a setting is invalid, or the format is not known.
         """
+        if self.source_format is None and format_of_suffix(path) is None:
+            raise ValueError(f"--source-format must be given: the name of {path} does not end in {', '.join(SUFFIXES)}")
         mapping = mapping_of(settings)
         chosen = choose_format(path, self.source_format)
         if chosen == "ics":
-            if mapping is not None:
-                raise ValueError("--map, --date-format and --preset must not be given for iCalendar, nor in [source]")
+            if self.map or self.date_format or self.preset is not None:
+                raise ValueError("--map, --date-format and --preset must not be given for iCalendar")
+            mapping = None  # a table of the settings describes the other files of the folder
         elif derives_key:
             mapping = attrs.evolve(mapping or FieldMapping(), derives_key=True)
         return file_source(

@@ -117,7 +117,7 @@ def _print_causes(report: RunReport) -> None:
     for problem in report.problems:
         print_message(problem)
     if report.unreadable > len(report.problems):
-        print_message(f"{report.unreadable - len(report.problems)} more records could not be read")
+        print_message(f"records that could not be read, in all: {report.unreadable}")
     causes = [(tenant_id, reason) for tenant_id, tenant in report.tenants.items() for reason in tenant.reasons]
     for tenant_id, reason in causes[:_MOST_CAUSES]:
         times = f" ({reason.count} times)" if reason.count > 1 else ""

@@ -138,7 +138,7 @@ def test_dry_run_lists_the_records_that_cannot_be_read(
     first, second, third, *last = done.err.splitlines()
     assert first.startswith(f"connector-async: {name}:1: end_time ")
     assert second.startswith(f"connector-async: {name}:4: ")
-    assert third == f"connector-async: {name}: key occurs 2 times"
+    assert third == f"connector-async: {name}: key k2 occurs 2 times"
     total = "4 differences" if subcommand == "check" else "1 change to make"
     state = f"state {source.with_suffix('.connector-sync.db')}"
     assert last == [f"connector-async: {message}" for message in (total, "3 records could not be read", state)]

@@ -99,7 +99,7 @@ async def test_first_format_that_fits_is_used_and_an_offset_wins_over_the_zone(p
 
 async def test_time_that_fits_no_format_is_a_problem_with_its_key(path: Path) -> None:
     found = await problem(csv_source(path, "No.,Subject,Day,From,To", f"k-1,Visit,{MARKER},11:00,12:00"))
-    assert (found.key, found.reason) == ("k-1", "start_time does not fit date_format")
+    assert (found.key, found.reason) == ("k-1", "start_time fits no date_format (--date-format)")
 
 
 async def test_time_outside_the_calendar_is_a_problem_that_names_its_field(path: Path) -> None:
@@ -179,7 +179,7 @@ async def test_google_calendar_file_is_read_with_its_preset(path: Path) -> None:
     ]
     small = csv_source(path, "Subject,Start Date,All Day Event", "Day,05/30/2024,perhaps", mapping=source.mapping)
     found = await problem(small)
-    assert (found.key, found.reason) == (None, "all_day must be true or false")
+    assert (found.key, found.reason) == (None, "all_day must be one of true, yes, 1, false, no, 0")
 
 
 async def test_parts_of_a_preset_can_be_changed(path: Path) -> None:
@@ -231,13 +231,42 @@ async def test_key_of_a_preset_follows_start_and_title_and_does_not_show_the_tit
         ({"date_format": "%Q"}, "date_format must be a format of datetime.strptime"),
         ({"date_format": "%d.%m. %H:%M"}, "date_format must have the day, the month and the year"),
         ({"date_format": "%d.%m.%Y %I:%M"}, "date_format must have %p together with %I"),
-        ({"date_format": "%d.%m.%Y %H:%M %Z"}, "date_format must have no %Z"),
+        ({"date_format": "%d.%m.%Y %H:%M %Z"}, "date_format must have no Z and no %Z"),
+        ({"date_format": "%Y-%m-%dT%H:%M:%SZ"}, "date_format must have no Z and no %Z"),
+        ({"date_format": "%d.%m.%Y %H:%M %p"}, "date_format must have %p together with %I"),
         ({"date_format": ["%d.%m.%Y", "%H"]}, "date_format must have the day"),
     ],
 )
 def test_invalid_mapping_is_rejected_with_its_rule(arguments: dict[str, Any], rule: str) -> None:
     with pytest.raises((ValueError, TypeError), match=rule):
         FieldMapping(**arguments)
+
+
+def test_all_day_column_of_outlook_is_rejected() -> None:
+    with pytest.raises(ValueError, match="columns must not have all_day for outlook"):
+        FieldMapping.preset("outlook", columns={"all_day": "All day event"})
+
+
+@pytest.mark.parametrize("date_format", ["%d. %B %Y %H:%M", "%H:%M %d. %B %Y", "%d. %B %YT%H:%M:%S%z"])
+async def test_day_of_a_whole_day_may_lack_what_a_format_has_of_the_time(path: Path, date_format: str) -> None:
+    mapping = FieldMapping(columns={"all_day": "whole"}, date_format=date_format)
+    row = {"key": "k-1", "title": "Trip", "whole": True, "start_time": "15. January 2024"}
+    put(path, orjson.dumps(row) + b"\n" + orjson.dumps(row | {"start_time": "15."}) + b"\n")
+    source = JsonLinesSource(path, tenant_id="acme", mapping=mapping, assume_zone=UTC)
+    good, bad = await read(source)
+    assert isinstance(good, SourceRecord)
+    assert (good.appointment.start_time, good.appointment.end_time) == (
+        datetime(2024, 1, 15, tzinfo=UTC),
+        datetime(2024, 1, 16, tzinfo=UTC),
+    )
+    assert isinstance(bad, SourceProblem)
+
+
+async def test_joined_member_of_another_type_is_a_problem(path: Path) -> None:
+    row = {"key": "k-1", "title": "Visit", "start_time": "2024-01-15T10:00:00Z", "end_time": "2024-01-15T11:00:00Z"}
+    put(path, orjson.dumps(row | {"t1": 0, "t2": "globex"}) + b"\n")
+    mapping = FieldMapping(columns={"tenant_id": ("t1", "t2")})
+    assert "tenant_id must be a str" in (await problem(JsonLinesSource(path, tenant_id="acme", mapping=mapping))).reason
 
 
 def test_unknown_preset_is_rejected() -> None:

@@ -343,7 +343,9 @@ class CsvMirror:
 
     def source(self) -> CsvSource | None:
         """Return a source of what the file has now; `None` if there is no file yet."""
-        return CsvSource(self._path, ignore_unknown=self.ignore_unknown) if Path(self._path).exists() else None
+        if not Path(self._path).exists():
+            return None
+        return CsvSource(self._path, tenant_id=self.tenant_id, ignore_unknown=self.ignore_unknown)
 
 
 def _encode(records: list[SourceRecord]) -> bytes:

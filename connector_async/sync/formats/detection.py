@@ -23,6 +23,8 @@ _ROW_MIRRORS: Final = (CsvMirror, JsonLinesMirror)
 _SOURCES: Final = (*_ROW_SOURCES, ICalendarSource)
 _MIRRORS: Final = (*_ROW_MIRRORS, ICalendarMirror)
 _BY_SUFFIX: Final[dict[str, FileFormat]] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".ics": "ics"}
+SUFFIXES: Final = tuple(_BY_SUFFIX)
+"""The suffixes of files whose formats are known."""
 
 
 def file_source(

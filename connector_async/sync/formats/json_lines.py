@@ -200,7 +200,9 @@ class JsonLinesMirror:
 
     def source(self) -> JsonLinesSource | None:
         """Return a source of what the file has now; `None` if there is no file yet."""
-        return JsonLinesSource(self._path, ignore_unknown=self.ignore_unknown) if Path(self._path).exists() else None
+        if not Path(self._path).exists():
+            return None
+        return JsonLinesSource(self._path, tenant_id=self.tenant_id, ignore_unknown=self.ignore_unknown)
 
 
 class _NotAString:

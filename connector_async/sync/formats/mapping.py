@@ -28,6 +28,7 @@ _TIMES: Final = ("start_time", "end_time", "modified")
 _BOOLEANS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
 _ONE_DAY: Final = timedelta(days=1)
 _DIRECTIVE: Final = re.compile("%(.)", re.DOTALL)
+_TIME_PART: Final = re.compile(r"%[HIMSfpzX](?:[^%]*%[HIMSfpzX])*")
 _SAMPLE: Final = datetime(2024, 11, 23, 22, 47, 38, tzinfo=UTC)
 """A time whose parts all differ, and with an hour that needs AM or PM."""
 IGNORE_UNKNOWN_ADVICE: Final = "ignore_unknown (--ignore-unknown) leaves it out"
@@ -70,14 +71,18 @@ def check_date_format(name: str, formats: tuple[str, ...]) -> None:
 
     Raises:
         ValueError: If a format is invalid, lacks the day, the month or the year, has the hour of a half day without
-            `%p`, or has `%Z`, which `strptime` reads and ignores.
+            `%p` or a whole one with it, or has a `%Z` or a `Z`, which say nothing to `strptime`.
         TypeError: If a format is not a str.
     """
     for date_format in formats:
         check_type(name, date_format, str)
         directives = set(_DIRECTIVE.findall(date_format))
-        if "Z" in directives:
-            raise ValueError(f"{name} must have no %Z, which is ignored: use %z, for offsets such as +0100")
+        if "Z" in _DIRECTIVE.sub("", date_format) or "Z" in directives:
+            raise ValueError(
+                f"{name} must have no Z and no %Z, which are ignored: %z reads Z and offsets such as +0100"
+            )
+        if "p" in directives and "I" not in directives:
+            raise ValueError(f"{name} must have %p together with %I, or %H alone")
         try:
             parsed = datetime.strptime(_SAMPLE.strftime(date_format), date_format)  # noqa: DTZ007 - only compared
         except ValueError:
@@ -145,10 +150,13 @@ class FieldMapping:
             date_format: The formats, if they differ from the preset.
 
         Raises:
-            ValueError: If there is no such preset, or `columns` or `date_format` is invalid.
+            ValueError: If there is no such preset, `columns` or `date_format` is invalid, or `columns` has `all_day`
+                for `outlook`, where it would be wrong.
         """
         if name not in _PRESETS:
             raise ValueError(f"preset must be one of {', '.join(_PRESETS)}")
+        if name == "outlook" and ALL_DAY in (columns or {}):
+            raise ValueError("columns must not have all_day for outlook: its days end at midnight")
         preset = _PRESETS[name]
         return cls(
             columns={**preset.columns, **_as_columns(columns or {})},
@@ -229,7 +237,7 @@ class RowMapper:
             if len(columns) == 1:
                 if columns[0] in values:
                     row[field] = values[columns[0]]
-            elif joined := _joined(values, columns):
+            elif (joined := _joined(values, columns)) != "":
                 row[field] = joined
         for name in values.keys() - self.used:
             self._count_unknown(name)
@@ -242,6 +250,7 @@ class RowMapper:
         if not self.ignores_unknown:
             raise ValueError(unknown_reason(name))
         ignored = self._counts.ignored
+        name = name.encode("utf-8", "backslashreplace").decode()  # it may have bytes of another encoding
         # Memory stays bounded if each object has other names.
         ignored[name if name in ignored or len(ignored) < _MOST_NAMES else _OTHER_NAMES] += 1
 
@@ -269,7 +278,7 @@ class RowMapper:
         value = _joined(values, self._all_day)
         value = _BOOLEANS.get(value.strip().casefold()) if isinstance(value, str) else value
         if not isinstance(value, bool):
-            raise ValueError(f"{ALL_DAY} must be true or false")
+            raise ValueError(f"{ALL_DAY} must be one of {', '.join(filter(None, _BOOLEANS))}")
         return value
 
 
@@ -299,20 +308,25 @@ def _parsed(field: str, string: str, formats: tuple[str, ...]) -> datetime:
     for date_format in formats:
         with suppress(ValueError):
             return datetime.strptime(string, date_format)  # noqa: DTZ007 - the caller adds the time zone
-    raise ValueError(f"{field} does not fit date_format")
+    raise ValueError(f"{field} fits no date_format (--date-format)")
 
 
 def _midnight(field: str, string: str, formats: tuple[str, ...]) -> datetime:
     """Return where a day starts, or for the end of an appointment where its last day ends.
 
-    The string may lack the time. Then it has the form of the part of a format before the first blank.
+    The string may lack the time. Then it has the form of a format without what reads one.
     """
-    day = _parsed(field, string, (*formats, *(each.split(" ")[0] for each in formats))).date()
+    day = _parsed(field, string, (*formats, *map(_without_time, formats))).date()
     if field == "end_time":
         if day == date.max:
             raise ValueError("end_time must lie within the years 1 to 9999")
         day += _ONE_DAY
     return datetime.combine(day, time())
+
+
+def _without_time(date_format: str) -> str:
+    """Return a format without the directives of a time, and without what stands between and beside them."""
+    return _TIME_PART.sub("", date_format).strip(" ,;T")
 
 
 def _derive_key(row: dict[str, Any]) -> None:

@@ -205,7 +205,7 @@ async def _report_duplicate_keys(state: State, staged: Staged, name: str) -> Non
     async with state.reading() as connection:
         for row in await connection.execute(duplicates):
             *calendar, key, copies = tuple(row)
-            reason = f"{name}: key occurs {copies} times"
+            reason = f"{name}: key {key} occurs {copies} times"
             letter = DeadLetter(key=key, operation="read", error="SourceProblem", reason=reason)
             staged.problems.append((Calendar(*calendar), letter))
 
