@@ -13,6 +13,7 @@ Public are the names in `__all__` and the modules `exceptions`, `retry`, `sandbo
     models.py  exceptions.py                   attrs classes; the error tree
     _clock.py  _timestamps.py  _log.py         the clock and deadlines; date-times; every line that is logged
     _json.py  _files.py                        the JSON parser; files that are replaced atomically
+    _json_form.py  _pydantic.py  _unset.py     models in the JSON of applications, and in pydantic; fields not set
     _checks.py  _recent.py  _tracebacks.py     argument checks; bounded tables; tracebacks without secrets
 """
 
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
     from .appointments import (
         AppointmentService,
         Verify,
-        appointment_update_from_json,
         found_by_preview,
-        new_appointment_from_json,
     )
     from .auth import CachingTokenProvider, ClientCredentials, Secret, StaticToken, Token, TokenProvider, TokenSend
     from .bulk_calls import Bulk, BulkReport, Outcome, ProgressListener, Status, bulk, read_inputs
@@ -154,12 +153,10 @@ __all__ = [
     "Verify",
     "WireFormat",
     "__version__",
-    "appointment_update_from_json",
     "bulk",
     "correlation_id",
     "found_by_preview",
     "last_call",
-    "new_appointment_from_json",
     "priority",
     "read_inputs",
 ]

@@ -1,18 +1,23 @@
 """The appointments of the API as attrs classes.
 
-They know neither JSON nor HTTP. What a user builds is checked when it is built. Its date-times are converted to UTC, so
-that equal points in time make equal models, whatever their time zones.
+They do not know the JSON of the API: `to_dict` and `from_dict` are for the JSON of applications. What a user builds is
+checked when it is built. Its date-times are converted to UTC, so that equal points in time make equal models, whatever
+their time zones.
 """
 
 import contextlib
-import enum
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 
 from ._checks import check_utf8, validator
+from ._json_form import json_object, read_fields
+from ._pydantic import NOT_BLANK, NOT_EMPTY, core_schema_of, json_schema_of
+from ._unset import UNSET, Unset
+
+__all__ = ["UNSET", "Appointment", "AppointmentUpdate", "DirectoryUser", "JsonModel", "NewAppointment", "Unset"]
 
 if TYPE_CHECKING:
     from attrs import frozen as frozen_for_type_checkers
@@ -20,19 +25,6 @@ else:
     # A frozen attrs class takes 0.58 µs to build, this one 0.21. Appointments are decoded by the thousand, so they are
     # frozen for type checkers only. What a user builds is frozen at run time as well.
     frozen_for_type_checkers = attrs.define(unsafe_hash=True)
-
-
-class Unset(enum.Enum):
-    """The type of `UNSET`."""
-
-    UNSET = "UNSET"
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-UNSET: Final = Unset.UNSET
-"""The value of a field that the caller does not set. It is not sent, whereas `None` is sent as `null`."""
 
 
 def _if_set(check: Callable[[str, Any], object]) -> Any:
@@ -55,7 +47,7 @@ def _check_not_blank(name: str, value: str) -> None:
         raise ValueError(f"{name} must not be blank")
 
 
-def _check_description(name: str, value: str | None) -> None:
+def _check_optional_string(name: str, value: str | None) -> None:
     if value is not None:
         check_utf8(name, value)
 
@@ -86,7 +78,7 @@ def _check_order(instance: Any, field: "attrs.Attribute[Any]", value: Any) -> No
 def _check_description_type(instance: Any, field: "attrs.Attribute[Any]", value: object) -> None:
     if value is UNSET:
         return
-    if value not in ("Text", "Html"):
+    if value not in _DESCRIPTION_TYPES:
         raise ValueError(f"{field.name} must be one of 'Text', 'Html', UNSET")
     if instance.description is UNSET:
         raise ValueError(f"{field.name} must be set together with a description")
@@ -135,9 +127,62 @@ class _NothingExtra(Mapping[str, Any]):
 
 _NOTHING_EXTRA: Final = _NothingExtra()
 
+_DESCRIPTION_TYPES: Final = ("Text", "Html")
+
+
+class JsonModel:
+    """The form of a model in the JSON of an application. pydantic and FastAPI use the same form."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as values for any JSON encoder, by the names of the model.
+
+        Date-times are RFC 3339 strings in UTC, with a fraction only if it is not zero. A field that is `UNSET` is left
+        out, and `None` is kept. `extra` is an object of its own.
+
+        Raises:
+            ValueError: If a date-time is naive, which only an `Appointment` of the caller's own can have.
+        """
+        return json_object(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """Return the model in a decoded JSON value, as `to_dict` returns it.
+
+        Args:
+            value: An object of fields of the model, by its names. Date-times are RFC 3339 strings with a UTC offset.
+
+        Raises:
+            ValueError: If `value` is not such an object, has another field, or a field is not valid. The message names
+                the field and the rule.
+        """
+        try:
+            return cls.from_fields(read_fields(cls, value))
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """Return the model with checked fields, whose date-times are datetimes.
+
+        Raises:
+            ValueError: If a field breaks a rule. The message names the field.
+            TypeError: If a field has another type. The message names the field.
+        """
+        return cls(**fields)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> Any:
+        return core_schema_of(cls)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        return json_schema_of(cls, schema, handler)
+
 
 @attrs.frozen(kw_only=True)
-class NewAppointment:
+class NewAppointment(JsonModel):
     """An appointment to create.
 
     Raises:
@@ -146,17 +191,19 @@ class NewAppointment:
         TypeError: If a field has another type. The message names the field.
     """
 
-    title: str = attrs.field(validator=validator(_check_not_blank), repr=False)
+    title: str = attrs.field(validator=validator(_check_not_blank), repr=False, metadata=NOT_BLANK)
     """Not blank. Personal data: not in the `repr`."""
     start_time: datetime = attrs.field(converter=_in_utc, validator=validator(_check_date_time))
     """Aware; stored in UTC."""
     end_time: datetime = attrs.field(converter=_in_utc, validator=[validator(_check_date_time), _check_order])
     """Aware; stored in UTC. Not before `start_time`."""
-    description: str | Unset | None = attrs.field(default=UNSET, validator=_if_set(_check_description), repr=False)
+    description: str | Unset | None = attrs.field(default=UNSET, validator=_if_set(_check_optional_string), repr=False)
     """Personal data: not in the `repr`. `UNSET`: not sent."""
-    description_type: str | Unset = attrs.field(default=UNSET, validator=_check_description_type)
+    description_type: str | Unset = attrs.field(
+        default=UNSET, validator=_check_description_type, metadata={"choices": _DESCRIPTION_TYPES}
+    )
     """The type of the description: `Text` or `Html`. `UNSET`: `Text`. The wire format GUIDE does not send it."""
-    time_zone: str | Unset = attrs.field(default=UNSET, validator=_if_set(_check_not_blank))
+    time_zone: str | Unset = attrs.field(default=UNSET, validator=_if_set(_check_not_blank), metadata=NOT_BLANK)
     """The IANA or Windows name of the appointment's time zone. The times are sent in UTC all the same. `UNSET`:
     `UTC`. The wire format GUIDE does not send it."""
     extra: Mapping[str, Any] = attrs.field(
@@ -166,7 +213,7 @@ class NewAppointment:
 
 
 @attrs.frozen(kw_only=True)
-class AppointmentUpdate:
+class AppointmentUpdate(JsonModel):
     """New values for some fields of an appointment. A field that is `UNSET` is not sent.
 
     Raises:
@@ -175,9 +222,9 @@ class AppointmentUpdate:
         TypeError: If a field has another type. The message names the field.
     """
 
-    appointment_id: str = attrs.field(validator=validator(_check_not_empty))
+    appointment_id: str = attrs.field(validator=validator(_check_not_empty), metadata=NOT_EMPTY)
     """The id of the appointment to update. Not empty."""
-    title: str | Unset = attrs.field(default=UNSET, validator=_if_set(_check_not_blank), repr=False)
+    title: str | Unset = attrs.field(default=UNSET, validator=_if_set(_check_not_blank), repr=False, metadata=NOT_BLANK)
     """Not blank. Personal data: not in the `repr`."""
     start_time: datetime | Unset = attrs.field(
         default=UNSET, converter=_in_utc_if_set, validator=_if_set(_check_date_time)
@@ -187,11 +234,13 @@ class AppointmentUpdate:
         default=UNSET, converter=_in_utc_if_set, validator=[_if_set(_check_date_time), _check_order]
     )
     """Aware; stored in UTC. Not before `start_time` if both are set."""
-    description: str | Unset | None = attrs.field(default=UNSET, validator=_if_set(_check_description), repr=False)
+    description: str | Unset | None = attrs.field(default=UNSET, validator=_if_set(_check_optional_string), repr=False)
     """Personal data: not in the `repr`. `None` clears the description."""
-    description_type: str | Unset = attrs.field(default=UNSET, validator=_check_description_type)
+    description_type: str | Unset = attrs.field(
+        default=UNSET, validator=_check_description_type, metadata={"choices": _DESCRIPTION_TYPES}
+    )
     """The type of the description: `Text` or `Html`. `UNSET`: `Text`. The wire format GUIDE does not send it."""
-    time_zone: str | Unset = attrs.field(default=UNSET, validator=_if_set(_check_not_blank))
+    time_zone: str | Unset = attrs.field(default=UNSET, validator=_if_set(_check_not_blank), metadata=NOT_BLANK)
     """The IANA or Windows name of the appointment's time zone. The times are sent in UTC all the same. The wire
     format GUIDE does not send it."""
     extra: Mapping[str, Any] = attrs.field(
@@ -206,10 +255,10 @@ class AppointmentUpdate:
 
 
 @frozen_for_type_checkers
-class Appointment:
+class Appointment(JsonModel):
     """An appointment of the server. It is hashable, so do not change its fields."""
 
-    appointment_id: str
+    appointment_id: str = attrs.field(metadata=NOT_EMPTY)
     """The server's id."""
     title: str = attrs.field(repr=False)
     """Personal data: not in the `repr`."""
@@ -226,9 +275,40 @@ class Appointment:
     extra: Mapping[str, Any] = attrs.field(default=_NOTHING_EXTRA, hash=False, repr=False)
     """Fields that this version does not know, by their names on the wire, with their decoded JSON values."""
 
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """Return the appointment with checked fields: building one checks nothing, since the server's are decoded so.
+
+        Raises:
+            ValueError: If a field breaks a rule. The message names the field.
+            TypeError: If a field has another type. The message names the field.
+        """
+        checked = dict(fields)
+        for name, (convert, check) in _APPOINTMENT_RULES.items():
+            if name in checked:
+                checked[name] = convert(checked[name])
+                check(name, checked[name])
+        return cls(**checked)
+
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+_APPOINTMENT_RULES: Final[Mapping[str, tuple[Callable[[Any], Any], Callable[[str, Any], object]]]] = {
+    "appointment_id": (_unchanged, _check_not_empty),
+    "title": (_unchanged, check_utf8),
+    "start_time": (_in_utc, _check_date_time),
+    "end_time": (_in_utc, _check_date_time),
+    "description": (_unchanged, _check_optional_string),
+    "description_type": (_unchanged, _check_optional_string),
+    "time_zone": (_unchanged, _check_optional_string),
+    "extra": (_copy_extra, _check_extra),
+}
+
 
 @attrs.frozen
-class DirectoryUser:
+class DirectoryUser(JsonModel):
     """A user of the directory. An `AppointmentService` with a user works on this user's appointments.
 
     Raises:
@@ -236,7 +316,7 @@ class DirectoryUser:
         TypeError: If a field is not a str.
     """
 
-    ad_id: str = attrs.field(validator=validator(_check_not_blank))
+    ad_id: str = attrs.field(validator=validator(_check_not_blank), metadata=NOT_BLANK)
     """The user's id in the directory. Not blank."""
-    domain_id: str = attrs.field(validator=validator(_check_not_blank))
+    domain_id: str = attrs.field(validator=validator(_check_not_blank), metadata=NOT_BLANK)
     """The directory's tenant id. Not blank."""

@@ -10,7 +10,7 @@ import orjson
 from connector_async._checks import check_callable, check_plain_callable, check_sequence
 from connector_async._files import atomic_replace
 from connector_async.exceptions import ConnectorError
-from connector_async.models import UNSET
+from connector_async.models import UNSET, JsonModel
 
 from .outcome import Outcome, Status, appointment_id_of
 
@@ -23,7 +23,9 @@ _NOT_JSON: Final = "JSON cannot express the input"
 
 
 def as_json(value: object) -> object:
-    """Return a model as an object of its set fields, and any other value unchanged."""
+    """Return a model, or an object of another attrs class, as an object of its set fields, and others unchanged."""
+    if isinstance(value, JsonModel):
+        return value.to_dict()
     if not attrs.has(type(value)):
         return value
     fields = attrs.asdict(value, recurse=False)  # type: ignore[arg-type]
@@ -55,8 +57,8 @@ def read_inputs(path: Path | str, *statuses: Status, decode: Callable[[Any], Any
     Args:
         path: The file.
         statuses: The outcomes to return the inputs of. The default is `FAILED` and `NOT_STARTED`.
-        decode: Turns a JSON value into an input, for example `new_appointment_from_json` or
-            `appointment_update_from_json`. `None`: the JSON values are returned.
+        decode: Turns a JSON value into an input, for example `NewAppointment.from_dict` or
+            `AppointmentUpdate.from_dict`. `None`: the JSON values are returned.
 
     Raises:
         OSError: If the file cannot be read.

@@ -20,7 +20,7 @@ from .options import (
     check_window,
     parse_time,
 )
-from .output import Printer, appointment_record
+from .output import Printer
 from .source_options import DEFAULT_MAPPING, MappingOptions
 
 _COLUMNS: Final = ("appointment_id", "title", "start_time", "end_time", "description", "description_type", "time_zone")
@@ -53,9 +53,9 @@ async def get(
     async with open_service(connection) as appointments:
         if more:
             calls = appointments.get_many([appointment_id, *more], ordered=True)
-            code = await print_outcomes(calls, printer, lambda _, appointment: appointment_record(appointment))
+            code = await print_outcomes(calls, printer, lambda _, appointment: appointment.to_dict())
         else:
-            printer.add(appointment_record(await appointments.get(appointment_id)))
+            printer.add((await appointments.get(appointment_id)).to_dict())
     printer.end()
     return code
 
@@ -84,7 +84,7 @@ async def preview(
     async with open_service(connection) as appointments:
         check_window(window, appointments.session.wire_format)
         async for appointment in appointments.preview(range_start, range_end, window=window):
-            printer.add(appointment_record(appointment))
+            printer.add(appointment.to_dict())
     printer.end()
 
 
@@ -136,7 +136,7 @@ async def create(
     new = NewAppointment(**fields)
     printer = Printer(display, _COLUMNS)
     async with open_service(connection) as appointments:
-        printer.add(appointment_record(await appointments.create(new)))
+        printer.add((await appointments.create(new)).to_dict())
     printer.end()
     return ExitCode.DONE
 
@@ -176,7 +176,7 @@ async def update(
     async with open_service(connection) as appointments:
         changed = await appointments.update(appointment_id, read_first=read_first, **changes)
     # The response may be empty.
-    printer.add({"appointment_id": appointment_id} if changed is None else appointment_record(changed))
+    printer.add({"appointment_id": appointment_id} if changed is None else changed.to_dict())
     printer.end()
 
 

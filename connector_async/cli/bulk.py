@@ -7,10 +7,10 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
-from connector_async.appointments import AppointmentService, new_appointment_from_json
+from connector_async.appointments import AppointmentService
 from connector_async.bulk_calls import Bulk, Outcome, Status, bulk
 from connector_async.exceptions import AuthenticationError, DecodingError
-from connector_async.models import Appointment
+from connector_async.models import Appointment, NewAppointment
 from connector_async.sync.formats import format_of_suffix
 from connector_async.sync.records import SourceProblem, SourceRecord
 
@@ -19,7 +19,7 @@ from .exit_codes import ExitCode, combined_exit_code, exit_code
 from .line_reader import read_lines
 from .messages import error_message, print_message
 from .options import DisplayOptions
-from .output import Printer, Record, appointment_record
+from .output import Printer, Record
 from .settings import Settings
 from .source_options import MappingOptions, mapping_of
 from .standard_input import opened_source
@@ -69,7 +69,7 @@ async def create_from(source: str, appointments: AppointmentService, display: Di
     """
 
     async def create(numbered_line: tuple[int, bytes]) -> Appointment:
-        return await appointments.create(new_appointment_from_json(_decoded(numbered_line[1])))
+        return await appointments.create(NewAppointment.from_dict(_decoded(numbered_line[1])))
 
     codes, printer = set(), Printer(display, _RESULT_COLUMNS)
     calls = bulk(create, read_lines(source), concurrency=_CONCURRENCY, ordered=True, ends_on=AuthenticationError)
@@ -145,7 +145,7 @@ def _decoded(line: bytes) -> Any:
 def _result(outcome: Outcome[Any, Appointment]) -> dict[str, Any]:
     result: dict[str, Any] = {"status": outcome.status.value}
     if outcome.result is not None:
-        return result | appointment_record(outcome.result)
+        return result | outcome.result.to_dict()
     if isinstance(outcome.error, DecodingError) and outcome.error.appointment_id:
         result["appointment_id"] = outcome.error.appointment_id
     return result | {"error": _reason(outcome)}

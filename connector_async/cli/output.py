@@ -6,11 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import attrs
 import orjson
-
-from connector_async._timestamps import format_instant
-from connector_async.models import Appointment
 
 from .messages import printable
 from .options import DisplayOptions
@@ -19,13 +15,6 @@ Record = Mapping[str, Any]
 """One row: strings, numbers, booleans and `None` by column. Other values are printed only as JSON."""
 
 _UNLIMITED_WIDTH: Final = 100_000  # a table that is not read on a terminal is not cut
-
-
-def appointment_record(appointment: Appointment) -> dict[str, Any]:
-    """Return an appointment as a record, with times in UTC."""
-    record = attrs.asdict(appointment, recurse=False)
-    times = {name: format_instant(record[name]) for name in ("start_time", "end_time")}
-    return record | times | {"extra": dict(appointment.extra)}
 
 
 class Printer:

@@ -865,8 +865,8 @@ async def test_drafts_are_written_with_their_set_fields(tmp_path: Path, draft: N
     assert list(read_inputs(tmp_path / "drafts.jsonl")) == [
         {
             "title": draft.title,
-            "start_time": "2024-01-15T10:00:00+00:00",
-            "end_time": "2024-01-15T11:00:00+00:00",
+            "start_time": "2024-01-15T10:00:00Z",
+            "end_time": "2024-01-15T11:00:00Z",
             "description": draft.description,
             "extra": {},
         }

@@ -27,7 +27,7 @@ from connector_async import (
     WireFormat,
 )
 from connector_async.cli.options import DisplayOptions
-from connector_async.cli.output import Printer, appointment_record
+from connector_async.cli.output import Printer
 from tests.support.cases import CASES
 from tests.support.hostile import HostileServer, http
 from tests.support.services import FIELDS, open_service, resident_megabytes
@@ -204,7 +204,7 @@ async def test_big_integer_in_a_problem_is_kept_exactly() -> None:
 @pytest.mark.row("H9")
 def test_big_integer_is_printed_as_json(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     appointment = GUIDE.structure(body(number=b"%d" % BIG), Appointment)
-    Printer(DisplayOptions(json=True), ()).add(appointment_record(appointment))
+    Printer(DisplayOptions(json=True), ()).add(appointment.to_dict())
     assert json.loads(capfdbinary.readouterr().out)["extra"] == {"number": BIG}
 
 

@@ -19,8 +19,6 @@ from connector_async import (
     Outcome,
     ServerError,
     Status,
-    appointment_update_from_json,
-    new_appointment_from_json,
     read_inputs,
 )
 from connector_async.sandbox import Sandbox, StatusFault
@@ -43,7 +41,7 @@ async def test_failed_drafts_are_written_read_and_created(
     report = await BulkReport[NewAppointment, Appointment]().collect(appointments.create_many(drafts, ordered=True))
     assert report.counts == {Status.FAILED: 5}
     report.write_jsonl(tmp_path / "drafts.jsonl")
-    again = list(read_inputs(tmp_path / "drafts.jsonl", decode=new_appointment_from_json))
+    again = list(read_inputs(tmp_path / "drafts.jsonl", decode=NewAppointment.from_dict))
     assert again == drafts
     done = await BulkReport[NewAppointment, Appointment]().collect(appointments.create_many(again))
     assert done.counts == {Status.DONE: 5}
@@ -62,7 +60,7 @@ async def test_failed_updates_are_written_read_and_sent(
     report = await BulkReport[AppointmentUpdate, Any]().collect(appointments.update_many(updates, ordered=True))
     assert report.counts == {Status.FAILED: 3}
     report.write_jsonl(tmp_path / "updates.jsonl")
-    again = list(read_inputs(tmp_path / "updates.jsonl", decode=appointment_update_from_json))
+    again = list(read_inputs(tmp_path / "updates.jsonl", decode=AppointmentUpdate.from_dict))
     assert again == updates
     done = await BulkReport[AppointmentUpdate, Any]().collect(appointments.update_many(again))
     assert done.counts == {Status.DONE: 3}
@@ -98,40 +96,40 @@ def test_written_inputs_are_read_unchanged(
     report.unfinished += [Outcome(index=0, input=draft, status=Status.NOT_STARTED)]
     report.unfinished += [Outcome(index=1, input=update, status=Status.FAILED, error=ServerError("down"))]
     report.write_jsonl(path)
-    assert list(read_inputs(path, Status.NOT_STARTED, decode=new_appointment_from_json)) == [draft]
-    assert list(read_inputs(path, Status.FAILED, decode=appointment_update_from_json)) == [update]
+    assert list(read_inputs(path, Status.NOT_STARTED, decode=NewAppointment.from_dict)) == [draft]
+    assert list(read_inputs(path, Status.FAILED, decode=AppointmentUpdate.from_dict)) == [update]
 
 
 @pytest.mark.parametrize(
     ("decode", "value", "rule"),
     [
-        (new_appointment_from_json, 3, "expected an object of the fields of NewAppointment, not int"),
-        (appointment_update_from_json, [], "expected an object of the fields of AppointmentUpdate, not list"),
-        (new_appointment_from_json, {**DRAFT, "subject": "x"}, "subject is not known"),
-        (new_appointment_from_json, {**DRAFT, "Jane Doe": "x"}, "a field is not known"),
-        (new_appointment_from_json, {**DRAFT, "appointment_id": "1"}, "appointment_id is not known"),
-        (new_appointment_from_json, {"title": "Visit", "start_time": DRAFT["start_time"]}, "end_time is missing"),
-        (new_appointment_from_json, {**DRAFT, "title": None}, "title must be a str, not NoneType"),
-        (new_appointment_from_json, {**DRAFT, "title": " "}, "title must not be blank"),
-        (new_appointment_from_json, {**DRAFT, "start_time": 3}, "start_time must be an RFC 3339 date-time, not int"),
-        (new_appointment_from_json, {**DRAFT, "start_time": "2024-01-15"}, "start_time: not an RFC 3339 date-time"),
+        (NewAppointment.from_dict, 3, "expected an object of the fields of NewAppointment, not int"),
+        (AppointmentUpdate.from_dict, [], "expected an object of the fields of AppointmentUpdate, not list"),
+        (NewAppointment.from_dict, {**DRAFT, "subject": "x"}, "subject is not known"),
+        (NewAppointment.from_dict, {**DRAFT, "Jane Doe": "x"}, "a field is not known"),
+        (NewAppointment.from_dict, {**DRAFT, "appointment_id": "1"}, "appointment_id is not known"),
+        (NewAppointment.from_dict, {"title": "Visit", "start_time": DRAFT["start_time"]}, "end_time is missing"),
+        (NewAppointment.from_dict, {**DRAFT, "title": None}, "title must be a str, not NoneType"),
+        (NewAppointment.from_dict, {**DRAFT, "title": " "}, "title must not be blank"),
+        (NewAppointment.from_dict, {**DRAFT, "start_time": 3}, "start_time must be an RFC 3339 date-time, not int"),
+        (NewAppointment.from_dict, {**DRAFT, "start_time": "2024-01-15"}, "start_time: not an RFC 3339 date-time"),
         (
-            new_appointment_from_json,
+            NewAppointment.from_dict,
             {**DRAFT, "end_time": "2024-01-15T10:00:00"},
             "end_time: no UTC offset, and no time zone",
         ),
-        (new_appointment_from_json, {**DRAFT, "end_time": "2023-01-15T10:00:00Z"}, "end_time must not be before"),
-        (new_appointment_from_json, {**DRAFT, "time_zone": None}, "time_zone must be a str, not NoneType"),
-        (new_appointment_from_json, {**DRAFT, "extra": None}, "extra must be a mapping, not NoneType"),
+        (NewAppointment.from_dict, {**DRAFT, "end_time": "2023-01-15T10:00:00Z"}, "end_time must not be before"),
+        (NewAppointment.from_dict, {**DRAFT, "time_zone": None}, "time_zone must be a str, not NoneType"),
+        (NewAppointment.from_dict, {**DRAFT, "extra": None}, "extra must be a mapping, not NoneType"),
         (
-            new_appointment_from_json,
+            NewAppointment.from_dict,
             {**DRAFT, "description_type": "Text"},
             "description_type must be set together with",
         ),
-        (appointment_update_from_json, {"title": "Visit"}, "appointment_id is missing"),
-        (appointment_update_from_json, {**UPDATE, "start_time": None}, "start_time must be an RFC 3339 date-time"),
-        (appointment_update_from_json, {"appointment_id": "1"}, "an update must set at least one field"),
-        (appointment_update_from_json, {**UPDATE, "appointment_id": 1}, "appointment_id must be a str, not int"),
+        (AppointmentUpdate.from_dict, {"title": "Visit"}, "appointment_id is missing"),
+        (AppointmentUpdate.from_dict, {**UPDATE, "start_time": None}, "start_time must be an RFC 3339 date-time"),
+        (AppointmentUpdate.from_dict, {"appointment_id": "1"}, "an update must set at least one field"),
+        (AppointmentUpdate.from_dict, {**UPDATE, "appointment_id": 1}, "appointment_id must be a str, not int"),
     ],
 )
 def test_invalid_value_is_rejected_by_the_name_of_its_field(decode: Any, value: Any, rule: str, tmp_path: Path) -> None:
@@ -143,7 +141,7 @@ def test_invalid_value_is_rejected_by_the_name_of_its_field(decode: Any, value: 
         list(read_inputs(path, decode=decode))
 
 
-@pytest.mark.parametrize("decode", [new_appointment_from_json, appointment_update_from_json])
+@pytest.mark.parametrize("decode", [NewAppointment.from_dict, AppointmentUpdate.from_dict])
 def test_key_that_is_not_a_str_is_unknown(decode: Any) -> None:
     with pytest.raises(ValueError, match="a field is not known"):
         decode({5: "x"})
