@@ -10,7 +10,7 @@ Public are the names in `__all__` and the modules `exceptions`, `retry`, `sandbo
     auth/  retry/  rate_limit/  pagination/    tokens; policies and quota; slots and penalties; paging styles
     wire/  protocol/                           models and JSON bodies; the rules of HTTP, without I/O
     sandbox/                                   a local server of the API, which shares no code with the client
-    models.py  exceptions.py                   attrs classes; the error tree
+    models.py  exceptions.py  http_status.py   attrs classes; the error tree; its HTTP statuses for a web service
     _clock.py  _timestamps.py  _log.py         the clock and deadlines; date-times; every line that is logged
     _json.py  _files.py                        the JSON parser; files that are replaced atomically
     _checks.py  _recent.py  _tracebacks.py     argument checks; bounded tables; tracebacks without secrets
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         DeadlineExceededError,
         DecodingError,
         ForbiddenError,
+        InvalidArgumentError,
         InvalidRequestError,
         NotFoundError,
         OutcomeUnknownError,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         TransportError,
         UnexpectedRedirectError,
     )
+    from .http_status import http_headers_for, http_status_for
     from .models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
     from .pagination import (
         AsyncPager,
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
 
 _MODULES: Final = (
     "exceptions",
+    "http_status",
     "models",
     "_clock",
     "protocol",
@@ -111,6 +114,7 @@ __all__ = [
     "DecodingError",
     "DirectoryUser",
     "ForbiddenError",
+    "InvalidArgumentError",
     "InvalidRequestError",
     "LinkHeader",
     "MemoryRateLimitStore",
@@ -158,6 +162,8 @@ __all__ = [
     "bulk",
     "correlation_id",
     "found_by_preview",
+    "http_headers_for",
+    "http_status_for",
     "last_call",
     "new_appointment_from_json",
     "priority",

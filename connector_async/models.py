@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from ._checks import check_utf8, validator
+from .exceptions import InvalidArgumentError
 
 if TYPE_CHECKING:
     from attrs import frozen as frozen_for_type_checkers
@@ -47,12 +48,12 @@ def _if_set(check: Callable[[str, Any], object]) -> Any:
 
 def _check_not_empty(name: str, value: str) -> None:
     if not check_utf8(name, value):
-        raise ValueError(f"{name} must not be empty")
+        raise InvalidArgumentError(f"{name} must not be empty", argument=name)
 
 
 def _check_not_blank(name: str, value: str) -> None:
     if not check_utf8(name, value).strip():
-        raise ValueError(f"{name} must not be blank")
+        raise InvalidArgumentError(f"{name} must not be blank", argument=name)
 
 
 def _check_description(name: str, value: str | None) -> None:
@@ -64,9 +65,11 @@ def _check_date_time(name: str, value: object) -> None:
     if not isinstance(value, datetime):
         raise TypeError(f"{name} must be a datetime, not {type(value).__name__}")
     if value.tzinfo is None:
-        raise ValueError(f"{name} must be aware: it has no time zone")
+        raise InvalidArgumentError(f"{name} must be aware: it has no time zone", argument=name)
     if value.tzinfo is not UTC:  # _in_utc could not convert it
-        raise ValueError(f"{name} must have a UTC offset, and lie in the years 1 to 9999 in UTC")
+        raise InvalidArgumentError(
+            f"{name} must have a UTC offset, and lie in the years 1 to 9999 in UTC", argument=name
+        )
 
 
 def _check_extra(name: str, value: object) -> None:
@@ -80,16 +83,16 @@ def _check_extra(name: str, value: object) -> None:
 
 def _check_order(instance: Any, field: "attrs.Attribute[Any]", value: Any) -> None:
     if value is not UNSET and instance.start_time is not UNSET and value < instance.start_time:
-        raise ValueError(f"{field.name} must not be before start_time")
+        raise InvalidArgumentError(f"{field.name} must not be before start_time", argument=field.name)
 
 
 def _check_description_type(instance: Any, field: "attrs.Attribute[Any]", value: object) -> None:
     if value is UNSET:
         return
     if value not in ("Text", "Html"):
-        raise ValueError(f"{field.name} must be one of 'Text', 'Html', UNSET")
+        raise InvalidArgumentError(f"{field.name} must be one of 'Text', 'Html', UNSET", argument=field.name)
     if instance.description is UNSET:
-        raise ValueError(f"{field.name} must be set together with a description")
+        raise InvalidArgumentError(f"{field.name} must be set together with a description", argument=field.name)
 
 
 def _in_utc(value: datetime) -> datetime:
@@ -202,7 +205,7 @@ class AppointmentUpdate:
     def __attrs_post_init__(self) -> None:
         _, *changes = attrs.astuple(self, recurse=False)
         if all(change is UNSET or change is _NOTHING_EXTRA for change in changes):
-            raise ValueError("an update must set at least one field besides appointment_id")
+            raise InvalidArgumentError("an update must set at least one field besides appointment_id")
 
 
 @frozen_for_type_checkers

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from connector_async._timestamps import InstantError, parse_instant
+from connector_async.exceptions import InvalidArgumentError
 from connector_async.models import AppointmentUpdate, NewAppointment
 
 ModelT = TypeVar("ModelT", NewAppointment, AppointmentUpdate)
@@ -43,25 +44,27 @@ def appointment_update_from_json(value: object) -> AppointmentUpdate:
 
 def _build(model: type[ModelT], value: object, *, required: Collection[str]) -> ModelT:
     if not isinstance(value, dict):
-        raise ValueError(f"expected an object of the fields of {model.__name__}, not {type(value).__name__}")
+        raise InvalidArgumentError(f"expected an object of the fields of {model.__name__}, not {type(value).__name__}")
     known = {field.name for field in attrs.fields(model)}
     for name in value.keys() - known:
         is_identifier = isinstance(name, str) and name.isidentifier()  # other names may be personal data
-        raise ValueError(f"{name if is_identifier else 'a field'} is not known")
+        raise InvalidArgumentError(
+            f"{name if is_identifier else 'a field'} is not known", argument=name if is_identifier else None
+        )
     for name in required:
         if name not in value:
-            raise ValueError(f"{name} is missing")
+            raise InvalidArgumentError(f"{name} is missing", argument=name)
     fields: dict[str, Any] = value | {name: _instant(name, value[name]) for name in _INSTANTS if name in value}
     try:
         return model(**fields)
     except TypeError as error:
-        raise ValueError(str(error)) from None
+        raise InvalidArgumentError(str(error)) from None
 
 
 def _instant(name: str, value: object) -> datetime:
     if not isinstance(value, str):
-        raise ValueError(f"{name} must be an RFC 3339 date-time, not {type(value).__name__}")
+        raise InvalidArgumentError(f"{name} must be an RFC 3339 date-time, not {type(value).__name__}", argument=name)
     try:
         return parse_instant(value)
     except InstantError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise InvalidArgumentError(f"{name}: {error}", argument=name) from None
