@@ -10,7 +10,7 @@ Public are the names in `__all__` and the modules `exceptions`, `retry`, `sandbo
     auth/  retry/  rate_limit/  pagination/    tokens; policies and quota; slots and penalties; paging styles
     wire/  protocol/                           models and JSON bodies; the rules of HTTP, without I/O
     sandbox/                                   a local server of the API, which shares no code with the client
-    models.py  exceptions.py                   attrs classes; the error tree
+    models.py  exceptions.py  http_status.py   attrs classes; the error tree; its HTTP statuses for a web service
     _clock.py  _timestamps.py  _log.py         the clock and deadlines; date-times; every line that is logged
     _json.py  _files.py                        the JSON parser; files that are replaced atomically
     _json_form.py  _pydantic.py  _unset.py     models in the JSON of applications, and in pydantic; fields not set
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         DeadlineExceededError,
         DecodingError,
         ForbiddenError,
+        InvalidArgumentError,
         InvalidRequestError,
         NotFoundError,
         OutcomeUnknownError,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         TransportError,
         UnexpectedRedirectError,
     )
+    from .http_status import http_headers_for, http_status_for
     from .models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
     from .pagination import (
         AsyncPager,
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
 
 _MODULES: Final = (
     "exceptions",
+    "http_status",
     "models",
     "_clock",
     "protocol",
@@ -110,6 +113,7 @@ __all__ = [
     "DecodingError",
     "DirectoryUser",
     "ForbiddenError",
+    "InvalidArgumentError",
     "InvalidRequestError",
     "LinkHeader",
     "MemoryRateLimitStore",
@@ -156,6 +160,8 @@ __all__ = [
     "bulk",
     "correlation_id",
     "found_by_preview",
+    "http_headers_for",
+    "http_status_for",
     "last_call",
     "priority",
     "read_inputs",

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import attrs
 
 from ._timestamps import InstantError, in_utc
+from .exceptions import InvalidArgumentError
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -118,7 +119,7 @@ def check_int(name: str, value: int, *, minimum: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if value < minimum:
-        raise ValueError(f"{name} must be {'zero' if minimum == 0 else minimum} or more")
+        raise InvalidArgumentError(f"{name} must be {'zero' if minimum == 0 else minimum} or more", argument=name)
     return value
 
 
@@ -132,7 +133,7 @@ def check_number(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
     if value != value:
-        raise ValueError(f"{name} must not be NaN")
+        raise InvalidArgumentError(f"{name} must not be NaN", argument=name)
     return value
 
 
@@ -146,9 +147,9 @@ def check_seconds(name: str, value: float, *, above_zero: bool = False, finite: 
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     if value != value or value < 0 or (above_zero and value == 0):
-        raise ValueError(f"{name} must be {'above zero' if above_zero else 'zero or more'}")
+        raise InvalidArgumentError(f"{name} must be {'above zero' if above_zero else 'zero or more'}", argument=name)
     if value > _LARGEST and (finite or value != math.inf):  # an int can exceed it, too
-        raise ValueError(f"{name} must be finite")
+        raise InvalidArgumentError(f"{name} must be finite", argument=name)
     return value
 
 
@@ -161,7 +162,7 @@ def check_timedelta(name: str, value: timedelta) -> timedelta:
     """
     check_type(name, value, timedelta)
     if value <= timedelta(0):
-        raise ValueError(f"{name} must be above zero")
+        raise InvalidArgumentError(f"{name} must be above zero", argument=name)
     return value
 
 
@@ -175,13 +176,13 @@ def check_time_zone(name: str, value: tzinfo) -> None:
     if not isinstance(value, tzinfo):
         raise TypeError(f"{name} must be a tzinfo or None, not {type(value).__name__}")
     if hasattr(value, "localize") or type(value).__hash__ is None:
-        raise ValueError(f"{name} must be hashable and not from pytz; use zoneinfo")
+        raise InvalidArgumentError(f"{name} must be hashable and not from pytz; use zoneinfo", argument=name)
     try:
         offset = value.utcoffset(datetime(2024, 1, 1))  # noqa: DTZ001 - tzinfo's methods take naive date-times
     except NotImplementedError:
         offset = None
     if offset is None:
-        raise ValueError(f"{name} must have a UTC offset")
+        raise InvalidArgumentError(f"{name} must have a UTC offset", argument=name)
 
 
 def check_time_range(start: datetime | None, end: datetime | None) -> tuple[datetime | None, datetime | None]:
@@ -193,7 +194,7 @@ def check_time_range(start: datetime | None, end: datetime | None) -> tuple[date
     """
     start, end = _checked_end("start", start), _checked_end("end", end)
     if start is not None and end is not None and end < start:
-        raise ValueError("end must not be before start")
+        raise InvalidArgumentError("end must not be before start", argument="end")
     return start, end
 
 
@@ -207,9 +208,9 @@ def check_text(name: str, value: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     if not value:
-        raise ValueError(f"{name} must not be empty")
+        raise InvalidArgumentError(f"{name} must not be empty", argument=name)
     if not value.isprintable():
-        raise ValueError(f"{name} must be printable")
+        raise InvalidArgumentError(f"{name} must be printable", argument=name)
     return value
 
 
@@ -223,7 +224,7 @@ def check_utf8(name: str, value: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     if not value.isascii() and _SURROGATE.search(value):
-        raise ValueError(f"{name} must be encodable as UTF-8: it has a lone surrogate")
+        raise InvalidArgumentError(f"{name} must be encodable as UTF-8: it has a lone surrogate", argument=name)
     return value
 
 
@@ -235,9 +236,9 @@ def check_header_text(name: str, value: str) -> str:
         TypeError: If `value` is not a str.
     """
     if isinstance(value, str) and not (value.isascii() and value.isprintable()):
-        raise ValueError(f"{name} must be printable ASCII: a header carries it")
+        raise InvalidArgumentError(f"{name} must be printable ASCII: a header carries it", argument=name)
     if check_text(name, value) != value.strip():
-        raise ValueError(f"{name} must not start or end with a space: a header would lose it")
+        raise InvalidArgumentError(f"{name} must not start or end with a space: a header would lose it", argument=name)
     return value
 
 
@@ -278,13 +279,16 @@ def check_base_url(base_url: str, *, allow_http: bool = False) -> str:
         raise TypeError(f"allow_http must be a bool, not {type(allow_http).__name__}")
     parts = _split_http_url("base_url", base_url)
     if "@" in parts.netloc:
-        raise ValueError("base_url must not hold user information")
+        raise InvalidArgumentError("base_url must not hold user information", argument="base_url")
     if "?" in base_url or "#" in base_url:
-        raise ValueError("base_url must have neither a query nor a fragment")
+        raise InvalidArgumentError("base_url must have neither a query nor a fragment", argument="base_url")
     if not base_url.isprintable() or " " in base_url:
-        raise ValueError("base_url must not hold spaces or control characters")
+        raise InvalidArgumentError("base_url must not hold spaces or control characters", argument="base_url")
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname or ""):
-        raise ValueError("base_url must be https: http shows the token to the whole network (allow_http permits it)")
+        raise InvalidArgumentError(
+            "base_url must be https: http shows the token to the whole network (allow_http permits it)",
+            argument="base_url",
+        )
     return base_url.rstrip("/")
 
 
@@ -300,11 +304,15 @@ def check_proxy(proxy: str) -> str:
         raise TypeError(f"proxy must be a str or None, not {type(proxy).__name__}")
     parts = _split_http_url("proxy", proxy)
     if not proxy.isprintable():
-        raise ValueError("proxy must be an absolute http or https URL")
+        raise InvalidArgumentError("proxy must be an absolute http or https URL", argument="proxy")
     if not proxy.isascii() or not unquote(parts.username or "").isascii() or ":" in unquote(parts.username or ""):
-        raise ValueError("proxy must be ASCII, and its user must have no colon: a header carries it (RFC 7617)")
+        raise InvalidArgumentError(
+            "proxy must be ASCII, and its user must have no colon: a header carries it (RFC 7617)", argument="proxy"
+        )
     if not unquote(parts.password or "").isascii():
-        raise ValueError("proxy must have a password of ASCII: a header carries it (RFC 7617)")
+        raise InvalidArgumentError(
+            "proxy must have a password of ASCII: a header carries it (RFC 7617)", argument="proxy"
+        )
     return proxy
 
 
@@ -318,7 +326,7 @@ def check_method(method: str) -> str:
     if not isinstance(method, str):
         raise TypeError(f"method must be a str, not {type(method).__name__}")
     if not _TOKEN.fullmatch(method):
-        raise ValueError("method must be a token of HTTP, such as GET")
+        raise InvalidArgumentError("method must be a token of HTTP, such as GET", argument="method")
     return method
 
 
@@ -363,7 +371,7 @@ def check_query(name: str, query: str) -> str:
     if query:
         check_text(name, query)
     if not query.isascii() or " " in query or "#" in query:
-        raise ValueError(f"{name} must be a quoted query")
+        raise InvalidArgumentError(f"{name} must be a quoted query", argument=name)
     return query
 
 
@@ -377,12 +385,12 @@ def _checked_end(name: str, value: datetime | None) -> datetime | None:
     if not isinstance(value, datetime):
         raise TypeError(f"{name} must be a datetime, not {type(value).__name__}")
     if value.utcoffset() is None:
-        raise ValueError(f"{name} must be aware: it has no time zone")
+        raise InvalidArgumentError(f"{name} must be aware: it has no time zone", argument=name)
     try:
         return in_utc(value)
     except InstantError as error:
         problem = str(error)
-    raise ValueError(f"{name}: {problem}")
+    raise InvalidArgumentError(f"{name}: {problem}", argument=name)
 
 
 def _split_http_url(name: str, url: str) -> SplitResult:
@@ -390,9 +398,9 @@ def _split_http_url(name: str, url: str) -> SplitResult:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        raise ValueError(f"{name} is not a valid URL") from None
+        raise InvalidArgumentError(f"{name} is not a valid URL", argument=name) from None
     if parts.scheme not in {"http", "https"} or not host:
-        raise ValueError(f"{name} must be an absolute http or https URL")
+        raise InvalidArgumentError(f"{name} must be an absolute http or https URL", argument=name)
     return parts
 
 
@@ -406,5 +414,5 @@ def _is_loopback(host: str) -> bool:
 def _check_segment(name: str, value: str) -> str:
     check_text(name, value)
     if value in {".", ".."}:
-        raise ValueError(f"{name} must not be '.' or '..': a path would lose it")
+        raise InvalidArgumentError(f"{name} must not be '.' or '..': a path would lose it", argument=name)
     return value

@@ -8,6 +8,7 @@ import attrs
 
 from ._timestamps import InstantError, format_instant, parse_instant
 from ._unset import UNSET
+from .exceptions import InvalidArgumentError
 
 _INSTANTS: Final = ("start_time", "end_time")
 
@@ -29,18 +30,19 @@ def read_fields(model: type[Any], value: object) -> dict[str, Any]:
     """Return the fields in a decoded JSON object, with their date-times read and everything else as it is.
 
     Raises:
-        ValueError: If `value` is not an object, a field is unknown or missing, or a date-time is not valid. The message
-            names the field and the rule.
+        InvalidArgumentError: If `value` is not an object, a field is unknown or missing, or a date-time is not valid.
+            The message names the field and the rule.
     """
     if not isinstance(value, Mapping):
-        raise ValueError(f"expected an object of the fields of {model.__name__}, not {type(value).__name__}")
+        expected = f"expected an object of the fields of {model.__name__}"
+        raise InvalidArgumentError(f"{expected}, not {type(value).__name__}")
     known = attrs.fields_dict(model)
     for name in value.keys() - known:
         is_identifier = isinstance(name, str) and name.isidentifier()  # other names may be personal data
-        raise ValueError(f"{name if is_identifier else 'a field'} is not known")
+        raise InvalidArgumentError(f"{name if is_identifier else 'a field'} is not known")
     for name, field in known.items():
         if field.default is attrs.NOTHING and name not in value:
-            raise ValueError(f"{name} is missing")
+            raise InvalidArgumentError(f"{name} is missing", argument=name)
     return {name: _read_instant(name, one) if name in _INSTANTS else one for name, one in value.items()}
 
 
@@ -52,8 +54,8 @@ def _json_value(value: Any) -> Any:
 
 def _read_instant(name: str, value: object) -> datetime:
     if not isinstance(value, str):
-        raise ValueError(f"{name} must be an RFC 3339 date-time, not {type(value).__name__}")
+        raise InvalidArgumentError(f"{name} must be an RFC 3339 date-time, not {type(value).__name__}")
     try:
         return parse_instant(value)
     except InstantError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise InvalidArgumentError(f"{name}: {error}", argument=name) from None

@@ -20,8 +20,8 @@
     ├─ PaginationError                a token or a page came twice, or a link leads elsewhere
     └─ SyncError                      the bulk sync stopped; its subclasses are in `connector_async.sync`
 
-Outside this tree are `ValueError` and `TypeError`, which are raised for invalid arguments before any I/O, and
-`asyncio.CancelledError`, which passes through unchanged.
+Outside this tree are `InvalidArgumentError`, which is a `ValueError`, and `TypeError`. Both are raised for invalid
+arguments before any I/O. `asyncio.CancelledError` passes through unchanged.
 
 Each error can be pickled. Its message, its `repr` and its causes hold no token, no secret and no body. The frames that
 could hold one are cut from its traceback; see `_tracebacks`. The module knows no HTTP library and no fields of the API.
@@ -29,6 +29,18 @@ could hold one are cut from its traceback; see `_tracebacks`. The module knows n
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+
+class InvalidArgumentError(ValueError):
+    """Raised before any I/O when an argument breaks a rule. The message names the argument and the rule, not the value.
+
+    An argument of another type raises `TypeError`, since that is an error of the program.
+    """
+
+    def __init__(self, message: str, *, argument: str | None = None) -> None:
+        super().__init__(message)
+        self.argument = argument
+        """The name of the argument, or of the field of a model. `None`: no single one is at fault."""
 
 
 class ConnectorError(Exception):
@@ -102,7 +114,7 @@ class ThrottledError(DeadlineExceededError):
     """Raised when no rate-limit slot comes before the deadline, because of the tenant's pace or a throttling server.
 
     It is raised as soon as that is known, which is mostly at once. A web service can pass it on as 503 with
-    `Retry-After`.
+    `Retry-After`; see `http_status_for` and `http_headers_for`.
     """
 
     def __init__(

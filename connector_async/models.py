@@ -16,6 +16,7 @@ from ._checks import check_utf8, validator
 from ._json_form import json_object, read_fields
 from ._pydantic import NOT_BLANK, NOT_EMPTY, core_schema_of, json_schema_of
 from ._unset import UNSET, Unset
+from .exceptions import InvalidArgumentError
 
 __all__ = ["UNSET", "Appointment", "AppointmentUpdate", "DirectoryUser", "JsonModel", "NewAppointment", "Unset"]
 
@@ -39,12 +40,12 @@ def _if_set(check: Callable[[str, Any], object]) -> Any:
 
 def _check_not_empty(name: str, value: str) -> None:
     if not check_utf8(name, value):
-        raise ValueError(f"{name} must not be empty")
+        raise InvalidArgumentError(f"{name} must not be empty", argument=name)
 
 
 def _check_not_blank(name: str, value: str) -> None:
     if not check_utf8(name, value).strip():
-        raise ValueError(f"{name} must not be blank")
+        raise InvalidArgumentError(f"{name} must not be blank", argument=name)
 
 
 def _check_optional_string(name: str, value: str | None) -> None:
@@ -56,9 +57,11 @@ def _check_date_time(name: str, value: object) -> None:
     if not isinstance(value, datetime):
         raise TypeError(f"{name} must be a datetime, not {type(value).__name__}")
     if value.tzinfo is None:
-        raise ValueError(f"{name} must be aware: it has no time zone")
+        raise InvalidArgumentError(f"{name} must be aware: it has no time zone", argument=name)
     if value.tzinfo is not UTC:  # _in_utc could not convert it
-        raise ValueError(f"{name} must have a UTC offset, and lie in the years 1 to 9999 in UTC")
+        raise InvalidArgumentError(
+            f"{name} must have a UTC offset, and lie in the years 1 to 9999 in UTC", argument=name
+        )
 
 
 def _check_extra(name: str, value: object) -> None:
@@ -72,16 +75,16 @@ def _check_extra(name: str, value: object) -> None:
 
 def _check_order(instance: Any, field: "attrs.Attribute[Any]", value: Any) -> None:
     if value is not UNSET and instance.start_time is not UNSET and value < instance.start_time:
-        raise ValueError(f"{field.name} must not be before start_time")
+        raise InvalidArgumentError(f"{field.name} must not be before start_time", argument=field.name)
 
 
 def _check_description_type(instance: Any, field: "attrs.Attribute[Any]", value: object) -> None:
     if value is UNSET:
         return
     if value not in _DESCRIPTION_TYPES:
-        raise ValueError(f"{field.name} must be one of 'Text', 'Html', UNSET")
+        raise InvalidArgumentError(f"{field.name} must be one of 'Text', 'Html', UNSET", argument=field.name)
     if instance.description is UNSET:
-        raise ValueError(f"{field.name} must be set together with a description")
+        raise InvalidArgumentError(f"{field.name} must be set together with a description", argument=field.name)
 
 
 def _in_utc(value: datetime) -> datetime:
@@ -154,13 +157,13 @@ class JsonModel:
             value: An object of fields of the model, by its names. Date-times are RFC 3339 strings with a UTC offset.
 
         Raises:
-            ValueError: If `value` is not such an object, has another field, or a field is not valid. The message names
-                the field and the rule.
+            InvalidArgumentError: If `value` is not such an object, has another field, or a field is not valid. The
+                message names the field and the rule.
         """
         try:
             return cls.from_fields(read_fields(cls, value))
         except TypeError as error:
-            raise ValueError(str(error)) from None
+            raise InvalidArgumentError(str(error)) from None
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
@@ -251,7 +254,7 @@ class AppointmentUpdate(JsonModel):
     def __attrs_post_init__(self) -> None:
         _, *changes = attrs.astuple(self, recurse=False)
         if all(change is UNSET or change is _NOTHING_EXTRA for change in changes):
-            raise ValueError("an update must set at least one field besides appointment_id")
+            raise InvalidArgumentError("an update must set at least one field besides appointment_id")
 
 
 @frozen_for_type_checkers

@@ -20,7 +20,7 @@ from connector_async._checks import (
 )
 from connector_async._clock import SINGLE_CALL_DEADLINE
 from connector_async.bulk_calls import Bulk, bulk
-from connector_async.exceptions import AuthenticationError
+from connector_async.exceptions import AuthenticationError, InvalidArgumentError
 from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
 from connector_async.pagination import AsyncPager, AutoDetectPaging, Page, PagingStyle
 from connector_async.rate_limit import Priority, priority
@@ -298,7 +298,7 @@ class AppointmentService:
         """
         start, end = check_time_range(start, end)
         if on_invalid not in get_args(OnInvalid):
-            raise ValueError("on_invalid must be 'raise' or 'skip'")
+            raise InvalidArgumentError("on_invalid must be 'raise' or 'skip'", argument="on_invalid")
         service = self.with_options(retry=retry, deadline=deadline)
         self.session.wire_format.preview_query(self.user, start, end)  # raises now, not with the first page
 
@@ -309,10 +309,14 @@ class AppointmentService:
         if window is None:
             check_int("concurrency", concurrency)
             if concurrency != 1:
-                raise ValueError("concurrency must be 1: only windows are fetched several at a time")
+                raise InvalidArgumentError(
+                    "concurrency must be 1: only windows are fetched several at a time", argument="concurrency"
+                )
             return whole
         if not self.session.wire_format.carries_user:
-            raise ValueError(f"window must be None: {self.session.wire_format} previews have no time range")
+            raise InvalidArgumentError(
+                f"window must be None: {self.session.wire_format} previews have no time range", argument="window"
+            )
         return WindowedPager(pager, start=start, end=end, window=window, concurrency=concurrency)
 
     def get_many(

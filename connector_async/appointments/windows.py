@@ -9,7 +9,7 @@ import attrs
 from connector_async._checks import check_int, check_timedelta
 from connector_async._timestamps import format_instant, parse_instant
 from connector_async.bulk_calls import bulk
-from connector_async.exceptions import ConnectorError, TransportError
+from connector_async.exceptions import ConnectorError, InvalidArgumentError, TransportError
 from connector_async.models import Appointment
 from connector_async.pagination import AsyncPager, Page
 from connector_async.wire import MAX_PROBLEMS
@@ -47,7 +47,10 @@ class WindowedPager(AsyncPager[Appointment]):
         concurrency: int,
     ) -> None:
         if start is None or end is None:
-            raise ValueError("start and end must be given: the range between them is split into windows")
+            raise InvalidArgumentError(
+                "start and end must be given: the range between them is split into windows",
+                argument="start" if start is None else "end",
+            )
         check_timedelta("window", window)
         check_int("concurrency", concurrency)
         self._preview = preview
@@ -136,7 +139,7 @@ class WindowedPager(AsyncPager[Appointment]):
         except (ValueError, TypeError, AttributeError):
             start = self._end  # rejected below
         if not self._start <= start < self._end:
-            raise ValueError("continuation_token must be one of this pager")
+            raise InvalidArgumentError("continuation_token must be one of this pager", argument="continuation_token")
         return start
 
 

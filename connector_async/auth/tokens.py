@@ -8,6 +8,7 @@ import attrs
 
 from connector_async._checks import check_number, validator
 from connector_async._tracebacks import hiding_arguments
+from connector_async.exceptions import InvalidArgumentError
 from connector_async.protocol import Response
 
 
@@ -55,7 +56,9 @@ def _to_secret(value: str | Secret) -> Secret:
 
 def _check_token(name: str, secret: Secret) -> None:
     if not is_token(secret.reveal()):
-        raise ValueError(f"{name} must be printable ASCII without spaces, and not empty: a header carries it")
+        raise InvalidArgumentError(
+            f"{name} must be printable ASCII without spaces, and not empty: a header carries it", argument=name
+        )
 
 
 @attrs.frozen(eq=False, init=False)

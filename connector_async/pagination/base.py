@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 import attrs
 
-from connector_async.exceptions import DecodingError
+from connector_async.exceptions import DecodingError, InvalidArgumentError
 from connector_async.protocol import reduced
 
 _NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -106,6 +106,8 @@ def style_mismatch(problem: str) -> DecodingError:
     return DecodingError("the page does not match the paging style", problems=[problem])
 
 
-def unknown_token() -> ValueError:
+def unknown_token() -> InvalidArgumentError:
     """Return the error for a continuation token that no page of the style has."""
-    return ValueError("continuation_token must be from a page of the same paging style")
+    return InvalidArgumentError(
+        "continuation_token must be from a page of the same paging style", argument="continuation_token"
+    )

@@ -11,7 +11,7 @@ import attrs
 import orjson
 
 from connector_async._checks import check_int, check_text
-from connector_async.exceptions import ConnectorError, PaginationError
+from connector_async.exceptions import ConnectorError, InvalidArgumentError, PaginationError
 from connector_async.protocol import reduced
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class AsyncPager(Generic[T]):
         if not callable(fetch):
             raise TypeError(f"fetch must be callable, not {type(fetch).__name__}")
         if check_int("prefetch", prefetch, minimum=0) > 1:
-            raise ValueError("prefetch must be 0 or 1")
+            raise InvalidArgumentError("prefetch must be 0 or 1", argument="prefetch")
         self._fetch = fetch
         self._prefetch = prefetch
 

@@ -7,6 +7,7 @@ from typing import Final, Self
 import attrs
 
 from connector_async._checks import check_int, check_seconds, validator
+from connector_async.exceptions import InvalidArgumentError
 
 _BURST: Final = 10
 
@@ -18,9 +19,11 @@ def _check_limit(name: str, value: float) -> None:
         raise TypeError(f"{name} must be an int or math.inf, not {type(value).__name__}")
     if value < 2:
         # A limit of 1 would leave no room for the time that each request takes to arrive.
-        raise ValueError(f"{name} must be 2 or more; with 2, one request is sent in each `per` seconds")
+        raise InvalidArgumentError(
+            f"{name} must be 2 or more; with 2, one request is sent in each `per` seconds", argument=name
+        )
     if value > sys.float_info.max:
-        raise ValueError(f"{name} must fit in a float; use math.inf for no limit")
+        raise InvalidArgumentError(f"{name} must fit in a float; use math.inf for no limit", argument=name)
 
 
 def _default_burst(limit: "RateLimit") -> int:
@@ -57,7 +60,7 @@ class RateLimit:
 
     def __attrs_post_init__(self) -> None:
         if self.burst >= self.limit:
-            raise ValueError("burst must be less than limit")
+            raise InvalidArgumentError("burst must be less than limit", argument="burst")
         interval = self.per / (self.limit - self.burst)
         object.__setattr__(self, "interval", interval)
         object.__setattr__(self, "tolerance", interval * (self.burst - 1))

@@ -13,6 +13,7 @@ from tenacity.wait import WaitBaseT, wait_base
 
 from connector_async._checks import check_seconds, check_type
 from connector_async._clock import Clock, Deadline, checked_clock
+from connector_async.exceptions import InvalidArgumentError
 
 from .classification import is_throttled, is_transient, may_have_happened
 
@@ -165,7 +166,7 @@ def check_exp_base(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
     if not 1 <= value < math.inf:
-        raise ValueError(f"{name} must be 1 or more, and finite")
+        raise InvalidArgumentError(f"{name} must be 1 or more, and finite", argument=name)
     return value
 
 

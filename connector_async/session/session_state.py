@@ -17,6 +17,7 @@ from connector_async._checks import check_base_url, check_seconds, check_time_zo
 from connector_async._clock import Clock, resolve, wake
 from connector_async._recent import RecentlyUsed
 from connector_async.auth import ClientCredentials, Token, TokenProvider
+from connector_async.exceptions import InvalidArgumentError
 from connector_async.protocol import quote_path
 from connector_async.rate_limit import Limiter, RateLimit, RateLimitStore
 from connector_async.wire import WireFormat
@@ -189,4 +190,4 @@ def normalize_base_url(base_url: str, *, allow_http: bool) -> str:
         return str(url).rstrip("/")
     except ValueError:  # UnicodeError is one
         pass
-    raise ValueError("base_url is not a valid URL")
+    raise InvalidArgumentError("base_url is not a valid URL", argument="base_url")

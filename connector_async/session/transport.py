@@ -26,6 +26,7 @@ from connector_async.exceptions import (
     ConnectFailedError,
     ConnectorError,
     DeadlineExceededError,
+    InvalidArgumentError,
     RequestTimeoutError,
     TransportError,
 )
@@ -99,7 +100,9 @@ class Transport:
     def __init__(self, options: TransportOptions, borrowed: aiohttp.ClientSession | None = None) -> None:
         self._options = options
         if borrowed is not None and ("Authorization" in borrowed.headers or borrowed.auth is not None):
-            raise ValueError("session must have no credentials of its own: the token endpoint would get them")
+            raise InvalidArgumentError(
+                "session must have no credentials of its own: the token endpoint would get them", argument="session"
+            )
         self._borrowed = borrowed
         self._arguments: dict[str, Any] = {"allow_redirects": False, "proxy": None}
         if options.proxy is not None:

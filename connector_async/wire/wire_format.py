@@ -13,7 +13,7 @@ from cattrs import BaseValidationError
 
 from connector_async._json import MAX_DEPTH, JsonError, may_be_rounded, parse
 from connector_async._timestamps import InstantError, format_instant, has_offset, zone_named
-from connector_async.exceptions import DecodingError
+from connector_async.exceptions import DecodingError, InvalidArgumentError
 from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
 
 from .converters import RoundedIntegerError, get_converters
@@ -72,12 +72,17 @@ class WireFormat(enum.Enum):
         """
         for field in _fields_not_carried(type(model), self._layout):  # type: ignore[arg-type]  # a class is hashable
             if getattr(model, field) not in (None, UNSET):
-                raise ValueError(f"{field} is not carried by {self}")
+                raise InvalidArgumentError(f"{field} is not carried by {self}", argument=field)
         if isinstance(model.time_zone, str) and zone_named(model.time_zone) is None:
-            raise ValueError("time_zone must be the IANA or Windows name of a time zone")
+            raise InvalidArgumentError(
+                "time_zone must be the IANA or Windows name of a time zone", argument="time_zone"
+            )
         if model.extra:
             if clashing := self._layout.known_keys & model.extra.keys():
-                raise ValueError(f"extra must not have {', '.join(sorted(clashing))}: the models have fields for them")
+                raise InvalidArgumentError(
+                    f"extra must not have {', '.join(sorted(clashing))}: the models have fields for them",
+                    argument="extra",
+                )
             _check_extra(model.extra)
 
     def user_fields(self, user: DirectoryUser | None) -> dict[str, str]:
@@ -91,9 +96,13 @@ class WireFormat(enum.Enum):
         if not keys and user is None:
             return {}
         if not keys:
-            raise ValueError(f"user must be None: {self} carries no user and covers all appointments of the tenant")
+            raise InvalidArgumentError(
+                f"user must be None: {self} carries no user and covers all appointments of the tenant", argument="user"
+            )
         if user is None:
-            raise ValueError(f"user must be given: {self} names the directory user in each request")
+            raise InvalidArgumentError(
+                f"user must be given: {self} names the directory user in each request", argument="user"
+            )
         if not isinstance(user, DirectoryUser):
             raise TypeError(f"user must be a DirectoryUser or None, not {type(user).__name__}")
         return {key: getattr(user, field) for field, key in keys.items()}
@@ -110,7 +119,10 @@ class WireFormat(enum.Enum):
         if not self.carries_user:
             return {}
         if start is None or end is None:
-            raise ValueError(f"start and end must be given: {self} requires both ends of the time range")
+            raise InvalidArgumentError(
+                f"start and end must be given: {self} requires both ends of the time range",
+                argument="start" if start is None else "end",
+            )
         return user_fields | {"startDate": _format_end("start", start), "endDate": _format_end("end", end)}
 
     @staticmethod
@@ -344,7 +356,7 @@ def _format_end(name: str, end: datetime) -> str:
         return format_instant(end)
     except InstantError as error:
         problem = str(error)
-    raise ValueError(f"{name}: {problem}")
+    raise InvalidArgumentError(f"{name}: {problem}", argument=name)
 
 
 @functools.cache
@@ -390,7 +402,7 @@ def _check_extra(extra: Mapping[str, Any]) -> None:
         )
     else:
         return
-    raise ValueError(rule)
+    raise InvalidArgumentError(rule, argument="extra")
 
 
 def _dump(fields: dict[str, Any]) -> bytes:

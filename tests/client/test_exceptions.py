@@ -7,10 +7,12 @@ import re
 import pytest
 
 from connector_async import exceptions
+from connector_async._checks import check_appointment_id
 from connector_async.exceptions import (
     ConnectFailedError,
     ConnectorError,
     DecodingError,
+    InvalidArgumentError,
     InvalidRequestError,
     NotFoundError,
     OutcomeUnknownError,
@@ -88,3 +90,18 @@ def test_str_of_an_error_is_its_message_alone() -> None:
     error = ResponseError("GET /a returned 400", problem={"detail": "Jane Doe"}, request_id="r")
     assert str(error) == "GET /a returned 400"
     assert "Jane" not in repr(error)
+
+
+@pytest.mark.parametrize("argument", ["appointment_id", None])
+def test_invalid_argument_error_is_a_value_error_that_can_be_pickled(argument: str | None) -> None:
+    error = InvalidArgumentError("appointment_id must not be empty", argument=argument)
+    twin = pickle.loads(pickle.dumps(error))
+    assert isinstance(error, ValueError)
+    assert (type(twin), str(twin), twin.argument) == (InvalidArgumentError, str(error), argument)
+
+
+def test_a_check_names_the_argument_in_its_error_and_not_the_value() -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        check_appointment_id("Jane\n")
+    assert caught.value.argument == "appointment_id"
+    assert "Jane" not in repr(caught.value)
