@@ -83,6 +83,8 @@ def check_date_format(name: str, formats: tuple[str, ...]) -> None:
             )
         if "p" in directives and "I" not in directives:
             raise ValueError(f"{name} must have %p together with %I, or %H alone")
+        if not directives.isdisjoint("dj") and directives.isdisjoint("YyGcx"):  # a year is assumed, with a warning
+            raise ValueError(f"{name} must have the day, the month and the year, such as %d.%m.%Y")
         try:
             parsed = datetime.strptime(_SAMPLE.strftime(date_format), date_format)  # noqa: DTZ007 - only compared
         except ValueError:
