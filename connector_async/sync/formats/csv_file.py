@@ -10,8 +10,7 @@ import io
 import os
 import re
 from collections.abc import AsyncIterator, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, closing
-from datetime import tzinfo
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,10 +22,11 @@ from connector_async.sync.records import FIELDS, SourceProblem, SourceRecord, ro
 
 from .csv_dialect import decode, encode, read_header
 from .encoding import not_utf8_reason
-from .mapping import IGNORE_UNKNOWN_ADVICE, FieldMapping, RowMapper, check_mapping, row_mapper
+from .mapping import IGNORE_UNKNOWN_ADVICE, RowMapper, row_mapper
 from .merging import changed_fields, merge_into_file
 from .mirror import RecordChange, RecordId, RecordWriter, replace_file
-from .reading import Piece, ReadingCounts, RowReader, iterate_in_thread, numbered_lines
+from .reading import Piece, ReadingCounts, RowReader, iterate_in_thread
+from .row_file import RowFileSource
 
 _REQUIRED: Final = ("key", "title", "start_time", "end_time")
 _NEEDED: Final = ("tenant_id", "ad_id", "domain_id", "description", "description_type")
@@ -34,7 +34,7 @@ _NEEDED: Final = ("tenant_id", "ad_id", "domain_id", "description", "description
 _FIELDS: Final = frozenset(FIELDS)
 
 
-class CsvSource:
+class CsvSource(RowFileSource):
     """The records of a CSV file. Blank lines are skipped, and so are rows that have empty cells only.
 
     Args:
@@ -49,37 +49,6 @@ class CsvSource:
             mapping has a `date_format` without `%z`.
         TypeError: If an argument has another type.
     """
-
-    def __init__(
-        self,
-        path: Path | str,
-        *,
-        tenant_id: str | None = None,
-        mapping: FieldMapping | None = None,
-        assume_zone: tzinfo | None = None,
-        ignore_unknown: bool = False,
-    ) -> None:
-        check_mapping(mapping, assume_zone)
-        check_type("ignore_unknown", ignore_unknown, bool)
-        self._path = path
-        self._reader = RowReader(os.fspath(path), tenant_id)
-        self._assume_zone = assume_zone
-        self.mapping: Final = mapping
-        """The columns of the fields; `None`: each has the name of its field."""
-        self.ignore_unknown: Final = ignore_unknown
-        """Whether columns that no field is read from are ignored."""
-        self.counts = ReadingCounts()
-        """What the latest reading has ignored: for each column, how many of its cells have a value."""
-
-    @property
-    def name(self) -> str:
-        """The file, as the caller named it."""
-        return self._reader.source
-
-    @property
-    def tenant_id(self) -> str | None:
-        """The tenant of a record that names none."""
-        return self._reader.tenant_id
 
     def records(self) -> AsyncIterator[SourceRecord | SourceProblem]:
         """Yield the records. A worker thread reads some hundred at a time. The line of a record is its first one.
@@ -96,14 +65,8 @@ class CsvSource:
         """
         return iterate_in_thread(self._read())
 
-    def _read(self) -> Generator[SourceRecord | SourceProblem, None, None]:
-        self.counts = ReadingCounts()
-        mapper = row_mapper(
-            self.mapping, assume_zone=self._assume_zone, ignore_unknown=self.ignore_unknown, counts=self.counts
-        )
-        with closing(numbered_lines(self._path)) as lines:
-            for piece in _CsvEditor(self._reader, mapper).pieces(lines):
-                yield from piece.items
+    def _pieces(self, lines: Iterable[tuple[int, bytes]], mapper: RowMapper | None) -> Generator[Piece, None, None]:
+        return _CsvEditor(self._reader, mapper).pieces(lines)
 
 
 class _CsvEditor:

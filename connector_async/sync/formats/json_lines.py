@@ -6,8 +6,7 @@ The format keeps every field of a record. A key that occurs twice in one object 
 import json
 import os
 from collections.abc import AsyncIterator, Collection, Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, closing
-from datetime import tzinfo
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,17 +17,18 @@ from connector_async.sync.exceptions import SourceError
 from connector_async.sync.records import FIELDS, SourceProblem, SourceRecord, row_of
 
 from .encoding import utf16_reason
-from .mapping import FieldMapping, RowMapper, check_mapping, row_mapper, unknown_reason
+from .mapping import RowMapper, row_mapper, unknown_reason
 from .merging import changed_fields, merge_into_file
 from .mirror import RecordChange, RecordId, RecordWriter, replace_file
-from .reading import Piece, ReadingCounts, RowReader, iterate_in_thread, numbered_lines
+from .reading import Piece, ReadingCounts, RowReader, iterate_in_thread
+from .row_file import RowFileSource
 
 _FIELDS: Final = frozenset(FIELDS)
 _DECODER: Final = json.JSONDecoder()
 _SPACE: Final = frozenset(" \t\r\n")
 
 
-class JsonLinesSource:
+class JsonLinesSource(RowFileSource):
     """The records of a JSON Lines file. Blank lines are skipped.
 
     Args:
@@ -44,37 +44,6 @@ class JsonLinesSource:
         TypeError: If an argument has another type.
     """
 
-    def __init__(
-        self,
-        path: Path | str,
-        *,
-        tenant_id: str | None = None,
-        mapping: FieldMapping | None = None,
-        assume_zone: tzinfo | None = None,
-        ignore_unknown: bool = False,
-    ) -> None:
-        check_mapping(mapping, assume_zone)
-        check_type("ignore_unknown", ignore_unknown, bool)
-        self._path = path
-        self._reader = RowReader(os.fspath(path), tenant_id)
-        self._assume_zone = assume_zone
-        self.mapping: Final = mapping
-        """The members of the fields; `None`: each has the name of its field."""
-        self.ignore_unknown: Final = ignore_unknown
-        """Whether members that no field is read from are ignored."""
-        self.counts = ReadingCounts()
-        """What the latest reading has ignored: how often each member occurs."""
-
-    @property
-    def name(self) -> str:
-        """The file, as the caller named it."""
-        return self._reader.source
-
-    @property
-    def tenant_id(self) -> str | None:
-        """The tenant of a record that names none."""
-        return self._reader.tenant_id
-
     def records(self) -> AsyncIterator[SourceRecord | SourceProblem]:
         """Yield the records. A worker thread reads some hundred at a time.
 
@@ -85,14 +54,8 @@ class JsonLinesSource:
         """
         return iterate_in_thread(self._read())
 
-    def _read(self) -> Generator[SourceRecord | SourceProblem, None, None]:
-        self.counts = ReadingCounts()
-        mapper = row_mapper(
-            self.mapping, assume_zone=self._assume_zone, ignore_unknown=self.ignore_unknown, counts=self.counts
-        )
-        with closing(numbered_lines(self._path)) as lines:
-            for piece in _JsonLinesEditor(self._reader, mapper).pieces(lines):
-                yield from piece.items
+    def _pieces(self, lines: Iterable[tuple[int, bytes]], mapper: RowMapper | None) -> Generator[Piece, None, None]:
+        return _JsonLinesEditor(self._reader, mapper).pieces(lines)
 
 
 class _JsonLinesEditor:

@@ -144,16 +144,6 @@ def open_lines(path: Path | str) -> Iterator[FileLines]:
         raise source_error(path, error) from None
 
 
-def numbered_lines(path: Path | str) -> Generator[tuple[int, bytes], None, None]:
-    """Yield each line of a file with its number, from 1. A byte order mark before the first line is left out.
-
-    Raises:
-        SourceError: If the file is not a regular file, or cannot be opened or read, or a line is too long.
-    """
-    with open_lines(path) as lines:
-        yield from lines
-
-
 def source_error(path: Path | str, error: OSError) -> SourceError:
     """Return the error for a file that the operating system cannot read or write."""
     return SourceError(f"{os.fspath(path)}: {error.strerror or type(error).__name__}")
