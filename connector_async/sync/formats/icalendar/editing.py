@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 from typing import Final, TypeAlias
 
 import attrs
@@ -31,7 +31,6 @@ _RECURRENCE: Final = {b"RRULE", b"RDATE", b"EXDATE", b"EXRULE", b"RECURRENCE-ID"
 _KEPT_PARAMETERS: Final = {"LANGUAGE"}  # true of another text as well
 _HEAD: Final = re.compile(rb'(?:"[^"]*"|[^":])*:')
 """A content line up to its value."""
-_DAY: Final = timedelta(days=1)
 
 Lines: TypeAlias = dict[str, bytes]
 """The new lines of properties, by their names; empty for one that is removed."""

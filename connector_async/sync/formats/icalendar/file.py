@@ -35,19 +35,7 @@ _FOOTER: Final = b"END:VCALENDAR\r\n"
 
 
 class _ICalendarFile:
-    """How an iCalendar file is read.
-
-    Args:
-        path: The file.
-        tenant_id: The tenant of an event without one.
-        assume_zone: The time zone of floating times and of dates in a calendar without an X-WR-TIMEZONE. `None`: an
-            event with one of them is a problem.
-        expand: The time range within which recurring events are expanded. `None`: a recurring event is a problem.
-
-    Raises:
-        ValueError: If `tenant_id` is not a valid tenant id, `assume_zone` has no UTC offset, or `expand` lacks an end.
-        TypeError: If `assume_zone` is not a `tzinfo`.
-    """
+    """What the source and the mirror have in common: how a file is read. Their docstrings describe the arguments."""
 
     def __init__(
         self,
@@ -65,6 +53,7 @@ class _ICalendarFile:
         self._reader = RowReader(os.fspath(path), tenant_id)
         self._assume_zone = assume_zone
         self._expand = expand
+        self._counts = ReadingCounts()
 
     @property
     def expand(self) -> Scope | None:
@@ -107,8 +96,10 @@ class ICalendarSource(_ICalendarFile):
         TypeError: If `assume_zone` is not a `tzinfo`.
     """
 
-    counts: ReadingCounts = ReadingCounts()
-    """What the latest reading has left out, and how many recurring events it has expanded."""
+    @property
+    def counts(self) -> ReadingCounts:
+        """What the latest reading has left out, and how many recurring events it has expanded."""
+        return self._counts
 
     @property
     def name(self) -> str:
@@ -126,7 +117,7 @@ class ICalendarSource(_ICalendarFile):
         return iterate_in_thread(self._read())
 
     def _read(self) -> Generator[SourceRecord | SourceProblem | None, None, None]:
-        self.counts = counts = ReadingCounts()
+        self._counts = counts = ReadingCounts()
         with open_lines(self._path) as lines:
             yield from self._editor(counts).items(lines)
 

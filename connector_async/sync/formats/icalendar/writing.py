@@ -94,7 +94,7 @@ def _folded(line: "Contentline") -> bytes:
 
 
 def _text(value: str | None) -> tuple[str, dict[str, str]]:
-    """Return a text as it can be written, and the parameters that tell how."""
+    """Return a text as it can be written, and the parameters that describe its encoding."""
     if value is None:
         return "", {NULL: "TRUE"}
     if not _UNSAFE.search(value):
