@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         ServerError,
         SyncError,
         ThrottledError,
+        TokenUnavailableError,
         TransportError,
         UnexpectedRedirectError,
     )
@@ -150,6 +151,7 @@ __all__ = [
     "Token",
     "TokenProvider",
     "TokenSend",
+    "TokenUnavailableError",
     "Traffic",
     "TransportError",
     "UnexpectedRedirectError",
