@@ -29,7 +29,18 @@ if TYPE_CHECKING:
         Verify,
         found_by_preview,
     )
-    from .auth import CachingTokenProvider, ClientCredentials, Secret, StaticToken, Token, TokenProvider, TokenSend
+    from .auth import (
+        CachingTokenProvider,
+        ClientCredentials,
+        Secret,
+        StaticToken,
+        Token,
+        TokenFromCallable,
+        TokenFromCommand,
+        TokenFromFile,
+        TokenProvider,
+        TokenSend,
+    )
     from .bulk_calls import Bulk, BulkReport, Outcome, ProgressListener, Status, bulk, read_inputs
     from .exceptions import (
         AuthenticationError,
@@ -149,6 +160,9 @@ __all__ = [
     "SyncError",
     "ThrottledError",
     "Token",
+    "TokenFromCallable",
+    "TokenFromCommand",
+    "TokenFromFile",
     "TokenProvider",
     "TokenSend",
     "TokenUnavailableError",
