@@ -66,7 +66,7 @@ if TYPE_CHECKING:
         UnexpectedRedirectError,
     )
     from .http_status import http_headers_for, http_status_for
-    from .models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
+    from .models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset, to_columns
     from .pagination import (
         AsyncPager,
         AutoDetectPaging,
@@ -181,6 +181,7 @@ __all__ = [
     "last_call",
     "priority",
     "read_inputs",
+    "to_columns",
 ]
 
 __version__ = VERSION
