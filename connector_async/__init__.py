@@ -29,7 +29,18 @@ if TYPE_CHECKING:
         Verify,
         found_by_preview,
     )
-    from .auth import CachingTokenProvider, ClientCredentials, Secret, StaticToken, Token, TokenProvider, TokenSend
+    from .auth import (
+        CachingTokenProvider,
+        ClientCredentials,
+        Secret,
+        StaticToken,
+        Token,
+        TokenFromCallable,
+        TokenFromCommand,
+        TokenFromFile,
+        TokenProvider,
+        TokenSend,
+    )
     from .bulk_calls import Bulk, BulkReport, Outcome, ProgressListener, Status, bulk, read_inputs
     from .exceptions import (
         AuthenticationError,
@@ -50,11 +61,12 @@ if TYPE_CHECKING:
         ServerError,
         SyncError,
         ThrottledError,
+        TokenUnavailableError,
         TransportError,
         UnexpectedRedirectError,
     )
     from .http_status import http_headers_for, http_status_for
-    from .models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
+    from .models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset, to_columns
     from .pagination import (
         AsyncPager,
         AutoDetectPaging,
@@ -148,8 +160,12 @@ __all__ = [
     "SyncError",
     "ThrottledError",
     "Token",
+    "TokenFromCallable",
+    "TokenFromCommand",
+    "TokenFromFile",
     "TokenProvider",
     "TokenSend",
+    "TokenUnavailableError",
     "Traffic",
     "TransportError",
     "UnexpectedRedirectError",
@@ -165,6 +181,7 @@ __all__ = [
     "last_call",
     "priority",
     "read_inputs",
+    "to_columns",
 ]
 
 __version__ = VERSION

@@ -6,6 +6,7 @@ Each check takes the name of the argument and its value. `validator` turns a che
 import inspect
 import ipaddress
 import math
+import os
 import re
 import sys
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
@@ -66,6 +67,36 @@ def check_sequence(name: str, value: object, expected: type) -> None:
     for item in value:
         if not isinstance(item, expected):
             raise TypeError(f"{rule}, not of {type(item).__name__}")
+
+
+def check_command(name: str, value: Sequence[str]) -> Sequence[str]:
+    """Return `value`, which must be a program and its arguments.
+
+    Raises:
+        ValueError: If `value` or its first item is empty, or an item has a null character.
+        TypeError: If `value` is not a sequence of str.
+    """
+    check_sequence(name, value, str)
+    if not value or not value[0]:
+        raise InvalidArgumentError(f"{name} must start with a program", argument=name)
+    if any("\0" in part for part in value):
+        raise InvalidArgumentError(f"{name} must not have a null character", argument=name)
+    return value
+
+
+def check_file_path(name: str, value: str | os.PathLike[str]) -> str:
+    """Return `value`, which must be the path of a file, as a string.
+
+    Raises:
+        ValueError: If `value` is empty, or has a null character.
+        TypeError: If `value` is neither a str nor a path of str.
+    """
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str):
+        raise TypeError(f"{name} must be a str or a path, not {type(value).__name__}")
+    if not path or "\0" in path:
+        raise InvalidArgumentError(f"{name} must not be empty or have a null character", argument=name)
+    return path
 
 
 def check_iterable(name: str, value: object) -> None:

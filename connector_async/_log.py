@@ -42,9 +42,10 @@ def lifted_penalty(*, key: str) -> None:
     _logger.warning("%(key)s is no longer throttled: the penalty was lifted", {"key": key})
 
 
-def token_refresh(*, tenant: str, lifetime: float) -> None:
-    """Log that a token was fetched."""
-    _logger.info("tenant %(tenant)s has a new token for %(lifetime).0f s", {"tenant": tenant, "lifetime": lifetime})
+def token_refresh(*, tenant: str, lifetime: float | None) -> None:
+    """Log that a token was fetched. `None`: its lifetime is unknown."""
+    duration = "until it is refused" if lifetime is None else "for %(lifetime).0f s"
+    _logger.info(f"tenant %(tenant)s has a new token {duration}", {"tenant": tenant, "lifetime": lifetime})
 
 
 def token_refresh_failure(*, tenant: str, retry_in: float, error: BaseException) -> None:

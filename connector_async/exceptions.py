@@ -9,6 +9,7 @@
     ├─ ResponseError                  a status outside 2xx
     │  ├─ InvalidRequestError         400 422
     │  ├─ AuthenticationError         401, and 400 401 403 of the token endpoint
+    │  │  └─ TokenUnavailableError    a token provider found no token on this machine: there was no request
     │  ├─ ForbiddenError              403
     │  ├─ NotFoundError               404 410
     │  ├─ ConflictError               409 412
@@ -179,6 +180,13 @@ class InvalidRequestError(ResponseError):
 
 class AuthenticationError(ResponseError):
     """Raised when the server refuses the token (401), or the token endpoint refuses the credentials (400, 401, 403)."""
+
+
+class TokenUnavailableError(AuthenticationError):
+    """Raised when a token provider finds no usable token, for instance since a file is missing or a command failed.
+
+    There was no request: `sent` is `False`, and `status` is 0.
+    """
 
 
 class ForbiddenError(ResponseError):

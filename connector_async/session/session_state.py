@@ -16,7 +16,8 @@ from yarl import URL
 from connector_async._checks import check_base_url, check_seconds, check_time_zone, check_type, validator
 from connector_async._clock import Clock, resolve, wake
 from connector_async._recent import RecentlyUsed
-from connector_async.auth import ClientCredentials, Token, TokenProvider
+from connector_async.auth import Token, TokenProvider
+from connector_async.auth.renewing import RenewingTokenProvider
 from connector_async.exceptions import InvalidArgumentError
 from connector_async.protocol import quote_path
 from connector_async.rate_limit import Limiter, RateLimit, RateLimitStore
@@ -128,7 +129,7 @@ class SessionState:
     _tenants: weakref.WeakValueDictionary[str, Tenant] = attrs.field(init=False, factory=weakref.WeakValueDictionary)
     """The tenants that exist, those of `_recent` included."""
     _recent: RecentlyUsed[str, Tenant] = attrs.field(init=False, factory=lambda: RecentlyUsed(_RECENT))
-    _credentials: RecentlyUsed[ClientCredentials, ClientCredentials] = attrs.field(
+    _credentials: RecentlyUsed[RenewingTokenProvider, RenewingTokenProvider] = attrs.field(
         init=False, factory=lambda: RecentlyUsed(_RECENT)
     )
     _fetches: set[asyncio.Task[Token]] = attrs.field(init=False, factory=set)
@@ -151,8 +152,8 @@ class SessionState:
         return Tenant(tenant_id, self.base_url, self.user_agent, limiter, self.transport, self.clock, self._fetches)
 
     def deduplicate_credentials(self, auth: TokenProvider) -> TokenProvider:
-        """Return the provider to use for `auth`. Equal credentials get the same one, and so share their tokens."""
-        return self._credentials.setdefault(auth, auth) if isinstance(auth, ClientCredentials) else auth
+        """Return the provider to use for `auth`. Equal providers get the same one, and so share their tokens."""
+        return self._credentials.setdefault(auth, auth) if isinstance(auth, RenewingTokenProvider) else auth
 
     async def aclose(self) -> None:
         """Wake the calls that wait, end the token fetches, and close the connections."""
