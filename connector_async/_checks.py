@@ -19,6 +19,15 @@ from ._timestamps import InstantError, in_utc
 from .exceptions import InvalidArgumentError
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_RESERVED_HEADERS: Final = {
+    name.lower(): name
+    for name in (
+        *("Authorization", "tenantId", "Accept", "User-Agent", "Content-Type", "X-Correlation-Id"),
+        # What the HTTP library decides: the framing, the connection and the codings that it can decode.
+        *("Host", "Content-Length", "Transfer-Encoding", "Content-Encoding", "Accept-Encoding", "Trailer", "TE"),
+        *("Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Upgrade", "Expect"),
+    )
+}
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _LARGEST: Final = sys.float_info.max
 
@@ -240,6 +249,31 @@ def check_header_text(name: str, value: str) -> str:
     if check_text(name, value) != value.strip():
         raise InvalidArgumentError(f"{name} must not start or end with a space: a header would lose it", argument=name)
     return value
+
+
+def check_headers(name: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """Return a copy of `headers`, which must be extra fields for the head of a request.
+
+    Raises:
+        ValueError: If a field name is not a token (RFC 9110, section 5.6.2), is given twice in different cases, or is
+            one that the SDK sets itself; or a value is empty or not printable ASCII, or starts or ends with a space.
+        TypeError: If `headers` is not a mapping, or a name or a value is not a str.
+    """
+    if not isinstance(headers, Mapping):
+        raise TypeError(f"{name} must be a mapping or None, not {type(headers).__name__}")
+    seen: set[str] = set()
+    for field, value in headers.items():
+        if not isinstance(field, str):
+            raise TypeError(f"{name} must have names of type str, not {type(field).__name__}")
+        if not _TOKEN.fullmatch(field):
+            raise InvalidArgumentError(f"{name} must have names that are tokens of HTTP, such as X-Key", argument=name)
+        if reserved := _RESERVED_HEADERS.get(field.lower()):
+            raise InvalidArgumentError(f"{name} must not have {reserved}, which the SDK sets itself", argument=name)
+        if field.lower() in seen:
+            raise InvalidArgumentError(f"{name} must have {field} only once: case does not matter", argument=name)
+        seen.add(field.lower())
+        check_header_text(f"{name}[{field!r}]", value)
+    return dict(headers)
 
 
 def check_tenant_id(tenant_id: str) -> str:

@@ -46,7 +46,9 @@ OnInvalid = Literal["raise", "skip"]
 
 _LONGEST_ID: Final = 256
 _APPOINTMENT: Final = ("appointment",)
+_APPOINTMENT_TEMPLATE: Final = "/{tenantId}/appointment"
 _PREVIEW: Final = ("appointment", "preview")
+_PREVIEW_TEMPLATE: Final = "/{tenantId}/appointment/preview"
 _NO_CONTENT: Final = frozenset({204, 205})
 """Statuses of responses without a body, whatever the headers say (RFC 9110, sections 15.3.5 and 15.3.6)."""
 
@@ -75,7 +77,15 @@ class GetCall:
     async def attempt(self, deadline: Deadline | None, record: CallRecord) -> Appointment:
         """Send the request, and return the appointment."""
         context = self._context
-        response = await context.session.request("GET", _APPOINTMENT, query=self._query, deadline=deadline)
+        response = await context.session.request(
+            "GET",
+            _APPOINTMENT,
+            query=self._query,
+            deadline=deadline,
+            operation=self.operation,
+            template=_APPOINTMENT_TEMPLATE,
+            attempt=record.attempts,
+        )
         record.request_id = request_id(response.headers)
         if not response.body:
             _check_found(context, response)
@@ -109,7 +119,15 @@ class CreateCall:
     async def attempt(self, deadline: Deadline | None, record: CallRecord) -> Appointment:
         """Send the request, and return the appointment with its id."""
         try:
-            response = await self._context.session.request("POST", _APPOINTMENT, body=self._body, deadline=deadline)
+            response = await self._context.session.request(
+                "POST",
+                _APPOINTMENT,
+                body=self._body,
+                deadline=deadline,
+                operation=self.operation,
+                template=_APPOINTMENT_TEMPLATE,
+                attempt=record.attempts,
+            )
         except (ResponseError, TransportError, DeadlineExceededError) as error:
             if not may_have_happened(error, unavailable_means_refused=self._unavailable_means_refused):
                 raise
@@ -210,7 +228,15 @@ class UpdateCall:
         """Send the request, and return the changed appointment if the response has it."""
         context = self._context
         body = await self._merged_body(deadline, record) if self._read_first else self._changes
-        response = await context.session.request("PUT", _APPOINTMENT, body=body, deadline=deadline)
+        response = await context.session.request(
+            "PUT",
+            _APPOINTMENT,
+            body=body,
+            deadline=deadline,
+            operation=self.operation,
+            template=_APPOINTMENT_TEMPLATE,
+            attempt=record.attempts,
+        )
         record.request_id = request_id(response.headers)
         return context.wire_format.structure_updated(response.body, context.zone)
 
@@ -219,7 +245,15 @@ class UpdateCall:
         context = self._context
         query = {"appointmentId": self._update.appointment_id, **context.user_fields}
         try:
-            response = await context.session.request("GET", _APPOINTMENT, query=query, deadline=deadline)
+            response = await context.session.request(
+                "GET",
+                _APPOINTMENT,
+                query=query,
+                deadline=deadline,
+                operation=self.operation,
+                template=_APPOINTMENT_TEMPLATE,
+                attempt=record.attempts,
+            )
             record.request_id = request_id(response.headers)
             if not response.body:
                 _check_found(context, response)
@@ -244,7 +278,15 @@ class DeleteCall:
         """Send the request."""
         try:
             # The body confirms the deletion in an unspecified form (contract, "Appointments"). The status is enough.
-            response = await self._context.session.request("DELETE", _APPOINTMENT, body=self._body, deadline=deadline)
+            response = await self._context.session.request(
+                "DELETE",
+                _APPOINTMENT,
+                body=self._body,
+                deadline=deadline,
+                operation=self.operation,
+                template=_APPOINTMENT_TEMPLATE,
+                attempt=record.attempts,
+            )
         except ConnectorError as error:
             if isinstance(error, NotFoundError) and self._may_be_deleted:
                 record.request_id = error.request_id
@@ -302,7 +344,15 @@ class PreviewCall:
     async def attempt(self, deadline: Deadline | None, record: CallRecord) -> Page[Appointment]:
         """Send the request, and return the page."""
         session = self._context.session
-        response = await session.request("GET", _PREVIEW, query=self._query, deadline=deadline)
+        response = await session.request(
+            "GET",
+            _PREVIEW,
+            query=self._query,
+            deadline=deadline,
+            operation=self.operation,
+            template=_PREVIEW_TEMPLATE,
+            attempt=record.attempts,
+        )
         record.request_id = request_id(response.headers)
         if not response.body:
             return self._read_without_body(response)

@@ -11,7 +11,14 @@ import aiohttp
 import attrs
 from yarl import URL
 
-from connector_async._checks import check_method, check_plain_methods, check_proxy, check_tenant_id, check_type
+from connector_async._checks import (
+    check_headers,
+    check_method,
+    check_plain_methods,
+    check_proxy,
+    check_tenant_id,
+    check_type,
+)
 from connector_async._clock import Clock, Deadline, checked_clock
 from connector_async._tracebacks import hiding_arguments, without_frames
 from connector_async.auth import ClientCredentials, Secret, StaticToken, Token, TokenProvider
@@ -279,6 +286,10 @@ class ConnectorSession:
         query: Mapping[str, str] | str | None = None,
         body: bytes | None = None,
         deadline: Deadline | None = None,
+        headers: Mapping[str, str] | None = None,
+        operation: str | None = None,
+        template: str | None = None,
+        attempt: int = 1,
     ) -> Response:
         """Make one attempt at a request below the tenant, and return its 2xx response. It does not retry.
 
@@ -291,6 +302,10 @@ class ConnectorSession:
             query: The unquoted parameters of the query, or a quoted query without its question mark.
             body: JSON.
             deadline: When the attempt must have ended. `None`: `attempt_timeout` ends it.
+            headers: Extra headers of this request. They take precedence over those of the session.
+            operation: The name of the operation that the request belongs to. `None`: none that the SDK models.
+            template: The path with names instead of values, such as `/{tenantId}/appointment`.
+            attempt: The number of this attempt; the first is 1.
 
         Raises:
             ThrottledError: If no rate-limit slot comes before the deadline.
@@ -299,8 +314,9 @@ class ConnectorSession:
             TransportError: If there is no whole response.
             DecodingError: If the response body is longer than `max_body_size`.
             RuntimeError: If the session is closed.
-            ValueError: If `method` is not an HTTP token; a segment of `path` is empty, `.`, `..`, or not printable; or
-                `query` is not quoted, or cannot be encoded.
+            ValueError: If `method` is not an HTTP token; a segment of `path` is empty, `.`, `..`, or not printable;
+                `query` is not quoted, or cannot be encoded; or `headers` has a name that the SDK sets itself, or that
+                is not an HTTP token, or a value that is not printable ASCII.
             TypeError: If an argument has another type.
         """
         url: URL | None = None
@@ -313,8 +329,12 @@ class ConnectorSession:
                 raise TypeError(f"body must be bytes or None, not {type(body).__name__}")
             if deadline is not None and not isinstance(deadline, Deadline):
                 raise TypeError(f"deadline must be a Deadline or None, not {type(deadline).__name__}")
+            if headers is not None:
+                headers = check_headers("headers", headers)
             url = self._tenant.url(path, query)
-            return await self._sender.send(method, url, body, deadline)
+            response = await self._sender.send(method, url, body, deadline, headers)
+            self._tenant.raise_for_status(method, url, response)
+            return response
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised below
             failed = error
         if isinstance(failed, ConnectorError):
@@ -322,7 +342,7 @@ class ConnectorSession:
         try:
             raise without_frames(failed)
         finally:
-            del failed, query, body, url  # a cycle, and personal data
+            del failed, query, body, url, headers  # a cycle, and personal data or secrets
 
     async def aclose(self) -> None:
         """Close the connections, end the token fetches, and wake the calls that wait.

@@ -4,7 +4,7 @@ It knows neither the operations of the API nor when to retry.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
@@ -63,15 +63,21 @@ class RequestSender:
             CIMultiDict(),
         )
 
-    async def send(self, method: str, url: URL, body: bytes | None, deadline: Deadline | None) -> Response:
-        """Send a request and return its 2xx response.
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        body: bytes | None,
+        deadline: Deadline | None,
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Send a request and return its response of any status.
 
         If its token is refused with 401 and the provider has another one, the request is sent a second time.
 
         Raises:
             ThrottledError: If no rate-limit slot comes before the deadline.
             DeadlineExceededError: If the deadline expires first.
-            ResponseError: If the status is outside 2xx.
             ConnectorError: If there is no token or no whole response.
             ValueError: If a header cannot carry `correlation_id`.
             Exception: What the hook of `before_each_write` raises.
@@ -88,7 +94,7 @@ class RequestSender:
         if body is not None and (hook := _before_write.get()) is not None:
             await hook()
         tenant.traffic.requests += 1
-        response = await send(method, url, self._headers(token, body, correlation), body, deadline)
+        response = await send(method, url, self._headers(token, body, correlation, extra_headers), body, deadline)
         if response.status == 401:
             self.auth.invalidate(tenant.tenant_id, token)
             new_token = self._cached_token(tenant.tenant_id, tenant) or await self._fetch_token(deadline)
@@ -100,10 +106,10 @@ class RequestSender:
                 if body is not None and (hook := _before_write.get()) is not None:
                     await hook()
                 tenant.traffic.requests += 1
-                response = await send(method, url, self._headers(new_token, body, correlation), body, deadline)
+                headers = self._headers(new_token, body, correlation, extra_headers)
+                response = await send(method, url, headers, body, deadline)
         if response.status in THROTTLED_STATUSES:
             await tenant.apply_retry_after(response)
-        tenant.raise_for_status(method, url, response)
         return response
 
     async def _wait_for_slot(self, deadline: Deadline | None) -> Token:
@@ -147,7 +153,9 @@ class RequestSender:
                 raise
         raise DeadlineExceededError("the deadline expired before a token was fetched")
 
-    def _headers(self, token: Token, body: bytes | None, correlation: str | None) -> CIMultiDict[str]:
+    def _headers(
+        self, token: Token, body: bytes | None, correlation: str | None, extra: Mapping[str, str] | None
+    ) -> CIMultiDict[str]:
         latest_token, headers, json_headers = self._latest_headers
         if token is not latest_token:
             if not isinstance(token, Token):
@@ -159,10 +167,13 @@ class RequestSender:
             self._latest_headers = (token, headers, json_headers)
         if body is not None:
             headers = json_headers
-        if correlation is None:
+        if correlation is None and not extra:
             return headers
         headers = headers.copy()
-        headers["X-Correlation-Id"] = correlation
+        if extra:
+            headers.update(extra)
+        if correlation is not None:
+            headers["X-Correlation-Id"] = correlation
         return headers
 
 
