@@ -5,6 +5,7 @@ Each check takes the name of the argument and its value. `validator` turns a che
 
 import inspect
 import ipaddress
+import json
 import math
 import re
 import sys
@@ -14,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import attrs
+import orjson
 
 from ._timestamps import InstantError, in_utc
 from .exceptions import InvalidArgumentError
@@ -407,6 +409,70 @@ def check_query(name: str, query: str) -> str:
     if not query.isascii() or " " in query or "#" in query:
         raise InvalidArgumentError(f"{name} must be a quoted query", argument=name)
     return query
+
+
+def check_json(name: str, value: object) -> bytes:
+    """Return the JSON of `value`, which must consist of values that have one form in JSON.
+
+    Raises:
+        ValueError: If `value` has anything else, such as a date-time, a model or NaN.
+    """
+    try:
+        # json rejects NaN, date-times and dataclasses, which orjson would write, NaN as null.
+        json.dumps(value, allow_nan=False)
+        # orjson rejects integers beyond 64 bits, lone surrogates, and keys that are not strings.
+        return orjson.dumps(value)
+    except (RecursionError, TypeError, ValueError):
+        pass
+    # Raised outside of the handler: the frames of the caught error may hold values.
+    raise InvalidArgumentError(
+        f"{name} must hold only JSON values: objects with keys of type str, arrays, strings, finite numbers, integers "
+        "of at most 64 bits, booleans and null",
+        argument=name,
+    )
+
+
+def check_endpoint(path: str, parameters: Mapping[str, str] | None) -> tuple[str, ...]:
+    """Return the unquoted segments of `path`, a path below the tenant, with `parameters` for the names in braces.
+
+    Raises:
+        ValueError: If `path` does not start with one slash; has an empty segment, `.`, `..`, a query, a fragment, a
+            percent sign, a character that is not printable, or braces that are not around a whole segment. If a name in
+            braces is not in `parameters`, or the reverse, or a value could not be a segment.
+        TypeError: If `path` is not a str, or `parameters` is not a mapping of strings.
+    """
+    if not check_text("path", path).startswith("/"):
+        raise InvalidArgumentError("path must start with a slash: it is below the tenant", argument="path")
+    if any(character in path for character in "?#%"):
+        raise InvalidArgumentError(
+            "path must have no query, no fragment and no percent sign: query and path_parameters are quoted for you",
+            argument="path",
+        )
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise TypeError(f"path_parameters must be a mapping or None, not {type(parameters).__name__}")
+    values = dict(parameters or {})
+    segments = tuple(_fill_in(segment, values) for segment in path[1:].split("/"))
+    if values:
+        raise InvalidArgumentError(
+            "path_parameters must have only names that path has in braces", argument="path_parameters"
+        )
+    return segments
+
+
+def _fill_in(segment: str, values: dict[str, str]) -> str:
+    """Return a segment of a path, or the value that its name in braces has, which is removed from `values`."""
+    if not segment or segment in {".", ".."}:
+        raise InvalidArgumentError("path must have no empty segment, no '.' and no '..'", argument="path")
+    name = segment[1:-1]
+    if "{" not in segment and "}" not in segment:
+        return segment
+    if segment != f"{{{name}}}" or not name.isidentifier():
+        raise InvalidArgumentError(
+            "path must have braces only around the name of a whole segment, such as {appointmentId}", argument="path"
+        )
+    if name not in values:
+        raise InvalidArgumentError(f"path_parameters must have {name}, once", argument="path_parameters")
+    return _check_segment(f"path_parameters[{name!r}]", values.pop(name))
 
 
 def _is_async(value: object) -> bool:

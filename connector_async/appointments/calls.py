@@ -367,10 +367,12 @@ class PreviewCall:
         items, next_token = self._style.read(self._page_response(response, parsed), self._token)
         if next_token is not None and not next_token.isprintable():
             raise DecodingError("the page does not match the paging style", problems=["$: token is not printable"])
-        valid = wire_format.structure_items(items, self._context.zone, skip_invalid=self._skip_invalid, exact=exact)
+        valid = wire_format.structure_items(
+            items, Appointment, self._context.zone, skip_invalid=self._skip_invalid, exact=exact
+        )
         is_only_page = self._token is None and next_token is None
         return Page(
-            items=[appointment for appointment in valid.appointments if self._overlaps(appointment)],
+            items=[appointment for appointment in valid.items if self._overlaps(appointment)],
             continuation_token=next_token,
             raw=response.headers,
             fingerprint=None if is_only_page or not items else fingerprint_items(items),

@@ -55,6 +55,7 @@ VALUES: list[Any] = [
     PageRequest(parameters={"page": "2"}),
     PageResponse(body=[1], headers=HEADERS, url="http://h/p", status=206),
     Response(status=200, headers=HEADERS, body=b"x"),
+    Response(status=200, headers=HEADERS, body=b"x", wire_format=WireFormat.REFERENCE, assume_zone=UTC),
     FOUND,
     DRAFT,
     AppointmentUpdate(appointment_id="1", title="x"),
