@@ -1,4 +1,4 @@
-"""The operations on appointments as coroutines, and `Verify`, which looks for a create with a lost response.
+"""The operations on appointments as coroutines, requests to any endpoint, and `Verify` for creates with lost responses.
 
 The session sends the requests, and the retry policy decides when to retry.
 """

@@ -1,6 +1,6 @@
 """`AppointmentService`: the operations on appointments as coroutines, with their policies and deadlines.
 
-`calls` has the request of each operation and the meaning of its response.
+`calls`, `listing` and `request_call` have the requests and the meaning of their responses.
 """
 
 import functools
@@ -13,21 +13,27 @@ from connector_async._checks import (
     check_appointment_id,
     check_int,
     check_iterable,
+    check_parameters,
     check_plain_methods,
     check_seconds,
     check_time_range,
     check_type,
 )
 from connector_async._clock import SINGLE_CALL_DEADLINE
+from connector_async._tracebacks import hiding_arguments
 from connector_async.bulk_calls import Bulk, bulk
 from connector_async.exceptions import AuthenticationError, InvalidArgumentError
 from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
 from connector_async.pagination import AsyncPager, AutoDetectPaging, Page, PagingStyle
+from connector_async.protocol import Response
 from connector_async.rate_limit import Priority, priority
 from connector_async.retry import Call, RetryingCaller, RetryPolicy
 from connector_async.session import ConnectorSession
 
-from .calls import CallContext, CreateCall, DeleteCall, GetCall, OnInvalid, PreviewCall, UpdateCall
+from .calls import CreateCall, DeleteCall, GetCall, UpdateCall
+from .context import CallContext, Endpoint
+from .listing import Listing, OnInvalid, PageCall, preview_listing
+from .request_call import RequestCall
 from .verification import Verify, bind_verify, check_verify
 from .windows import WindowedPager
 
@@ -48,6 +54,8 @@ class AppointmentService:
     Each coroutine, and `preview` for each page, takes `retry`, the policy of that call, and `deadline`, its seconds
     with all attempts and waits included. `None` means the service's, and `math.inf` no deadline. Where no deadline is
     set, a single call has 60 seconds, and the calls of `bulk`, of the `*_many` methods and of the sync have none.
+    `headers` are sent with the requests of that call, in addition to the service's. They replace those of the same
+    names.
 
     Each `*_many` method returns a `Bulk`, an async iterable with one `Outcome` for each input. Nothing is sent before
     the first outcome is asked for. An invalid argument is raised at once; an invalid input is reported in its outcome.
@@ -60,13 +68,15 @@ class AppointmentService:
         paging: How the server pages its preview. By default an array and the common envelopes are recognized.
         retry: When to retry; `None`: `RetryPolicy()`, three attempts.
         deadline: Seconds for each call; `None`: the session's, `math.inf`: none.
+        headers: Extra headers of each request, such as a gateway's key. They replace the session's of the same names.
 
     Raises:
-        ValueError: If `user` is missing, or the session's wire format does not carry it, or `deadline` is not above
-            zero.
+        ValueError: If `user` is missing, or the session's wire format does not carry it, `deadline` is not above zero,
+            or `headers` has a name that the SDK sets itself, or what no header can carry.
         TypeError: If an argument has another type.
     """
 
+    @hiding_arguments  # a header may be a key
     def __init__(
         self,
         session: ConnectorSession,
@@ -75,6 +85,7 @@ class AppointmentService:
         paging: PagingStyle = _AUTO_DETECT,
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         check_type("session", session, ConnectorSession)
         _check_paging(paging)
@@ -91,6 +102,8 @@ class AppointmentService:
         self.deadline = session.deadline if deadline is None else deadline
         """Seconds for each call; `None`: 60 for a single call, none for a bulk call; `math.inf`: none."""
         self._context = CallContext(session, user)
+        if headers is not None:
+            self._context = self._context.with_headers(headers)
         self._caller = RetryingCaller(
             tenant=session.tenant_id,
             clock=session.clock,
@@ -111,27 +124,42 @@ class AppointmentService:
         """
         await self.session.sleep(seconds)
 
-    def with_options(self, *, retry: RetryPolicy | None = None, deadline: float | None = None) -> "AppointmentService":
-        """Return a service over the same session and for the same user, with another policy or deadline.
+    @hiding_arguments
+    def with_options(
+        self,
+        *,
+        retry: RetryPolicy | None = None,
+        deadline: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> "AppointmentService":
+        """Return a service over the same session and for the same user, with another policy, deadline or headers.
 
         Args:
             retry: When to retry; `None`: as this service.
             deadline: Seconds for each call; `None`: as this service, `math.inf`: none.
+            headers: Extra headers of each request, in addition to this service's. They replace those of the same names.
 
         Raises:
-            ValueError: If `deadline` is not above zero.
+            ValueError: If `deadline` is not above zero, or `headers` breaks a rule of the constructor.
             TypeError: If an argument has another type.
         """
+        context = self._context if headers is None else self._context.with_headers(headers)
         return AppointmentService(
             self.session,
             user=self.user,
             paging=self.paging,
             retry=self.retry if retry is None else retry,
             deadline=self.deadline if deadline is None else deadline,
+            headers=context.headers,
         )
 
     async def get(
-        self, appointment_id: str, *, retry: RetryPolicy | None = None, deadline: float | None = None
+        self,
+        appointment_id: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
+        deadline: float | None = None,
     ) -> Appointment:
         """Return one appointment.
 
@@ -142,13 +170,18 @@ class AppointmentService:
             ConnectorError: If the call fails otherwise; see the tree in `connector_async.exceptions`.
             ValueError: If `appointment_id` is empty, `.`, `..`, or not printable.
         """
-        return await self._make(GetCall(self._context, check_appointment_id(appointment_id)), retry, deadline)
+        try:
+            context = self._context if headers is None else self._context.with_headers(headers)
+        finally:
+            del headers  # every later error has this frame in its traceback
+        return await self._make(GetCall(context, check_appointment_id(appointment_id)), retry, deadline)
 
     async def create(
         self,
         new: NewAppointment,
         *,
         verify: Verify | None = None,
+        headers: Mapping[str, str] | None = None,
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
     ) -> Appointment:
@@ -163,6 +196,7 @@ class AppointmentService:
             new: The appointment to create.
             verify: Finds out whether a create with an unknown outcome has happened, such as `found_by_preview()`.
                 `None`: such a create ends in `OutcomeUnknownError`.
+            headers: Extra headers of the requests, those of `verify` included.
             retry: The policy; `None`: the service's.
             deadline: Seconds; `None`: the service's.
 
@@ -182,15 +216,18 @@ class AppointmentService:
         policy = self.retry if retry is None else retry
         try:
             check_type("new", new, NewAppointment)
+            service = self if headers is None else self.with_options(headers=headers)
             call = CreateCall(
-                self._context,
+                service._context,  # noqa: SLF001 - of this class
                 new,
-                bind_verify(self, verify, new),
+                bind_verify(service, verify, new),
                 unavailable_means_refused=policy.unavailable_means_refused,
             )
         except (TypeError, ValueError) as error:
             error.__traceback__ = None  # its frames hold the fields
             raise
+        finally:
+            del headers
         return await self._make(call, policy, deadline)
 
     async def update(
@@ -205,6 +242,7 @@ class AppointmentService:
         time_zone: str | Unset = UNSET,
         extra: Mapping[str, Any] | None = None,
         read_first: bool = False,
+        headers: Mapping[str, str] | None = None,
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
     ) -> Appointment | None:
@@ -237,15 +275,21 @@ class AppointmentService:
                 time_zone=time_zone,
                 **({} if extra is None else {"extra": extra}),
             )
+            context = self._context if headers is None else self._context.with_headers(headers)
         except (TypeError, ValueError) as error:
             error.__traceback__ = None  # its frames hold the fields
             raise
         finally:
-            del title, description, extra  # every later error has this frame in its traceback
-        return await self._update(update, read_first=read_first, retry=retry, deadline=deadline)
+            del title, description, extra, headers  # every later error has this frame in its traceback
+        return await self._update(update, context, read_first=read_first, retry=retry, deadline=deadline)
 
     async def delete(
-        self, appointment_id: str, *, retry: RetryPolicy | None = None, deadline: float | None = None
+        self,
+        appointment_id: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
+        deadline: float | None = None,
     ) -> None:
         """Delete an appointment. If the response was lost and a retry does not find the appointment, it is deleted.
 
@@ -255,8 +299,122 @@ class AppointmentService:
             ConnectorError: If the call fails otherwise; see the tree in `connector_async.exceptions`.
             ValueError: If `appointment_id` is empty, `.`, `..`, or not printable.
         """
-        await self._make(DeleteCall(self._context, check_appointment_id(appointment_id)), retry, deadline)
+        try:
+            context = self._context if headers is None else self._context.with_headers(headers)
+        finally:
+            del headers
+        await self._make(DeleteCall(context, check_appointment_id(appointment_id)), retry, deadline)
 
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        path_parameters: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | str | None = None,
+        json: Any = None,
+        idempotent: bool | None = None,
+        headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
+        deadline: float | None = None,
+    ) -> Response:
+        """Send a request to any endpoint below the tenant, and return its 2xx response, whatever its body is.
+
+        The token, the rate limit, the retries, the deadline and the errors are those of the operations. The user of the
+        service is not added. A request that is not idempotent is treated like a create without `verify`.
+
+        Args:
+            method: The HTTP method. Its case does not matter.
+            path: The unquoted path below the tenant, such as `/appointment`. A segment `{name}` is replaced.
+            path_parameters: The values for the names in braces. Each is quoted as one segment. If given, errors,
+                middleware and traces show `path` and not the values.
+            query: The unquoted parameters of the query, or a quoted query without its question mark.
+            json: The body: JSON values alone, since date-times and models have more than one form. `None`: no body.
+            idempotent: Whether the request may be sent again although it may have been processed. `None`: as RFC 9110
+                says of the method: all but `POST`, `PATCH` and unknown ones.
+            headers: Extra headers.
+            retry: The policy; `None`: the service's.
+            deadline: Seconds; `None`: the service's.
+
+        Raises:
+            OutcomeUnknownError: If the request is not idempotent, was sent, and its outcome is unknown.
+            DeadlineExceededError: If the deadline expires first.
+            ConnectorError: If the call fails otherwise; see the tree in `connector_async.exceptions`.
+            ValueError: If an argument breaks its rule. The message names both, and no value.
+            TypeError: If an argument has another type.
+        """
+        check_type("retry", retry, RetryPolicy, optional=True)
+        policy = self.retry if retry is None else retry
+        try:
+            call = RequestCall(
+                self._context if headers is None else self._context.with_headers(headers),
+                method,
+                Endpoint.parse(path, path_parameters),
+                query=query,
+                json=json,
+                idempotent=idempotent,
+                unavailable_means_refused=policy.unavailable_means_refused,
+            )
+        except (TypeError, ValueError) as error:
+            error.__traceback__ = None  # its frames hold the body
+            raise
+        finally:
+            del path, path_parameters, query, json, headers  # every later error has this frame in its traceback
+        return await self._make(call, policy, deadline)
+
+    @hiding_arguments
+    def pages(
+        self,
+        path: str,
+        item_type: type[T],
+        *,
+        paging: PagingStyle = _AUTO_DETECT,
+        path_parameters: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        prefetch: int = 0,
+        on_invalid: OnInvalid = "raise",
+        headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
+        deadline: float | None = None,
+    ) -> AsyncPager[T]:
+        """Return the items of a list at any endpoint below the tenant, page by page, by the rules of `preview`.
+
+        Args:
+            path: The path; see `request`.
+            item_type: The type of an item; see `Response.structure`.
+            paging: How the server pages the list. By default an array and the common envelopes are recognized.
+            path_parameters: The values for the names in braces; see `request`.
+            query: The unquoted parameters of each page. A link of the server replaces all of them.
+            prefetch: How many pages are fetched while the caller works on one: 0 or 1.
+            on_invalid: What to do with an item that is not a valid `item_type`; see `preview`.
+            headers: Extra headers.
+            retry: The policy for each page; `None`: the service's.
+            deadline: Seconds for each page; `None`: the service's.
+
+        Returns:
+            A pager, which sends nothing before its first item is asked for. It raises the errors of `request`.
+
+        Raises:
+            ValueError: If an argument breaks its rule. The message names both, and no value.
+            TypeError: If an argument has another type.
+        """
+        _check_paging(paging)
+        _check_on_invalid(on_invalid)
+        check_type("query", query, Mapping, optional=True)
+        self.session.wire_format.check_type(item_type, self.session.assume_zone)
+        service = self.with_options(retry=retry, deadline=deadline, headers=headers)
+        listing = Listing(
+            context=service._context,  # noqa: SLF001 - of this class
+            operation=RequestCall.operation,
+            endpoint=Endpoint.parse(path, path_parameters),
+            query=check_parameters({} if query is None else query),
+            style=paging,
+            item_type=item_type,
+            on_invalid=on_invalid,
+        )
+        return AsyncPager(functools.partial(service._fetch_page, listing), prefetch=prefetch)  # noqa: SLF001
+
+    @hiding_arguments
     def preview(
         self,
         start: datetime | None = None,
@@ -266,6 +424,7 @@ class AppointmentService:
         concurrency: int = 1,
         prefetch: int = 0,
         on_invalid: OnInvalid = "raise",
+        headers: Mapping[str, str] | None = None,
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
     ) -> AsyncPager[Appointment]:
@@ -284,6 +443,7 @@ class AppointmentService:
             on_invalid: What to do with an item that is not a valid appointment: `"raise"` raises `DecodingError`;
                 `"skip"` leaves the item out, logs how many were, and reports them in `Page.problems` and
                 `Page.skipped`.
+            headers: Extra headers.
             retry: The policy for each page; `None`: the service's.
             deadline: Seconds for each page; `None`: the service's.
 
@@ -297,15 +457,14 @@ class AppointmentService:
             TypeError: If an argument has another type.
         """
         start, end = check_time_range(start, end)
-        if on_invalid not in get_args(OnInvalid):
-            raise InvalidArgumentError("on_invalid must be 'raise' or 'skip'", argument="on_invalid")
-        service = self.with_options(retry=retry, deadline=deadline)
-        self.session.wire_format.preview_query(self.user, start, end)  # raises now, not with the first page
+        _check_on_invalid(on_invalid)
+        service = self.with_options(retry=retry, deadline=deadline, headers=headers)
 
         def pager(start: datetime | None, end: datetime | None) -> AsyncPager[Appointment]:
-            return AsyncPager(functools.partial(service._fetch_page, start, end, on_invalid), prefetch=prefetch)  # noqa: SLF001
+            listing = preview_listing(service._context, start, end, self.paging, on_invalid)  # noqa: SLF001
+            return AsyncPager(functools.partial(service._fetch_page, listing), prefetch=prefetch)  # noqa: SLF001
 
-        whole = pager(start, end)  # checks `prefetch` now, not with the first window
+        whole = pager(start, end)  # checks its arguments now, not with the first window
         if window is None:
             check_int("concurrency", concurrency)
             if concurrency != 1:
@@ -423,7 +582,9 @@ class AppointmentService:
         check_type("read_first", read_first, bool)
         _check_options(retry, deadline)
         return bulk(
-            functools.partial(self._update, read_first=read_first, retry=retry, deadline=deadline),
+            functools.partial(
+                self._update, context=self._context, read_first=read_first, retry=retry, deadline=deadline
+            ),
             updates,
             concurrency=concurrency,
             ordered=ordered,
@@ -462,20 +623,24 @@ class AppointmentService:
         )
 
     async def _update(
-        self, update: AppointmentUpdate, *, read_first: bool, retry: RetryPolicy | None, deadline: float | None
+        self,
+        update: AppointmentUpdate,
+        context: CallContext,
+        *,
+        read_first: bool,
+        retry: RetryPolicy | None,
+        deadline: float | None,
     ) -> Appointment | None:
         try:
             check_type("update", update, AppointmentUpdate)
-            call = UpdateCall(self._context, update, read_first=read_first)
+            call = UpdateCall(context, update, read_first=read_first)
         except (TypeError, ValueError) as error:
             error.__traceback__ = None  # its frames hold the fields
             raise
         return await self._make(call, retry, deadline)
 
-    def _fetch_page(
-        self, start: datetime | None, end: datetime | None, on_invalid: OnInvalid, token: str | None
-    ) -> Awaitable[Page[Appointment]]:
-        return self._make(PreviewCall(self._context, start, end, self.paging, token, on_invalid), None, None)
+    def _fetch_page(self, listing: Listing[T], token: str | None) -> Awaitable[Page[T]]:
+        return self._make(PageCall(listing, token), None, None)
 
     def _make(self, call: Call[T], retry: RetryPolicy | None, deadline: float | None) -> Awaitable[T]:
         """Make a call with its own policy and deadline, or else the service's."""
@@ -497,6 +662,11 @@ def _check_paging(paging: PagingStyle) -> None:
         raise TypeError("paging must be an instance, such as PageNumbers(), not a class")
     check_type("paging", paging, PagingStyle)
     check_plain_methods("paging", paging, "request", "read")
+
+
+def _check_on_invalid(on_invalid: OnInvalid) -> None:
+    if on_invalid not in get_args(OnInvalid):
+        raise InvalidArgumentError("on_invalid must be 'raise' or 'skip'", argument="on_invalid")
 
 
 def _check_options(retry: RetryPolicy | None, deadline: float | None) -> None:

@@ -68,7 +68,7 @@ VALUES: list[Any] = [
     *(CursorPaging(), PageNumbers(), OffsetLimit(), OnePage(), NextLink(), LinkHeader(), AutoDetectPaging()),
     Outcome(index=0, input=DRAFT, status=Status.DONE, result=FOUND),
     BulkReport(),
-    CallRecord(operation="get", attempts=2, elapsed=0.5, request_id="r-1"),
+    CallRecord(operation="get", attempts=2, elapsed=0.5, request_id="r-1", status=200, headers=HEADERS),
     Traffic(requests=1, waited=0.5),
     ACME,
     SourceRecord(key="k", calendar=ACME, appointment=DRAFT),
