@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ._clock import Clock
     from .appointments import (
         AppointmentService,
+        RawResponse,
+        RawResponses,
         Verify,
         found_by_preview,
     )
@@ -136,6 +138,8 @@ __all__ = [
     "RateLimit",
     "RateLimitStore",
     "RateLimitedError",
+    "RawResponse",
+    "RawResponses",
     "RequestTimeoutError",
     "Reservation",
     "Response",

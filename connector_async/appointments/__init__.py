@@ -3,11 +3,14 @@
 The session sends the requests, and the retry policy decides when to retry.
 """
 
+from .raw_response import RawResponse, RawResponses
 from .service import AppointmentService
 from .verification import Verify, found_by_preview
 
 __all__ = [
     "AppointmentService",
+    "RawResponse",
+    "RawResponses",
     "Verify",
     "found_by_preview",
 ]

@@ -33,6 +33,7 @@ from connector_async.session import ConnectorSession
 from .calls import CreateCall, DeleteCall, GetCall, UpdateCall
 from .context import CallContext, Endpoint
 from .listing import Listing, OnInvalid, PageCall, preview_listing
+from .raw_response import RawResponses
 from .request_call import RequestCall
 from .verification import Verify, bind_verify, check_verify
 from .windows import WindowedPager
@@ -123,6 +124,11 @@ class AppointmentService:
             RuntimeError: If the session is closed, or is closed meanwhile.
         """
         await self.session.sleep(seconds)
+
+    @property
+    def with_raw_response(self) -> RawResponses:
+        """`get`, `create`, `update` and `delete`, with the status and the headers of the response beside the result."""
+        return RawResponses(self)
 
     @hiding_arguments
     def with_options(

@@ -88,6 +88,7 @@ CALLS: dict[str, Call] = {
         "POST", "/x", query={"q": NOTE}, json=FIELDS, headers={"X-Key": CLIENT_SECRET}
     ),
     "pages of any endpoint": lambda service: service.pages("/x", Appointment, query={"q": NOTE}).collect(),
+    "raw response": lambda service: service.with_raw_response.create(DRAFT),
     "fetch of a token": lambda service: service.session.fetch_token(),
 }
 
