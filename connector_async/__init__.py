@@ -4,7 +4,7 @@ Public are the names in `__all__` and the modules `exceptions`, `retry`, `sandbo
 
     cli/                                       the command `connector-async`
     sync/                                      bulk sync: a source, many tenants, and the state between runs
-    appointments/                              `AppointmentService`: operations, verification of creates, windows
+    appointments/                              `AppointmentService`: operations, any endpoint, verification of creates
     session/                                   `ConnectorSession`: the one path of every request
     bulk_calls/                                many calls, a bounded number in flight, one outcome for each input
     auth/  retry/  rate_limit/  pagination/    tokens; policies and quota; slots and penalties; paging styles
