@@ -251,6 +251,8 @@ async def test_invalid_argument_is_rejected(
 ) -> None:
     with pytest.raises(error, match=rule):
         await open_service(silent).request(**{"method": "GET", "path": "/x"} | arguments)
+    with pytest.raises(LookupError):
+        last_call.get()
 
 
 JSON_VALUES: list[Any] = [
