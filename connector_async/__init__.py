@@ -71,7 +71,15 @@ if TYPE_CHECKING:
     )
     from .rate_limit import MemoryRateLimitStore, Priority, RateLimit, RateLimitStore, Reservation, priority
     from .retry import CallRecord, RetryDetails, RetryPolicy, RetryQuota, last_call
-    from .session import ConnectorSession, Traffic, correlation_id
+    from .session import (
+        CallNext,
+        ConnectorSession,
+        Middleware,
+        OutgoingRequest,
+        Telemetry,
+        Traffic,
+        correlation_id,
+    )
     from .wire import WireFormat
 
 _MODULES: Final = (
@@ -101,6 +109,7 @@ __all__ = [
     "Bulk",
     "BulkReport",
     "CachingTokenProvider",
+    "CallNext",
     "CallRecord",
     "ClientCredentials",
     "Clock",
@@ -117,6 +126,7 @@ __all__ = [
     "InvalidRequestError",
     "LinkHeader",
     "MemoryRateLimitStore",
+    "Middleware",
     "NewAppointment",
     "NextLink",
     "NotFoundError",
@@ -124,6 +134,7 @@ __all__ = [
     "OnePage",
     "Outcome",
     "OutcomeUnknownError",
+    "OutgoingRequest",
     "Page",
     "PageNumbers",
     "PageRequest",
@@ -146,6 +157,7 @@ __all__ = [
     "StaticToken",
     "Status",
     "SyncError",
+    "Telemetry",
     "ThrottledError",
     "Token",
     "TokenProvider",

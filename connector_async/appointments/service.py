@@ -98,6 +98,7 @@ class AppointmentService:
             throttle=session.penalize,
             sleep=session.sleep,
             is_closed=lambda: session.closed,
+            observe=None if session.telemetry is None else session.telemetry.call,
         )
 
     def __repr__(self) -> str:
