@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         PageResponse,
         PagingStyle,
     )
+    from .protocol import Response
     from .rate_limit import MemoryRateLimitStore, Priority, RateLimit, RateLimitStore, Reservation, priority
     from .retry import CallRecord, RetryDetails, RetryPolicy, RetryQuota, last_call
     from .session import (
@@ -148,6 +149,7 @@ __all__ = [
     "RateLimitedError",
     "RequestTimeoutError",
     "Reservation",
+    "Response",
     "ResponseError",
     "RetryDetails",
     "RetryPolicy",
