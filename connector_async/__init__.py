@@ -1,9 +1,10 @@
 """Asyncio client SDK for the Connector Public API: the appointments of many tenants.
 
-Public are the names in `__all__` and the modules `exceptions`, `retry`, `sandbox` and `sync`. From top to bottom:
+Public are the names in `__all__`, and the modules `exceptions`, `otel`, `retry`, `sandbox` and `sync`. The map:
 
     cli/                                       the command `connector-async`
     sync/                                      bulk sync: a source, many tenants, and the state between runs
+    otel.py                                    OpenTelemetry: spans and metrics, loaded only on request
     appointments/                              `AppointmentService`: operations, verification of creates, windows
     session/                                   `ConnectorSession`: the one path of every request
     bulk_calls/                                many calls, a bounded number in flight, one outcome for each input

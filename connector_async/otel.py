@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 try:
     from opentelemetry import propagate
     from opentelemetry.metrics import Histogram, MeterProvider, get_meter
-    from opentelemetry.trace import Span, SpanKind, StatusCode, TracerProvider, get_tracer
+    from opentelemetry.trace import Span, SpanKind, StatusCode, TracerProvider, get_tracer, use_span
 except ImportError as error:
     message = "connector_async.otel needs OpenTelemetry: pip install 'connector-async[otel]'"
     raise ImportError(message, name=error.name) from None
@@ -184,10 +184,9 @@ class OpenTelemetry:
     ) -> AbstractContextManager[Span]:
         if self._record_tenant:
             attributes = attributes | {"connector_async.tenant.id": tenant_id}
-        return self._tracer.start_as_current_span(
-            name,
-            kind=kind,
-            attributes=attributes,
+        return use_span(
+            self._tracer.start_span(name, kind=kind, attributes=attributes),
+            end_on_exit=True,
             record_exception=False,  # the message and the frames of an error have the tenant's id
             set_status_on_exception=False,
         )
