@@ -1,9 +1,10 @@
 """Asyncio client SDK for the Connector Public API: the appointments of many tenants.
 
-Public are the names in `__all__` and the modules `exceptions`, `retry`, `sandbox` and `sync`. From top to bottom:
+Public are the names in `__all__`, and the modules `exceptions`, `otel`, `retry`, `sandbox` and `sync`. The map:
 
     cli/                                       the command `connector-async`
     sync/                                      bulk sync: a source, many tenants, and the state between runs
+    otel.py                                    OpenTelemetry: spans and metrics, loaded only on request
     appointments/                              `AppointmentService`: operations, any endpoint, verification of creates
     session/                                   `ConnectorSession`: the one path of every request
     bulk_calls/                                many calls, a bounded number in flight, one outcome for each input
@@ -74,7 +75,15 @@ if TYPE_CHECKING:
     from .protocol import Response
     from .rate_limit import MemoryRateLimitStore, Priority, RateLimit, RateLimitStore, Reservation, priority
     from .retry import CallRecord, RetryDetails, RetryPolicy, RetryQuota, last_call
-    from .session import ConnectorSession, Traffic, correlation_id
+    from .session import (
+        CallNext,
+        ConnectorSession,
+        Middleware,
+        OutgoingRequest,
+        Telemetry,
+        Traffic,
+        correlation_id,
+    )
     from .wire import WireFormat
 
 _MODULES: Final = (
@@ -104,6 +113,7 @@ __all__ = [
     "Bulk",
     "BulkReport",
     "CachingTokenProvider",
+    "CallNext",
     "CallRecord",
     "ClientCredentials",
     "Clock",
@@ -120,6 +130,7 @@ __all__ = [
     "InvalidRequestError",
     "LinkHeader",
     "MemoryRateLimitStore",
+    "Middleware",
     "NewAppointment",
     "NextLink",
     "NotFoundError",
@@ -127,6 +138,7 @@ __all__ = [
     "OnePage",
     "Outcome",
     "OutcomeUnknownError",
+    "OutgoingRequest",
     "Page",
     "PageNumbers",
     "PageRequest",
@@ -152,6 +164,7 @@ __all__ = [
     "StaticToken",
     "Status",
     "SyncError",
+    "Telemetry",
     "ThrottledError",
     "Token",
     "TokenProvider",

@@ -12,6 +12,7 @@ from connector_async.models import DirectoryUser
 from connector_async.protocol import Response
 from connector_async.retry import CallRecord
 from connector_async.session import ConnectorSession
+from connector_async.session.middleware import merged
 
 NO_CONTENT: Final = frozenset({204, 205})
 """Statuses of responses without a body, whatever the headers say (RFC 9110, sections 15.3.5 and 15.3.6)."""
@@ -65,10 +66,7 @@ class CallContext:
             ValueError: If `headers` breaks a rule; see `check_headers`.
             TypeError: If `headers` is not a mapping of strings.
         """
-        added = check_headers("headers", headers)
-        names = {name.lower() for name in added}
-        kept = {name: value for name, value in (self.headers or {}).items() if name.lower() not in names}
-        return CallContext(self.session, self.user, kept | added)
+        return CallContext(self.session, self.user, merged(self.headers or {}, check_headers("headers", headers)))
 
     def request(
         self,

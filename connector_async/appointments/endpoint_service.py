@@ -56,6 +56,7 @@ class EndpointService:
             throttle=session.penalize,
             sleep=session.sleep,
             is_closed=lambda: session.closed,
+            observe=None if session.telemetry is None else session.telemetry.call,
         )
 
     async def sleep(self, seconds: float) -> None:

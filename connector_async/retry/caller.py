@@ -7,6 +7,7 @@ failure tenacity takes over, and gets the error of that attempt as if it had mad
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -119,6 +120,8 @@ class RetryingCaller:
     """Waits for a number of seconds, or raises when the session is closed."""
     is_closed: Callable[[], bool]
     """Returns whether the session is closed, so that no attempt can succeed."""
+    observe: Callable[[str, str], AbstractContextManager[object]] | None = None
+    """Returns a context manager around a call, from its operation and its tenant."""
 
     async def make(self, call: Call[T], policy: RetryPolicy, seconds: float | None) -> T:
         """Make attempts until one succeeds or the policy ends the call, and return the result.
@@ -135,6 +138,9 @@ class RetryingCaller:
             DeadlineExceededError: If the deadline expires, or the next wait would end after it.
             ConnectorError: If the last attempt fails otherwise.
         """
+        if self.observe is not None:
+            with self.observe(call.operation, self.tenant):
+                return await attrs.evolve(self, observe=None).make(call, policy, seconds)
         record = CallRecord(operation=call.operation)
         started_at = self.clock.monotonic()
         deadline = None if seconds is None else Deadline(seconds, self.clock)

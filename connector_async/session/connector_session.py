@@ -3,7 +3,7 @@
 import asyncio
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import tzinfo
 from typing import Any, Final, Self
 
@@ -28,6 +28,8 @@ from connector_async.rate_limit import MemoryRateLimitStore, RateLimit, RateLimi
 from connector_async.retry import RetryQuota
 from connector_async.wire import WireFormat
 
+from .middleware import Middleware, OutgoingRequest, Telemetry, check_middlewares, merged
+from .middleware_chain import MiddlewareChain
 from .request_sender import RequestSender
 from .session_state import SessionState, normalize_base_url
 from .tenant import Traffic
@@ -68,6 +70,10 @@ class ConnectorSession:
         max_body_size: The most bytes of a response body, after decompression.
         allow_http: Whether `http` is allowed to hosts other than the loopback. Anybody on the way can read the token.
         user_agent_suffix: The application's own product, for the `User-Agent` header (RFC 9110, section 10.1.5).
+        headers: Extra headers of each request, token requests included, such as the key of a gateway. Headers that the
+            SDK sets itself cannot be among them; `correlation_id` sets `X-Correlation-Id`.
+        middlewares: Async callables around each attempt; the first is outermost. Token requests do not pass through.
+        telemetry: Watches calls and requests, such as `connector_async.otel.OpenTelemetry()`.
         clock: The clock, the sleep and the random source. `None`: the machine's.
 
     Raises:
@@ -75,7 +81,7 @@ class ConnectorSession:
         TypeError: If an argument has another type. The message names it.
     """
 
-    @hiding_arguments  # the proxy may have a password
+    @hiding_arguments  # the proxy may have a password, and a header may be a key
     def __init__(
         self,
         base_url: str,
@@ -97,6 +103,9 @@ class ConnectorSession:
         max_body_size: int = 10 * 1024 * 1024,
         allow_http: bool = False,
         user_agent_suffix: str = "",
+        headers: Mapping[str, str] | None = None,
+        middlewares: Iterable[Middleware] = (),
+        telemetry: Telemetry | None = None,
         clock: Clock | None = None,
     ) -> None:
         check_type("session", session, aiohttp.ClientSession, optional=True)
@@ -120,6 +129,9 @@ class ConnectorSession:
             deadline=deadline,
             rate_limit=rate_limit,
             rate_limit_store=MemoryRateLimitStore(clock) if rate_limit_store is None else rate_limit_store,
+            headers={} if headers is None else check_headers("headers", headers),
+            middlewares=check_middlewares(middlewares),
+            telemetry=telemetry,
         )
         self._bind(state, tenant_id, _checked_auth(auth), owns_state=True)
 
@@ -150,7 +162,14 @@ class ConnectorSession:
         self._state = state
         self._owns_state = owns_state
         self._tenant = state.tenant(check_tenant_id(tenant_id))
-        self._sender = RequestSender(self._tenant, state.deduplicate_credentials(auth))
+        self._chain: MiddlewareChain | None = None
+        auth = state.deduplicate_credentials(auth)
+        if state.middlewares or state.telemetry is not None:
+            # The chain passes the session's headers on with each request, as the middleware leaves them.
+            self._sender = RequestSender(self._tenant, auth, {})
+            self._chain = MiddlewareChain(state.middlewares, self._sender, self._tenant)
+        else:
+            self._sender = RequestSender(self._tenant, auth, state.headers)
 
     def __repr__(self) -> str:
         return f"ConnectorSession({self.base_url!r}, tenant_id={self.tenant_id!r}, wire_format={self.wire_format})"
@@ -190,6 +209,11 @@ class ConnectorSession:
     def deadline(self) -> float | None:
         """Seconds for each call; `None`: 60 for a single call, none for a bulk call; `math.inf`: none."""
         return self._state.deadline
+
+    @property
+    def telemetry(self) -> Telemetry | None:
+        """What watches the calls and requests of the session."""
+        return self._state.telemetry
 
     @property
     def retry_quota(self) -> RetryQuota:
@@ -332,7 +356,23 @@ class ConnectorSession:
             if headers is not None:
                 headers = check_headers("headers", headers)
             url = self._tenant.url(path, query)
-            response = await self._sender.send(method, url, body, deadline, headers)
+            if self._chain is None:
+                response = await self._sender.send(method, url, body, deadline, headers)
+            else:
+                response = await self._chain.send(
+                    OutgoingRequest(
+                        method=method,
+                        url=str(url),
+                        template=template,
+                        tenant_id=self.tenant_id,
+                        operation=operation,
+                        attempt=attempt,
+                        headers=merged(self._state.headers, headers or {}),
+                        body=body,
+                    ),
+                    url,
+                    deadline,
+                )
             self._tenant.raise_for_status(method, url, response)
             return response
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised below

@@ -21,6 +21,9 @@ from connector_async.retry import THROTTLED_STATUSES
 
 from .tenant import Tenant
 
+Transmit = Callable[[str, URL, CIMultiDict[str], bytes | None, Deadline | None], Awaitable[Response]]
+"""Sends a request that has its token and its slot."""
+
 correlation_id: ContextVar[str | None] = ContextVar("connector_async.correlation_id", default=None)
 """The `X-Correlation-Id` of the requests of this context, in printable ASCII. `None`: the header is not sent."""
 
@@ -47,11 +50,12 @@ def before_each_write(hook: Callable[[], Awaitable[None]]) -> Iterator[None]:
 
 
 class RequestSender:
-    """Sends the requests of one tenant with the tokens of one provider."""
+    """Sends the requests of one tenant with the tokens of one provider, and headers that each request has."""
 
-    def __init__(self, tenant: Tenant, auth: TokenProvider) -> None:
+    def __init__(self, tenant: Tenant, auth: TokenProvider, headers: Mapping[str, str]) -> None:
         self.auth = auth
         self._tenant = tenant
+        self._extra_headers = headers
         self._cached_token: Callable[[str, TokenSend], Token | None] = _no_cached_token
         if isinstance(auth, CachingTokenProvider):
             self._cached_token = auth.cached_token
@@ -70,10 +74,19 @@ class RequestSender:
         body: bytes | None,
         deadline: Deadline | None,
         extra_headers: Mapping[str, str] | None = None,
+        transmit: Transmit | None = None,
     ) -> Response:
         """Send a request and return its response of any status.
 
         If its token is refused with 401 and the provider has another one, the request is sent a second time.
+
+        Args:
+            method: The HTTP method.
+            url: The URL.
+            body: JSON.
+            deadline: When the attempt must have ended.
+            extra_headers: Headers in addition, which take precedence over those of the session.
+            transmit: Sends the request once it has its token and its slot. `None`: the transport.
 
         Raises:
             ThrottledError: If no rate-limit slot comes before the deadline.
@@ -90,7 +103,7 @@ class RequestSender:
         token = self._cached_token(tenant.tenant_id, tenant) or await self._fetch_token(deadline)
         if not tenant.limiter.take():
             token = await self._wait_for_slot(deadline)
-        send = tenant.transport.send
+        send = transmit or tenant.transport.send
         if body is not None and (hook := _before_write.get()) is not None:
             await hook()
         tenant.traffic.requests += 1
@@ -161,6 +174,7 @@ class RequestSender:
             if not isinstance(token, Token):
                 raise TypeError(f"{type(self.auth).__name__} must return a Token, not {type(token).__name__}")
             headers = self._tenant.headers()
+            headers.update(self._extra_headers)
             headers[_AUTHORIZATION] = f"Bearer {token.value.reveal()}"
             json_headers = headers.copy()
             json_headers[_CONTENT_TYPE] = "application/json"

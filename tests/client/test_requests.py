@@ -13,6 +13,7 @@ import pytest
 from connector_async import (
     Appointment,
     AppointmentService,
+    CallNext,
     ConnectFailedError,
     DeadlineExceededError,
     DecodingError,
@@ -21,7 +22,9 @@ from connector_async import (
     NewAppointment,
     NotFoundError,
     OutcomeUnknownError,
+    OutgoingRequest,
     RateLimitedError,
+    Response,
     ResponseError,
     RetryPolicy,
     TransportError,
@@ -102,6 +105,25 @@ async def test_error_shows_the_template_and_not_the_values_of_the_path() -> None
     assert str(caught.value) == "GET /{tenantId}/appointment/{appointmentId}/notes returned 404 Not Found"
     assert exposed(caught.value, "id-77") == []
     assert caught.value.operation == "request"
+
+
+async def test_middleware_sees_the_template_and_no_path_that_is_none() -> None:
+    seen: list[tuple[str | None, str | None]] = []
+
+    async def note(request: OutgoingRequest, call_next: CallNext) -> Response:
+        seen.append((request.operation, request.template))
+        return await call_next(request)
+
+    async with HostileServer(DONE) as server:
+        service = open_service(server, middlewares=[note])
+        await service.request("GET", NOTES, path_parameters={"appointmentId": "7"})
+        await service.request("GET", "/appointment", path_parameters={})
+        await service.request("GET", "/appointment/7")
+    assert seen == [
+        ("request", "/{tenantId}/appointment/{appointmentId}/notes"),
+        ("request", "/{tenantId}/appointment"),
+        ("request", None),
+    ]
 
 
 async def test_error_shows_a_path_that_is_no_template() -> None:
