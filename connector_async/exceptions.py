@@ -50,8 +50,8 @@ class ConnectorError(Exception):
     """The page to resume from after an error of a pager, with `AsyncPager.pages(continuation_token=…)`. `None`: the
     first page, or the error is not one of a pager."""
     operation: str | None = None
-    """The operation that failed: `get`, `create`, `update`, `delete`, `preview`, or `request` for another endpoint. It is
-    the HTTP method after a session's own request, and otherwise `None`."""
+    """The operation that failed: `get`, `create`, `update`, `delete`, `preview`, or `request` for another endpoint. It
+    is the HTTP method after a session's own request, and otherwise `None`."""
     retry_quota_exhausted: bool = False
     """Whether a further attempt was due but not made, because the retry quota of the tenant was exhausted."""
 
