@@ -34,10 +34,8 @@ from .field_layout import GUIDE_LAYOUT, FieldLayout
 from .hooks import (
     MismatchError,
     is_collection,
-    is_optional,
     make_collection_hook,
     make_object_hook,
-    make_optional_hook,
     structure_bool,
     structure_float,
     structure_id,
@@ -160,7 +158,6 @@ def _make_strict_converter(assume_zone: tzinfo | None, check_extra: _CheckExtra,
         (bool, structure_bool),
     ):
         converter.register_structure_hook(kind, _hook_with_subclasses(kind, structure))
-    converter.register_structure_hook_factory(is_optional, make_optional_hook)
     converter.register_structure_hook_factory(is_collection, make_collection_hook)
     for types, hook in (
         ((Any, object), structure_any),

@@ -16,7 +16,6 @@ Only an id is converted: an integer becomes the string of its digits.
 import collections
 import collections.abc
 from collections.abc import Callable
-from types import NoneType
 from typing import Any, Final, get_args, get_origin
 
 from cattrs import IterableValidationError, IterableValidationNote
@@ -88,19 +87,6 @@ def structure_bool(value: object, _: object) -> bool:
 def is_list(type_: Any) -> bool:
     """Return whether a type is `list[...]`."""
     return get_origin(type_) is list
-
-
-def is_optional(type_: Any) -> bool:
-    """Return whether a type is the union of `None` and one other type."""
-    kinds = get_args(type_)
-    return len(kinds) == 2 and kinds.count(NoneType) == 1 and get_origin(type_) not in _COLLECTIONS
-
-
-def make_optional_hook(type_: Any, converter: Any) -> Callable[[object, Any], Any]:
-    """Return a hook that accepts null, and whatever the hook of the other type accepts."""
-    (kind,) = (each for each in get_args(type_) if each is not NoneType)
-    structure = _item_hook(kind, converter)
-    return lambda value, _: None if value is None else structure(value, kind)
 
 
 def is_collection(type_: Any) -> bool:

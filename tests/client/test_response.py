@@ -36,7 +36,7 @@ class Note:
     written_at: datetime = attrs.field(alias="writtenAt")
     pinned: bool = False
     length: int | None = None
-    weight: float = 0.0
+    weight: float | None = 0.0
     kind: Kind = Kind.PRIVATE
     level: Level = Level.HIGH
     color: Literal["red", "blue"] = "red"
