@@ -271,8 +271,9 @@ ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
 async def test_invalid_argument_is_rejected(
     silent: HostileServer, arguments: dict[str, Any], error: type[Exception], rule: str
 ) -> None:
+    arguments = {"method": "GET", "path": "/x", **arguments}
     with pytest.raises(error, match=rule):
-        await open_service(silent).request(**{"method": "GET", "path": "/x"} | arguments)
+        await open_service(silent).request(**arguments)
     with pytest.raises(LookupError):
         last_call.get()
 
