@@ -1,10 +1,11 @@
 """Asyncio client SDK for the Connector Public API: the appointments of many tenants.
 
-Public are the names in `__all__` and the modules `exceptions`, `retry`, `sandbox` and `sync`. From top to bottom:
+Public are the names in `__all__`, and the modules `exceptions`, `otel`, `retry`, `sandbox` and `sync`. The map:
 
     cli/                                       the command `connector-async`
     sync/                                      bulk sync: a source, many tenants, and the state between runs
-    appointments/                              `AppointmentService`: operations, verification of creates, windows
+    otel.py                                    OpenTelemetry: spans and metrics, loaded only on request
+    appointments/                              `AppointmentService`: operations, any endpoint, verification of creates
     session/                                   `ConnectorSession`: the one path of every request
     bulk_calls/                                many calls, a bounded number in flight, one outcome for each input
     auth/  retry/  rate_limit/  pagination/    tokens; policies and quota; slots and penalties; paging styles
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ._clock import Clock
     from .appointments import (
         AppointmentService,
+        RawResponse,
+        RawResponses,
         Verify,
         found_by_preview,
     )
@@ -81,9 +84,18 @@ if TYPE_CHECKING:
         PageResponse,
         PagingStyle,
     )
+    from .protocol import Response
     from .rate_limit import MemoryRateLimitStore, Priority, RateLimit, RateLimitStore, Reservation, priority
     from .retry import CallRecord, RetryDetails, RetryPolicy, RetryQuota, last_call
-    from .session import ConnectorSession, Traffic, correlation_id
+    from .session import (
+        CallNext,
+        ConnectorSession,
+        Middleware,
+        OutgoingRequest,
+        Telemetry,
+        Traffic,
+        correlation_id,
+    )
     from .wire import WireFormat
 
 _MODULES: Final = (
@@ -113,6 +125,7 @@ __all__ = [
     "Bulk",
     "BulkReport",
     "CachingTokenProvider",
+    "CallNext",
     "CallRecord",
     "ClientCredentials",
     "Clock",
@@ -129,6 +142,7 @@ __all__ = [
     "InvalidRequestError",
     "LinkHeader",
     "MemoryRateLimitStore",
+    "Middleware",
     "NewAppointment",
     "NextLink",
     "NotFoundError",
@@ -136,6 +150,7 @@ __all__ = [
     "OnePage",
     "Outcome",
     "OutcomeUnknownError",
+    "OutgoingRequest",
     "Page",
     "PageNumbers",
     "PageRequest",
@@ -147,8 +162,11 @@ __all__ = [
     "RateLimit",
     "RateLimitStore",
     "RateLimitedError",
+    "RawResponse",
+    "RawResponses",
     "RequestTimeoutError",
     "Reservation",
+    "Response",
     "ResponseError",
     "RetryDetails",
     "RetryPolicy",
@@ -158,6 +176,7 @@ __all__ = [
     "StaticToken",
     "Status",
     "SyncError",
+    "Telemetry",
     "ThrottledError",
     "Token",
     "TokenFromCallable",

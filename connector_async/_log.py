@@ -57,11 +57,11 @@ def token_refresh_failure(*, tenant: str, retry_in: float, error: BaseException)
     )
 
 
-def skipped_items(*, tenant: str, count: int, request_id: str | None) -> None:
-    """Log that invalid items of a preview were skipped, as the caller asked for."""
+def skipped_items(*, operation: str, tenant: str, count: int, request_id: str | None) -> None:
+    """Log that invalid items of a page were skipped, as the caller asked for."""
     _logger.warning(
-        "preview for tenant %(tenant)s: %(count)d invalid items skipped (request %(request_id)s)",
-        {"tenant": tenant, "count": count, "request_id": _plain(request_id)},
+        "%(operation)s for tenant %(tenant)s: %(count)d invalid items skipped (request %(request_id)s)",
+        {"operation": operation, "tenant": tenant, "count": count, "request_id": _plain(request_id)},
     )
 
 

@@ -142,8 +142,9 @@ def test_every_block_is_run() -> None:
 
 
 def test_pages_have_programs_and_sessions() -> None:
-    programs = {page for page in PAGES if blocks(page, "python")}
-    assert programs == {"README", "appointments", "bulk", "retries", "sessions", "sync"}
+    assert {page for page in PAGES if blocks(page, "python")} == {
+        "README", "appointments", "bulk", "middleware", "observability", "requests", "retries", "sessions", "sync",
+    }  # fmt: skip
     assert {page for page in PAGES if blocks(page, "console")} == {"command-line", "sync"}
 
 
