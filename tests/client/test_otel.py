@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from yarl import URL
 from connector_async import (
     AppointmentService,
     BulkReport,
+    CallNext,
     ClientCredentials,
     ConnectFailedError,
     NewAppointment,
@@ -440,6 +442,31 @@ async def test_errors_pass_through_unchanged(recorded: Recorded) -> None:
 def test_invalid_options_are_rejected(options: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         OpenTelemetry(**options)
+
+
+class TagOnce:
+    """A telemetry of an application's own, which adds a header to the first request."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+    def call(self, operation: str, tenant_id: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        return nullcontext()
+
+    async def request(self, request: OutgoingRequest, call_next: CallNext) -> Response:
+        self.requests += 1
+        return await call_next(request.with_headers({"X-Tag": "1"}) if self.requests == 1 else request)
+
+    def waited(self, tenant_id: str, seconds: float) -> None:  # noqa: ARG002
+        pass
+
+
+async def test_header_that_telemetry_adds_is_sent_with_one_request_only() -> None:
+    async with HostileServer(FOUND) as server:
+        service = open_service(server, telemetry=TagOnce())
+        for _ in range(2):
+            await service.get("123")
+        assert ["x-tag" in request.headers for request in server.requests] == [True, False]
 
 
 async def test_telemetry_must_have_the_methods_of_one() -> None:
