@@ -457,7 +457,7 @@ class TagOnce:
         self.requests += 1
         return await call_next(request.with_headers({"X-Tag": "1"}) if self.requests == 1 else request)
 
-    def waited(self, tenant_id: str, seconds: float) -> None:  # noqa: ARG002
+    def waited(self, tenant_id: str, seconds: float) -> None:
         pass
 
 
