@@ -248,6 +248,15 @@ async def test_request_of_a_session_has_a_span_without_template(recorded: Record
     assert not any(URL_TEMPLATE in attributes(span) for span in recorded.spans)
 
 
+async def test_requests_after_a_call_are_not_its_resends(recorded: Recorded) -> None:
+    async with HostileServer(FOUND) as server:
+        service = open_service(server, telemetry=recorded.telemetry)
+        await service.get("123")
+        for _ in range(2):
+            await service.session.request("GET", ("appointment",))
+    assert not any(HTTP_REQUEST_RESEND_COUNT in attributes(span) for span in recorded.spans)
+
+
 async def test_middleware_is_outside_of_the_span_and_a_response_of_its_own_has_none(recorded: Recorded) -> None:
     async def from_cache(_: OutgoingRequest, __: object) -> Response:
         return Response(status=200, headers={}, body=FOUND.partition(b"\r\n\r\n")[2])
