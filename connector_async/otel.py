@@ -209,7 +209,7 @@ def _attributes(request: OutgoingRequest) -> dict[str, Any]:
 def _count_send(request: OutgoingRequest) -> int:
     """Return how often the request was sent before in its call."""
     state = _state.get()
-    if state is None or request.operation == "token":
+    if state is None:
         return 0
     key = (request.method, request.template)
     state.sent[key] += 1

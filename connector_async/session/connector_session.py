@@ -338,6 +338,7 @@ class ConnectorSession:
             TransportError: If there is no whole response.
             DecodingError: If the response body is longer than `max_body_size`.
             RuntimeError: If the session is closed.
+            Exception: What a middleware raises.
             ValueError: If `method` is not an HTTP token; a segment of `path` is empty, `.`, `..`, or not printable;
                 `query` is not quoted, or cannot be encoded; or `headers` has a name that the SDK sets itself, or that
                 is not an HTTP token, or a value that is not printable ASCII.

@@ -74,7 +74,7 @@ async def test_headers_that_the_sdk_sets_are_rejected_before_anything_is_sent() 
         ({"X-Key": f"{KEY}\r\nX-Other: 1"}, InvalidArgumentError, r"headers\['X-Key'\] must be printable ASCII"),
         ({"X-Key": f" {KEY}"}, InvalidArgumentError, r"headers\['X-Key'\] must not start or end with a space"),
         ({"X-Key": ""}, InvalidArgumentError, r"headers\['X-Key'\] must not be empty"),
-        ({"X-Key": KEY, "x-key": KEY}, InvalidArgumentError, "headers must have x-key only once"),
+        ({"x-key": KEY, "X-Key": KEY}, InvalidArgumentError, "headers must have X-Key only once"),
         ({"X-Key": KEY.encode()}, TypeError, r"headers\['X-Key'\] must be a str, not bytes"),
         ({KEY.encode(): KEY}, TypeError, "headers must have names of type str, not bytes"),
         ([("X-Key", KEY)], TypeError, "headers must be a mapping or None, not list"),

@@ -366,6 +366,17 @@ async def test_first_of_two_creates_counts_when_the_second_was_not_sent(draft: N
         assert len(server.requests) == 1
 
 
+async def test_first_of_two_creates_counts_when_the_second_was_refused(draft: NewAppointment) -> None:
+    async def once_more(request: OutgoingRequest, call_next: CallNext) -> Response:
+        await call_next(request)
+        await call_next(request)
+        raise MiddlewareError
+
+    async with HostileServer(CREATED, http(409)) as server:
+        with pytest.raises(OutcomeUnknownError):
+            await open_service(server, middlewares=[once_more]).create(draft)
+
+
 async def test_error_after_an_update_says_that_it_was_sent() -> None:
     async with HostileServer(http(200, b"{}")) as server:
         service = open_service(server, middlewares=[raising(ConnectFailedError("down"), after=True)])

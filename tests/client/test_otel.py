@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from yarl import URL
 from connector_async import (
     AppointmentService,
     BulkReport,
+    CallNext,
+    CallRecord,
     ClientCredentials,
     ConnectFailedError,
     NewAppointment,
@@ -40,6 +43,7 @@ from connector_async import (
     RateLimit,
     Response,
     RetryPolicy,
+    last_call,
 )
 from connector_async.otel import OpenTelemetry
 from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DropBefore, Sandbox, StatusFault
@@ -246,6 +250,15 @@ async def test_request_of_a_session_has_a_span_without_template(recorded: Record
     assert not any(URL_TEMPLATE in attributes(span) for span in recorded.spans)
 
 
+async def test_requests_after_a_call_are_not_its_resends(recorded: Recorded) -> None:
+    async with HostileServer(FOUND) as server:
+        service = open_service(server, telemetry=recorded.telemetry)
+        await service.get("123")
+        for _ in range(2):
+            await service.session.request("GET", ("appointment",))
+    assert not any(HTTP_REQUEST_RESEND_COUNT in attributes(span) for span in recorded.spans)
+
+
 async def test_middleware_is_outside_of_the_span_and_a_response_of_its_own_has_none(recorded: Recorded) -> None:
     async def from_cache(_: OutgoingRequest, __: object) -> Response:
         return Response(status=200, headers={}, body=FOUND.partition(b"\r\n\r\n")[2])
@@ -300,7 +313,8 @@ async def test_requests_and_calls_are_measured(
     assert get[ERROR_TYPE] == not_found
 
 
-def test_call_that_ends_with_the_process_is_not_measured(recorded: Recorded) -> None:
+async def test_call_that_ends_with_the_process_is_not_measured(recorded: Recorded) -> None:
+    last_call.set(CallRecord(operation="get"))  # of the call before it
     with pytest.raises(SystemExit), recorded.telemetry.call("get", TENANT):
         raise SystemExit
     assert recorded.points("connector_async.call.duration") == []
@@ -440,6 +454,31 @@ async def test_errors_pass_through_unchanged(recorded: Recorded) -> None:
 def test_invalid_options_are_rejected(options: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         OpenTelemetry(**options)
+
+
+class TagOnce:
+    """A telemetry of an application's own, which adds a header to the first request."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+    def call(self, operation: str, tenant_id: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        return nullcontext()
+
+    async def request(self, request: OutgoingRequest, call_next: CallNext) -> Response:
+        self.requests += 1
+        return await call_next(request.with_headers({"X-Tag": "1"}) if self.requests == 1 else request)
+
+    def waited(self, tenant_id: str, seconds: float) -> None:
+        pass
+
+
+async def test_header_that_telemetry_adds_is_sent_with_one_request_only() -> None:
+    async with HostileServer(FOUND) as server:
+        service = open_service(server, telemetry=TagOnce())
+        for _ in range(2):
+            await service.get("123")
+        assert ["x-tag" in request.headers for request in server.requests] == [True, False]
 
 
 async def test_telemetry_must_have_the_methods_of_one() -> None:
