@@ -4,7 +4,7 @@ Public are the names in `__all__` and the modules `exceptions`, `retry`, `sandbo
 
     cli/                                       the command `connector-async`
     sync/                                      bulk sync: a source, many tenants, and the state between runs
-    appointments/                              `AppointmentService`: operations, verification of creates, windows
+    appointments/                              `AppointmentService`: operations, verification of creates, windows, watch
     session/                                   `ConnectorSession`: the one path of every request
     bulk_calls/                                many calls, a bounded number in flight, one outcome for each input
     auth/  retry/  rate_limit/  pagination/    tokens; policies and quota; slots and penalties; paging styles
@@ -25,8 +25,13 @@ from .protocol import VERSION
 if TYPE_CHECKING:
     from ._clock import Clock
     from .appointments import (
+        AppointmentEvent,
         AppointmentService,
+        Created,
+        Deleted,
+        Updated,
         Verify,
+        Watch,
         found_by_preview,
     )
     from .auth import CachingTokenProvider, ClientCredentials, Secret, StaticToken, Token, TokenProvider, TokenSend
@@ -93,6 +98,7 @@ _MODULES: Final = (
 __all__ = [
     "UNSET",
     "Appointment",
+    "AppointmentEvent",
     "AppointmentService",
     "AppointmentUpdate",
     "AsyncPager",
@@ -108,9 +114,11 @@ __all__ = [
     "ConnectFailedError",
     "ConnectorError",
     "ConnectorSession",
+    "Created",
     "CursorPaging",
     "DeadlineExceededError",
     "DecodingError",
+    "Deleted",
     "DirectoryUser",
     "ForbiddenError",
     "InvalidArgumentError",
@@ -154,7 +162,9 @@ __all__ = [
     "TransportError",
     "UnexpectedRedirectError",
     "Unset",
+    "Updated",
     "Verify",
+    "Watch",
     "WireFormat",
     "__version__",
     "bulk",

@@ -320,7 +320,7 @@ class PreviewCall:
         valid = wire_format.structure_items(items, self._context.zone, skip_invalid=self._skip_invalid, exact=exact)
         is_only_page = self._token is None and next_token is None
         return Page(
-            items=[appointment for appointment in valid.appointments if self._overlaps(appointment)],
+            items=[each for each in valid.appointments if overlaps(each, self._start, self._end)],
             continuation_token=next_token,
             raw=response.headers,
             fingerprint=None if is_only_page or not items else fingerprint_items(items),
@@ -346,12 +346,12 @@ class PreviewCall:
     def _page_response(self, response: Response, parsed_body: object) -> PageResponse:
         return PageResponse(body=parsed_body, headers=response.headers, url=self._url, status=response.status)
 
-    def _overlaps(self, appointment: Appointment) -> bool:
-        starts_before_end = self._end is None or appointment.start_time < self._end
-        # An appointment without duration that starts at `start` overlaps, although it does not end after it.
-        return starts_before_end and (
-            self._start is None or appointment.end_time > self._start or appointment.start_time == self._start
-        )
+
+def overlaps(appointment: Appointment, start: datetime | None, end: datetime | None) -> bool:
+    """Return whether an appointment overlaps a time range; `None` is an open end."""
+    starts_before_end = end is None or appointment.start_time < end
+    # An appointment without duration that starts at `start` overlaps, although it does not end after it.
+    return starts_before_end and (start is None or appointment.end_time > start or appointment.start_time == start)
 
 
 def _check_found(context: CallContext, response: Response) -> None:

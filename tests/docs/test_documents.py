@@ -142,7 +142,14 @@ def test_every_block_is_run() -> None:
 
 
 def test_pages_have_programs_and_sessions() -> None:
-    assert {page for page in PAGES if blocks(page, "python")} == {"README", "appointments", "bulk", "retries", "sync"}
+    assert {page for page in PAGES if blocks(page, "python")} == {
+        "README",
+        "appointments",
+        "bulk",
+        "retries",
+        "sync",
+        "watch",
+    }
     assert {page for page in PAGES if blocks(page, "console")} == {"command-line", "sync"}
 
 
