@@ -5,7 +5,7 @@ Public are the names in `__all__`, and the modules `exceptions`, `otel`, `retry`
     cli/                                       the command `connector-async`
     sync/                                      bulk sync: a source, many tenants, and the state between runs
     otel.py                                    OpenTelemetry: spans and metrics, loaded only on request
-    appointments/                              `AppointmentService`: operations, any endpoint, verification of creates
+    appointments/                              `AppointmentService`: operations, any endpoint, verification, watch
     session/                                   `ConnectorSession`: the one path of every request
     bulk_calls/                                many calls, a bounded number in flight, one outcome for each input
     auth/  retry/  rate_limit/  pagination/    tokens; policies and quota; slots and penalties; paging styles
@@ -26,10 +26,15 @@ from .protocol import VERSION
 if TYPE_CHECKING:
     from ._clock import Clock
     from .appointments import (
+        AppointmentEvent,
         AppointmentService,
+        Created,
+        Deleted,
         RawResponse,
         RawResponses,
+        Updated,
         Verify,
+        Watch,
         found_by_preview,
     )
     from .auth import (
@@ -117,6 +122,7 @@ _MODULES: Final = (
 __all__ = [
     "UNSET",
     "Appointment",
+    "AppointmentEvent",
     "AppointmentService",
     "AppointmentUpdate",
     "AsyncPager",
@@ -133,9 +139,11 @@ __all__ = [
     "ConnectFailedError",
     "ConnectorError",
     "ConnectorSession",
+    "Created",
     "CursorPaging",
     "DeadlineExceededError",
     "DecodingError",
+    "Deleted",
     "DirectoryUser",
     "ForbiddenError",
     "InvalidArgumentError",
@@ -189,7 +197,9 @@ __all__ = [
     "TransportError",
     "UnexpectedRedirectError",
     "Unset",
+    "Updated",
     "Verify",
+    "Watch",
     "WireFormat",
     "__version__",
     "bulk",

@@ -65,6 +65,15 @@ def skipped_items(*, operation: str, tenant: str, count: int, request_id: str | 
     )
 
 
+def poll_failure(*, tenant: str, retry_in: float, error: ConnectorError) -> None:
+    """Log that a poll of a watch failed, or a part of it, and the next poll makes up for it."""
+    _logger.warning(
+        "watch for tenant %(tenant)s: a request failed (%(error)s, request %(request_id)s), the next poll is in "
+        "%(retry_in).0f s",
+        {"tenant": tenant, "error": _kind(error), "request_id": _request_id(error), "retry_in": retry_in},
+    )
+
+
 def hook_failure(hook: str, error: BaseException) -> None:
     """Log that a hook of the application raised, with the traceback of the application's code."""
     _logger.error("%(hook)s raised", {"hook": hook}, exc_info=error)

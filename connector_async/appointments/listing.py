@@ -68,7 +68,7 @@ def preview_listing(
         style=style,
         item_type=Appointment,
         on_invalid=on_invalid,
-        keeps=None if start is None and end is None else functools.partial(_overlaps, start, end),
+        keeps=None if start is None and end is None else lambda appointment: overlaps(appointment, start, end),
     )
 
 
@@ -160,10 +160,12 @@ class PageCall(Generic[T]):
         return PageResponse(body=parsed_body, headers=response.headers, url=self._url, status=response.status)
 
 
-def _overlaps(start: datetime | None, end: datetime | None, appointment: Appointment) -> bool:
+def overlaps(appointment: Appointment, start: datetime | None, end: datetime | None) -> bool:
+    """Return whether an appointment overlaps a time range; `None` is an open end."""
     starts_before_end = end is None or appointment.start_time < end
     # An appointment without duration that starts at `start` overlaps, although it does not end after it.
     return starts_before_end and (start is None or appointment.end_time > start or appointment.start_time == start)
+
 
 
 def _add_user(query: str, user_fields: Mapping[str, str]) -> str:

@@ -23,6 +23,7 @@ from .endpoint_service import AUTO_DETECT, EndpointService, check_on_invalid, ch
 from .listing import OnInvalid, preview_listing
 from .raw_response import RawResponses
 from .verification import Verify, bind_verify, check_verify
+from .watch import Initial, OnError, Watch, WatchScope
 from .windows import WindowedPager
 
 _CONCURRENCY: Final = 16
@@ -331,6 +332,61 @@ class AppointmentService(EndpointService):
                 f"window must be None: {self.session.wire_format} previews have no time range", argument="window"
             )
         return WindowedPager(pager, start=start, end=end, window=window, concurrency=concurrency)
+
+    def watch(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        interval: float = 60,
+        snapshot: str | None = None,
+        initial: Initial = "known",
+        on_error: OnError | None = None,
+        window: timedelta | None = None,
+        on_invalid: OnInvalid = "raise",
+        retry: RetryPolicy | None = None,
+        deadline: float | None = None,
+    ) -> Watch:
+        """Return what changes on the server, for `async for event in appointments.watch(…)`.
+
+        It polls the preview and yields `Created`, `Updated` and `Deleted`, each at least once; see `Watch`. Each
+        deletion takes one request more, which makes sure of it.
+
+        Args:
+            start: The start of the time range, as in `preview`.
+            end: The end of the time range, as in `preview`.
+            interval: Seconds from the start of a poll to the start of the next one.
+            snapshot: The `snapshot` of an earlier watch of the same range, to deliver what that one has not. `None`:
+                the first poll finds out what there is.
+            initial: What the appointments of that first poll are: `"known"`, and not delivered, or `"created"`.
+            on_error: Is called with each error after which the watch goes on, which is logged as well. What it raises
+                ends the loop.
+            window: The length of the time range of one request, as in `preview`.
+            on_invalid: What to do with a malformed item, as in `preview`. With `"skip"`, an appointment whose item was
+                skipped counts as unchanged.
+            retry: The policy for each request; `None`: the service's.
+            deadline: Seconds for each request; `None`: the service's, or else none.
+
+        Returns:
+            A watch, which sends nothing before its first event is asked for.
+
+        Raises:
+            ValueError: If `preview` rejects an argument, `interval` is not above zero, `initial` is neither of the two,
+                or `snapshot` is not that of a watch of the same server, wire format, tenant, user and range.
+            TypeError: If an argument has another type.
+        """
+        start, end = check_time_range(start, end)
+        return Watch(
+            self.preview(start, end, window=window, on_invalid=on_invalid, retry=retry, deadline=deadline),
+            functools.partial(self.get, retry=retry, deadline=deadline),
+            WatchScope.of(self.session, self.user, start, end),
+            interval=interval,
+            snapshot=snapshot,
+            initial=initial,
+            on_error=on_error,
+            clock=self.session.clock,
+            sleep=self.sleep,
+        )
 
     def get_many(
         self,

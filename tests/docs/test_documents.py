@@ -143,7 +143,7 @@ def test_every_block_is_run() -> None:
 
 def test_pages_have_programs_and_sessions() -> None:
     assert {page for page in PAGES if blocks(page, "python")} == {
-        "README", "appointments", "bulk", "middleware", "observability", "requests", "retries", "sessions", "sync",
+        "README", "appointments", "bulk", "middleware", "observability", "requests", "retries", "sessions", "sync", "watch",
     }  # fmt: skip
     assert {page for page in PAGES if blocks(page, "console")} == {"command-line", "sync"}
 
