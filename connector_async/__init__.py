@@ -20,8 +20,6 @@ Public are the names in `__all__` and the modules `exceptions`, `retry`, `sandbo
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from .protocol import VERSION
-
 if TYPE_CHECKING:
     from ._clock import Clock
     from .appointments import (
@@ -73,6 +71,8 @@ if TYPE_CHECKING:
     from .retry import CallRecord, RetryDetails, RetryPolicy, RetryQuota, last_call
     from .session import ConnectorSession, Traffic, correlation_id
     from .wire import WireFormat
+
+    __version__: str
 
 _MODULES: Final = (
     "exceptions",
@@ -167,11 +167,11 @@ __all__ = [
     "read_inputs",
 ]
 
-__version__ = VERSION
-
 
 def __getattr__(name: str) -> Any:
     """Import a public name at its first use (PEP 562), so that the command line shows its help without aiohttp."""
+    if name == "__version__":
+        return import_module(f"{__name__}.protocol").VERSION
     if name in __all__:
         for module in _MODULES:
             value = getattr(import_module(f"{__name__}.{module}"), name, None)
