@@ -1,8 +1,10 @@
 """Asyncio client SDK for the Connector Public API: the appointments of many tenants.
 
-Public are the names in `__all__` and the modules `exceptions`, `retry`, `sandbox` and `sync`. From top to bottom:
+Public are the names in `__all__` and the modules `exceptions`, `retry`, `sandbox`, `sync` and `testing`. From top to
+bottom:
 
     cli/                                       the command `connector-async`
+    testing/                                   a pytest plugin, a fake service, a sandbox in a thread, a virtual clock
     sync/                                      bulk sync: a source, many tenants, and the state between runs
     appointments/                              `AppointmentService`: operations, verification of creates, windows
     session/                                   `ConnectorSession`: the one path of every request
