@@ -65,10 +65,9 @@ def connector_session(
     connector_sandbox: "ThreadedSandbox", _connector_options: "FixtureOptions"
 ) -> "Iterator[ConnectorSession]":
     """Return a session of the tenant `acme` with the sandbox. It is closed at the end of the test."""
-    from connector_async.session import ConnectorSession
-    from connector_async.testing.closing import close_in_idle_loops
+    from connector_async.testing.fixture_session import close_in_idle_loops, fixture_session
 
-    session = ConnectorSession(connector_sandbox.base_url, **_connector_options.session)
+    session = fixture_session(connector_sandbox.base_url, **_connector_options.session)
     yield session
     close_in_idle_loops(session)
 

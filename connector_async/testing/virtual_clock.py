@@ -2,13 +2,15 @@
 
 import asyncio
 import heapq
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final
 
 from connector_async._checks import check_seconds
 from connector_async._clock import Clock
 
-# Real seconds before a jump, so that a response on the loopback that is due before the end of a wait can arrive.
+# Real seconds before a jump, in which the calls that the last jump has woken go on.
 _BEFORE_JUMP: Final = 0.002
 _START: Final = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
 
@@ -36,6 +38,7 @@ class VirtualClock(Clock):
         self._now = 0.0
         self._ends: list[float] = []
         """When the waits end that are in progress: a heap."""
+        self._holds = 0
 
     @property
     def elapsed(self) -> float:
@@ -50,6 +53,15 @@ class VirtualClock(Clock):
             TypeError: If `seconds` is neither an int nor a float.
         """
         self._now += check_seconds("seconds", seconds)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep the clock from jumping until the block ends, for instance while a response is awaited."""
+        self._holds += 1
+        try:
+            yield
+        finally:
+            self._holds -= 1
 
     def monotonic(self) -> float:
         """Return the seconds since the clock was made."""
@@ -70,8 +82,9 @@ class VirtualClock(Clock):
         heapq.heappush(self._ends, end)
         try:
             while self._now < end:
+                before = self._now
                 await asyncio.sleep(_BEFORE_JUMP)
-                if end <= self._ends[0]:
+                if self._now == before and end <= self._ends[0] and not self._holds:
                     self._now = max(self._now, end)
         finally:
             self._ends.remove(end)

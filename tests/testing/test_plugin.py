@@ -76,7 +76,7 @@ class TestInALoop:
         assert len(await everything.collect()) == 3
         assert_requests(counts={"GET /appointment/preview": 2})
 
-    @pytest.mark.connector(limit=SandboxLimit(requests=60, per=60), rate_limit=RateLimit(60, burst=1))
+    @pytest.mark.connector(limit=SandboxLimit(requests=15, per=10), rate_limit=RateLimit(60, burst=1))
     async def test_rate_limits_of_client_and_sandbox(self, appointment_service, virtual_clock, assert_requests):
         async def get():
             with pytest.raises(NotFoundError):

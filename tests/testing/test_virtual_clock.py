@@ -46,6 +46,8 @@ async def test_waits_at_the_same_time_end_in_the_order_of_their_ends(virtual_clo
 
     async def wait(seconds: float) -> None:
         await virtual_clock.sleep(seconds)
+        for _ in range(5):  # what a call does before its request is in flight
+            await asyncio.sleep(0)
         ended.append((seconds, virtual_clock.elapsed))
 
     await asyncio.gather(wait(30), wait(10), wait(20))
@@ -61,6 +63,15 @@ async def test_a_cancelled_wait_does_not_hold_up_the_others(virtual_clock: Virtu
         await cancelled
     await other
     assert virtual_clock.elapsed == 20
+
+
+async def test_the_clock_does_not_jump_while_it_is_held(virtual_clock: VirtualClock) -> None:
+    with virtual_clock.hold():
+        waiting = asyncio.create_task(virtual_clock.sleep(10))
+        await asyncio.sleep(0.01)
+        assert virtual_clock.elapsed == 0
+    await waiting
+    assert virtual_clock.elapsed == 10
 
 
 async def test_advancing_the_clock_ends_the_waits_that_are_over(virtual_clock: VirtualClock) -> None:

@@ -6,7 +6,7 @@ import pytest
 from connector_async import AppointmentService, ClientCredentials, ConnectorSession
 from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET
 from connector_async.testing import ThreadedSandbox
-from connector_async.testing.closing import close_in_idle_loops
+from connector_async.testing.fixture_session import close_in_idle_loops
 
 
 @pytest.fixture
