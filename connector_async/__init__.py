@@ -1,8 +1,9 @@
 """Asyncio client SDK for the Connector Public API: the appointments of many tenants.
 
-Public are the names in `__all__`, and the modules `exceptions`, `otel`, `retry`, `sandbox` and `sync`. The map:
+Public are the names in `__all__`, and the modules `exceptions`, `otel`, `retry`, `sandbox`, `sync` and `testing`.
 
     cli/                                       the command `connector-async`
+    testing/                                   a pytest plugin, a fake service, a sandbox in a thread, a virtual clock
     sync/                                      bulk sync: a source, many tenants, and the state between runs
     otel.py                                    OpenTelemetry: spans and metrics, loaded only on request
     appointments/                              `AppointmentService`: operations, any endpoint, verification, watch
@@ -20,8 +21,6 @@ Public are the names in `__all__`, and the modules `exceptions`, `otel`, `retry`
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
-
-from .protocol import VERSION
 
 if TYPE_CHECKING:
     from ._clock import Clock
@@ -102,6 +101,8 @@ if TYPE_CHECKING:
         correlation_id,
     )
     from .wire import WireFormat
+
+    __version__: str
 
 _MODULES: Final = (
     "exceptions",
@@ -213,11 +214,11 @@ __all__ = [
     "to_columns",
 ]
 
-__version__ = VERSION
-
 
 def __getattr__(name: str) -> Any:
     """Import a public name at its first use (PEP 562), so that the command line shows its help without aiohttp."""
+    if name == "__version__":
+        return import_module(f"{__name__}.protocol").VERSION
     if name in __all__:
         for module in _MODULES:
             value = getattr(import_module(f"{__name__}.{module}"), name, None)

@@ -39,6 +39,7 @@ class GetCall:
 
     def __init__(self, context: CallContext, appointment_id: str) -> None:
         self._context = context
+        self.appointment_id = appointment_id
         self._query = {"appointmentId": appointment_id, **context.user_fields}
 
     async def attempt(self, deadline: Deadline | None, record: CallRecord) -> Appointment:
@@ -207,6 +208,7 @@ class DeleteCall:
 
     def __init__(self, context: CallContext, appointment_id: str) -> None:
         self._context = context
+        self.appointment_id = appointment_id
         self._body = context.wire_format.unstructure_id(appointment_id, context.user)
         self._may_be_deleted = False
 

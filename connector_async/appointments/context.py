@@ -27,6 +27,11 @@ class Endpoint:
     template: str | None
     """The whole path, with names instead of values, for middleware and traces. `None`: the path may have values."""
 
+    @property
+    def shown(self) -> str:
+        """The path below the tenant as the caller gave it: a template, or unquoted with its values."""
+        return "/" + "/".join(self.path) if self.template is None else self.template.removeprefix(_TENANT)
+
     @classmethod
     def parse(cls, path: str, parameters: Mapping[str, str] | None) -> "Endpoint":
         """Return the endpoint of a path or of a template, which has `parameters`.

@@ -68,7 +68,7 @@ def preview_listing(
         style=style,
         item_type=Appointment,
         on_invalid=on_invalid,
-        keeps=None if start is None and end is None else lambda appointment: overlaps(appointment, start, end),
+        keeps=None if start is None and end is None else Overlap(start, end),
     )
 
 
@@ -98,15 +98,15 @@ class PageCall(Generic[T]):
         else:
             query = _add_user(request.query, listing.user_fields)
         self.operation = listing.operation
-        self._listing = listing
+        self.listing = listing
         self._token = token
         self._query = query
         self._url = listing.context.session.url(listing.endpoint.path, query)
 
     async def attempt(self, deadline: Deadline | None, record: CallRecord) -> Page[T]:
         """Send the request, and return the page."""
-        context = self._listing.context
-        response = await context.request("GET", self._listing.endpoint, record, deadline, query=self._query)
+        context = self.listing.context
+        response = await context.request("GET", self.listing.endpoint, record, deadline, query=self._query)
         record.note(response)
         if not response.body:
             return self._read_without_body(response)
@@ -121,7 +121,7 @@ class PageCall(Generic[T]):
         return page
 
     def _read(self, response: Response, *, exact: bool) -> Page[T]:
-        listing = self._listing
+        listing = self.listing
         wire_format = listing.context.wire_format
         parsed = wire_format.parse(response.body, exact=exact)
         items, next_token = listing.style.read(self._page_response(response, parsed), self._token)
@@ -160,12 +160,20 @@ class PageCall(Generic[T]):
         return PageResponse(body=parsed_body, headers=response.headers, url=self._url, status=response.status)
 
 
-def overlaps(appointment: Appointment, start: datetime | None, end: datetime | None) -> bool:
-    """Return whether an appointment overlaps a time range; `None` is an open end."""
-    starts_before_end = end is None or appointment.start_time < end
-    # An appointment without duration that starts at `start` overlaps, although it does not end after it.
-    return starts_before_end and (start is None or appointment.end_time > start or appointment.start_time == start)
+@attrs.frozen
+class Overlap:
+    """Keeps the appointments that overlap a time range; `None` is an open end."""
 
+    start: datetime | None
+    end: datetime | None
+
+    def __call__(self, appointment: Appointment) -> bool:
+        """Return whether an appointment overlaps the range."""
+        starts_before_end = self.end is None or appointment.start_time < self.end
+        # An appointment without duration that starts at `start` overlaps, although it does not end after it.
+        return starts_before_end and (
+            self.start is None or appointment.end_time > self.start or appointment.start_time == self.start
+        )
 
 
 def _add_user(query: str, user_fields: Mapping[str, str]) -> str:

@@ -48,10 +48,10 @@ class RequestCall:
     ) -> None:
         check_type("idempotent", idempotent, bool, optional=True)
         context.session.url(endpoint.path, query)  # raises now, not with the first attempt
-        self._method = check_method(method).upper()  # as aiohttp sends it
-        self.idempotent = self._method in _IDEMPOTENT if idempotent is None else idempotent
+        self.method = check_method(method).upper()  # as aiohttp sends it
+        self.idempotent = self.method in _IDEMPOTENT if idempotent is None else idempotent
         self._context = context
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._query = query
         self._body = None if json is None else check_json("json", json)
         self._unavailable_means_refused = unavailable_means_refused
@@ -61,7 +61,7 @@ class RequestCall:
         context = self._context
         try:
             response = await context.request(
-                self._method, self._endpoint, record, deadline, query=self._query, body=self._body
+                self.method, self.endpoint, record, deadline, query=self._query, body=self._body
             )
         except (ResponseError, TransportError, DeadlineExceededError) as error:
             if isinstance(error, ResponseError):
@@ -82,7 +82,7 @@ class RequestCall:
 
     def _show_template(self, error: ResponseError) -> None:
         """Let an error show the template of the path instead of the path with its values."""
-        template = self._endpoint.template
+        template = self.endpoint.template
         if template is not None:
             error.args = (str(error).replace(error.path, template),)
             error.path = template

@@ -32,7 +32,7 @@ from connector_async.pagination import AsyncPager
 from connector_async.rate_limit import bulk_priority
 from connector_async.session import ConnectorSession
 
-from .listing import overlaps
+from .listing import Overlap
 
 Initial = Literal["known", "created"]
 """Whether the appointments that the first poll shows are known already, or are `Created`."""
@@ -347,7 +347,7 @@ class Watch:
             self._report(error)
             return None
         event, fingerprint = _compare(known, found, _as_previewed(known, found), is_in_doubt=is_in_doubt)
-        if not overlaps(found, self._scope.start, self._scope.end):
+        if not Overlap(self._scope.start, self._scope.end)(found):
             return event, None
         hides_description = shown is not None or found.description is None
         return event, _with_description(fingerprint, _UNKNOWN) if hides_description else fingerprint

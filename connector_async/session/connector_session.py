@@ -5,7 +5,7 @@ import os
 import ssl
 from collections.abc import Iterable, Mapping
 from datetime import tzinfo
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import aiohttp
 import attrs
@@ -81,6 +81,9 @@ class ConnectorSession:
         TypeError: If an argument has another type. The message names it.
     """
 
+    _transport: ClassVar[type[Transport]] = Transport
+    """What sends the requests. The fake of `connector_async.testing` has one without a network."""
+
     @hiding_arguments  # the proxy may have a password, and a header may be a key
     def __init__(
         self,
@@ -125,7 +128,7 @@ class ConnectorSession:
             wire_format=wire_format,
             assume_zone=assume_zone,
             clock=clock,
-            transport=Transport(options, session),
+            transport=self._transport(options, session),
             deadline=deadline,
             rate_limit=rate_limit,
             rate_limit_store=MemoryRateLimitStore(clock) if rate_limit_store is None else rate_limit_store,
