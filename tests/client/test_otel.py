@@ -340,9 +340,9 @@ async def test_token_requests_are_counted(sandbox: Sandbox, recorded: Recorded) 
     sandbox.faults.script(StatusFault(500), operation="token")
     with pytest.raises(Exception, match="500"):
         await session.fetch_token()
-    await session.fetch_token()
+    await session.request("GET", ("appointment", "preview"))
     assert recorded.points("connector_async.token.requests") == [{ERROR_TYPE: "500", "sum": 1}, {"sum": 1}]
-    assert recorded.names == [f"POST {TOKEN}"] * 2
+    assert recorded.names == [f"POST {TOKEN}", f"POST {TOKEN}", "GET"]
 
 
 async def test_outcomes_of_a_bulk_are_counted(service: AppointmentService, recorded: Recorded) -> None:
