@@ -617,7 +617,7 @@ async def test_error_of_on_error_ends_the_loop(sandbox: Sandbox, service: Appoin
         ({"deadline": 0}, ValueError, "deadline must be above zero"),
         ({"on_invalid": "ignore"}, ValueError, "on_invalid must be 'raise' or 'skip'"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else None,
 )
 async def test_invalid_argument_is_rejected(options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
