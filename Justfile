@@ -25,6 +25,10 @@ types:
 test:
     .ci/run test
 
+# Run the tests that use a state on two builds of PostgreSQL.
+postgres:
+    .ci/run postgres
+
 # Run every block of README.md and docs/.
 docs:
     .ci/run docs

@@ -1,8 +1,9 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -18,7 +19,9 @@ from connector_async import (
     RateLimit,
 )
 from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Sandbox
+from connector_async.sync.state.db.location import Location
 from tests.support.acceptance import tests_of_rows
+from tests.support.postgres import FLAVORS, PostgresServer, StateDatabases, UnavailableError
 from tests.support.virtual_time import VirtualTimeLoop
 
 # Tests share the cores with each other: an example that takes long has not failed.
@@ -29,6 +32,12 @@ hypothesis.settings.load_profile("shared-cores")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--event-loop", choices=["asyncio", "uvloop"], default="asyncio", help="the event loop that the tests run on"
+    )
+    parser.addoption(
+        "--state-backend",
+        choices=["sqlite", *FLAVORS],
+        default="sqlite",
+        help="the database that the states of the tests are in",
     )
     parser.addoption(
         "--rows", action="store_true", help="print the tests that hold each row of the acceptance table, and run none"
@@ -93,6 +102,47 @@ class ManualClock(Clock):
 
     def random(self) -> float:
         return self.draw
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests about SQLite's files if the states are in another database."""
+    if config.getoption("--state-backend") == "sqlite":
+        return
+    about_files = [item for item in items if item.get_closest_marker("sqlite")]
+    config.hook.pytest_deselected(items=about_files)
+    items[:] = [item for item in items if item not in set(about_files)]
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    """A server of the flavor that the option names, or else of the package."""
+    name = request.config.getoption("--state-backend")
+    flavor = FLAVORS["pgserver" if name == "sqlite" else name]
+    try:
+        with PostgresServer.started(flavor) as server:
+            yield server
+    except UnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def state_databases(postgres: PostgresServer) -> Iterator[StateDatabases]:
+    """Databases that are dropped at the end of the test."""
+    databases = StateDatabases(postgres)
+    yield databases
+    databases.drop()
+
+
+@pytest.fixture(autouse=True)
+def state_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the state that a path names in a database of the backend that the option names."""
+    if request.config.getoption("--state-backend") != "sqlite":
+        databases: StateDatabases = request.getfixturevalue("state_databases")
+
+        def of_file(cls: type[Location], name: str) -> Location:
+            return cls.parse(databases.url_for(str(Path(name).resolve())))
+
+        monkeypatch.setattr(Location, "_of_file", classmethod(of_file))
 
 
 @pytest.fixture

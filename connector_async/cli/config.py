@@ -44,6 +44,8 @@ def _shown(setting: Setting, value: Any) -> Any:
         return None
     if setting.is_secret:
         return _HIDDEN
+    if setting.has_secret(value):
+        return setting.masked(value)
     if setting.name.endswith("_command"):
         return f"{shlex.split(value)[0]} {_HIDDEN}"  # the arguments may hold a secret
     if setting.kind is dict:

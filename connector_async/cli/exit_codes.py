@@ -14,7 +14,7 @@ from connector_async.exceptions import (
     ServerError,
     TransportError,
 )
-from connector_async.sync.exceptions import GuardError, StateBusyError
+from connector_async.sync.exceptions import GuardError, StateBusyError, StateUnavailableError
 
 
 class ExitCode(enum.IntEnum):
@@ -49,7 +49,15 @@ class ExitCode(enum.IntEnum):
 _CODES: Final = (
     ((AuthenticationError, ForbiddenError), ExitCode.CREDENTIALS),
     (
-        (TransportError, ServerError, RateLimitedError, DeadlineExceededError, OutcomeUnknownError, StateBusyError),
+        (
+            TransportError,
+            ServerError,
+            RateLimitedError,
+            DeadlineExceededError,
+            OutcomeUnknownError,
+            StateBusyError,
+            StateUnavailableError,
+        ),
         ExitCode.RETRYABLE,
     ),
     ((GuardError,), ExitCode.GUARD),

@@ -8,13 +8,16 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from attrs import Factory, evolve, field, frozen
 
 from connector_async._checks import check_base_url, check_seconds, check_tenant_id, check_text
 from connector_async._timestamps import zone_named
 from connector_async.rate_limit import RateLimit
+
+if TYPE_CHECKING:
+    from connector_async.sync.state.db.location import Location
 
 DEFAULT: Final = "default"
 SOURCE_TABLE: Final = "source"
@@ -41,6 +44,10 @@ class Setting:
     """`None` means that the setting has no value."""
     is_secret: bool = False
     """Whether the setting is rejected in a file, has no option, and is never shown."""
+    has_secret: Callable[[Any], bool] = lambda _: False
+    """Whether a value holds a secret. Such a value is accepted in the environment alone."""
+    masked: Callable[[Any], str] = str
+    """Returns how a value with a secret is shown."""
     per_tenant: bool = False
     """Whether the setting is also accepted in a table `[tenants.ID]`."""
     convert: Callable[[Any], Any] = lambda value: value
@@ -84,10 +91,30 @@ def _check_format(name: str, value: str) -> None:
         raise ValueError(f"{name} must be guide or reference")
 
 
-def _check_path(name: str, value: str) -> None:
+def is_url(state: str) -> bool:
+    """Return whether a value of `state` is the URL of a database, and not the path of a file."""
+    return "://" in state
+
+
+def _check_state(name: str, value: str) -> None:
     check_text(name, value)
-    if "://" in value:  # a URL could hold a password, and this setting is shown
-        raise ValueError(f"{name} must be the path of a file, not a URL")
+    if is_url(value) and _location(value) is None:
+        raise ValueError(f"{name} must be the path of a file, or a URL such as postgresql://user@host/database")
+
+
+def _has_password(state: str) -> bool:
+    location = _location(state) if is_url(state) else None
+    return location is not None and location.url.password is not None
+
+
+def _location(url: str) -> "Location | None":
+    from connector_async.sync.state.db.location import Location  # noqa: PLC0415 - it takes 300 ms
+
+    try:
+        location = Location.parse(url)
+    except ValueError:
+        return None
+    return location if location.path is None else None
 
 
 def _check_zone(name: str, value: str) -> None:
@@ -166,7 +193,7 @@ SETTINGS: Final = (
     Setting(name="deadline", kind=float, check=lambda name, value: check_seconds(name, value, above_zero=True)),
     Setting(name="allow_http", kind=bool, check=lambda _, value: value, default=False),
     Setting(name="assume_zone", check=_check_zone),
-    Setting(name="state", check=_check_path),
+    Setting(name="state", check=_check_state, has_secret=_has_password, masked=lambda value: str(_location(value))),
     Setting(name="client_id", check=check_text, per_tenant=True),
     *_secret("client_secret"),
     *_secret("token"),
@@ -311,6 +338,10 @@ def _checked_values(
         place = "" if layer.kind == "options" else f"{origin}: {table}"
         if layer.kind == "file" and setting.is_secret:
             raise SettingsError(f"{place}{name} must not be in a file: use {name}_file or {name}_command")
+        if layer.kind != "environment" and isinstance(value, str) and setting.has_secret(value):
+            raise SettingsError(
+                f"{place}{name} must not have a password: use {setting.variable}, PGPASSWORD or a password file"
+            )
         try:
             place_of_value = origin if layer.kind == "options" else f"{origin} {table}".strip()
             checked[name] = Value(_checked_value(setting, value, layer), place_of_value, layer.folder)

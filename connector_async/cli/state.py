@@ -48,5 +48,5 @@ async def import_(source: _Source, /, *, state: StateOptions = _STATE) -> None:
     print_message(f"imported {rows} rows")
 
 
-def _path(state: StateOptions) -> Path:
+def _path(state: StateOptions) -> str | Path:
     return existing_state(read_settings(state.as_settings()))

@@ -33,7 +33,7 @@ from .exit_codes import ExitCode
 from .messages import print_message
 from .options import DEFAULT_CONNECTION, DEFAULT_DISPLAY, ConnectionOptions, DisplayOptions
 from .progress import SyncProgress
-from .settings import Settings
+from .settings import Settings, is_url
 from .source_options import DEFAULT_SOURCE, SourceFile, SourceOptions, mapping_of
 from .standard_input import is_standard_input, opened_source
 from .sync_options import (
@@ -309,6 +309,8 @@ async def _open_to_read(state: StateOptions) -> State:
 
 def _planned_state(saved: SavedPlan) -> Path:
     """Return the path of the state that a plan was made with."""
+    if is_url(saved.state):
+        raise StateError(f"the plan was made with {saved.state}: --state must name it")
     path = Path(saved.state)
     if not path.is_file():
         raise StateError(f"{path}: there is no state, but the plan was made with it; --state names it if it was moved")

@@ -52,9 +52,10 @@ class StateOptions:
         str | None,
         Parameter(
             group=SETTINGS_GROUP,
-            help="The file of the state. The default stands beside the file that is synced: visits.connector-sync.db "
-            "for visits.csv, and visits.connector-pull.db if a pull writes visits.csv. Commands without such a file "
-            "take the only one in this folder, and sync apply the one that the plan was made with.",
+            help="The file of the state, or the URL of a PostgreSQL database, such as postgresql://user@host/database. "
+            "The default stands beside the file that is synced: visits.connector-sync.db for visits.csv, and "
+            "visits.connector-pull.db if a pull writes visits.csv. Commands without such a file take the only one in "
+            "this folder, and sync apply the one that the plan was made with.",
         ),
     ] = None
 

@@ -28,7 +28,7 @@ from .messages import print_message
 from .options import DisplayOptions
 from .progress import SyncProgress
 from .secret_sources import SecretReader
-from .settings import Settings, SettingsError, parse_rate_limit
+from .settings import Settings, SettingsError, is_url, parse_rate_limit
 from .signals import stoppable
 from .source_options import SourceOptions, assumed_zone
 from .sync_options import LimitOptions, LockedStateOptions, PerformanceOptions
@@ -42,7 +42,7 @@ PULL_STATE: Final = ".connector-pull.db"
 
 async def run_sync(
     start: Callable[[BulkSync, State, Budget], Coroutine[Any, Any, RunReport]],
-    path: Path,
+    path: str | Path,
     *,
     settings: Settings,
     state: LockedStateOptions,
@@ -54,7 +54,7 @@ async def run_sync(
 
     Args:
         start: Returns the run of the given sync. It spends the given budget.
-        path: The state.
+        path: The path or the URL of the state.
         settings: Describe the server and the credentials.
         state: How long to wait for the state.
         performance: How the run sends its requests.
@@ -91,11 +91,13 @@ async def finish_run(
 
 
 @asynccontextmanager
-async def open_sync(path: Path, settings: Settings, *, wait: float) -> AsyncIterator[tuple[State, "TenantServices"]]:
+async def open_sync(
+    path: str | Path, settings: Settings, *, wait: float
+) -> AsyncIterator[tuple[State, "TenantServices"]]:
     """Open the state and the sessions. No other run can work with the state meanwhile.
 
     Args:
-        path: The state.
+        path: The path or the URL of the state.
         settings: Describe the server and the credentials.
         wait: Seconds to wait while another run works with the state.
 
@@ -110,8 +112,8 @@ async def open_sync(path: Path, settings: Settings, *, wait: float) -> AsyncIter
             yield state, services
 
 
-def state_path(settings: Settings, beside: Path, suffix: str = RUN_STATE) -> Path:
-    """Return the path of the state: the one of the settings, or else the one beside the file that is synced.
+def state_path(settings: Settings, beside: Path, suffix: str = RUN_STATE) -> str | Path:
+    """Return the path or the URL of the state: of the settings, or else the path beside the file that is synced.
 
     A relative path in a settings file starts from the folder of that file.
 
@@ -123,14 +125,15 @@ def state_path(settings: Settings, beside: Path, suffix: str = RUN_STATE) -> Pat
     return configured_state(settings) or beside.with_suffix(suffix)
 
 
-def configured_state(settings: Settings) -> Path | None:
-    """Return the path of the state that the settings name; `None` if they name none."""
+def configured_state(settings: Settings) -> str | Path | None:
+    """Return the path or the URL of the state that the settings name; `None` if they name none."""
     value = settings.values["state"]
-    return None if value.value is None else value.folder / Path(value.value).expanduser()
+    state: str | None = value.value
+    return state if state is None or is_url(state) else value.folder / Path(state).expanduser()
 
 
-def existing_state(settings: Settings) -> Path:
-    """Return the path of the state of the settings, or else of the only one in the current folder.
+def existing_state(settings: Settings) -> str | Path:
+    """Return the path or the URL of the state of the settings, or else the path of the only one in the current folder.
 
     Raises:
         SettingsError: If there is none or more than one.

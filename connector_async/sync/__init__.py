@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         StateBusyError,
         StateDamagedError,
         StateError,
+        StateUnavailableError,
         StateVersionError,
         TargetMismatchError,
     )
@@ -58,6 +59,7 @@ _HOMES: Final = {
         "StateBusyError",
         "StateDamagedError",
         "StateError",
+        "StateUnavailableError",
         "StateVersionError",
         "TargetMismatchError",
     ),
@@ -129,6 +131,7 @@ __all__ = [
     "StateBusyError",
     "StateDamagedError",
     "StateError",
+    "StateUnavailableError",
     "StateVersionError",
     "StopReason",
     "Stopped",

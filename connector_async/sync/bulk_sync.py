@@ -31,6 +31,7 @@ from .records import Calendar
 from .report import RunReport, TenantReport
 from .scope import Selection
 from .state import State
+from .state.db.retrying import repeatable
 from .state.diff import Differences
 from .state.failure_log import tenants_with_failures
 from .state.identity import Target, bind, first_calendar, mismatch, read_identity
@@ -307,15 +308,27 @@ class BulkSync:
             for _, letter in staged.problems:
                 on_unreadable(letter.reason)
         await restore_pulled(self._state, forget=forget)
+        tenants = await self._tenants()
+        withheld = tenants if staged.withholds_all else sorted(staged.withheld)
+        await self._check_deletes(options, options.selection(withheld, expanded_range(source)))
+        return staged, withheld, tenants
+
+    @repeatable
+    async def _tenants(self) -> list[str]:
         async with self._state.reading() as connection:
-            tenants = await Differences(connection, Selection()).tenants()
-            withheld = tenants if staged.withholds_all else sorted(staged.withheld)
-            selection = options.selection(withheld, expanded_range(source))
-            guard = DeleteGuard(options.max_delete, allow_empty=options.allow_empty)
-            async for calendar, count in Differences(connection, selection).delete_counts():
+            return await Differences(connection, Selection()).tenants()
+
+    @repeatable
+    async def _check_deletes(self, options: SyncOptions, selection: Selection) -> None:
+        """Raise if more would be deleted than allowed."""
+        guard = DeleteGuard(options.max_delete, allow_empty=options.allow_empty)
+        async with (
+            self._state.reading() as connection,
+            aclosing(Differences(connection, selection).delete_counts()) as counts,
+        ):
+            async for calendar, count in counts:
                 guard.add(calendar, count)
         guard.finish()
-        return staged, withheld, tenants
 
     async def _run_workers(
         self,

@@ -3,6 +3,7 @@
 SyncError
 ├─ StateError              the state cannot be used: it is not readable, not writable, full, or damaged
 │  ├─ StateBusyError       another run is using the state
+│  ├─ StateUnavailableError the database does not respond, or has ended a transaction
 │  ├─ StateDamagedError    the file of the state is damaged
 │  ├─ TargetMismatchError  the state, or the saved plan, belongs to another server
 │  ├─ StateVersionError    a newer version of this package wrote the state
@@ -21,6 +22,13 @@ class StateError(SyncError):
 
 class StateBusyError(StateError):
     """Another run is using the state."""
+
+
+class StateUnavailableError(StateError):
+    """The database of the state does not respond, or has ended a transaction that another one was in the way of.
+
+    It is raised after some attempts. The next run resumes.
+    """
 
 
 class StateDamagedError(StateError):

@@ -70,11 +70,6 @@ def test_state_is_where_the_settings_say(
     assert (tmp_path / "other.db").is_file()
     monkeypatch.chdir(tmp_path / "sub")
     assert command("sync", "run", name, "--exit-code").code == ExitCode.NOTHING_TO_DO  # relative to the settings file
-    rejected = command("sync", "run", name, "--state", "postgresql://me:hunter2@host/db")
-    assert (rejected.code, rejected.err) == (
-        ExitCode.USAGE,
-        "connector-async: --state must be the path of a file, not a URL\n",
-    )
 
 
 def test_plan_is_printed_saved_applied_and_then_stale(

@@ -34,6 +34,7 @@ from connector_async.sync.applying.executor import OperationExecutor
 from connector_async.sync.formats import JsonLinesMirror, JsonLinesSource
 from connector_async.sync.guard import DeleteGuard
 from connector_async.sync.state.journal import Journal
+from tests.support.state_rows import location_of
 
 GRACE = 0.3
 """Seconds. The server of the tests takes less to show what it was sent."""
@@ -131,7 +132,7 @@ class SyncProcess:
 
     async def start(self, point: str = "", times: int = 1) -> ForkServerProcess:
         """Start a run, which kills itself when it comes to the point for that time."""
-        process = FORKS.Process(target=self._run, args=(point, times))
+        process = FORKS.Process(target=self._run, args=(location_of(self.state), point, times))
         await asyncio.to_thread(process.start)  # the first one waits for the imports
         return process
 
@@ -163,15 +164,15 @@ class SyncProcess:
         report: dict[str, Any] = orjson.loads((self.folder / "report.json").read_bytes())
         return report
 
-    def _run(self, point: str, times: int) -> None:
+    def _run(self, state: str, point: str, times: int) -> None:
         global _left  # noqa: PLW0603 - one process, one death
         if point:
             _left = times
             POINTS[point]()
-        report = asyncio.run(self._sync())
+        report = asyncio.run(self._sync(state))
         (self.folder / "report.json").write_bytes(orjson.dumps(report.as_json()))
 
-    async def _sync(self) -> RunReport:
+    async def _sync(self, place: str) -> RunReport:
         async with ConnectorSession(
             self.base_url,
             tenant_id="acme",
@@ -184,7 +185,7 @@ class SyncProcess:
                 tenant = session.for_tenant(calendar.tenant_id)
                 return AppointmentService(tenant, user=calendar.user, retry=RetryPolicy(wait_initial=0.01))
 
-            async with await State.open(self.state, owner="child") as state:
+            async with await State.open(place, owner="child") as state:
                 sync = BulkSync(state, service, SyncSettings(wire_format=self.wire_format, grace=GRACE, pause=0.0))
                 mirror = JsonLinesMirror(self.source) if self.options.mode is Mode.TWO_WAY else None
                 return await sync.run(JsonLinesSource(self.source), self.options, mirror=mirror)

@@ -107,6 +107,8 @@ class Syncing:
         self.sandbox = sandbox
         self.session = session
         self.path = path
+        self.location: str | None = None
+        """The URL of the state, in place of the path."""
         self.clock = clock
         self.settings: dict[str, Any] = {"grace": 0.0, "pause": 0.0}
         self.retry = RetryPolicy(attempts=2, wait_initial=0, wait_initial_throttled=0)
@@ -120,7 +122,7 @@ class Syncing:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[tuple[BulkSync, State]]:
-        async with await State.open(self.path, owner="test", clock=self.clock) as state:
+        async with await State.open(self.location or self.path, owner="test", clock=self.clock) as state:
             settings = SyncSettings(wire_format=self.session.wire_format, **self.settings)
             yield BulkSync(state, self.service, settings, clock=self.clock, runner=self.runner), state
 

@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from connector_async.sync.state.journal import Journal
 from tests.support.calendar_server import CalendarServer, Habits
 from tests.support.hostile import http
 from tests.support.server_runs import ServerRuns, SteadyClock
+from tests.support.state_rows import execute
 from tests.support.sync_child import SyncProcess, wait_for
 from tests.support.syncing import record
 from tests.support.virtual_time import LoopClock, now, ticking
@@ -36,8 +35,7 @@ pytestmark = pytest.mark.row("S8")
 
 def pending(path: Path) -> list[float]:
     """Return when the pending creates were sent, as the state says."""
-    with closing(sqlite3.connect(path)) as connection:
-        return [sent_at for (sent_at,) in connection.execute("SELECT sent_at FROM intents ORDER BY sent_at")]
+    return [sent_at for (sent_at,) in execute(path, "SELECT sent_at FROM intents ORDER BY sent_at")]
 
 
 @pytest.mark.virtual_time
@@ -228,7 +226,7 @@ async def test_process_that_wakes_up_after_a_takeover_sends_nothing(
             assert process.pid is not None
             await server.held.wait()
             os.kill(process.pid, signal.SIGSTOP)
-            state_path.with_name(state_path.name + ".lock").unlink()  # as on a file system without locks
+            state_path.with_name(state_path.name + ".lock").unlink(missing_ok=True)  # as on a file system without locks
             assert (await runs.run([record("a", title)])).counts[Fate.RETRYABLE] == 0
             before = server.writes()
             os.kill(process.pid, signal.SIGCONT)

@@ -13,6 +13,7 @@ from connector_async.sync.exceptions import FencedError, StateError
 from connector_async.sync.state import State, Transaction
 from connector_async.sync.state.db.group_commit import GroupCommit
 from connector_async.sync.state.schema import cells, leases
+from tests.support.state_rows import location_of
 
 
 @pytest.fixture
@@ -187,8 +188,8 @@ async def test_group_of_cancelled_tasks_starts_no_transaction() -> None:
     assert (second.cancelled(), written, len(begins)) == (True, ["a"], 1)
 
 
-async def test_read_only_state_rejects_writes(state: State) -> None:
-    async with await State.open(state.location.path or "", owner="test", read_only=True) as reader:
+async def test_read_only_state_rejects_writes(state: State, tmp_path: Path) -> None:
+    async with await State.open(location_of(tmp_path / "state.db"), owner="test", read_only=True) as reader:
         with pytest.raises(StateError, match="opened read-only"):
             await Writes(reader).write("a")
 

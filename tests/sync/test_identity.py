@@ -1,8 +1,6 @@
 """The server that a state belongs to, and the first look at each calendar."""
 
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ from connector_async.sync import (
 )
 from connector_async.sync.state.identity import Target, bind, read_identity
 from connector_async.sync.state.journal import Journal
+from tests.support.state_rows import execute
 from tests.support.syncing import ACME, SCOPE, USER, ListSource, Syncing, record, syncing
 
 GLOBEX = Calendar("globex")
@@ -210,6 +209,5 @@ async def test_calendar_with_items_of_an_older_version_counts_as_looked_at(state
     async with syncing(state_path) as sync:
         sync.assume_empty = False
         await sync.run(RECORDS[:3])
-        with closing(sqlite3.connect(state_path)) as connection, connection:
-            connection.execute("DELETE FROM cells")
+        execute(state_path, "DELETE FROM cells")
         assert (await sync.run(RECORDS)).minimum == 3

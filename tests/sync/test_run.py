@@ -1,7 +1,5 @@
 """Runs that bring a server in sync with a source: what they send, and what they report."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from connector_async.sync import (
     SyncSettings,
 )
 from connector_async.sync.state.journal import Journal
+from tests.support.state_rows import execute
 from tests.support.syncing import ACME, EVERYTHING, USER, ListSource, record, syncing
 
 CALENDARS = {BodyFormat.GUIDE: ACME, BodyFormat.REFERENCE: USER}
@@ -307,8 +306,7 @@ async def test_run_whose_state_was_taken_over_stops_at_once(state_path: Path, mo
         nonlocal attempts
         attempts += 1
         if attempts == 1:
-            with closing(sqlite3.connect(state_path)) as connection, connection:
-                connection.execute("UPDATE leases SET epoch = epoch + 1")
+            execute(state_path, "UPDATE leases SET epoch = epoch + 1")
         await record_pending_create(self, *args)
 
     monkeypatch.setattr(Journal, "record_pending_create", count_attempts)

@@ -132,23 +132,27 @@ async def test_reader_sees_one_snapshot_and_does_not_block_writes(state: State) 
     assert await keys(state) == ["k-1"]
 
 
+@pytest.mark.sqlite
 async def test_reader_cannot_write(state: State) -> None:
     with pytest.raises(StateError, match="attempt to write a readonly database"):
         async with state.reading() as connection:
             await connection.execute(insert(items), [item("k-1")])
 
 
+@pytest.mark.sqlite
 async def test_commit_waits_for_the_disk(state: State) -> None:
     async with state.writing() as transaction:
         assert (await transaction.connection.execute(text("PRAGMA synchronous"))).scalar_one() == 2  # FULL
         assert (await transaction.connection.execute(text("PRAGMA journal_mode"))).scalar_one() == "wal"
 
 
+@pytest.mark.sqlite
 async def test_reader_has_a_small_cache(state: State) -> None:
     async with state.reading() as connection:
         assert (await connection.execute(text("PRAGMA cache_size"))).scalar_one() == -500
 
 
+@pytest.mark.sqlite
 async def test_all_files_are_readable_by_the_owner_only(path: Path, tmp_path: Path) -> None:
     umask = os.umask(0)
     try:
@@ -182,6 +186,7 @@ def test_upsert_for_postgresql_and_for_unsupported_databases() -> None:
         upsert("mysql", leases)
 
 
+@pytest.mark.sqlite
 async def test_busy_error_names_the_owner_and_the_time(path: Path) -> None:
     async with await State.open(path, owner="nightly", clock=ManualClock()):
         with pytest.raises(StateBusyError, match="the last to open it was nightly, at 2023-11-14T22:13:20Z") as caught:
@@ -190,6 +195,7 @@ async def test_busy_error_names_the_owner_and_the_time(path: Path) -> None:
     await (await State.open(path, owner="second")).aclose()
 
 
+@pytest.mark.sqlite
 async def test_symbolic_link_has_the_same_lock(path: Path, tmp_path: Path, state: State) -> None:
     link = tmp_path / "link"
     link.symlink_to(path)
@@ -197,6 +203,7 @@ async def test_symbolic_link_has_the_same_lock(path: Path, tmp_path: Path, state
         await State.open(link, owner="second")
 
 
+@pytest.mark.sqlite
 async def test_busy_error_without_a_readable_owner_names_another_run(path: Path) -> None:
     async with await State.open(path, owner="first"):
         path.rename(path.with_name("moved"))
@@ -205,6 +212,7 @@ async def test_busy_error_without_a_readable_owner_names_another_run(path: Path)
         path.with_name("moved").rename(path)
 
 
+@pytest.mark.sqlite
 async def test_wait_ends_when_the_other_run_ends(path: Path) -> None:
     class ClosingClock(ManualClock):
         async def sleep(self, seconds: float) -> None:
@@ -217,6 +225,7 @@ async def test_wait_ends_when_the_other_run_ends(path: Path) -> None:
         assert clock.sleeps == [0.05] * 3
 
 
+@pytest.mark.sqlite
 async def test_wait_ends_after_its_time(state: State, path: Path) -> None:
     clock = ManualClock()
     with pytest.raises(StateBusyError):
@@ -224,6 +233,7 @@ async def test_wait_ends_after_its_time(state: State, path: Path) -> None:
     assert clock.sleeps == pytest.approx([0.05, 0.05, 0.02])
 
 
+@pytest.mark.sqlite
 async def test_killed_process_releases_the_lock_and_leaves_no_partial_write(path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout
@@ -259,6 +269,7 @@ async def test_changed_or_missing_lease_fences_the_run(state: State, loss: Any) 
             pytest.fail("the block must not start")
 
 
+@pytest.mark.sqlite
 async def test_full_database_is_an_error_and_leaves_no_partial_write(state: State, path: Path) -> None:
     async with state.writing() as transaction:
         pages = (await transaction.connection.execute(text("PRAGMA page_count"))).scalar_one()
@@ -272,6 +283,7 @@ async def test_full_database_is_an_error_and_leaves_no_partial_write(state: Stat
     await add(state, item("k-2"))
 
 
+@pytest.mark.sqlite
 async def test_file_that_cannot_grow_is_an_error_and_leaves_no_partial_write(state: State, path: Path) -> None:
     await add(state, item("k-1"))
     log = path.with_name(path.name + "-wal")
@@ -282,6 +294,7 @@ async def test_file_that_cannot_grow_is_an_error_and_leaves_no_partial_write(sta
     assert await state.serial() == 2
 
 
+@pytest.mark.sqlite
 async def test_database_error_has_neither_values_nor_sql(state: State) -> None:
     async def fail() -> None:
         async with state.writing() as transaction:
@@ -303,6 +316,7 @@ async def test_integrity_error_reaches_the_caller_without_values(state: State) -
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.sqlite
 async def test_database_that_stays_locked_is_busy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sqlite._CONNECT_ARGS, "timeout", 0.01)
     async with await State.open(path, owner="first") as state:
@@ -314,6 +328,7 @@ async def test_database_that_stays_locked_is_busy(path: Path, monkeypatch: pytes
         await add(state, item("k-1"))
 
 
+@pytest.mark.sqlite
 async def test_read_only_state_needs_no_lock_and_changes_nothing(state: State, path: Path) -> None:
     await add(state, item("k-1"))
     async with await State.open(path, owner="second", read_only=True) as other:
@@ -324,6 +339,7 @@ async def test_read_only_state_needs_no_lock_and_changes_nothing(state: State, p
     await add(state, item("k-2"))  # the first run still has the lease
 
 
+@pytest.mark.sqlite
 async def test_read_only_open_creates_nothing(path: Path, tmp_path: Path) -> None:
     with pytest.raises(StateError, match="there is no state"):
         await State.open(path, owner="second", read_only=True)
@@ -352,6 +368,7 @@ async def test_closed_state_cannot_be_used(path: Path) -> None:
         await add(state, item("k-1"))
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     "place", ["", ":memory:", "sqlite://", "sqlite:///:memory:", "sqlite:///a?mode=ro", "no url://"]
 )
@@ -360,6 +377,7 @@ async def test_invalid_location_is_rejected(place: str) -> None:
         await State.open(place, owner="first")
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("arguments", [{"owner": ""}, {"wait": -1}])
 async def test_invalid_argument_is_rejected_before_a_file_is_created(path: Path, arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(arguments))):
@@ -367,6 +385,7 @@ async def test_invalid_argument_is_rejected_before_a_file_is_created(path: Path,
     assert not path.exists()
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("content", [b"hello", b"key,title\n" * 1_000])
 async def test_file_that_is_not_a_database_is_unchanged(path: Path, content: bytes) -> None:
     path.write_bytes(content)
@@ -378,6 +397,7 @@ async def test_file_that_is_not_a_database_is_unchanged(path: Path, content: byt
     assert mode(path) == 0o644
 
 
+@pytest.mark.sqlite
 async def test_missing_folder_and_folder_as_a_file_are_errors(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="No such file or directory"):
         await State.open(tmp_path / "absent" / "state.db", owner="first")

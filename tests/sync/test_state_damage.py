@@ -25,6 +25,8 @@ from connector_async.sync import (
 )
 from tests.support.syncing import record, syncing
 
+pytestmark = pytest.mark.sqlite
+
 _FLIPS = 60
 _RECORDS = [record(f"k{number}") for number in range(30)]
 

@@ -24,6 +24,8 @@ from connector_async.sync.state.db import upgrade
 from connector_async.sync.state.db.sqlite import migration_engine, read_revision
 from connector_async.sync.state.schema import REVISIONS, VERSION_TABLE, dead_letters, metadata
 
+pytestmark = pytest.mark.sqlite
+
 LETTER: dict[str, Any] = {
     "run_id": "r-1",
     "tenant_id": "acme",

@@ -37,6 +37,7 @@ from connector_async.sync.applying import writeback
 from connector_async.sync.formats import FileFormat
 from connector_async.sync.records import ABSENT
 from connector_async.sync.state.inspection import explain_key, read_lost_versions, read_status
+from tests.support.state_rows import execute, location_of
 from tests.support.sync_child import FORKS
 from tests.support.sync_files import read
 from tests.support.syncing import ACME, EVERYTHING, SCOPE, MemorySource, Syncing, record, syncing
@@ -129,10 +130,9 @@ async def test_edits_during_a_two_way_run_survive_beside_those_of_the_server(
     state_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: FileFormat, policy: Policy, moment: str
 ) -> None:
     path = tmp_path / f"source.{chosen}"
-    for change, expected in EDITS.items():
+    for number, (change, expected) in enumerate(EDITS.items()):
         path.write_bytes(rows(chosen, visits(*"abcd")))
-        state_path.unlink(missing_ok=True)
-        async with syncing(state_path) as sync:
+        async with syncing(state_path.with_name(f"{number}.db")) as sync:
             runs = TwoWay(sync, path)
             await runs.run()
             await sync.retitle("Visit a", "Theirs")
@@ -450,12 +450,7 @@ async def test_state_forgets_a_change_only_when_the_file_has_it_durably(
 
 
 def count_pulled(state_path: Path) -> int:
-    import sqlite3  # noqa: PLC0415 - for this alone
-
-    with sqlite3.connect(state_path) as connection:
-        count = connection.execute("SELECT count(*) FROM pulled").fetchone()[0]
-    connection.close()
-    return int(count)
+    return int(execute(state_path, "SELECT count(*) FROM pulled")[0][0])
 
 
 @pytest.mark.row("S15")
@@ -468,7 +463,9 @@ async def test_kill_between_the_file_and_the_state_neither_loses_nor_doubles(sta
         await sync.retitle("Visit a", "Theirs")
         await sync.delete("Visit b")
         await sync.service(ACME).create(record("x", "New").appointment)
-        process = FORKS.Process(target=kill_after_replacement, args=(sync.sandbox.base_url, state_path, path))
+        process = FORKS.Process(
+            target=kill_after_replacement, args=(sync.sandbox.base_url, location_of(state_path), path)
+        )
         await asyncio.to_thread(process.start)
         await asyncio.to_thread(process.join)
         assert process.exitcode == -signal.SIGKILL
@@ -480,7 +477,7 @@ async def test_kill_between_the_file_and_the_state_neither_loses_nor_doubles(sta
         assert await sync.titles() == sorted(wanted.values())
 
 
-def kill_after_replacement(base_url: str, state_path: Path, path: Path) -> None:
+def kill_after_replacement(base_url: str, state: str, path: Path) -> None:
     """Run in a process of its own, which kills itself when the file is replaced and durable."""
 
     async def main() -> None:
@@ -488,9 +485,9 @@ def kill_after_replacement(base_url: str, state_path: Path, path: Path) -> None:
         limit = RateLimit.unlimited()
         async with (
             ConnectorSession(base_url, tenant_id="acme", auth=auth, rate_limit=limit) as session,
-            await State.open(state_path, owner="child") as state,
+            await State.open(state, owner="child") as opened,
         ):
-            sync = BulkSync(state, lambda _: AppointmentService(session), SyncSettings(grace=0.0))
+            sync = BulkSync(opened, lambda _: AppointmentService(session), SyncSettings(grace=0.0))
             options = SyncOptions(mode=Mode.TWO_WAY, max_delete=EVERYTHING)
             mirror = Edited(file_mirror(path), lambda: None, lambda: os.kill(os.getpid(), signal.SIGKILL))
             await sync.run(file_source(path), options, mirror=mirror)

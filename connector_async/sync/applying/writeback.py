@@ -15,6 +15,7 @@ from connector_async.sync.formats import MergingMirror, Mirror, RecordChange, Re
 from connector_async.sync.planning.operations import Operation, pulled_pair
 from connector_async.sync.records import ABSENT, Calendar, record_from_row, record_of, row_of, sortable
 from connector_async.sync.state import State, Transaction
+from connector_async.sync.state.db.retrying import repeatable
 from connector_async.sync.state.journal import Journal
 from connector_async.sync.state.lost_versions import LostVersion
 from connector_async.sync.state.reader import in_calendar
@@ -61,11 +62,15 @@ class SourceWriteback:
                 unrecordable.append(operation)
         if kept:
             lost = [source_version(each.operation) for each in kept if each.operation.overwrites]
-            async with self._state.writing() as transaction:
-                await self._journal.write_lost_versions(transaction, lost)
-                await self._write_pulled(transaction, kept)
-                await self._write_synced(transaction, kept)
+            await self._keep(kept, lost)
         return unrecordable
+
+    @repeatable
+    async def _keep(self, kept: Sequence[_Pulled], lost: Sequence[LostVersion]) -> None:
+        async with self._state.writing() as transaction:
+            await self._journal.write_lost_versions(transaction, lost)
+            await self._write_pulled(transaction, kept)
+            await self._write_synced(transaction, kept)
 
     async def rewrite(self, mirror: Mirror) -> int:
         """Bring the source's file up to date if anything is kept for it, and return how many keys were.
@@ -73,8 +78,7 @@ class SourceWriteback:
         Raises:
             SourceError: If the file cannot be written; everything is kept for the next run.
         """
-        async with self._state.reading() as connection:
-            count = int((await connection.execute(select(func.count()).select_from(pulled))).scalar_one())
+        count = await self._count_pulled()
         if count and isinstance(mirror, MergingMirror):
             await self._merge(mirror)
         elif count:
@@ -83,9 +87,13 @@ class SourceWriteback:
                 async for rows in pages:
                     for row in rows:
                         await writer.write(record_from_row(orjson.loads(row["body"])))
-            async with self._state.writing() as transaction:
-                await transaction.connection.execute(delete(pulled))
+            await self._state.write(_forget_all)
         return count
+
+    @repeatable
+    async def _count_pulled(self) -> int:
+        async with self._state.reading() as connection:
+            return int((await connection.execute(select(func.count()).select_from(pulled))).scalar_one())
 
     async def _merge(self, mirror: MergingMirror) -> None:
         """Merge what is kept into the mirror, some thousand changes at a time, and forget what it has then.
@@ -96,23 +104,30 @@ class SourceWriteback:
         async with aclosing(self._pages(select(pulled), pulled, _MERGED)) as pages:
             async for rows in pages:
                 taken = set(await mirror.merge(dict(map(_change, rows))))
-                forgotten = [row for row in rows if _record_id(row) in taken]
-                async with self._state.writing() as transaction:
-                    for row in forgotten:
-                        await transaction.connection.execute(delete(pulled).where(_matches_row(pulled, row)))
+                await self._forget([row for row in rows if _record_id(row) in taken])
+
+    @repeatable
+    async def _forget(self, rows: Sequence[RowMapping]) -> None:
+        async with self._state.writing() as transaction:
+            for row in rows:
+                await transaction.connection.execute(delete(pulled).where(_matches_row(pulled, row)))
 
     async def _pages(self, query: Select[Any], table: Table, size: int) -> AsyncGenerator[Sequence[RowMapping], None]:
         """Yield the rows of a query by their keys, some at a time. Each page is read in a separate transaction."""
         names = [table.c[name] for name in KEY]
         page = query = query.order_by(*names).limit(size)
         while True:
-            async with self._state.reading() as connection:
-                rows = (await connection.execute(page)).mappings().all()
+            rows = await self._page(page)
             if not rows:
                 return
             yield rows
             after = [literal(rows[-1][name]) for name in KEY]
             page = query.where(tuple_(*names) > tuple_(*after))
+
+    @repeatable
+    async def _page(self, query: Select[Any]) -> Sequence[RowMapping]:
+        async with self._state.reading() as connection:
+            return list((await connection.execute(query)).mappings())
 
     async def _write_pulled(self, transaction: Transaction, kept: Sequence[_Pulled]) -> None:
         for each in kept:
@@ -163,6 +178,11 @@ def server_version(operation: Operation) -> LostVersion:
     )
 
 
+async def _forget_all(transaction: Transaction) -> None:
+    await transaction.connection.execute(delete(pulled))
+
+
+@repeatable
 async def restore_pulled(state: State, *, forget: bool) -> None:
     """Apply to the staged source what is kept for it, unless the file has been changed there since.
 

@@ -16,6 +16,7 @@ from connector_async.sync.guard import MissingGuard
 from connector_async.sync.records import Calendar
 from connector_async.sync.scope import Scope
 from connector_async.sync.state import State
+from connector_async.sync.state.db.retrying import repeatable
 from connector_async.sync.state.diff import Differences, Entry, TenantProgress
 from connector_async.sync.state.journal import Journal
 from connector_async.sync.state.reader import StateReader
@@ -95,6 +96,7 @@ class CalendarPlanner:
         self._options = context.options
         self._selection = context.options.selection(context.withheld, context.expanded)
 
+    @repeatable
     async def calendars(self) -> Sequence[Calendar]:
         """Return the calendars with known work, without contacting the server."""
         lineage = self._context.lineage if self._options.looks_at_all_calendars else None
@@ -144,10 +146,10 @@ class CalendarPlanner:
         while entries := await self._entries(calendar, after, _PAGE, changed=True):
             operations += [await reconciler.operation(entry) for entry in entries if entry.key in keys]
             after = entries[-1].key
-        async with self._differences() as differences:
-            others = await differences.skipped_keys(calendar, keys, self._context.run_id)
+        others = await self._skipped_keys(calendar, keys)
         return Remaining(operations=[operation for operation in operations if operation is not None], others=others)
 
+    @repeatable
     async def progress(self) -> TenantProgress:
         """Return how far the tenant's keys are in this run."""
         async with self._differences() as differences:
@@ -188,6 +190,12 @@ class CalendarPlanner:
         scope = Scope.around(*map(parse_instant, span)) if reader.needs_range else Scope()
         return await reader.look(known, scope, self._options.window if reader.needs_range else None)
 
+    @repeatable
+    async def _skipped_keys(self, calendar: Calendar, keys: Collection[str]) -> set[str]:
+        async with self._differences() as differences:
+            return await differences.skipped_keys(calendar, keys, self._context.run_id)
+
+    @repeatable
     async def _entries(self, calendar: Calendar, after: str | None, size: int, *, changed: bool) -> list[Entry]:
         async with self._differences() as differences:
             return await differences.entries(calendar, after, size, changed=changed)

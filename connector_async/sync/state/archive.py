@@ -15,7 +15,7 @@ from connector_async._files import atomic_replace, open_regular, run_in_thread
 from connector_async.sync.exceptions import StateError
 
 from .db import integrity
-from .db.engine import State
+from .db.engine import State, streamed
 from .db.errors import file_errors
 from .db.location import Location
 from .db.sqlite import copy_database, read_revision
@@ -45,7 +45,7 @@ async def backup(path: str | os.PathLike[str], to: str | os.PathLike[str]) -> No
     """
     state, copy = Location.parse(path).path, _absolute(to)
     if state is None:
-        raise ValueError("only a state that is a file can be copied")
+        raise ValueError("a state in PostgreSQL is copied with pg_dump, or exported")
     if state == copy:
         raise ValueError("a state cannot be copied to itself")
     await run_in_thread(_backup, state, copy)
@@ -64,7 +64,7 @@ async def find_damage(path: str | os.PathLike[str]) -> list[str]:
     """
     location = Location.parse(path)
     if location.path is None:
-        raise ValueError("only a state that is a file can be checked")
+        raise ValueError("a state in PostgreSQL is checked with pg_amcheck")
     await run_in_thread(check_ready, location)
     return await run_in_thread(integrity.find_damage, location.path)
 
@@ -136,9 +136,9 @@ async def _count(connection: AsyncConnection, table: Table) -> int:
 
 
 async def _export_table(connection: AsyncConnection, table: Table, file: BinaryIO) -> None:
-    result = await connection.stream(select(table).order_by(*table.primary_key))
-    async for rows in result.mappings().partitions(_ROWS_PER_READ):
-        await run_in_thread(file.writelines, [format_row(table, dict(row)) for row in rows])
+    async with streamed(connection, select(table).order_by(*table.primary_key)) as result:
+        async for rows in result.mappings().partitions(_ROWS_PER_READ):
+            await run_in_thread(file.writelines, [format_row(table, dict(row)) for row in rows])
 
 
 async def _import(connection: AsyncConnection, file: BinaryIO, *, rows: int, place: Path) -> int:

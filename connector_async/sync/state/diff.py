@@ -1,7 +1,7 @@
 """The differences between the source and the last sync, without a decision what to do about them."""
 
 import sys
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from typing import Any
 
 import attrs
@@ -12,6 +12,7 @@ from connector_async.sync.guard import DeleteCount
 from connector_async.sync.records import Calendar, LastSynced
 from connector_async.sync.scope import Selection
 
+from .db.engine import streamed
 from .diff_queries import queries_for
 from .reader import KEYS_PER_QUERY, parse_hashes
 from .schema import desired, intents, items
@@ -69,11 +70,14 @@ class Differences:
         queries = [select(table.c.tenant_id) for table in (desired, items, intents)]
         return sorted((await self._connection.execute(union(*queries))).scalars())
 
-    async def delete_counts(self) -> AsyncIterator[tuple[Calendar, DeleteCount]]:
+    async def delete_counts(self) -> AsyncGenerator[tuple[Calendar, DeleteCount], None]:
         """Yield how many of the known appointments of each calendar would be deleted, ordered by tenant."""
-        async for row in await self._connection.stream(self._queries.delete_counts):
-            *calendar, deletes, known, records = tuple(row)
-            yield Calendar(*calendar), DeleteCount(deletes=deletes, known=known, records=records)
+        async with streamed(self._connection, self._queries.delete_counts) as result:
+            async for row in result:
+                *calendar, deletes, known, records = tuple(row)
+                # PostgreSQL's sums of big integers are decimals.
+                count = DeleteCount(deletes=int(deletes), known=int(known), records=int(records))
+                yield Calendar(*calendar), count
 
     async def calendars(self, tenant_id: str, *, unless_done_by: str | None = None) -> list[Calendar]:
         """Return the calendars of a tenant with something to do or a pending create, sorted.

@@ -11,6 +11,7 @@ from connector_async.sync.records import Calendar
 from connector_async.sync.report import Reason
 
 from .db.engine import State, Transaction
+from .db.retrying import repeatable
 from .schema import KEY, dead_letters, failures
 
 _DELETE: Final = delete(failures).where(and_(*(failures.c[name] == bindparam(f"at_{name}") for name in KEY)))
@@ -36,12 +37,14 @@ async def delete_other_failures(transaction: Transaction, tenant_id: str, run_id
     await transaction.connection.execute(others)
 
 
+@repeatable
 async def tenants_with_failures(state: State) -> frozenset[str]:
     """Return the tenants with a failure."""
     async with state.reading() as connection:
         return frozenset((await connection.execute(select(failures.c.tenant_id).distinct())).scalars())
 
 
+@repeatable
 async def read_reasons(state: State, tenant_id: str, run_id: str, *, limit: int) -> list[Reason]:
     """Return the distinct reasons for the failures and the new dead letters of a tenant in a run, most frequent first.
 

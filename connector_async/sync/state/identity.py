@@ -16,6 +16,7 @@ from connector_async.sync.exceptions import TargetMismatchError
 from connector_async.sync.records import Calendar
 
 from .db.engine import State, Transaction
+from .db.retrying import repeatable
 from .schema import CALENDAR, cells, dead_letters, desired, failures, intents, items, pulled, target
 
 _OF_ONE_TARGET: Final = (items, intents, cells, pulled, failures)
@@ -58,6 +59,7 @@ class Identity:
     """`None` before the first run."""
 
 
+@repeatable
 async def read_identity(state: State) -> Identity:
     """Return the id and the target of a state.
 
@@ -68,6 +70,7 @@ async def read_identity(state: State) -> Identity:
         return await _read(connection)
 
 
+@repeatable
 async def first_calendar(state: State, *, has_user: bool) -> Calendar | None:
     """Return any calendar of the source or of the state, with a user or without one; `None` if there is none."""
     async with state.reading() as connection:
@@ -79,6 +82,7 @@ async def first_calendar(state: State, *, has_user: bool) -> Calendar | None:
     return None
 
 
+@repeatable
 async def bind(state: State, to: Target, *, now: float, rebind: bool = False) -> None:
     """Let a state belong to a target from now on, unless it belongs to another one.
 

@@ -19,6 +19,7 @@ from connector_async.sync.records import ABSENT, Calendar
 from connector_async.sync.report import RunReport
 
 from .db.engine import State, Transaction
+from .db.retrying import repeatable
 from .failure_log import delete_failures, delete_other_failures, write_failure
 from .lost_versions import LostVersion, write_lost_versions
 from .reader import (
@@ -101,6 +102,7 @@ class Journal:
         now = datetime.fromtimestamp(clock.time(), UTC)
         return cls(state, f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}", clock)
 
+    @repeatable
     async def start_run(self, *, kind: str, mode: str, conditions: str = "") -> None:
         """Record the start of the run.
 
@@ -114,7 +116,8 @@ class Journal:
                 appointments of the server; a run would delete those that its source lacks.
         """
         other_kind = select(runs.c.run_id).where((runs.c.kind == "pull") != (kind == "pull")).limit(1)
-        latest = select(runs).where(runs.c.kind == kind).order_by(runs.c.started_at.desc()).limit(1)
+        latest = select(runs).where(runs.c.kind == kind, runs.c.run_id != self.run_id)
+        latest = latest.order_by(runs.c.started_at.desc()).limit(1)
         async with self._state.reading() as connection:
             if (await connection.execute(other_kind)).first() is not None:
                 ours, theirs = ("a pull", "runs") if kind == "pull" else ("a run", "pulls")
@@ -128,8 +131,9 @@ class Journal:
         row |= {"lineage": self.lineage, "started_at": self._clock.time(), "status": "running"}
         row |= {"requests_sent": 0, "requests_minimum": 0, "waited": 0.0, "counts": {}}
         async with self._state.writing() as transaction:
-            await transaction.connection.execute(insert(runs).values(row))
+            await transaction.upsert(runs, [row | {"ended_at": None}])
 
+    @repeatable
     async def end_run(self, report: RunReport, status: str) -> None:
         """Record the end of the run, with its status and its report."""
         ended = update(runs).where(runs.c.run_id == self.run_id)
@@ -282,6 +286,7 @@ class Journal:
         """Record that nothing of a tenant has failed but what failed in this run."""
         await self._state.write(lambda transaction: delete_other_failures(transaction, tenant_id, self.run_id))
 
+    @repeatable
     async def record_pull(
         self,
         calendar: Calendar,

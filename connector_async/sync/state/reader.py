@@ -12,6 +12,7 @@ from connector_async.sync.records import ABSENT, Calendar, content_hash, summary
 from connector_async.sync.report import Reason
 
 from .db.engine import State
+from .db.retrying import repeatable
 from .failure_log import read_reasons
 from .schema import CALENDAR, KEY, cells, dead_letters, desired, intents, items
 
@@ -90,6 +91,7 @@ class StateReader:
     def __init__(self, state: State) -> None:
         self._state = state
 
+    @repeatable
     async def last_seen(
         self,
         calendar: Calendar,
@@ -140,6 +142,7 @@ class StateReader:
                 for row in await connection.execute(query)
             }
 
+    @repeatable
     async def new_contents(self, calendar: Calendar) -> list[str]:
         """Return the content hashes of the records of a calendar that have no appointment yet."""
         own = and_(*(desired.c[name] == items.c[name] for name in KEY), IS_ON_SERVER)
@@ -148,6 +151,7 @@ class StateReader:
         async with self._state.reading() as connection:
             return list((await connection.execute(query)).scalars())
 
+    @repeatable
     async def count_appointments(self, tenant_id: str | None = None) -> int:
         """Return how many appointments the server had, of one tenant or of all."""
         query = select(func.count()).select_from(items).where(IS_ON_SERVER)
@@ -156,6 +160,7 @@ class StateReader:
         async with self._state.reading() as connection:
             return int((await connection.execute(query)).scalar_one())
 
+    @repeatable
     async def was_looked_at(self, calendar: Calendar) -> bool:
         """Return whether what the server had in a calendar is in the state.
 
@@ -168,6 +173,7 @@ class StateReader:
             item = select(items.c.key).where(in_calendar(items, calendar)).limit(1)
             return (await connection.execute(item)).first() is not None
 
+    @repeatable
     async def span(self, calendar: Calendar) -> tuple[str, str] | None:
         """Return the earliest start and the latest end of the source's records of a calendar; `None` without records.
 
@@ -179,6 +185,7 @@ class StateReader:
             start, end = (await connection.execute(query)).one()
         return None if start is None else (start, end)
 
+    @repeatable
     async def processed_by(self, run_id: str, calendar: Calendar, keys: Sequence[str]) -> dict[str, bool]:
         """Return those of some keys that a run has processed, and for each whether it is in sync.
 
@@ -201,6 +208,7 @@ class StateReader:
                     processed |= dict.fromkeys((await connection.execute(query)).scalars(), False)
         return processed
 
+    @repeatable
     async def pending_creates(self, calendar: Calendar) -> list[PendingCreate]:
         """Return the pending creates of a calendar, by key."""
         columns = [intents.c[field.name] for field in attrs.fields(PendingCreate)]
@@ -208,6 +216,7 @@ class StateReader:
         async with self._state.reading() as connection:
             return [PendingCreate(**row) for row in (await connection.execute(query)).mappings()]
 
+    @repeatable
     async def pending_bodies(self, calendar: Calendar) -> dict[str, bytes]:
         """Return the rows of the records that were sent with the pending creates of a calendar, as JSON, by key.
 
@@ -221,6 +230,7 @@ class StateReader:
         async with self._state.reading() as connection:
             return {row.key: row.body for row in await connection.execute(query)}
 
+    @repeatable
     async def count_pending_creates(self, tenant_id: str) -> int:
         """Return how many creates of a tenant are pending."""
         query = select(func.count()).select_from(intents).where(intents.c.tenant_id == tenant_id)

@@ -1,5 +1,7 @@
 """The tables of the state, and their revisions. Nothing here depends on the kind of database.
 
+On PostgreSQL, the revisions give all strings the collation `C`: keys are compared by code point, as Python does.
+
 The start and the end of an appointment are RFC 3339 strings in UTC with six fractional digits, so that they sort by
 time. All other times are seconds since 1970 in UTC. In a calendar without a user, `domain_id` and `ad_id` are empty
 strings, since a primary key cannot hold `NULL`.
@@ -7,9 +9,9 @@ strings, since a primary key cannot hold `NULL`.
 
 from typing import Final
 
-from sqlalchemy import JSON, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import JSON, BigInteger, Column, Double, Index, LargeBinary, MetaData, Table, Text
 
-REVISIONS: Final = ("0001", "0002", "0003")
+REVISIONS: Final = ("0001", "0002", "0003", "0004")
 """All revisions of the tables, oldest first. This version works with the last one. They are listed here so that a
 current state is opened without Alembic."""
 VERSION_TABLE: Final = "connector_sync_version"
@@ -34,7 +36,7 @@ def _text_columns(*names: str) -> list[Column[str]]:
     return [Column(name, Text, nullable=False) for name in names]
 
 
-serial: Final = Table("serial", metadata, Column("number", Integer, nullable=False))
+serial: Final = Table("serial", metadata, Column("number", BigInteger, nullable=False))
 """One row: a number that increases with each change of the items."""
 
 leases: Final = Table(
@@ -42,7 +44,7 @@ leases: Final = Table(
     metadata,
     *_key_columns("name"),
     *_text_columns("owner"),
-    Column("epoch", Integer, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
     Column("acquired_at", Double, nullable=False),
 )
 """The right to write. Only the run that raised the epoch last has it."""
@@ -61,8 +63,8 @@ runs: Final = Table(
     Column("started_at", Double, nullable=False),
     Column("ended_at", Double),
     *_text_columns("status"),
-    Column("requests_sent", Integer, nullable=False),
-    Column("requests_minimum", Integer, nullable=False),
+    Column("requests_sent", BigInteger, nullable=False),
+    Column("requests_minimum", BigInteger, nullable=False),
     Column("waited", Double, nullable=False),
     Column("counts", JSON, nullable=False),
 )
@@ -119,9 +121,9 @@ intents: Final = Table(
 dead_letters: Final = Table(
     "dead_letters",
     metadata,
-    Column("dead_letter_id", Integer, primary_key=True),
+    Column("dead_letter_id", BigInteger, primary_key=True),
     *_text_columns("run_id", "tenant_id", "domain_id", "ad_id", "key", "operation", "error", "reason", "content_hash"),
-    Column("status", Integer),
+    Column("status", BigInteger),
     Column("request_id", Text),
     Column("at", Double, nullable=False),
     Column("resolved_at", Double),
@@ -136,7 +138,7 @@ failures: Final = Table(
     metadata,
     *_key_columns(*KEY),
     *_text_columns("run_id", "operation", "error", "reason"),
-    Column("status", Integer),
+    Column("status", BigInteger),
     Column("request_id", Text),
     Column("at", Double, nullable=False),
 )
@@ -146,7 +148,7 @@ well, of its whole tenant."""
 archived: Final = Table(
     "archived",
     metadata,
-    Column("archived_id", Integer, primary_key=True),
+    Column("archived_id", BigInteger, primary_key=True),
     *_text_columns("run_id", *KEY, "side", "content_hash"),
     Column("at", Double, nullable=False),
     Column("body", LargeBinary),
@@ -165,7 +167,7 @@ desired: Final = Table(
     Column("end_time", Text),
     Column("modified", Text),
     Column("body", LargeBinary),
-    Column("copies", Integer, nullable=False),
+    Column("copies", BigInteger, nullable=False),
 )
 """The records of the source in the current run. A row without a hash is a record that cannot be read.
 

@@ -24,7 +24,8 @@ from connector_async.sync.records import (
 )
 from connector_async.wire import WireFormat
 
-from .db.engine import State
+from .db.engine import State, streamed
+from .db.retrying import repeatable, repeatable_once
 from .journal import DeadLetter
 from .schema import KEY, desired, intents, items
 
@@ -68,8 +69,7 @@ async def stage(source: Source, state: State, wire_format: WireFormat, check: Ca
         TypeError: If the source yields anything but records and problems.
     """
     staged = Staged()
-    async with state.writing() as transaction:
-        await transaction.connection.execute(delete(desired))
+    await _clear(state)
     batch: list[dict[str, Any]] = []
     count = 0
     async for item in source.records():
@@ -146,6 +146,13 @@ def _record_row(record: SourceRecord) -> dict[str, Any]:
     }
 
 
+@repeatable
+async def _clear(state: State) -> None:
+    async with state.writing() as transaction:
+        await transaction.connection.execute(delete(desired))
+
+
+@repeatable_once
 async def _write(state: State, rows: Sequence[dict[str, Any]]) -> None:
     async with state.writing() as transaction:
         # Which of two records with the same key is meant is unknown, so the key loses its content.
@@ -153,6 +160,7 @@ async def _write(state: State, rows: Sequence[dict[str, Any]]) -> None:
         await transaction.upsert(desired, [row | {"copies": 1} for row in rows], on_conflict=duplicate)
 
 
+@repeatable
 async def _protect_other_calendars(state: State) -> None:
     """Add a row without content for every item with the key of an unreadable record, in all calendars of its tenant.
 
@@ -170,6 +178,7 @@ async def _protect_other_calendars(state: State) -> None:
         await transaction.connection.execute(insert(desired).from_select([*KEY, "copies"], union(*protected)))
 
 
+@repeatable
 async def _protect_occurrences(state: State, staged: Staged) -> None:
     """Add a row without content for every item that may be an occurrence of an unreadable recurring event."""
     tenants = {tenant_id for tenant_id, _ in staged.series}
@@ -177,8 +186,8 @@ async def _protect_occurrences(state: State, staged: Staged) -> None:
     for table in (items, intents) if tenants else ():
         columns = [table.c[column] for column in KEY]
         query = select(*columns).where(table.c.tenant_id.in_(tenants), table.c.key.contains("/"))
-        async with state.reading() as connection:
-            rows = (row._asdict() async for row in await connection.stream(query))
+        async with state.reading() as connection, streamed(connection, query) as result:
+            rows = (row._asdict() async for row in result)
             protected += [row async for row in rows if (row["tenant_id"], _series_of(row["key"])) in staged.series]
     async with state.writing() as transaction:
         for first in range(0, len(protected), _ROWS_PER_WRITE):
@@ -190,6 +199,7 @@ def _series_of(key: str) -> str:
     return key.rpartition("/")[0]
 
 
+@repeatable
 async def _find_ambiguous(state: State, staged: Staged) -> None:
     """Find the tenants with an unreadable record that is not known to be of a known appointment."""
     is_known = exists().where(
@@ -200,16 +210,18 @@ async def _find_ambiguous(state: State, staged: Staged) -> None:
         staged.ambiguous = staged.withheld | set((await connection.execute(query)).scalars())
 
 
+@repeatable
 async def _report_duplicate_keys(state: State, staged: Staged, name: str) -> None:
     duplicates = select(*(desired.c[column] for column in KEY), desired.c.copies).where(desired.c.copies > 1)
     async with state.reading() as connection:
-        for row in await connection.execute(duplicates):
-            *calendar, key, copies = tuple(row)
-            reason = f"{name}: key {key} occurs {copies} times"
-            letter = DeadLetter(key=key, operation="read", error="SourceProblem", reason=reason)
-            staged.problems.append((Calendar(*calendar), letter))
+        rows = (await connection.execute(duplicates)).all()
+    for *calendar, key, copies in map(tuple, rows):
+        reason = f"{name}: key {key} occurs {copies} times"
+        letter = DeadLetter(key=key, operation="read", error="SourceProblem", reason=reason)
+        staged.problems.append((Calendar(*calendar), letter))
 
 
+@repeatable
 async def _count_records(state: State, staged: Staged) -> None:
     query = select(desired.c.tenant_id, func.count()).where(desired.c.content_hash.is_not(None))
     async with state.reading() as connection:

@@ -8,20 +8,21 @@ from types import TracebackType
 from typing import Any, Self
 
 import attrs
-from sqlalchemy import Table, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import Executable, Table, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncResult
 
 from connector_async._checks import check_seconds, check_text
 from connector_async._clock import Clock, checked_clock
 from connector_async._files import run_in_thread
-from connector_async.sync.exceptions import StateError
+from connector_async.sync.exceptions import StateError, StateUnavailableError
 from connector_async.sync.state.schema import serial
 
-from .errors import database_errors
+from . import postgres, sqlite
+from .errors import CommitLostError, database_errors
 from .group_commit import GroupCommit
 from .lease import acquire_lock, check_lease, take_lease
 from .location import Location
-from .sqlite import reader_engine, writer_engine
+from .retrying import repeatable
 from .upgrade import check_ready, create_or_upgrade
 from .upsert import upsert
 
@@ -95,9 +96,9 @@ class State:
         Before an upgrade, a state that is a file is copied to a file beside it, which is named after the old revision.
 
         Args:
-            path_or_url: A SQLite file, or the URL of another database. The driver of a PostgreSQL URL must be both
-                blocking and asynchronous, such as psycopg. On PostgreSQL only the lease keeps runs apart: the run that
-                opened the state last can write.
+            path_or_url: A SQLite file, or the URL of a PostgreSQL database, such as `postgresql://user@host/database`,
+                which needs the extra `connector-async[postgres]`. On PostgreSQL only the lease keeps runs apart: the
+                run that opened the state last can write.
             owner: The name of this run in the errors that other runs get.
             clock: The clock for waiting and for times; `None`: the clock of the machine.
             wait: Seconds to wait for a run that is using the state.
@@ -106,11 +107,13 @@ class State:
 
         Raises:
             StateBusyError: If another run is using the state.
+            StateUnavailableError: If PostgreSQL does not respond.
             StateVersionError: If a newer version has written the state, or it needs an upgrade and is opened read-only.
             StateError: If the state cannot be read, written or upgraded, or the file is something else.
             ValueError: If `path_or_url` is not a valid location, `owner` is not printable, or `wait` is negative.
         """
         location, clock = Location.parse(path_or_url), checked_clock(clock)
+        del path_or_url  # it may have a password
         check_text("owner", owner)
         check_seconds("wait", wait, finite=False)
         async with AsyncExitStack() as opened:
@@ -173,6 +176,10 @@ class State:
             StateError: As for `writing`. Nothing was written.
             RuntimeError: If this state is closed.
         """
+        await self._write(body)
+
+    @repeatable
+    async def _write(self, body: Callable[[Transaction], Awaitable[None]]) -> None:
         await self._commits.write(body)
 
     @asynccontextmanager
@@ -189,6 +196,7 @@ class State:
         async with _transaction(self._reader, self._location) as connection:
             yield connection
 
+    @repeatable
     async def serial(self) -> int:
         """Return the serial number of the items, which increases with each change of them.
 
@@ -213,21 +221,35 @@ class State:
 
 
 @asynccontextmanager
+async def streamed(connection: AsyncConnection, query: Executable) -> AsyncIterator[AsyncResult[Any]]:
+    """Execute a query whose rows are not fetched at once, and close its result also if the block raises."""
+    result = await connection.stream(query)
+    try:
+        yield result
+    finally:
+        await result.close()
+
+
+@asynccontextmanager
 async def _transaction(engine: AsyncEngine, place: Location) -> AsyncIterator[AsyncConnection]:
-    with database_errors(place):
-        async with engine.begin() as connection:
-            yield connection
+    is_committing = False
+    try:
+        with database_errors(place):
+            async with engine.begin() as connection:
+                yield connection
+                is_committing = True
+    except StateUnavailableError as error:
+        if not is_committing:
+            raise
+        raise CommitLostError(str(error)) from None
 
 
 def _writer_engine(location: Location) -> AsyncEngine:
-    return writer_engine(location.path) if location.path else create_async_engine(location.url, hide_parameters=True)
+    return sqlite.writer_engine(location.path) if location.path else postgres.writer_engine(location)
 
 
 def _reader_engine(location: Location) -> AsyncEngine:
-    if location.path:
-        return reader_engine(location.path)
-    # With the default level, each statement would see a snapshot of its own.
-    return create_async_engine(location.url, hide_parameters=True, isolation_level="REPEATABLE READ")
+    return sqlite.reader_engine(location.path) if location.path else postgres.reader_engine(location)
 
 
 def _dispose_with(stack: AsyncExitStack, engine: AsyncEngine) -> AsyncEngine:

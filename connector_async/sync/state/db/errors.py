@@ -7,11 +7,33 @@ from typing import Final
 
 from sqlalchemy import exc
 
-from connector_async.sync.exceptions import StateBusyError, StateDamagedError, StateError
+from connector_async._tracebacks import drop_frames
+from connector_async.sync.exceptions import StateBusyError, StateDamagedError, StateError, StateUnavailableError
 
 _PROGRAMMING_ERRORS: Final = (exc.IntegrityError, exc.ProgrammingError, exc.DataError, exc.NotSupportedError)
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)  # the last: no such column
+
+_UNAVAILABLE: Final = {
+    "40001": "another transaction was in the way",  # serialization_failure
+    "40P01": "another transaction was in the way",  # deadlock_detected
+    "55P03": "another transaction holds a lock",
+    "57P01": "the server is stopping",
+    "57P02": "the server has crashed",
+    "57P03": "the server is starting or stopping",
+    "53300": "the server has too many connections",
+}
+"""What the codes of PostgreSQL mean that may be over soon."""
+_REFUSED: Final = {
+    "25006": "the server accepts no writes",
+    "42501": "the user of the database lacks a privilege",
+    "53100": "the disk of the server is full",
+}
+"""What the codes of PostgreSQL mean that need someone's attention."""
+
+
+class CommitLostError(StateUnavailableError):
+    """The connection was lost during a commit: the transaction may have been written."""
 
 
 @contextmanager
@@ -24,14 +46,17 @@ def database_errors(place: object) -> Iterator[None]:
     Raises:
         StateBusyError: If the database is locked, or all connections are in use.
         StateDamagedError: If the database is damaged, or the file is not a database.
+        StateUnavailableError: If PostgreSQL does not respond, or has ended the transaction.
         StateError: If the database is full or read-only.
     """
     try:
         yield
-    except _PROGRAMMING_ERRORS:
-        raise
-    except exc.DatabaseError as error:
-        raise _state_error(place, error.orig) from None
+    except exc.DBAPIError as error:
+        state_error = _postgres_error(place, error) if hasattr(error.orig, "sqlstate") else None
+        if state_error is None and isinstance(error, _PROGRAMMING_ERRORS):
+            raise
+        drop_frames(error)  # those of the driver have the password
+        raise state_error or _state_error(place, error.orig) from None
     except sqlite3.Error as error:
         raise _state_error(place, error) from None
     except UnicodeDecodeError:  # of a message about the schema
@@ -78,6 +103,20 @@ def way_out() -> str:
         "`connector-async state check` shows the damage; put a backup in its place, or move the file away and run "
         "again: the first run on a new state looks at the server before it creates anything"
     )
+
+
+def _postgres_error(place: object, error: exc.DBAPIError) -> StateError | None:
+    """Return the error for an error of PostgreSQL; `None` if the statement is at fault, or the reason is not known."""
+    code = getattr(error.orig, "sqlstate", None)
+    if code in _REFUSED:
+        return StateError(f"{place}: {_REFUSED[code]}")
+    if code in _UNAVAILABLE:
+        return StateUnavailableError(f"{place}: {_UNAVAILABLE[code]}")
+    if code is None and isinstance(error, exc.OperationalError | exc.InterfaceError):
+        # Without a statement, no connection was made. The message names the server and its reason, and no value.
+        reason = "the connection was lost" if error.statement else " ".join(str(error.orig).split())
+        return StateUnavailableError(f"{place}: {reason}")
+    return None
 
 
 def _state_error(place: object, error: BaseException | None) -> StateError:

@@ -1,12 +1,14 @@
-"""The location of a state: a file of SQLite, or the URL of another database. Nothing is opened here."""
+"""The location of a state: a file of SQLite, or the URL of a PostgreSQL database. Nothing is opened here."""
 
 import os
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import attrs
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
+
+_POSTGRES: Final = ("postgresql", "postgres")
 
 
 @attrs.frozen
@@ -24,10 +26,11 @@ class Location:
         """Return the location that a path or a URL names.
 
         Args:
-            path_or_url: A path, `sqlite:///` and a path, or the URL of another database.
+            path_or_url: A path, `sqlite:///` and a path, or `postgresql://` and a database.
 
         Raises:
-            ValueError: If it is empty, in memory, not a valid URL, or a URL of SQLite with options.
+            ValueError: If it is empty, in memory, not a valid URL, a URL of SQLite with options, or of another kind of
+                database.
         """
         location = os.fspath(path_or_url)
         if not isinstance(path_or_url, str) or "://" not in location:
@@ -36,8 +39,10 @@ class Location:
             url = make_url(location)
         except ArgumentError:
             raise ValueError("the state is neither a path nor the URL of a database") from None
+        if url.get_backend_name() in _POSTGRES:
+            return cls(_of_postgres(url))
         if url.get_backend_name() != "sqlite":
-            return cls(url)
+            raise ValueError("the URL of a state must start with postgresql:// or sqlite:///")
         if url.query or url.host:
             raise ValueError("the URL of a SQLite state must be sqlite:/// and a path, without options")
         return cls._of_file(url.database or "")
@@ -50,4 +55,16 @@ class Location:
         return cls(URL.create("sqlite", database=str(path)), path)
 
     def __str__(self) -> str:
-        return str(self.path) if self.path else self.url.render_as_string(hide_password=True)
+        if self.path:
+            return str(self.path)
+        return self.url.set(drivername="postgresql").render_as_string(hide_password=True)
+
+
+def _of_postgres(url: URL) -> URL:
+    """Return a URL with the driver of this package, and with its password where SQLAlchemy hides it."""
+    if "sslpassword" in url.query:
+        raise ValueError("the URL of a state must not have an sslpassword: put it into a service file of PostgreSQL")
+    password = url.query.get("password")
+    if password is not None:
+        url = url.difference_update_query(["password"]).set(password=str(password))
+    return url.set(drivername="postgresql+psycopg")

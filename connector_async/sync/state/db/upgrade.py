@@ -7,11 +7,12 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, exc
+from sqlalchemy import Connection, Engine, exc
 
 from connector_async.sync.exceptions import StateError, StateVersionError
 from connector_async.sync.state.schema import REVISIONS
 
+from . import postgres
 from .errors import database_errors, file_errors
 from .integrity import check_integrity
 from .location import Location
@@ -31,7 +32,8 @@ _ONE_AT_A_TIME: Final = threading.Lock()  # `alembic.op` and `alembic.context` a
 def create_or_upgrade(location: Location) -> None:
     """Create a state, or upgrade it. Before the upgrade, a state that is a file is copied to a file beside it.
 
-    The caller must hold the lock of the state.
+    The caller must hold the lock of a state that is a file. Processes that open a state on PostgreSQL wait for the one
+    that upgrades it.
 
     Raises:
         StateVersionError: If a newer version has written the state. The state is unchanged.
@@ -39,7 +41,10 @@ def create_or_upgrade(location: Location) -> None:
         StateError: If the state cannot be read or upgraded, or is something else. It is unchanged.
     """
     if location.path is None:
-        _upgrade(location, create_engine(location.url, hide_parameters=True))
+        revision = postgres.read_revision(location)
+        _check_known(location, revision)
+        if revision != REVISIONS[-1]:
+            _upgrade(location, postgres.migration_engine(location))
         return
     revision = read_revision(location.path)
     _check_known(location, revision)
@@ -63,9 +68,7 @@ def check_ready(location: Location) -> None:
         StateVersionError: If a newer or an older version has written the state.
         StateError: If there is no state, it cannot be read, or the file is something else.
     """
-    if location.path is None:
-        return
-    revision = read_revision(location.path)
+    revision = postgres.read_revision(location) if location.path is None else read_revision(location.path)
     if revision is None:
         raise StateError(f"{location}: there is no state")
     _check_known(location, revision)
@@ -94,6 +97,8 @@ def _upgrade(location: Location, engine: Engine) -> None:
     scripts = script_directory()
     try:
         with _ONE_AT_A_TIME, database_errors(location), engine.begin() as connection:
+            if location.path is None:
+                postgres.lock_upgrades(connection)
             _run_revisions(connection, scripts)
     except StateError as error:
         raise type(error)(f"{error}; the upgrade failed, and the state is unchanged") from None

@@ -1,0 +1,99 @@
+"""PostgreSQL only: its engines, and the revision of the tables in a database."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, inspect, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from connector_async.sync.exceptions import StateError
+from connector_async.sync.state.schema import VERSION_TABLE, metadata
+
+from .errors import database_errors
+from .location import Location
+
+_READERS: Final = 3
+_CONNECTING: Final = {
+    "application_name": "connector-async",
+    "connect_timeout": "10",  # seconds
+    "tcp_user_timeout": "30000",  # milliseconds; a server that vanished would be waited for 15 minutes
+}
+_UPGRADE_LOCK: Final = 0x636F6E6E6563746F  # any number that other applications are unlikely to take
+
+
+def writer_engine(location: Location) -> AsyncEngine:
+    """Return an engine with one connection."""
+    return _create_async_engine(location, connections=1)
+
+
+def reader_engine(location: Location) -> AsyncEngine:
+    """Return an engine with a few connections that cannot write. Each transaction sees one snapshot."""
+    # With the default level, each statement would see a snapshot of its own.
+    return _create_async_engine(
+        location,
+        connections=_READERS,
+        isolation_level="REPEATABLE READ",
+        execution_options={"postgresql_readonly": True},
+    )
+
+
+def migration_engine(location: Location) -> Engine:
+    """Return a blocking engine."""
+    with _driver_errors(location):
+        return create_engine(
+            location.url, connect_args=_connect_args(location), hide_parameters=True, poolclass=NullPool
+        )
+
+
+def lock_upgrades(connection: Connection) -> None:
+    """Wait until no other process creates or upgrades the state, and keep others out to the end of the transaction."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+
+
+def read_revision(location: Location) -> str | None:
+    """Return the revision of the state in a database, or `None` if the database does not have its tables.
+
+    Raises:
+        StateError: If the database cannot be read, or has tables of the same names that are of something else.
+    """
+    engine = migration_engine(location)
+    with database_errors(location), engine.connect() as connection:
+        tables = set(inspect(connection).get_table_names())
+        if VERSION_TABLE not in tables:
+            if others := sorted(tables & metadata.tables.keys()):
+                raise StateError(
+                    f"{location}: the table {others[0]} is not of a state; give the state a database or a schema of "
+                    "its own"
+                )
+            return None
+        revisions = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalars().all()  # noqa: S608
+    if len(revisions) != 1:
+        raise StateError(f"{location}: the revision of its tables is missing")
+    return str(revisions[0])
+
+
+def _create_async_engine(location: Location, *, connections: int, **options: Any) -> AsyncEngine:
+    with _driver_errors(location):
+        return create_async_engine(
+            location.url,
+            connect_args=_connect_args(location),
+            hide_parameters=True,
+            pool_pre_ping=True,  # otherwise the first transaction after a restart of the server would fail
+            pool_size=connections,
+            max_overflow=0,
+            **options,
+        )
+
+
+def _connect_args(location: Location) -> dict[str, str]:
+    return {name: value for name, value in _CONNECTING.items() if name not in location.url.query}
+
+
+@contextmanager
+def _driver_errors(location: Location) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise StateError(f"{location}: {error.name} is missing; install connector-async[postgres]") from None

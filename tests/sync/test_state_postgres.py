@@ -1,0 +1,280 @@
+"""The state on PostgreSQL: what differs from SQLite. All other tests run on it with `--state-backend`."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from connector_async.sync import Fate, State, StateError, StateUnavailableError, StateVersionError, backup, find_damage
+from connector_async.sync.applying.executor import OperationExecutor
+from connector_async.sync.state import Transaction
+from connector_async.sync.state.db import retrying
+from connector_async.sync.state.db.errors import CommitLostError
+from connector_async.sync.state.db.location import Location
+from connector_async.sync.state.db.retrying import repeatable, repeatable_once
+from connector_async.sync.state.schema import REVISIONS, VERSION_TABLE, cells, metadata
+from tests.support.postgres import PostgresServer
+from tests.support.sync_child import FORKS
+from tests.support.syncing import ListSource, record, syncing
+
+CELL = {
+    "tenant_id": "acme",
+    "domain_id": "",
+    "ad_id": "",
+    "window_start": "",
+    "window_end": "",
+    "done_run": None,
+    "previewed_at": None,
+}
+
+
+@pytest.fixture
+def url(postgres: PostgresServer) -> Iterator[str]:
+    """An empty database."""
+    name = f"test_{os.getpid()}"
+    yield postgres.create(name)
+    postgres.drop(name)
+
+
+def database(url: str) -> str:
+    return str(Location.parse(url).url.database)
+
+
+async def put_cell(transaction: Transaction) -> None:
+    await transaction.upsert(cells, [CELL])
+
+
+async def put_without_waiting(state: State) -> None:
+    async with state.writing() as transaction:
+        await transaction.connection.exec_driver_sql("SET LOCAL lock_timeout = '10ms'")
+        await put_cell(transaction)
+
+
+def open_and_close(url: str) -> None:
+    """Open a state in a process of its own."""
+
+    async def main() -> None:
+        await (await State.open(url, owner="child")).aclose()
+
+    asyncio.run(main())
+
+
+@pytest.mark.row("M2")
+async def test_processes_that_open_an_empty_database_at_once_create_one_state(
+    postgres: PostgresServer, url: str
+) -> None:
+    processes = [FORKS.Process(target=open_and_close, args=(url,)) for _ in range(4)]
+    for process in processes:
+        await asyncio.to_thread(process.start)
+    for process in processes:
+        await asyncio.to_thread(process.join)
+    assert [process.exitcode for process in processes] == [0] * 4
+    revisions = postgres.execute(f"SELECT version_num FROM {VERSION_TABLE}", database(url))
+    states = postgres.execute("SELECT count(*) FROM target", database(url))
+    assert (revisions, states) == ([(REVISIONS[-1],)], [(1,)])
+
+
+@pytest.mark.row("M2")
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+async def test_run_goes_on_after_a_restart_of_the_server(
+    postgres: PostgresServer, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    executed = 0
+    execute = OperationExecutor.execute
+
+    async def restart_before_the_fifth(self: OperationExecutor, *args: object) -> Fate:
+        nonlocal executed
+        executed += 1
+        if executed == 5:
+            await asyncio.to_thread(postgres.stop, mode)
+            await asyncio.to_thread(postgres.start)
+        return await execute(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(OperationExecutor, "execute", restart_before_the_fifth)
+    async with syncing(tmp_path / "unused.db") as sync:
+        sync.location = url
+        records = [record(f"k{number}") for number in range(12)]
+        assert (await sync.run(records)).counts == {Fate.CREATED: 12}
+        assert sync.requests() == {"create": 12}
+        assert (await sync.run(records)).counts == {}
+
+
+async def test_open_state_is_usable_after_a_restart_of_the_server(postgres: PostgresServer, url: str) -> None:
+    async with await State.open(url, owner="test") as state:
+        await state.serial()
+        await asyncio.to_thread(postgres.stop, "fast")
+        await asyncio.to_thread(postgres.start)
+        await state.write(put_cell)
+        async with state.writing() as transaction:
+            await transaction.bump()
+        assert await state.serial() == 1
+
+
+async def test_write_whose_connection_is_ended_is_repeated(postgres: PostgresServer, url: str) -> None:
+    attempts = 0
+
+    async def write(transaction: Transaction) -> None:
+        nonlocal attempts
+        attempts += 1
+        await put_cell(transaction)
+        if attempts == 1:
+            end_connections(postgres, url)
+        await transaction.bump()
+
+    async with await State.open(url, owner="test") as state:
+        await state.write(write)
+        assert (attempts, await state.serial()) == (2, 1)
+
+
+def end_connections(postgres: PostgresServer, url: str) -> None:
+    postgres.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        f"WHERE datname = '{database(url)}' AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )
+
+
+async def test_commit_whose_result_was_lost_is_repeated_only_if_twice_is_the_same_as_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = 0
+
+    async def commit() -> int:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            raise CommitLostError("the connection was lost")
+        return calls
+
+    assert await repeatable(commit)() == 3
+    calls = 0
+    with pytest.raises(CommitLostError):
+        await repeatable_once(commit)()
+    assert calls == 1
+
+
+async def test_repetition_ends_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrying, "_LONGEST", 0.01)
+    calls = 0
+
+    async def read() -> None:
+        nonlocal calls
+        calls += 1
+        raise StateUnavailableError("the server is stopping")
+
+    with pytest.raises(StateUnavailableError, match="the server is stopping"):
+        await repeatable_once(read)()
+    assert calls >= 2
+
+
+async def test_transaction_in_the_way_of_another_is_named(postgres: PostgresServer, url: str) -> None:
+    async with await State.open(url, owner="test") as state:
+        await state.write(put_cell)
+        with psycopg.connect(url) as other:
+            other.execute("LOCK TABLE cells IN ACCESS EXCLUSIVE MODE")
+            with pytest.raises(StateUnavailableError, match="another transaction holds a lock"):
+                await put_without_waiting(state)
+
+
+async def test_reader_cannot_write_on_postgresql(url: str) -> None:
+    async with await State.open(url, owner="test") as state:
+        with pytest.raises(StateError, match="the server accepts no writes"):
+            async with state.reading() as connection:
+                await connection.execute(cells.insert(), [CELL])
+
+
+async def test_read_only_open_of_an_empty_database_creates_nothing(postgres: PostgresServer, url: str) -> None:
+    with pytest.raises(StateError, match="there is no state"):
+        await State.open(url, owner="test", read_only=True)
+    assert postgres.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", database(url)) == [(0,)]
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_database_of_a_newer_version_is_unchanged(
+    postgres: PostgresServer,
+    url: str,
+    read_only: bool,  # noqa: FBT001
+) -> None:
+    await (await State.open(url, owner="test")).aclose()
+    postgres.execute(f"UPDATE {VERSION_TABLE} SET version_num = '9999'", database(url))
+    with pytest.raises(StateVersionError, match="a newer version has written it"):
+        await State.open(url, owner="test", read_only=read_only)
+    assert postgres.execute("SELECT epoch FROM leases", database(url)) == [(1,)]
+
+
+async def test_database_with_tables_of_something_else_is_rejected(postgres: PostgresServer, url: str) -> None:
+    postgres.execute("CREATE TABLE items (id int)", database(url))
+    with pytest.raises(StateError, match="the table items is not of a state"):
+        await State.open(url, owner="test")
+
+
+async def test_strings_sort_by_code_point_and_integers_have_64_bits(postgres: PostgresServer, url: str) -> None:
+    await (await State.open(url, owner="test")).aclose()
+    columns = postgres.execute(
+        "SELECT table_name || '.' || column_name, data_type, collation_name FROM information_schema.columns "
+        f"WHERE table_schema = 'public' AND table_name <> '{VERSION_TABLE}'",
+        database(url),
+    )
+    assert len(columns) == sum(len(table.c) for table in metadata.sorted_tables)
+    assert {kind for _, kind, _ in columns} == {"text", "bigint", "double precision", "json", "bytea"}
+    assert {collation for _, kind, collation in columns if kind == "text"} == {"C"}
+    sequences = postgres.execute("SELECT DISTINCT data_type FROM information_schema.sequences", database(url))
+    assert sequences == [("bigint",)]
+
+
+async def test_run_is_right_whatever_the_collation_of_the_database_is(url: str, tmp_path: Path) -> None:
+    keys = ["a", "B", "ä", "Z", "z-1", "z1", "_", "é", "e", "E"]
+    async with syncing(tmp_path / "unused.db") as sync:
+        sync.location = url
+        await sync.run([record(key) for key in keys])
+        async with sync.opened() as (bulk_sync, _):
+            bulk_sync._runner._quantum = 3  # type: ignore[attr-defined]  # so that there are pages
+            report = await bulk_sync.run(ListSource([record(key, f"New {key}") for key in keys]), sync._options({}))
+        assert report.counts == {Fate.UPDATED: len(keys)}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:hunter2@127.0.0.1:9/state",
+        "postgres://me@127.0.0.1:9/state?password=hunter2",
+        "postgresql+asyncpg://me:hunter2@127.0.0.1:9/state",
+    ],
+)
+async def test_password_is_in_no_message(url: str) -> None:
+    location = Location.parse(url)
+    assert "hunter2" not in f"{location} {location!r}"
+    assert location.url.password == "hunter2"
+    with pytest.raises(StateUnavailableError, match="Connection refused") as caught:
+        await State.open(url, owner="test")
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "hunter2" not in f"{error} {error!r}"
+        traceback = error.__traceback__
+        while traceback is not None:
+            if "/connector_async/" in traceback.tb_frame.f_code.co_filename:
+                assert "hunter2" not in repr(traceback.tb_frame.f_locals)
+            traceback = traceback.tb_next
+        error = error.__context__
+
+
+def test_password_of_a_key_file_and_other_databases_are_rejected() -> None:
+    with pytest.raises(ValueError, match="sslpassword"):
+        Location.parse("postgresql://me@host/state?sslpassword=hunter2")
+    with pytest.raises(ValueError, match="must start with postgresql://"):
+        Location.parse("mysql://me@host/state")
+
+
+async def test_missing_driver_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
+    with pytest.raises(StateError, match=r"psycopg is missing; install connector-async\[postgres\]"):
+        await State.open("postgresql://me@host/state", owner="test")
+
+
+async def test_commands_for_files_name_the_tools_of_postgresql(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="pg_dump"):
+        await backup("postgresql://me@host/state", tmp_path / "copy.db")
+    with pytest.raises(ValueError, match="pg_amcheck"):
+        await find_damage("postgresql://me@host/state")
