@@ -1,9 +1,11 @@
 """Asyncio client SDK for the Connector Public API: the appointments of many tenants.
 
-Public are the names in `__all__` and the modules `exceptions`, `retry`, `sandbox` and `sync`. From top to bottom:
+Public are the names in `__all__` and the modules `exceptions`, `rate_limit`, `retry`, `sandbox`, `sync` and `testing`.
+From top to bottom:
 
     cli/                                       the command `connector-async`
     sync/                                      bulk sync: a source, many tenants, and the state between runs
+    testing/                                   checks for stores of rate limits that users write
     appointments/                              `AppointmentService`: operations, verification of creates, windows
     session/                                   `ConnectorSession`: the one path of every request
     bulk_calls/                                many calls, a bounded number in flight, one outcome for each input
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
         OutcomeUnknownError,
         PaginationError,
         RateLimitedError,
+        RateLimitStoreError,
         RequestTimeoutError,
         ResponseError,
         ServerError,
@@ -134,6 +137,7 @@ __all__ = [
     "ProgressListener",
     "RateLimit",
     "RateLimitStore",
+    "RateLimitStoreError",
     "RateLimitedError",
     "RequestTimeoutError",
     "Reservation",

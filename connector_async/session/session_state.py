@@ -20,6 +20,7 @@ from connector_async.auth import ClientCredentials, Token, TokenProvider
 from connector_async.exceptions import InvalidArgumentError
 from connector_async.protocol import quote_path
 from connector_async.rate_limit import Limiter, RateLimit, RateLimitStore
+from connector_async.retry import RetryQuota, RetryQuotaStore, SharedRetryQuota
 from connector_async.wire import WireFormat
 
 from .tenant import Tenant
@@ -147,8 +148,12 @@ class SessionState:
 
     def _new_tenant(self, tenant_id: str) -> Tenant:
         key = self.base_url + quote_path(tenant_id)
-        limiter = Limiter(key, self.rate_limit, self.rate_limit_store, self.interruptible_sleep.sleep)
-        return Tenant(tenant_id, self.base_url, self.user_agent, limiter, self.transport, self.clock, self._fetches)
+        store = self.rate_limit_store
+        limiter = Limiter(key, self.rate_limit, store, self.interruptible_sleep.sleep)
+        quota = SharedRetryQuota(key, store) if isinstance(store, RetryQuotaStore) else RetryQuota()
+        return Tenant(
+            tenant_id, self.base_url, self.user_agent, limiter, self.transport, self.clock, self._fetches, quota
+        )
 
     def deduplicate_credentials(self, auth: TokenProvider) -> TokenProvider:
         """Return the provider to use for `auth`. Equal credentials get the same one, and so share their tokens."""
