@@ -1,0 +1,1 @@
+"""What helps to test an application that uses this package."""
