@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import connector_async
 from connector_async import ConnectorError
 from tests.support.command_line import in_development_mode, serving
+from tests.support.postgres import FLAVORS, PostgresServer
 
 ROOT = Path(__file__).parents[2]
 REPOSITORY = "https://github.com/connector-async/connector-async/"
@@ -32,10 +34,21 @@ PROGRAMS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def database_url() -> Iterator[str]:
+    with PostgresServer.started(FLAVORS["pgserver"]) as server:
+        yield server.url("postgres")
+
+
 @pytest.mark.parametrize(("program", "output"), PROGRAMS)
-def test_programs_print_what_their_page_shows(program: str, output: str, tmp_path: Path) -> None:
+def test_programs_print_what_their_page_shows(
+    program: str, output: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     command = in_development_mode(program)
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    environment = dict(os.environ)
+    if "DATABASE_URL" in program:
+        environment["DATABASE_URL"] = request.getfixturevalue("database_url")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert done.stderr == ""
     assert done.stdout == output
 

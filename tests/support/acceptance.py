@@ -90,6 +90,7 @@ ROWS = {
     "S13": "A calendar that cannot be read does not keep a pull from mirroring the others, and the reason is reported.",
     "S14": "Two-way syncs that are killed, for each policy: nothing twice, nothing missing, both sides equal.",
     "S15": "After a power loss, the state has forgotten only what is durable in the source.",
+    "M5": "Processes that share a store keep the limit of a tenant evenly, and a 429 pauses all of them.",
 }
 """What each row asks for. Every row has a test; `tests/system/test_acceptance.py` asserts it."""
 
