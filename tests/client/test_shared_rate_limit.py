@@ -136,12 +136,11 @@ async def test_server_that_is_down_is_an_error_of_its_own(
     async with open_store(server_url, timeout=0.1) as store:
         server.stop()
         try:
-            with pytest.raises(RateLimitStoreError, match=r"did not respond in 0.1 seconds \(\w+Error\)") as caught:
+            with pytest.raises(RateLimitStoreError, match=r"did not respond in 0\.1 seconds") as caught:
                 await reserve(store)
         finally:
             server.start()
     assert caught.value.sent is False
-    assert caught.value.__cause__ is not None
     assert pickle.loads(pickle.dumps(caught.value)).sent is False
 
 
@@ -269,8 +268,11 @@ async def test_permanent_error_of_the_database_is_raised_at_once(url: str, postg
     async with PostgresRateLimitStore(url) as store:
         await reserve(store)
         postgres.execute("ALTER TABLE connector_rate_limits DROP COLUMN stopped", "limits")
-        with pytest.raises(RateLimitStoreError, match=r"the store of the rate limits failed \(UndefinedColumn\)"):
+        with pytest.raises(
+            RateLimitStoreError, match=r"the store of the rate limits failed \(UndefinedColumn\)"
+        ) as caught:
             await reserve(store)
+        assert isinstance(caught.value.__cause__, psycopg.errors.UndefinedColumn)
 
 
 def test_only_slots_are_committed_without_waiting_for_the_disk(url: str) -> None:
