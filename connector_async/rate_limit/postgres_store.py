@@ -12,9 +12,10 @@ from typing import Any, Final, LiteralString, Self
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from connector_async import _log
 from connector_async._checks import check_int, check_seconds
 from connector_async._tracebacks import hiding_arguments
-from connector_async.exceptions import InvalidArgumentError
+from connector_async.exceptions import InvalidArgumentError, RateLimitStoreError
 
 from .limit import RateLimit
 from .remote_store import POOL_SIZE, TIMEOUT, PerLoop, call_store
@@ -236,8 +237,7 @@ class PostgresRateLimitStore:
             RateLimitStoreError: If the database fails or does not respond in time. Nothing may be sent then.
         """
         if time.monotonic() >= self._clean_at:
-            self._clean_at = time.monotonic() + _CLEANING_INTERVAL
-            await self.delete_idle_keys()
+            await self._clean()
         row = await self._run(
             _RESERVE,
             {
@@ -294,6 +294,13 @@ class PostgresRateLimitStore:
             RateLimitStoreError: If the database fails or does not respond in time.
         """
         await self._run(_CLEAN, {})
+
+    async def _clean(self) -> None:
+        self._clean_at = time.monotonic() + _CLEANING_INTERVAL
+        try:
+            await self.delete_idle_keys()
+        except RateLimitStoreError as failure:  # such as a timeout of the statement: the call does not depend on it
+            _log.hook_failure("delete_idle_keys", failure)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. Other loops close theirs when they shut down."""

@@ -238,6 +238,21 @@ async def test_deadline_holds_while_the_database_does_not_respond(url: str) -> N
         assert (await reserve(store)).wait < 3  # its connection is free again
 
 
+async def test_deadline_holds_while_redis_does_not_respond(redis_server: RedisServer) -> None:
+    clock = Clock()
+    async with RedisRateLimitStore(redis_server.url) as store:
+        limiter = Limiter("paused", PACED, store, InterruptibleSleep(clock).sleep)
+        await limiter.acquire(None)
+        with redis_server.client() as client:
+            client.client_pause(500)
+            started_at = time.monotonic()
+            with pytest.raises(ThrottledError):
+                await limiter.acquire(Deadline(0.05, clock))
+            assert time.monotonic() - started_at < 0.4
+            client.client_unpause()
+        assert (await reserve(store, "paused")).wait < 3  # its connection was replaced
+
+
 async def test_transient_errors_of_the_database_are_retried(url: str, postgres: PostgresServer) -> None:
     async with PostgresRateLimitStore(url) as store:
         await reserve(store)
@@ -308,12 +323,28 @@ async def test_keys_that_were_not_used_for_a_day_are_deleted_once_an_hour(url: s
         assert store._clean_at > time.monotonic() + 3_000
 
 
+async def test_call_does_not_depend_on_the_deletion_of_idle_keys(
+    url: str, postgres: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with PostgresRateLimitStore(url) as store:
+        await reserve(store)
+        postgres.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'x'; END $$",
+            "limits",
+        )
+        postgres.execute(
+            "CREATE TRIGGER refusing BEFORE DELETE ON connector_rate_limits EXECUTE FUNCTION refuse()", "limits"
+        )
+        store._clean_at = time.monotonic()
+        await reserve(store)
+    assert "delete_idle_keys raised" in {line.getMessage() for line in caplog.records}
+
+
 async def test_keys_that_were_not_used_for_a_day_expire_in_redis(redis_server: RedisServer) -> None:
-    client = redis_server.client()
     async with RedisRateLimitStore(redis_server.url) as store:
         await store.penalize("expiring", PACED, 1_000)
-    assert 86_400 + 900 < client.ttl("connector_async:rate_limit:expiring") <= 86_400 + 1_001
-    client.close()
+    with redis_server.client() as client:
+        assert 86_400 + 900 < client.ttl("connector_async:rate_limit:expiring") <= 86_400 + 1_001
 
 
 async def test_slots_given_back_are_remembered_up_to_a_thousand(server_url: str) -> None:
