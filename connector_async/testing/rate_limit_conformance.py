@@ -115,9 +115,12 @@ async def check_penalty_delays_all_slots(open_store: OpenStore) -> None:
         assert await store.penalize(key, _PACED, 5 * _INTERVAL), "a new penalty changes something"
         _check_waits([await store.delay(key, each) for each in reserved], [5, 6, 7])
         _check_waits([(await _reserve(store, key)).wait], [8])
-        idle = _new_key()
-        await store.penalize(idle, _BURSTING, 5 * _INTERVAL)
-        _check_waits([(await _reserve(store, idle, _BURSTING)).wait for _ in range(3)], [5, 6, 7])
+        for used in (0, 1):
+            key = _new_key()
+            for _ in range(used):
+                await _reserve(store, key, _BURSTING)
+            await store.penalize(key, _BURSTING, 5 * _INTERVAL)
+            _check_waits([(await _reserve(store, key, _BURSTING)).wait for _ in range(3)], [5, 6, 7])
 
 
 async def check_longest_penalty_counts(open_store: OpenStore) -> None:
