@@ -2,7 +2,9 @@
 
 import asyncio
 import math
+import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -224,17 +226,21 @@ async def test_table_is_created_once_by_several_processes_at_once(url: str) -> N
         await store.aclose()
 
 
-async def test_deadline_holds_while_the_database_does_not_respond(url: str) -> None:
+async def test_deadline_holds_while_the_database_does_not_respond(url: str, postgres: PostgresServer) -> None:
     clock = Clock()
-    async with PostgresRateLimitStore(url) as store:
+    async with PostgresRateLimitStore(url, pool_size=1) as store:
         limiter = Limiter("acme", PACED, store, InterruptibleSleep(clock).sleep)
         await limiter.acquire(None)
-        with psycopg.connect(url) as blocking:
-            blocking.execute("LOCK TABLE connector_rate_limits")
+        [(backend,)] = postgres.execute("SELECT pid FROM pg_stat_activity WHERE datname = 'limits'")
+        assert isinstance(backend, int)
+        os.kill(backend, signal.SIGSTOP)
+        try:
             started_at = time.monotonic()
             with pytest.raises(ThrottledError):
                 await limiter.acquire(Deadline(0.05, clock))
-            assert time.monotonic() - started_at < 1
+            assert time.monotonic() - started_at < 3  # psycopg waits for five seconds after it has asked to cancel
+        finally:
+            os.kill(backend, signal.SIGCONT)
         assert (await reserve(store)).wait < 3  # its connection is free again
 
 
@@ -282,12 +288,18 @@ async def test_transient_errors_of_the_database_are_retried(url: str, postgres: 
 async def test_permanent_error_of_the_database_is_raised_at_once(url: str, postgres: PostgresServer) -> None:
     async with PostgresRateLimitStore(url) as store:
         await reserve(store)
-        postgres.execute("ALTER TABLE connector_rate_limits DROP COLUMN stopped", "limits")
-        with pytest.raises(
-            RateLimitStoreError, match=r"the store of the rate limits failed \(UndefinedColumn\)"
-        ) as caught:
+        postgres.execute(
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '53100'; END $$",
+            "limits",
+        )
+        postgres.execute(
+            "CREATE TRIGGER failing BEFORE UPDATE ON connector_rate_limits FOR EACH ROW EXECUTE FUNCTION fail()",
+            "limits",
+        )
+        with pytest.raises(RateLimitStoreError, match=r"the store of the rate limits failed \(DiskFull\)") as caught:
             await reserve(store)
-        assert isinstance(caught.value.__cause__, psycopg.errors.UndefinedColumn)
+        assert isinstance(caught.value.__cause__, psycopg.errors.DiskFull)
 
 
 def test_only_slots_are_committed_without_waiting_for_the_disk(url: str) -> None:

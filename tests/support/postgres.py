@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import attrs
 import psycopg
@@ -127,7 +127,7 @@ class PostgresServer:
         )
         assert result.returncode == 0, result.stderr.decode()
 
-    def _account(self) -> dict[str, str]:
+    def _account(self) -> dict[str, Any]:
         return {"user": _ACCOUNT} if os.geteuid() == 0 else {}
 
     def start(self) -> None:
@@ -155,7 +155,7 @@ class PostgresServer:
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
         """Execute a statement in a transaction of its own, and return its rows."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
-            cursor = connection.execute(statement)  # type: ignore[call-overload]  # not a literal
+            cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
 
