@@ -72,9 +72,6 @@ return text(math.max(ARGV[1] + stopped, penalized_until) - now)
 _CANCEL: Final = (
     _COMMON
     + """
-if redis.call('EXISTS', key) == 0 then
-    return
-end
 if redis.call('HLEN', key) >= 1000 then
     local unused = {}
     for _, field in ipairs(redis.call('HKEYS', key)) do
@@ -136,10 +133,10 @@ _SCHEMES: Final = {"valkey": "redis", "valkeys": "rediss"}
 class RedisRateLimitStore:
     """Keeps the slots of rate limits in Redis or Valkey, so that all processes that use the server keep one pace.
 
-    A reservation is one script and one round trip. A call that has waited for its slot asks once more whether a penalty
+    The server must be Redis 6.2 or later, or Valkey, and no cluster. A reservation is one script and one round trip. A call that has waited for its slot asks once more whether a penalty
     was added. Keys start with `connector_async:rate_limit:`, and expire when they were not used for a day. The server
     must not evict keys (`maxmemory-policy noeviction`), and forgets penalties in a crash unless it has an append-only
-    file. It must not be a cluster.
+    file.
 
     It works in several event loops, one after another or at once in threads. Each has its own connections, which are
     closed when the loop shuts down.
@@ -240,8 +237,9 @@ def _client(url: str, pool_size: int, timeout: float) -> "redis.asyncio.Redis":
 
 
 def _is_transient(error: Exception) -> bool:
-    lost = isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError)
-    return lost and not isinstance(error, exceptions.AuthenticationError)
+    if isinstance(error, exceptions.AuthenticationError) or isinstance(error.__cause__, exceptions.AuthenticationError):
+        return False
+    return isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError)
 
 
 def _checked_url(url: str) -> str:

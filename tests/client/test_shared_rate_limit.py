@@ -18,6 +18,7 @@ import pytest
 from connector_async import RateLimit, RateLimitStore, RateLimitStoreError, Reservation, ThrottledError
 from connector_async._clock import Clock, Deadline
 from connector_async.rate_limit import Limiter, PostgresRateLimitStore, RedisRateLimitStore, postgres_store
+from connector_async.rate_limit.remote_store import PerLoop
 from connector_async.retry import RetryQuotaStore
 from connector_async.session.session_state import InterruptibleSleep
 from tests.support.exposure import exposed
@@ -202,6 +203,18 @@ def test_store_works_in_event_loops_of_several_threads(server_url: str) -> None:
     assert sorted(waits) == pytest.approx([0, 1, 2, 3], abs=0.9)
 
 
+def test_nothing_of_an_event_loop_that_did_not_shut_down_is_kept() -> None:
+    async def close(_: object) -> None:
+        pass
+
+    per_loop = PerLoop(object, close)
+    for _ in range(3):
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(per_loop.get())
+        loop.close()
+    assert list(per_loop._opened) == [loop]
+
+
 async def test_connections_are_bounded_and_closed(url: str, postgres: PostgresServer) -> None:
     def connections() -> int:
         [(count,)] = postgres.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = 'limits'")
@@ -300,6 +313,18 @@ async def test_permanent_error_of_the_database_is_raised_at_once(url: str, postg
         with pytest.raises(RateLimitStoreError, match=r"the store of the rate limits failed \(DiskFull\)") as caught:
             await reserve(store)
         assert isinstance(caught.value.__cause__, psycopg.errors.DiskFull)
+
+
+async def test_rejected_password_of_redis_is_an_error_at_once(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        client.config_set("requirepass", "hunter2")
+        try:
+            async with RedisRateLimitStore(redis_server.url.replace("unix://", "unix://:hunter3@")) as store:
+                with pytest.raises(RateLimitStoreError, match="the store of the rate limits failed") as caught:
+                    await reserve(store)
+        finally:
+            client.config_set("requirepass", "")
+    assert exposed(caught.value, "hunter3") == []
 
 
 def test_only_slots_are_committed_without_waiting_for_the_disk(url: str) -> None:
