@@ -133,10 +133,11 @@ _SCHEMES: Final = {"valkey": "redis", "valkeys": "rediss"}
 class RedisRateLimitStore:
     """Keeps the slots of rate limits in Redis or Valkey, so that all processes that use the server keep one pace.
 
-    The server must be Redis 6.2 or later, or Valkey, and no cluster. A reservation is one script and one round trip. A call that has waited for its slot asks once more whether a penalty
-    was added. Keys start with `connector_async:rate_limit:`, and expire when they were not used for a day. The server
-    must not evict keys (`maxmemory-policy noeviction`), and forgets penalties in a crash unless it has an append-only
-    file.
+    A reservation is one script and one round trip. A call that has waited for its slot asks once more whether a penalty
+    was added. Keys start with `connector_async:rate_limit:`, and expire when they were not used for a day.
+
+    The server must be Redis 6.2 or later, or Valkey, and no cluster. It must not evict keys (`maxmemory-policy
+    noeviction`), and forgets penalties in a crash unless it has an append-only file.
 
     It works in several event loops, one after another or at once in threads. Each has its own connections, which are
     closed when the loop shuts down.
