@@ -6,7 +6,6 @@ import os
 import pickle
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from connector_async.rate_limit import Limiter, PostgresRateLimitStore, RedisRat
 from connector_async.rate_limit.remote_store import PerLoop
 from connector_async.retry import RetryQuotaStore
 from connector_async.session.session_state import InterruptibleSleep
+from tests.support.command_line import in_development_mode
 from tests.support.exposure import exposed
 from tests.support.postgres import FLAVORS, PostgresServer
 from tests.support.redis_server import RedisServer
@@ -183,7 +183,7 @@ for _ in range(3):
 
 
 def test_store_that_is_never_closed_works_in_one_event_loop_after_another(server_url: str) -> None:
-    command = [sys.executable, "-X", "dev", "-W", "error", "-c", PROGRAM, server_url]
+    command = [*in_development_mode(PROGRAM), server_url]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
