@@ -1,6 +1,7 @@
 """Asyncio client SDK for the Connector Public API: the appointments of many tenants.
 
-Public are the names in `__all__`, and the modules `exceptions`, `otel`, `retry`, `sandbox`, `sync` and `testing`.
+Public are the names in `__all__`, and the modules `exceptions`, `otel`, `rate_limit`, `retry`, `sandbox`, `sync` and
+`testing`. The map:
 
     cli/                                       the command `connector-async`
     testing/                                   a pytest plugin, a fake service, a sandbox in a thread, a virtual clock
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
         OutcomeUnknownError,
         PaginationError,
         RateLimitedError,
+        RateLimitStoreError,
         RequestTimeoutError,
         ResponseError,
         ServerError,
@@ -170,6 +172,7 @@ __all__ = [
     "ProgressListener",
     "RateLimit",
     "RateLimitStore",
+    "RateLimitStoreError",
     "RateLimitedError",
     "RawResponse",
     "RawResponses",

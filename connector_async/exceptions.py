@@ -19,6 +19,7 @@
     ├─ DecodingError                  a 2xx response that does not match the contract
     ├─ OutcomeUnknownError            a create or the like that may have happened: its response was lost
     ├─ PaginationError                a token or a page came twice, or a link leads elsewhere
+    ├─ RateLimitStoreError            the store that processes share for their rate limits failed
     └─ SyncError                      the bulk sync stopped; its subclasses are in `connector_async.sync`
 
 Outside this tree are `InvalidArgumentError`, which is a `ValueError`, and `TypeError`. Both are raised for invalid
@@ -273,6 +274,18 @@ class PaginationError(ConnectorError):
     ) -> None:
         super().__init__(message, sent=sent, attempts=attempts, elapsed=elapsed)
         self.continuation_token = continuation_token
+
+
+class RateLimitStoreError(ConnectorError):
+    """Raised when a store on a server cannot be asked for a rate-limit slot, so that nothing may be sent.
+
+    `__cause__` is the error of the server's client. The store has tried for some seconds; see its `timeout`.
+    """
+
+    def __init__(
+        self, message: str, *, sent: bool = False, attempts: int | None = None, elapsed: float | None = None
+    ) -> None:
+        super().__init__(message, sent=sent, attempts=attempts, elapsed=elapsed)
 
 
 class SyncError(ConnectorError):

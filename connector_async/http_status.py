@@ -16,6 +16,7 @@
     502  PaginationError
     503  ThrottledError             with `Retry-After`
     503  RateLimitedError           with `Retry-After`
+    503  RateLimitStoreError        the store that the service's processes share for their rate limits failed
     504  RequestTimeoutError
     504  DeadlineExceededError
     504  OutcomeUnknownError        the create may have happened, so that the web client must not simply repeat it
@@ -45,6 +46,7 @@ from .exceptions import (
     OutcomeUnknownError,
     PaginationError,
     RateLimitedError,
+    RateLimitStoreError,
     RequestTimeoutError,
     ResponseError,
     ServerError,
@@ -73,6 +75,7 @@ _STATUSES: Final[dict[type, HTTPStatus]] = {
     PaginationError: HTTPStatus.BAD_GATEWAY,
     ThrottledError: HTTPStatus.SERVICE_UNAVAILABLE,
     RateLimitedError: HTTPStatus.SERVICE_UNAVAILABLE,
+    RateLimitStoreError: HTTPStatus.SERVICE_UNAVAILABLE,
     RequestTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
     DeadlineExceededError: HTTPStatus.GATEWAY_TIMEOUT,
     OutcomeUnknownError: HTTPStatus.GATEWAY_TIMEOUT,

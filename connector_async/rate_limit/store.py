@@ -24,8 +24,10 @@ class Reservation(NamedTuple):
 class RateLimitStore(Protocol):
     """Keeps the slots of rate limits, by key. Processes that share a store keep one pace together.
 
-    Each method is one round trip. Each store has its own clock. Errors of a method reach the caller. No slot may start
-    during a penalty, whatever is reserved, cancelled or penalized meanwhile.
+    Each method is one round trip. Each store has its own clock. Errors of a method reach the caller, and nothing is
+    sent then. No slot may start during a penalty, whatever is reserved, cancelled or penalized meanwhile. A store that
+    is a `RetryQuotaStore`, too, shares the retry quota. `connector_async.testing.rate_limit_conformance` has checks for
+    a store of your own.
     """
 
     async def reserve(self, key: str, limit: RateLimit, max_wait: float, *, ahead: bool = False) -> Reservation | float:

@@ -6,7 +6,7 @@ It knows neither an HTTP library nor the fields of an appointment.
 from .caller import Call, CallRecord, RetryingCaller, last_call
 from .classification import THROTTLED_STATUSES, is_refusal, is_throttled, is_transient, may_have_happened
 from .policy import RetryDetails, RetryPolicy
-from .quota import RetryQuota
+from .quota import RetryQuota, RetryQuotaStore, SharedRetryQuota
 from .strategies import (
     retry_if_not_happened,
     retry_if_transient,
@@ -24,7 +24,9 @@ __all__ = [
     "RetryDetails",
     "RetryPolicy",
     "RetryQuota",
+    "RetryQuotaStore",
     "RetryingCaller",
+    "SharedRetryQuota",
     "is_refusal",
     "is_throttled",
     "is_transient",

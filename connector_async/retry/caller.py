@@ -27,6 +27,7 @@ from connector_async.exceptions import (
     DeadlineExceededError,
     DecodingError,
     RateLimitedError,
+    RateLimitStoreError,
     ResponseError,
     ThrottledError,
 )
@@ -34,7 +35,7 @@ from connector_async.protocol import Response, reduced, request_id
 
 from .classification import is_throttled, may_have_happened
 from .policy import RetryDetails, RetryPolicy
-from .quota import REFUND_WITHOUT_RETRY, RETRY_COST, THROTTLED_RETRY_COST, RetryQuota
+from .quota import REFUND_WITHOUT_RETRY, RETRY_COST, THROTTLED_RETRY_COST, RetryQuota, SharedRetryQuota
 from .strategies import (
     retry_if_not_happened,
     retry_if_transient,
@@ -113,7 +114,7 @@ class RetryingCaller:
     tenant: str
     """The tenant's name in the log."""
     clock: Clock
-    quota: RetryQuota
+    quota: RetryQuota | SharedRetryQuota
     throttle: Callable[[float], Awaitable[None]]
     """Sends nothing for the tenant for a number of seconds."""
     sleep: Callable[[float], Awaitable[None]]
@@ -191,9 +192,10 @@ class _FailedCall(Generic[T]):
 
     async def retry(self) -> T:
         """Retry as the policy says, and return the result of the attempt that succeeds."""
+        should_stop: Any = self._should_stop  # tenacity awaits it, but its types do not say so
         retrying = AsyncRetrying(
             sleep=self._sleep,
-            stop=self._should_stop,
+            stop=should_stop,
             wait=self._wait_strategy(),
             retry=self._retry_strategy(),
             before=self._backdate,
@@ -274,7 +276,7 @@ class _FailedCall(Generic[T]):
             conditions.insert(1, retry_if_not_happened(unavailable_means_refused=policy.unavailable_means_refused))
         return retry_all(*conditions)
 
-    def _should_stop(self, state: RetryCallState) -> bool:
+    async def _should_stop(self, state: RetryCallState) -> bool:
         policy = self._policy
         attempts = stop_never if policy.attempts is None else stop_after_attempt(policy.attempts)
         if self._caller.is_closed() or (policy.stop or attempts)(state):
@@ -285,11 +287,22 @@ class _FailedCall(Generic[T]):
             self._ended_by = "deadline"
             return True
         cost = THROTTLED_RETRY_COST if is_throttled(_error(state)) else RETRY_COST
-        if not self._caller.quota.spend(cost):
+        if not await self._spend(cost):
             self._ended_by = "quota"
             return True
         self._spent = cost
         return False
+
+    async def _spend(self, cost: int) -> bool:
+        quota = self._caller.quota
+        if isinstance(quota, RetryQuota):
+            return quota.spend(cost)
+        try:
+            async with asyncio.timeout(None if self._deadline is None else self._deadline.remaining()):
+                return await quota.spend(cost)
+        except Exception as failure:  # noqa: BLE001 - the error of the last attempt says more, and may have happened
+            _log.hook_failure("spend_quota", failure)
+            return False
 
     async def _prepare_retry(self, state: RetryCallState) -> None:
         """Log the retry, call the policy's hook, and throttle the tenant after a 429."""
@@ -341,7 +354,10 @@ class _FailedCall(Generic[T]):
         """
         error = _error(state)
         if isinstance(error, RateLimitedError) and error.retry_after is None and state.upcoming_sleep > 0:
-            await self._caller.throttle(state.upcoming_sleep)
+            try:
+                await self._caller.throttle(state.upcoming_sleep)
+            except RateLimitStoreError as failure:  # the error of the attempt says more, and may have happened
+                _log.hook_failure("penalize", failure)
 
 
 def _is_penalized(error: ResponseError) -> bool:

@@ -25,7 +25,7 @@ from connector_async.auth import ClientCredentials, Secret, StaticToken, Token, 
 from connector_async.exceptions import ConnectorError
 from connector_async.protocol import Response, user_agent
 from connector_async.rate_limit import MemoryRateLimitStore, RateLimit, RateLimitStore
-from connector_async.retry import RetryQuota
+from connector_async.retry import RetryQuota, SharedRetryQuota
 from connector_async.wire import WireFormat
 
 from .middleware import Middleware, OutgoingRequest, Telemetry, check_middlewares, merged
@@ -219,8 +219,11 @@ class ConnectorSession:
         return self._state.telemetry
 
     @property
-    def retry_quota(self) -> RetryQuota:
-        """The retry quota of the tenant, for all sessions that share its connections."""
+    def retry_quota(self) -> RetryQuota | SharedRetryQuota:
+        """The retry quota of the tenant, for all sessions that share its connections.
+
+        It is a `SharedRetryQuota` if the store of the rate-limit slots keeps retry quotas, too.
+        """
         return self._tenant.quota
 
     @property

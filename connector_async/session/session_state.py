@@ -22,6 +22,7 @@ from connector_async.auth.renewing import RenewingTokenProvider
 from connector_async.exceptions import InvalidArgumentError
 from connector_async.protocol import quote_path
 from connector_async.rate_limit import Limiter, RateLimit, RateLimitStore
+from connector_async.retry import RetryQuota, RetryQuotaStore, SharedRetryQuota
 from connector_async.wire import WireFormat
 
 from .middleware import Middleware, Telemetry
@@ -154,7 +155,8 @@ class SessionState:
 
     def _new_tenant(self, tenant_id: str) -> Tenant:
         key = self.base_url + quote_path(tenant_id)
-        limiter = Limiter(key, self.rate_limit, self.rate_limit_store, self.interruptible_sleep.sleep)
+        store = self.rate_limit_store
+        limiter = Limiter(key, self.rate_limit, store, self.interruptible_sleep.sleep)
         return Tenant(
             tenant_id,
             self.base_url,
@@ -165,6 +167,7 @@ class SessionState:
             self._fetches,
             self.headers,
             self.telemetry,
+            SharedRetryQuota(key, store) if isinstance(store, RetryQuotaStore) else RetryQuota(),
         )
 
     def deduplicate_credentials(self, auth: TokenProvider) -> TokenProvider:

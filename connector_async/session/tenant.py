@@ -4,6 +4,7 @@ It does not know the operations of the API.
 """
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final
@@ -12,14 +13,15 @@ import attrs
 from multidict import CIMultiDict
 from yarl import URL
 
+from connector_async import _log
 from connector_async._checks import check_parameters, check_path, check_query
 from connector_async._clock import Clock, Deadline
 from connector_async._tracebacks import without_frames
 from connector_async.auth import Token
-from connector_async.exceptions import DecodingError
+from connector_async.exceptions import DecodingError, RateLimitStoreError
 from connector_async.protocol import TOKEN_PATH, Response, error_for, quote_path, request_id, retry_after
 from connector_async.rate_limit import Limiter
-from connector_async.retry import THROTTLED_STATUSES, RetryQuota, with_jitter
+from connector_async.retry import THROTTLED_STATUSES, RetryQuota, SharedRetryQuota, with_jitter
 
 from .middleware import OutgoingRequest, Telemetry
 from .transport import Transport
@@ -54,7 +56,7 @@ class Tenant:
     extra_headers: Mapping[str, str] = attrs.field(repr=False, factory=dict)
     """The session's own headers. A gateway's key is a secret."""
     telemetry: Telemetry | None = None
-    quota: RetryQuota = attrs.field(init=False, factory=RetryQuota)
+    quota: RetryQuota | SharedRetryQuota = attrs.field(factory=RetryQuota)
     traffic: Traffic = attrs.field(init=False, factory=Traffic)
     _urls: dict[tuple[str, ...], URL] = attrs.field(init=False, factory=dict)
     _waiting: int = attrs.field(init=False, default=0)
@@ -167,6 +169,10 @@ class Tenant:
         self._count_waits(1)
         started_at = self._clock.monotonic()
         try:
+            if isinstance(self.quota, SharedRetryQuota) and self.quota.is_refund_due:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(None if deadline is None else deadline.remaining()):
+                        await self.quota.send_refund()
             await self.limiter.acquire(deadline, ahead=ahead)
         finally:
             self._count_waits(-1)
@@ -185,8 +191,12 @@ class Tenant:
     async def apply_retry_after(self, response: Response) -> None:
         """Send nothing for the tenant for as long as the `Retry-After` of a 429 or 503 says."""
         seconds = retry_after(response.headers, self._clock.time())
-        if seconds is not None:
+        if seconds is None:
+            return
+        try:
             await self.limiter.penalize(with_jitter(seconds, self._clock))
+        except RateLimitStoreError as failure:  # the error that the response becomes says more, and may have happened
+            _log.hook_failure("penalize", failure)
 
     def raise_for_status(self, method: str, url: URL, response: Response, *, from_token_endpoint: bool = False) -> None:
         """Raise unless the status is 2xx and the body was read to its end.

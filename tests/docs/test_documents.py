@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import connector_async
 from connector_async import ConnectorError
 from connector_async.testing import ThreadedSandbox
 from tests.support.command_line import in_development_mode
+from tests.support.postgres import FLAVORS, PostgresServer
 
 ROOT = Path(__file__).parents[2]
 REPOSITORY = "https://github.com/connector-async/connector-async/"
@@ -36,13 +38,24 @@ PROGRAMS = [
 PYTEST = ("pytest", "-q", "-p", "connector_async.testing.plugin", "-p", "pytest_asyncio.plugin", "-W", "error")
 
 
+@pytest.fixture(scope="module")
+def database_url() -> Iterator[str]:
+    with PostgresServer.started(FLAVORS["pgserver"]) as server:
+        yield server.url("postgres")
+
+
 @pytest.mark.parametrize(("program", "output"), PROGRAMS)
-def test_programs_print_what_their_page_shows(program: str, output: str, tmp_path: Path) -> None:
+def test_programs_print_what_their_page_shows(
+    program: str, output: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     if "\ndef test_" in program or "\nasync def test_" in program:
         assert last_line_of_pytest(program, tmp_path) == generic(output)
         return
     command = in_development_mode(program)
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    environment = dict(os.environ)
+    if "DATABASE_URL" in program:
+        environment["DATABASE_URL"] = request.getfixturevalue("database_url")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert done.stderr == ""
     assert done.stdout == output
 

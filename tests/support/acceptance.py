@@ -92,6 +92,7 @@ ROWS = {
     "S15": "After a power loss, the state has forgotten only what is durable in the source.",
     # Many machines
     "M2": "Of processes that open an empty database at once, one creates the state; a run survives a restart of it.",
+    "M5": "Processes that share a store keep the limit of a tenant evenly, and a 429 pauses all of them.",
 }
 """What each row asks for. Every row has a test; `tests/system/test_acceptance.py` asserts it."""
 

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as suite
-from benchmarks import calendar_file, conversion, rounds, server, workload
+from benchmarks import calendar_file, conversion, rounds, server, shared_limit, workload
 from benchmarks.libraries import Library, all_libraries
 from benchmarks.peers import Calls, Draft, Peer
 from benchmarks.rounds import FLOOR_AGAIN, Figures, Measurement, quartiles
 from benchmarks.tables import Bars, Settings, Table, compare
 from connector_async.sync.formats import file_source
 from connector_async.sync.records import SourceRecord
+from tests.support.postgres import FLAVORS, PostgresServer
 
 PEERS = (
     "aiohttp_alone",
@@ -178,6 +179,15 @@ def test_library_that_loses_a_field_is_rejected() -> None:
 
     with pytest.raises(AssertionError, match="losing"):
         conversion.check([losing])
+
+
+def test_processes_take_slots_from_a_shared_store() -> None:
+    with PostgresServer.started(FLAVORS["pgserver"]) as postgres:
+        slots, median, tail = shared_limit.take_in_processes(postgres.url("postgres"), 2, keys=3, tasks=2, grants=100)
+        stored = postgres.execute("SELECT count(*) FROM connector_rate_limits WHERE key LIKE 'https:%'")
+    assert slots > 0
+    assert 0 < median <= tail
+    assert stored == [(3,)]
 
 
 async def test_both_readers_read_each_event_of_the_calendar(tmp_path: Path) -> None:
