@@ -257,7 +257,11 @@ class RenewingTokenProvider(abc.ABC):
         raise TokenUnavailableError(f"{self!r} had no token within {self._timeout:g} s", sent=False)
 
     def _store(self, tenant: str, base_url: str, fetched: FetchedToken, started_at: float) -> Token:
-        """Cache a token, and return it. A refused token that is fetched again stays the same object."""
+        """Cache a token, and return it.
+
+        A token of unknown lifetime that is fetched again stays the same object, so that a call does not send it a
+        second time after a 401. One with a lifetime was issued anew, and is tried.
+        """
         bounded = None if fetched.lifetime is None else min(max(fetched.lifetime, _MIN_LIFETIME), _MAX_LIFETIME)
         lifetime = math.inf if bounded is None else bounded
         advisory_after, mandatory_after = lifetime * (1 - _ADVISORY_WINDOW), lifetime * (1 - _MANDATORY_WINDOW)
@@ -267,7 +271,7 @@ class RenewingTokenProvider(abc.ABC):
         token = Token(fetched.value, None if bounded is None else started_at + bounded)
         previous = self._cache.get(key)
         is_same = previous is not None and previous.token.value == token.value
-        if previous is not None and is_same and (previous.expires_at == _REFUSED or token.expires_at is None):
+        if previous is not None and is_same and token.expires_at is None:
             token = previous.token
         self._base_urls.add(base_url)
         self._cache.put(

@@ -49,7 +49,7 @@ async def test_base_url_may_have_a_path(prefix: str) -> None:
             TypeError,
             "rate_limit_store must be a RateLimitStore, not the class",
         ),
-        ({"auth": ClientCredentials}, TypeError, "auth must be a TokenProvider, not type"),
+        ({"auth": ClientCredentials}, TypeError, "auth must be a TokenProvider, not "),
         ({"auth": "token"}, TypeError, "auth must be a TokenProvider, not str"),
         ({"auth": None}, TypeError, "auth must be a TokenProvider, not NoneType"),
         ({"wire_format": "guide"}, TypeError, "wire_format must be a WireFormat, not str"),

@@ -132,8 +132,8 @@ async def test_failed_renewal_keeps_the_old_token_and_is_retried_after_a_minute(
     assert calls == [1, 2, 2, 3]
 
 
-async def test_refused_token_that_comes_again_is_not_sent_again() -> None:
-    vault = Vault(("hunter2", 60))
+async def test_refused_token_of_unknown_lifetime_that_comes_again_is_not_sent_again() -> None:
+    vault = Vault("hunter2")
     async with HostileServer(http(401)) as server:
         async with open_session(server, auth=TokenFromCallable(vault.token)) as session:
             with pytest.raises(AuthenticationError):
