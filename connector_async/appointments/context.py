@@ -82,6 +82,7 @@ class CallContext:
         *,
         query: Mapping[str, str] | str | None = None,
         body: bytes | None = None,
+        idempotent: bool | None = None,
     ) -> Awaitable[Response]:
         """Send the request of one attempt; see `ConnectorSession.request`."""
         return self.session.request(
@@ -94,4 +95,5 @@ class CallContext:
             operation=record.operation,
             template=endpoint.template,
             attempt=record.attempts,
+            idempotent=idempotent,
         )
