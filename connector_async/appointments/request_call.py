@@ -68,7 +68,7 @@ class RequestCall:
             )
         except (ResponseError, TransportError, DeadlineExceededError) as error:
             if isinstance(error, ResponseError):
-                self._show_template(error)
+                self.endpoint.show_template(error)
             may_repeat = self.idempotent or not may_have_happened(
                 error, unavailable_means_refused=self._unavailable_means_refused
             )
@@ -82,10 +82,3 @@ class RequestCall:
         raise OutcomeUnknownError(
             "the request was sent, and its outcome is unknown", status=getattr(failure, "status", None)
         ) from failure
-
-    def _show_template(self, error: ResponseError) -> None:
-        """Let an error show the template of the path instead of the path with its values."""
-        template = self.endpoint.template
-        if template is not None:
-            error.args = (str(error).replace(error.path, template),)
-            error.path = template
