@@ -252,6 +252,9 @@ async def test_request_of_a_session_has_a_span_without_template(recorded: Record
     methods = [HTTP_REQUEST_METHOD, HTTP_REQUEST_METHOD_ORIGINAL]
     assert [attributes(recorded.spans[1])[name] for name in methods] == ["_OTHER", "PROPFIND"]
     assert not any(URL_TEMPLATE in attributes(span) for span in recorded.spans)
+    measured = recorded.points(HTTP_CLIENT_REQUEST_DURATION)
+    assert [point[HTTP_REQUEST_METHOD] for point in measured] == ["GET", "_OTHER"]
+    assert not any(HTTP_REQUEST_METHOD_ORIGINAL in point for point in measured)  # there is no end to them
 
 
 async def test_requests_after_a_call_are_not_its_resends(recorded: Recorded) -> None:
