@@ -8,7 +8,7 @@ import functools
 from collections.abc import Awaitable, Mapping
 
 import attrs
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from connector_async._clock import Deadline, is_cancelled
@@ -121,7 +121,9 @@ class _Attempt:
         # Otherwise the error would come when the status is judged, without what is known of the request.
         if not (isinstance(response.status, int) and isinstance(response.headers, Mapping)):
             raise TypeError(f"the middleware {_name(middleware)} must return a Response with an int and a mapping")
-        return response
+        if isinstance(response.headers, CIMultiDict | CIMultiDictProxy):
+            return response
+        return attrs.evolve(response, headers=CIMultiDict(response.headers))  # a dict would hide a "retry-after"
 
     def _check_request(self, request: OutgoingRequest) -> None:
         if request is self._request:

@@ -244,6 +244,16 @@ async def test_response_can_be_replaced() -> None:
         assert clock.sleeps == [pytest.approx(7.7)]  # the server's penalty holds all the same
 
 
+async def test_headers_of_a_replaced_response_are_matched_without_regard_to_case() -> None:
+    async def throttle(request: OutgoingRequest, call_next: CallNext) -> Response:
+        return Response(status=429, headers={"retry-after": "7", "x-request-id": "r-1"}, body=b"")
+
+    async with HostileServer(FOUND) as server:
+        with pytest.raises(RateLimitedError) as caught:
+            await open_service(server, middlewares=[throttle]).get("123", retry=RetryPolicy.none())
+        assert (caught.value.retry_after, caught.value.request_id) == (7, "r-1")
+
+
 async def test_status_of_a_replaced_response_is_judged() -> None:
     async def hide(request: OutgoingRequest, call_next: CallNext) -> Response:
         await call_next(request)
@@ -390,6 +400,20 @@ async def test_error_of_the_sender_passes_unchanged() -> None:
         await server.__aexit__(None, None, None)
         with pytest.raises(ConnectFailedError) as caught:
             await open_service(server, middlewares=[pass_on]).get("123", retry=RetryPolicy.none())
+        assert caught.value.sent is False
+
+
+async def test_error_that_replaces_a_failure_to_connect_says_that_nothing_was_sent(draft: NewAppointment) -> None:
+    async def reword(request: OutgoingRequest, call_next: CallNext) -> Response:
+        try:
+            return await call_next(request)
+        except ConnectFailedError:
+            raise TransportError("the gateway is down") from None
+
+    async with HostileServer(CREATED) as server:
+        await server.__aexit__(None, None, None)
+        with pytest.raises(TransportError, match="gateway") as caught:
+            await open_service(server, middlewares=[reword]).create(draft, retry=RetryPolicy.none())
         assert caught.value.sent is False
 
 
