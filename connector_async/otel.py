@@ -133,6 +133,8 @@ class OpenTelemetry:
         attributes = _attributes(request)
         name = f"{request.method if request.method in _METHODS else 'HTTP'} {request.template or ''}".rstrip()
         with self._span(name, SpanKind.CLIENT, attributes, request.tenant_id) as span:
+            if request.method not in _METHODS:  # not in metrics: there is no end to such methods
+                span.set_attribute("http.request.method_original", request.method)
             if resends := _count_send(request):
                 span.set_attribute("http.request.resend_count", resends)
             carrier: dict[str, str] = {}
@@ -195,12 +197,10 @@ class OpenTelemetry:
 def _attributes(request: OutgoingRequest) -> dict[str, Any]:
     parts = urlsplit(request.url)
     attributes: dict[str, Any] = {
-        "http.request.method": request.method,
+        "http.request.method": request.method if request.method in _METHODS else "_OTHER",
         "server.address": parts.hostname,
         "server.port": parts.port or (443 if parts.scheme == "https" else 80),
     }
-    if request.method not in _METHODS:
-        attributes |= {"http.request.method": "_OTHER", "http.request.method_original": request.method}
     if request.template is not None:
         attributes["url.template"] = request.template
     return attributes

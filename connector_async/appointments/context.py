@@ -8,6 +8,7 @@ import attrs
 from connector_async._checks import check_endpoint, check_headers
 from connector_async._clock import Deadline
 from connector_async._tracebacks import hiding_arguments
+from connector_async.exceptions import ResponseError
 from connector_async.models import DirectoryUser
 from connector_async.protocol import Response
 from connector_async.retry import CallRecord
@@ -31,6 +32,12 @@ class Endpoint:
     def shown(self) -> str:
         """The path below the tenant as the caller gave it: a template, or unquoted with its values."""
         return "/" + "/".join(self.path) if self.template is None else self.template.removeprefix(_TENANT)
+
+    def show_template(self, error: ResponseError) -> None:
+        """Let an error show the template, if there is one, instead of the path with its values."""
+        if self.template is not None:
+            error.args = (str(error).replace(error.path, self.template),)
+            error.path = self.template
 
     @classmethod
     def parse(cls, path: str, parameters: Mapping[str, str] | None) -> "Endpoint":
@@ -82,6 +89,7 @@ class CallContext:
         *,
         query: Mapping[str, str] | str | None = None,
         body: bytes | None = None,
+        idempotent: bool | None = None,
     ) -> Awaitable[Response]:
         """Send the request of one attempt; see `ConnectorSession.request`."""
         return self.session.request(
@@ -94,4 +102,5 @@ class CallContext:
             operation=record.operation,
             template=endpoint.template,
             attempt=record.attempts,
+            idempotent=idempotent,
         )

@@ -1,5 +1,6 @@
 """`EndpointService`: requests to any endpoint below the tenant, and the way that all calls of a service are made."""
 
+import functools
 import math
 from collections.abc import Awaitable, Mapping
 from typing import Any, Final, TypeVar, get_args
@@ -14,6 +15,7 @@ from connector_async.protocol import Response
 from connector_async.rate_limit import Priority, priority
 from connector_async.retry import Call, RetryingCaller, RetryPolicy
 from connector_async.session import ConnectorSession
+from connector_async.session.telemetry import watching_call
 
 from .context import CallContext, Endpoint
 from .listing import Listing, OnInvalid, PageCall
@@ -56,7 +58,7 @@ class EndpointService:
             throttle=session.penalize,
             sleep=session.sleep,
             is_closed=lambda: session.closed,
-            observe=None if session.telemetry is None else session.telemetry.call,
+            observe=None if session.telemetry is None else functools.partial(watching_call, session.telemetry),
         )
 
     async def sleep(self, seconds: float) -> None:

@@ -10,7 +10,7 @@ import attrs
 
 from connector_async import _log
 from connector_async._clock import Deadline
-from connector_async.exceptions import DecodingError, PaginationError
+from connector_async.exceptions import DecodingError, PaginationError, ResponseError
 from connector_async.models import Appointment
 from connector_async.pagination import (
     Page,
@@ -106,7 +106,12 @@ class PageCall(Generic[T]):
     async def attempt(self, deadline: Deadline | None, record: CallRecord) -> Page[T]:
         """Send the request, and return the page."""
         context = self.listing.context
-        response = await context.request("GET", self.listing.endpoint, record, deadline, query=self._query)
+        try:
+            response = await context.request("GET", self.listing.endpoint, record, deadline, query=self._query)
+        except ResponseError as error:
+            if self.listing.endpoint is not PREVIEW:  # it has no values
+                self.listing.endpoint.show_template(error)
+            raise
         record.note(response)
         if not response.body:
             return self._read_without_body(response)

@@ -1,7 +1,7 @@
 """The call of any endpoint: what the SDK does not model, sent by the same rules as the operations that it does."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
@@ -9,12 +9,9 @@ from connector_async._checks import check_json, check_method, check_type
 from connector_async._clock import Deadline
 from connector_async.exceptions import DeadlineExceededError, OutcomeUnknownError, ResponseError, TransportError
 from connector_async.protocol import Response
-from connector_async.retry import CallRecord, may_have_happened
+from connector_async.retry import IDEMPOTENT_METHODS, CallRecord, may_have_happened
 
 from .context import CallContext, Endpoint
-
-_IDEMPOTENT: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"})
-"""RFC 9110, section 9.2.2."""
 
 
 class RequestCall:
@@ -49,7 +46,7 @@ class RequestCall:
         check_type("idempotent", idempotent, bool, optional=True)
         context.session.url(endpoint.path, query)  # raises now, not with the first attempt
         self.method = check_method(method).upper()  # as aiohttp sends it
-        self.idempotent = self.method in _IDEMPOTENT if idempotent is None else idempotent
+        self.idempotent = self.method in IDEMPOTENT_METHODS if idempotent is None else idempotent
         self._context = context
         self.endpoint = endpoint
         self._query = query
@@ -61,11 +58,17 @@ class RequestCall:
         context = self._context
         try:
             response = await context.request(
-                self.method, self.endpoint, record, deadline, query=self._query, body=self._body
+                self.method,
+                self.endpoint,
+                record,
+                deadline,
+                query=self._query,
+                body=self._body,
+                idempotent=self.idempotent,
             )
         except (ResponseError, TransportError, DeadlineExceededError) as error:
             if isinstance(error, ResponseError):
-                self._show_template(error)
+                self.endpoint.show_template(error)
             may_repeat = self.idempotent or not may_have_happened(
                 error, unavailable_means_refused=self._unavailable_means_refused
             )
@@ -79,10 +82,3 @@ class RequestCall:
         raise OutcomeUnknownError(
             "the request was sent, and its outcome is unknown", status=getattr(failure, "status", None)
         ) from failure
-
-    def _show_template(self, error: ResponseError) -> None:
-        """Let an error show the template of the path instead of the path with its values."""
-        template = self.endpoint.template
-        if template is not None:
-            error.args = (str(error).replace(error.path, template),)
-            error.path = template

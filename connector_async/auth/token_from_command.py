@@ -30,7 +30,7 @@ class TokenFromCommand(RenewingTokenProvider):
     The output is the token, or a JSON object: the token in `token`, `accessToken` or `access_token`, and, if known, its
     lifetime in seconds in `expiresIn` or `expires_in`, or when it expires in `expirationTimestamp` (RFC 3339). An
     `ExecCredential` of kubectl is such an object. White space around the output is ignored. A token without a lifetime
-    is used until the server refuses it.
+    is used until the server refuses it. A child process that keeps the output open is waited for, until `timeout`.
 
     Tokens are cached, renewed and shared by callers as those of `ClientCredentials` are. After a failure, calls fail
     for 5 seconds before the command runs again. Instances with the same arguments are equal, and a session shares the

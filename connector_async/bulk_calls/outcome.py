@@ -16,9 +16,9 @@ ResultT = TypeVar("ResultT")
 _READS: Final = frozenset({"get", "preview", "GET", "HEAD", "OPTIONS", "TRACE"})
 """The operations that change nothing (RFC 9110, section 9.2.1)."""
 
-_REPEATABLE: Final = _READS | {"create", "update", "delete", "PUT", "DELETE"}
-"""The operations that may be repeated after a lost response (RFC 9110, section 9.2.2). `create` is one of them, because
-it raises an `OutcomeUnknownError` itself if it may have happened."""
+_REPEATABLE: Final = _READS | {"create", "update", "delete", "request", "PUT", "DELETE"}
+"""The operations that may be repeated after a lost response (RFC 9110, section 9.2.2). `create` and `request` are among
+them, because they raise an `OutcomeUnknownError` themselves if something that is not idempotent may have happened."""
 
 
 class Status(enum.Enum):

@@ -4,7 +4,14 @@ It knows neither an HTTP library nor the fields of an appointment.
 """
 
 from .caller import Call, CallRecord, RetryingCaller, last_call
-from .classification import THROTTLED_STATUSES, is_refusal, is_throttled, is_transient, may_have_happened
+from .classification import (
+    IDEMPOTENT_METHODS,
+    THROTTLED_STATUSES,
+    is_refusal,
+    is_throttled,
+    is_transient,
+    may_have_happened,
+)
 from .policy import RetryDetails, RetryPolicy
 from .quota import RetryQuota, RetryQuotaStore, SharedRetryQuota
 from .strategies import (
@@ -18,6 +25,7 @@ from .strategies import (
 )
 
 __all__ = [
+    "IDEMPOTENT_METHODS",
     "THROTTLED_STATUSES",
     "Call",
     "CallRecord",

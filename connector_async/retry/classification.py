@@ -7,6 +7,9 @@ from typing import Final
 
 from connector_async.exceptions import OutcomeUnknownError, ResponseError, TransportError
 
+IDEMPOTENT_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"})
+"""The methods that have the effect of one request when it is sent twice (RFC 9110, section 9.2.2)."""
+
 TRANSIENT_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 """The statuses after which the same request may succeed later."""
 

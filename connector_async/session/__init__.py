@@ -4,8 +4,9 @@ It knows neither the fields of an appointment nor when to retry.
 """
 
 from .connector_session import ConnectorSession
-from .middleware import CallNext, Middleware, OutgoingRequest, Telemetry
+from .middleware import CallNext, Middleware, OutgoingRequest
 from .request_sender import before_each_write, correlation_id
+from .telemetry import Telemetry
 from .tenant import Traffic
 
 __all__ = [

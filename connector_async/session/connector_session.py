@@ -28,10 +28,11 @@ from connector_async.rate_limit import MemoryRateLimitStore, RateLimit, RateLimi
 from connector_async.retry import RetryQuota, SharedRetryQuota
 from connector_async.wire import WireFormat
 
-from .middleware import Middleware, OutgoingRequest, Telemetry, check_middlewares, merged
+from .middleware import Middleware, OutgoingRequest, check_middlewares, merged
 from .middleware_chain import MiddlewareChain
 from .request_sender import RequestSender
 from .session_state import SessionState, normalize_base_url
+from .telemetry import Telemetry
 from .tenant import Traffic
 from .transport import Transport, TransportOptions
 
@@ -320,6 +321,7 @@ class ConnectorSession:
         operation: str | None = None,
         template: str | None = None,
         attempt: int = 1,
+        idempotent: bool | None = None,
     ) -> Response:
         """Make one attempt at a request below the tenant, and return its 2xx response. It does not retry.
 
@@ -336,6 +338,8 @@ class ConnectorSession:
             operation: The name of the operation that the request belongs to. `None`: none that the SDK models.
             template: The path with names instead of values, such as `/{tenantId}/appointment`.
             attempt: The number of this attempt; the first is 1.
+            idempotent: Whether the request may be repeated although it may have been processed, as an error of a
+                middleware must not hide. `None`: as RFC 9110 says of the method.
 
         Raises:
             ThrottledError: If no rate-limit slot comes before the deadline.
@@ -379,6 +383,7 @@ class ConnectorSession:
                     ),
                     url,
                     deadline,
+                    idempotent=idempotent,
                 )
             self._tenant.raise_for_status(method, url, response)
             return response

@@ -1,12 +1,11 @@
-"""What an application puts around its requests: middleware, and telemetry. Both see a request, but never its token.
+"""What an application puts around its requests: middleware, which sees a request, but never its token.
 
 Nothing is sent here; see `middleware_chain`.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
 from types import MappingProxyType
-from typing import Protocol, Self, runtime_checkable
+from typing import Self
 
 import attrs
 
@@ -62,29 +61,6 @@ CallNext = Callable[[OutgoingRequest], Awaitable[Response]]
 
 Middleware = Callable[[OutgoingRequest, CallNext], Awaitable[Response]]
 """An async callable around each attempt, inside the retries. It returns a response, mostly that of `call_next`."""
-
-
-@runtime_checkable
-class Telemetry(Protocol):
-    """Watches a session. `connector_async.otel.OpenTelemetry` is one.
-
-    Its methods must not raise anything of their own.
-    """
-
-    def call(self, operation: str, tenant_id: str) -> AbstractContextManager[object]:
-        """Return a context manager around one call of a service. At its end, `last_call` has the call's record."""
-        ...
-
-    async def request(self, request: OutgoingRequest, call_next: CallNext) -> Response:
-        """Send one request by `call_next`, which takes no rate-limit slot: the request has it already.
-
-        Each attempt, replay after a 401 and token request comes here. The body of a token request is not shown.
-        """
-        ...
-
-    def waited(self, tenant_id: str, seconds: float) -> None:
-        """Note that a request waited for its rate-limit slot."""
-        ...
 
 
 def check_middlewares(middlewares: Iterable[Middleware]) -> tuple[Middleware, ...]:

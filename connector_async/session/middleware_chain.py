@@ -5,25 +5,21 @@ It knows what may have been sent, so that no error of a middleware makes a write
 
 import asyncio
 import functools
-from collections.abc import Awaitable
-from typing import Final
+from collections.abc import Awaitable, Mapping
 
 import attrs
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from connector_async._clock import Deadline, is_cancelled
 from connector_async.exceptions import ConnectorError, DeadlineExceededError, TransportError
 from connector_async.protocol import Response
-from connector_async.retry import is_refusal, may_have_happened
+from connector_async.retry import IDEMPOTENT_METHODS, is_refusal, may_have_happened
 
 from .middleware import Middleware, OutgoingRequest
 from .pool import never_connected
 from .request_sender import RequestSender
 from .tenant import Tenant
-
-_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-"""The methods that may be repeated (RFC 9110, section 9.2.2)."""
 
 
 @attrs.frozen
@@ -37,8 +33,17 @@ class MiddlewareChain:
     sender: RequestSender
     tenant: Tenant
 
-    async def send(self, request: OutgoingRequest, url: URL, deadline: Deadline | None) -> Response:
+    async def send(
+        self, request: OutgoingRequest, url: URL, deadline: Deadline | None, *, idempotent: bool | None
+    ) -> Response:
         """Make one attempt, and return its response of any status, or the one that a middleware returns instead.
+
+        Args:
+            request: The request.
+            url: Its URL.
+            deadline: When the attempt must have ended.
+            idempotent: Whether the request may be repeated although it may have been processed; `None`: as its method
+                says.
 
         Raises:
             DeadlineExceededError: If the deadline expires first.
@@ -47,7 +52,9 @@ class MiddlewareChain:
             TypeError: If a middleware does not return a response, or passes on something else than a request.
             Exception: What a middleware raises otherwise.
         """
-        return await _Attempt(self, request, url, deadline).make()
+        if idempotent is None:
+            idempotent = request.method in IDEMPOTENT_METHODS
+        return await _Attempt(self, request, url, deadline, idempotent).make()
 
 
 @attrs.define(eq=False)
@@ -56,10 +63,12 @@ class _Attempt:
     _request: OutgoingRequest
     _url: URL
     _deadline: Deadline | None
-    _sent: bool = False
-    """Whether a request was sent."""
-    _may_have_happened: bool = False
-    """Whether a request may have been processed: the server has not refused it."""
+    _is_idempotent: bool
+    _sent: int = 0
+    """The number of requests that were sent. One in flight counts: a middleware need not wait for it."""
+    _unrefused: int = 0
+    """The number of them that may have been processed: the server has not refused them."""
+    _has_ended: bool = False
 
     async def make(self) -> Response:
         failure: Exception
@@ -70,13 +79,15 @@ class _Attempt:
                 raise
             failure = RuntimeError("a middleware was cancelled, although the call was not")
         except ConnectorError as error:
-            error.sent = self._may_have_happened or (self._sent and error.sent)
-            if not self._may_have_happened or may_have_happened(error):
+            error.sent = self._unrefused > 0 or (self._sent > 0 and error.sent)
+            if not self._unrefused or may_have_happened(error):
                 raise
             failure = error
         except Exception as error:  # noqa: BLE001 - raised below
             failure = error
-        if self._may_have_happened and self._request.method not in _IDEMPOTENT:
+        finally:
+            self._has_ended = True
+        if self._unrefused and not self._is_idempotent:
             # Otherwise a bulk would report that it can be repeated.
             raise TransportError("a middleware raised after the request was sent") from failure
         raise failure
@@ -107,7 +118,12 @@ class _Attempt:
         response = await returned
         if not isinstance(response, Response):
             raise TypeError(f"the middleware {_name(middleware)} must return a Response, not {type(response).__name__}")
-        return response
+        # Otherwise the error would come when the status is judged, without what is known of the request.
+        if not (isinstance(response.status, int) and isinstance(response.headers, Mapping)):
+            raise TypeError(f"the middleware {_name(middleware)} must return a Response with an int and a mapping")
+        if isinstance(response.headers, CIMultiDict | CIMultiDictProxy):
+            return response
+        return attrs.evolve(response, headers=CIMultiDict(response.headers))  # a dict would hide a "retry-after"
 
     def _check_request(self, request: OutgoingRequest) -> None:
         if request is self._request:
@@ -136,19 +152,27 @@ class _Attempt:
         body: bytes | None,
         deadline: Deadline | None,
     ) -> Response:
-        """Send a request that has its token and its slot, and note whether it was sent."""
+        """Send a request that has its token and its slot, and note whether it was sent.
+
+        Raises:
+            RuntimeError: If the attempt has ended. What it has reported would not hold any more.
+        """
+        if self._has_ended:
+            raise RuntimeError("call_next must not be called when the middleware has ended")
+        self._sent += 1
+        self._unrefused += 1
         try:
             response = await self._chain.tenant.transmit(request, url, headers, body, deadline)
         except ConnectorError as error:
-            self._sent = self._sent or error.sent
-            self._may_have_happened = self._may_have_happened or may_have_happened(error)
+            self._sent -= not error.sent
+            self._unrefused -= not may_have_happened(error)
             raise
         except BaseException as error:
-            if not never_connected(error):
-                self._sent = self._may_have_happened = True
+            if never_connected(error):
+                self._sent -= 1
+                self._unrefused -= 1
             raise
-        self._sent = True
-        self._may_have_happened = self._may_have_happened or not is_refusal(response.status)
+        self._unrefused -= is_refusal(response.status)
         return response
 
 

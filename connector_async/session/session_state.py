@@ -25,7 +25,8 @@ from connector_async.rate_limit import Limiter, RateLimit, RateLimitStore
 from connector_async.retry import RetryQuota, RetryQuotaStore, SharedRetryQuota
 from connector_async.wire import WireFormat
 
-from .middleware import Middleware, Telemetry
+from .middleware import Middleware
+from .telemetry import Telemetry
 from .tenant import Tenant
 from .transport import Transport
 

@@ -23,7 +23,8 @@ from connector_async.protocol import TOKEN_PATH, Response, error_for, quote_path
 from connector_async.rate_limit import Limiter
 from connector_async.retry import THROTTLED_STATUSES, RetryQuota, SharedRetryQuota, with_jitter
 
-from .middleware import OutgoingRequest, Telemetry
+from .middleware import OutgoingRequest
+from .telemetry import Telemetry, note_wait, watched_request
 from .transport import Transport
 
 _MOST_URLS: Final = 16
@@ -146,7 +147,7 @@ class Tenant:
             return await send(request.method, url, headers, body, deadline)
 
         headers = headers.copy()  # it is shared by all requests with the same token
-        return await self.telemetry.request(request, send_with_headers)
+        return await watched_request(self.telemetry, request, send_with_headers)
 
     def _token_request(self, url: URL) -> OutgoingRequest:
         """Return what the telemetry sees of a token request: not its body, which holds the client secret."""
@@ -177,7 +178,7 @@ class Tenant:
         finally:
             self._count_waits(-1)
             if self.telemetry is not None:
-                self.telemetry.waited(self.tenant_id, self._clock.monotonic() - started_at)
+                note_wait(self.telemetry, self.tenant_id, self._clock.monotonic() - started_at)
 
     def _count_waits(self, change: int) -> None:
         """Add the time since the last change if requests waited during it, and change their number."""

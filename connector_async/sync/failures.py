@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, Self
 
 import attrs
@@ -11,6 +12,7 @@ from connector_async.exceptions import (
     ConnectorError,
     DecodingError,
     ForbiddenError,
+    InvalidArgumentError,
     NotFoundError,
     OutcomeUnknownError,
     PaginationError,
@@ -32,6 +34,34 @@ class HookError(ConnectorError):
     def __init__(self, hook: str, error: Exception) -> None:
         super().__init__(f"{hook} raised {type(error).__name__}", sent=False)
         _log.hook_failure(hook, error)
+
+
+class ApplicationError(ConnectorError):
+    """Raised in place of an error of a middleware, a token provider or other code of the application in a call.
+
+    Unlike a `HookError`, it may pass: the code may depend on another service. Whether the request was sent is unknown.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, sent=True)
+
+
+@contextmanager
+def containing_errors() -> Iterator[None]:
+    """Raise an `ApplicationError` in place of an error of the application's code, which would end the whole run.
+
+    The log has that error; its message may be personal.
+    """
+    try:
+        yield
+    except (ConnectorError, InvalidArgumentError):
+        raise
+    except Exception as error:  # noqa: BLE001 - the application's
+        _log.hook_failure("the session", error)
+        failure = ApplicationError(f"the session raised {type(error).__name__}")
+    else:
+        return
+    raise failure
 
 
 @attrs.frozen(kw_only=True)

@@ -10,10 +10,13 @@ from connector_async import (
     Appointment,
     AppointmentService,
     ClientCredentials,
+    ConnectorError,
     CursorPaging,
     DecodingError,
+    ForbiddenError,
     LinkHeader,
     NextLink,
+    NotFoundError,
     PageNumbers,
     PaginationError,
     last_call,
@@ -25,6 +28,7 @@ from connector_async.sandbox import (
     Sandbox,
     synthetic_seeds,
 )
+from tests.support.exposure import exposed
 from tests.support.hostile import HostileServer, http
 from tests.support.services import PREVIEW, open_service
 
@@ -91,6 +95,22 @@ async def test_link_to_another_place_is_not_followed(link: str, style: Any) -> N
         with pytest.raises(PaginationError, match="the next page has another origin or path"):
             await open_service(server).pages("/notes", Note, paging=style).collect()
         assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("response", [http(404), page({"rows": [{"id": 1}], "more": True}), page([{"id": "x"}])])
+async def test_error_shows_the_template_and_not_the_values_of_the_path(response: bytes) -> None:
+    async with HostileServer(response) as server:
+        with pytest.raises(ConnectorError) as caught:
+            await open_service(server).pages(NOTES, Note, path_parameters={"appointmentId": "jane-doe"}).collect()
+        assert exposed(caught.value, "jane-doe") == []
+    if isinstance(caught.value, NotFoundError):
+        assert caught.value.path == "/{tenantId}/appointment/{appointmentId}/notes"
+
+
+async def test_error_of_a_preview_shows_its_path() -> None:
+    async with HostileServer(http(403)) as server:
+        with pytest.raises(ForbiddenError, match="GET /acme/appointment/preview returned 403"):
+            await open_service(server).preview().collect()
 
 
 async def test_query_of_a_link_replaces_the_query_of_the_first_page() -> None:

@@ -244,6 +244,16 @@ async def test_response_can_be_replaced() -> None:
         assert clock.sleeps == [pytest.approx(7.7)]  # the server's penalty holds all the same
 
 
+async def test_headers_of_a_replaced_response_are_matched_without_regard_to_case() -> None:
+    async def throttle(request: OutgoingRequest, call_next: CallNext) -> Response:
+        return Response(status=429, headers={"retry-after": "7", "x-request-id": "r-1"}, body=b"")
+
+    async with HostileServer(FOUND) as server:
+        with pytest.raises(RateLimitedError) as caught:
+            await open_service(server, middlewares=[throttle]).get("123", retry=RetryPolicy.none())
+        assert (caught.value.retry_after, caught.value.request_id) == (7, "r-1")
+
+
 async def test_status_of_a_replaced_response_is_judged() -> None:
     async def hide(request: OutgoingRequest, call_next: CallNext) -> Response:
         await call_next(request)
@@ -391,6 +401,79 @@ async def test_error_of_the_sender_passes_unchanged() -> None:
         with pytest.raises(ConnectFailedError) as caught:
             await open_service(server, middlewares=[pass_on]).get("123", retry=RetryPolicy.none())
         assert caught.value.sent is False
+
+
+async def test_error_that_replaces_a_failure_to_connect_says_that_nothing_was_sent(draft: NewAppointment) -> None:
+    async def reword(request: OutgoingRequest, call_next: CallNext) -> Response:
+        try:
+            return await call_next(request)
+        except ConnectFailedError:
+            raise TransportError("the gateway is down") from None
+
+    async with HostileServer(CREATED) as server:
+        await server.__aexit__(None, None, None)
+        with pytest.raises(TransportError, match="gateway") as caught:
+            await open_service(server, middlewares=[reword]).create(draft, retry=RetryPolicy.none())
+        assert caught.value.sent is False
+
+
+@attrs.define
+class NotWaiting:
+    """A middleware that starts a request, and raises while it is in flight or has not been sent."""
+
+    is_in_flight: bool
+    tasks: list[asyncio.Task[Response]] = attrs.field(factory=list)
+
+    async def __call__(self, request: OutgoingRequest, call_next: CallNext) -> Response:
+        task = asyncio.ensure_future(call_next(request))
+        self.tasks.append(task)
+        if self.is_in_flight:
+            await asyncio.wait([task], timeout=0.03)
+        raise ConnectFailedError("the middleware has given up")
+
+
+async def test_create_that_is_in_flight_when_the_middleware_raises_is_not_repeated(draft: NewAppointment) -> None:
+    middleware = NotWaiting(is_in_flight=True)
+    async with HostileServer(hang) as server:
+        with pytest.raises(OutcomeUnknownError):
+            await open_service(server, middlewares=[middleware]).create(draft)
+        assert len(server.requests) == 1
+        middleware.tasks[0].cancel()
+
+
+async def test_call_next_sends_nothing_when_its_attempt_has_ended(draft: NewAppointment) -> None:
+    middleware = NotWaiting(is_in_flight=False)
+    async with HostileServer(CREATED) as server:
+        service = open_service(server, middlewares=[middleware])
+        with pytest.raises(ConnectFailedError) as caught:
+            await service.create(draft, retry=RetryPolicy.none())
+        assert caught.value.sent is False
+        with pytest.raises(RuntimeError, match="must not be called when the middleware has ended"):
+            await middleware.tasks[0]
+        assert server.requests == []
+
+
+async def test_error_after_a_put_that_must_not_be_repeated_leaves_its_outcome_unknown() -> None:
+    async with HostileServer(FOUND) as server:
+        service = open_service(server, middlewares=[failing_after])
+        with pytest.raises(OutcomeUnknownError):
+            await service.request("PUT", "/counter", json={}, idempotent=False)
+        with pytest.raises(MiddlewareError):
+            await service.request("POST", "/search", json={}, idempotent=True)
+
+
+@pytest.mark.parametrize("parts", [{"status": "201"}, {"headers": None}], ids=str)
+async def test_response_of_another_form_leaves_the_outcome_of_a_create_unknown(
+    parts: dict[str, Any], draft: NewAppointment
+) -> None:
+    async def malformed(request: OutgoingRequest, call_next: CallNext) -> Response:
+        return attrs.evolve(await call_next(request), **parts)
+
+    async with HostileServer(CREATED) as server:
+        with pytest.raises(OutcomeUnknownError) as caught:
+            await open_service(server, middlewares=[malformed]).create(draft)
+        assert caught.value.__cause__ is not None
+        assert "malformed must return a Response with an int and a mapping" in str(caught.value.__cause__.__cause__)
 
 
 async def test_refused_token_without_a_new_one_means_not_sent(draft: NewAppointment) -> None:

@@ -1,10 +1,11 @@
 """OpenTelemetry: the spans and metrics of calls and requests, and that no id and no secret is in them."""
 
 import asyncio
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,10 @@ from connector_async import (
     CallRecord,
     ClientCredentials,
     ConnectFailedError,
+    InvalidRequestError,
     NewAppointment,
     NotFoundError,
+    OutcomeUnknownError,
     OutgoingRequest,
     RateLimit,
     Response,
@@ -48,8 +51,9 @@ from connector_async import (
 from connector_async.otel import OpenTelemetry
 from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DropBefore, Sandbox, StatusFault
 from connector_async.sync import Calendar
-from tests.support.hostile import HostileServer, hang, http
-from tests.support.services import FOUND, open_service, open_session
+from tests.support.exposure import exposed
+from tests.support.hostile import HostileServer, drop, hang, http
+from tests.support.services import CREATED, FOUND, open_service, open_session
 from tests.support.syncing import Syncing, record
 from tests.support.virtual_time import LoopClock
 
@@ -248,6 +252,9 @@ async def test_request_of_a_session_has_a_span_without_template(recorded: Record
     methods = [HTTP_REQUEST_METHOD, HTTP_REQUEST_METHOD_ORIGINAL]
     assert [attributes(recorded.spans[1])[name] for name in methods] == ["_OTHER", "PROPFIND"]
     assert not any(URL_TEMPLATE in attributes(span) for span in recorded.spans)
+    measured = recorded.points(HTTP_CLIENT_REQUEST_DURATION)
+    assert [point[HTTP_REQUEST_METHOD] for point in measured] == ["GET", "_OTHER"]
+    assert not any(HTTP_REQUEST_METHOD_ORIGINAL in point for point in measured)  # there is no end to them
 
 
 async def test_requests_after_a_call_are_not_its_resends(recorded: Recorded) -> None:
@@ -479,6 +486,115 @@ async def test_header_that_telemetry_adds_is_sent_with_one_request_only() -> Non
         for _ in range(2):
             await service.get("123")
         assert ["x-tag" in request.headers for request in server.requests] == [True, False]
+
+
+class TelemetryError(Exception):
+    """An error of a telemetry's own."""
+
+
+class FailingTelemetry:
+    """A telemetry that raises at one place. It sees each call, request and wait otherwise."""
+
+    def __init__(self, fails: str) -> None:
+        self._fails = fails
+        self.seen: list[str] = []
+
+    def _pass(self, place: str) -> None:
+        self.seen.append(place)
+        if place == self._fails:
+            raise TelemetryError(place)
+
+    @contextmanager
+    def call(self, operation: str, tenant_id: str) -> Iterator[None]:  # noqa: ARG002
+        self._pass("call starts")
+        try:
+            yield
+        finally:
+            self._pass("call ends")
+
+    async def request(self, request: OutgoingRequest, call_next: CallNext) -> Response:
+        self._pass("request starts")
+        if self._fails == "request is sent twice":
+            await call_next(request)
+        try:
+            return await call_next(request)
+        finally:
+            self._pass("request ends")
+
+    def waited(self, tenant_id: str, seconds: float) -> None:  # noqa: ARG002
+        self._pass("waited")
+
+
+@pytest.mark.parametrize(
+    "fails", ["call starts", "call ends", "request starts", "request ends", "request is sent twice", "waited"]
+)
+@pytest.mark.parametrize(("response", "error"), [(CREATED, None), (http(422), InvalidRequestError)], ids=["201", "422"])
+async def test_error_of_a_telemetry_changes_no_call(
+    fails: str, response: bytes, error: type[Exception] | None, draft: NewAppointment, caplog: pytest.LogCaptureFixture
+) -> None:
+    telemetry = FailingTelemetry(fails)
+    async with HostileServer(response) as server:
+        service = open_service(server, telemetry=telemetry, rate_limit=RateLimit(2, 30))
+        for _ in range(2):  # the second one waits for a slot
+            with nullcontext() if error is None else pytest.raises(error):
+                await service.create(draft)
+        assert len(server.requests) == 2
+    assert "telemetry raised" in caplog.messages
+    places = ("call starts", "call ends", "request starts", "request ends", "waited")
+    assert all(place in telemetry.seen for place in places if fails not in ("call starts", "request starts"))
+
+
+async def test_log_of_a_failing_telemetry_shows_no_token(draft: NewAppointment) -> None:
+    places: list[str] = []
+
+    class Reporter(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.exc_info and record.exc_info[1]:
+                places.extend(exposed(record.exc_info[1], "hunter2", draft.title) or ["nothing"])
+
+    logger, reporter = logging.getLogger("connector_async"), Reporter()
+    logger.addHandler(reporter)
+    try:
+        async with HostileServer(drop) as server:
+            with pytest.raises(OutcomeUnknownError):
+                await open_service(server, telemetry=FailingTelemetry("request ends")).create(draft)
+    finally:
+        logger.removeHandler(reporter)
+    assert places == ["nothing"]
+
+
+async def test_telemetry_that_does_not_wait_for_the_response_leaves_the_outcome_unknown(draft: NewAppointment) -> None:
+    tasks: list[Any] = []
+
+    class Detached(FailingTelemetry):
+        async def request(self, request: OutgoingRequest, call_next: CallNext) -> Response:
+            tasks.append(asyncio.ensure_future(call_next(request)))
+            await asyncio.sleep(0)
+            raise TelemetryError
+
+    async with HostileServer(CREATED) as server:
+        with pytest.raises(OutcomeUnknownError):
+            await open_service(server, telemetry=Detached("")).create(draft)
+        await tasks[0]
+        assert len(server.requests) == 1
+
+
+async def test_cancelled_call_reaches_a_telemetry_that_awaits() -> None:
+    waiting = asyncio.Event()
+
+    class Waiting(FailingTelemetry):
+        async def request(self, request: OutgoingRequest, call_next: CallNext) -> Response:  # noqa: ARG002
+            waiting.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    async with HostileServer(FOUND) as server:
+        call = asyncio.ensure_future(open_service(server, telemetry=Waiting("")).get("123"))
+        await waiting.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert server.requests == []
 
 
 async def test_telemetry_must_have_the_methods_of_one() -> None:

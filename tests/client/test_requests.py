@@ -27,8 +27,10 @@ from connector_async import (
     Response,
     ResponseError,
     RetryPolicy,
+    Status,
     TransportError,
     WireFormat,
+    bulk,
     last_call,
 )
 from connector_async.sandbox import Sandbox
@@ -302,3 +304,21 @@ async def test_circular_body_is_rejected(silent: HostileServer) -> None:
     value.append(value)
     with pytest.raises(InvalidArgumentError, match="json must hold only JSON values"):
         await open_service(silent).request("POST", "/x", json=value)
+
+
+@pytest.mark.parametrize(
+    ("method", "response", "status"),
+    [
+        ("GET", drop, Status.FAILED),
+        ("PUT", http(500), Status.FAILED),
+        ("POST", http(500), Status.UNKNOWN),
+        ("POST", http(409), Status.FAILED),
+    ],
+)
+async def test_bulk_reports_as_unknown_only_what_must_not_be_repeated(
+    method: str, response: Any, status: Status
+) -> None:
+    async with HostileServer(response) as server:
+        service = open_service(server, retry=RetryPolicy.none())
+        requests = bulk(lambda path: service.request(method, path), ["/notes"], concurrency=1)
+        assert [outcome.status async for outcome in requests] == [status]

@@ -23,7 +23,15 @@ from connector_async.models import UNSET, Appointment, NewAppointment, Unset
 from connector_async.retry import may_have_happened
 from connector_async.session import before_each_write
 from connector_async.sync.exceptions import StateError
-from connector_async.sync.failures import Failure, concerns_calendar, hide, is_permanent, reason_of
+from connector_async.sync.failures import (
+    ApplicationError,
+    Failure,
+    concerns_calendar,
+    containing_errors,
+    hide,
+    is_permanent,
+    reason_of,
+)
 from connector_async.sync.planning.operations import Kind, Operation, written_pair
 from connector_async.sync.planning.options import SyncOptions, SyncSettings
 from connector_async.sync.planning.three_way import Policy
@@ -162,12 +170,13 @@ class OperationExecutor:
 
         recording = _Recording(record, self._clock)
         try:
-            with before_each_write(recording):
+            with before_each_write(recording), containing_errors():
                 created = await service.create(new)
         except SyncError:
             raise
         except ConnectorError as error:
-            if isinstance(error, OutcomeUnknownError) or (isinstance(error, DecodingError) and error.sent):
+            is_unknown = isinstance(error, OutcomeUnknownError) or (isinstance(error, DecodingError) and error.sent)
+            if is_unknown or (isinstance(error, ApplicationError) and recording.has_started):
                 # Pending until a preview shows what became of it. The server may have got the request only now.
                 self._resolver.sent(operation.calendar, operation.key)
                 hide(error, _texts(operation))
@@ -192,7 +201,7 @@ class OperationExecutor:
         updated: Appointment | None
         recording = self._recording_pending(operation)
         try:
-            with before_each_write(recording):
+            with before_each_write(recording), containing_errors():
                 updated = await service.update(
                     appointment_id,
                     title=new.title,
@@ -235,7 +244,8 @@ class OperationExecutor:
             return Fate.UNCHANGED  # it stays, for the other record
         recording = self._recording_pending(operation)
         try:
-            with before_each_write(recording), contextlib.suppress(NotFoundError):  # someone else has deleted it
+            # Not found: someone else has deleted it.
+            with before_each_write(recording), contextlib.suppress(NotFoundError), containing_errors():
                 await service.delete(appointment_id)
         except SyncError:
             raise

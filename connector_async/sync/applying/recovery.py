@@ -13,6 +13,7 @@ from connector_async.appointments import AppointmentService
 from connector_async.exceptions import NotFoundError
 from connector_async.models import UNSET, Appointment, NewAppointment
 from connector_async.sync.budget import Budget, BudgetSpentError
+from connector_async.sync.failures import containing_errors
 from connector_async.sync.planning.operations import written_pair
 from connector_async.sync.planning.options import SyncSettings
 from connector_async.sync.planning.snapshot import AmbiguousMatchError, Operations, ServerSnapshot
@@ -171,7 +172,8 @@ class PendingCreateResolver:
                 if not may_start:
                     return False
                 try:
-                    appointment = await service.get(appointment_id)
+                    with containing_errors():
+                        appointment = await service.get(appointment_id)
                 except NotFoundError:
                     continue
             if scope.overlaps(appointment):  # otherwise it was moved, and the preview is right

@@ -10,10 +10,11 @@ import attrs
 
 from connector_async import _log
 from connector_async.appointments import AppointmentService
-from connector_async.exceptions import DecodingError, NotFoundError
+from connector_async.exceptions import ConnectorError, DecodingError, NotFoundError
 from connector_async.models import Appointment, NewAppointment
 from connector_async.pagination import AsyncPager, Page
 from connector_async.sync.budget import BudgetSpentError
+from connector_async.sync.failures import ApplicationError, containing_errors
 from connector_async.sync.guard import MissingGuard
 from connector_async.sync.records import ABSENT, Calendar, content_hash, summary_hash
 from connector_async.sync.scope import Scope
@@ -336,7 +337,8 @@ class CalendarReader:
                 raise BudgetSpentError
             self.requests_needed += 1
             try:
-                return await self._service.get(appointment_id)
+                with containing_errors():
+                    return await self._service.get(appointment_id)
             except NotFoundError:
                 return None
 
@@ -348,7 +350,7 @@ def _next(minute: datetime) -> datetime:
 async def _pages(
     service: Previewing, scope: Scope, window: timedelta | None, operation: Operations
 ) -> AsyncGenerator[Page[Appointment], None]:
-    """Yield the pages of a preview. An error of the paging style fails this calendar alone.
+    """Yield the pages of a preview. An error of the paging style or of the session fails this calendar alone.
 
     The windows are not left to the service, so that the budget is asked before each page of each window.
     """
@@ -363,12 +365,17 @@ async def _pages(
                         page = await anext(pages)
                     yield page
                     has_next = page.continuation_token is not None
+    except (ConnectorError, BudgetSpentError):
+        raise
     except (ValueError, TypeError) as error:
         _log.hook_failure("preview", error)
-        problem = f"$: {type(error).__name__}"
+        failure: ConnectorError = DecodingError("the preview cannot be read", problems=[f"$: {type(error).__name__}"])
+    except Exception as error:  # noqa: BLE001 - the application's
+        _log.hook_failure("preview", error)
+        failure = ApplicationError(f"the preview raised {type(error).__name__}")
     else:
         return
-    raise DecodingError("the preview cannot be read", problems=[problem])
+    raise failure
 
 
 def _windows(scope: Scope, window: timedelta | None) -> Iterator[tuple[datetime | None, datetime | None]]:
