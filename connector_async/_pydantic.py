@@ -40,8 +40,11 @@ def core_schema_of(model: type[Any]) -> Any:
         validate,
         _object_schema(model, serialized=False),
         ref=f"{model.__module__}.{model.__qualname__}",
-        serialization=core_schema.plain_serializer_function_ser_schema(
-            model.to_dict, return_schema=_object_schema(model, serialized=True)
+        # A wrap serializer, since a plain one ignores the fields that the caller excludes.
+        serialization=core_schema.wrap_serializer_function_ser_schema(
+            lambda instance, write_fields: write_fields(model.to_dict(instance)),
+            schema=_object_schema(model, serialized=True),
+            return_schema=_object_schema(model, serialized=True),
         ),
     )
 
@@ -51,7 +54,7 @@ def json_schema_of(model: type[Any], schema: Any, handler: Any) -> dict[str, Any
     json_schema: dict[str, Any] = handler(schema)
     described = handler.resolve_ref_schema(json_schema)
     described["title"] = model.__name__
-    described["description"] = inspect.cleandoc(model.__doc__ or "").partition(".")[0] + "."
+    described["description"] = (inspect.getdoc(model) or "").partition(".")[0] + "."
     for field in attrs.fields(model):
         if datetime in _types_of(field):
             described["properties"][field.name]["format"] = "date-time"
