@@ -220,6 +220,13 @@ def test_pydantic_reads_a_list_of_models() -> None:
     assert TypeAdapter(list[Appointment]).validate_python([FOUND, FOUND])[1].title == "Visit"
 
 
+def test_json_schema_of_a_subclass_without_docstring_has_the_description_of_the_model() -> None:
+    class Visit(NewAppointment): ...
+
+    schema = TypeAdapter(Visit).json_schema()
+    assert (schema["title"], schema["description"]) == ("Visit", "An appointment to create.")
+
+
 def test_json_schema_of_the_input_requires_what_has_no_default() -> None:
     schema = Booking.model_json_schema()["$defs"]["NewAppointment"]
     assert schema["required"] == ["title", "start_time", "end_time"]
