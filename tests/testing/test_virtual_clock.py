@@ -59,9 +59,9 @@ async def test_many_waits_share_one_timer() -> None:
     class Counting(VirtualClock):
         ticks = 0
 
-        def _tick(self, *before: Any) -> None:
+        def _tick(self, loop: asyncio.AbstractEventLoop, before: Any) -> None:
             self.ticks += 1
-            super()._tick(*before)
+            super()._tick(loop, before)
 
     clock = Counting()
     await asyncio.gather(*(clock.sleep(seconds) for seconds in range(1, 41)))
