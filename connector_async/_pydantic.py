@@ -34,7 +34,10 @@ def core_schema_of(model: type[Any]) -> Any:
         try:
             return model.from_fields(fields)
         except TypeError as error:  # pydantic would not report it as an error of the input
-            raise ValueError(str(error)) from None
+            problem = str(error)
+        finally:
+            del value, fields  # pydantic keeps the error, which has this frame in its traceback
+        raise ValueError(problem)
 
     return core_schema.no_info_wrap_validator_function(
         validate,

@@ -231,6 +231,7 @@ class JsonModel:
         return cls.from_dict(_parsed(value))
 
     @classmethod
+    @hiding_arguments
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
         """Return the model with checked fields, whose date-times are datetimes.
 
@@ -346,6 +347,7 @@ class Appointment(JsonModel):
     """Fields that this version does not know, by their names on the wire, with their decoded JSON values."""
 
     @classmethod
+    @hiding_arguments
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
         """Return the appointment with checked fields: building one checks nothing, since the server's are decoded so.
 

@@ -266,6 +266,13 @@ def test_hidden_input_is_not_in_the_error_of_pydantic() -> None:
     assert "end_time must not be before start_time" in str(caught.value)
 
 
+def test_cause_that_pydantic_keeps_shows_no_field() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Booking.model_validate({"draft": {**DRAFT, "title": "Jane Doe", "end_time": "2023-01-15T10:00:00Z"}})
+    (error,) = caught.value.errors()
+    assert exposed(error["ctx"]["error"], "Jane Doe") == []
+
+
 def test_field_of_a_pydantic_model_is_written_as_by_to_dict() -> None:
     booking = Booking.model_validate_json(json.dumps({"draft": {**DRAFT, "start_time": "2024-01-15T10:00:00+01:00"}}))
     assert booking.model_dump() == {"draft": booking.draft.to_dict()}
