@@ -34,14 +34,20 @@ def core_schema_of(model: type[Any]) -> Any:
         try:
             return model.from_fields(fields)
         except TypeError as error:  # pydantic would not report it as an error of the input
-            raise ValueError(str(error)) from None
+            problem = str(error)
+        finally:
+            del value, fields  # pydantic keeps the error, which has this frame in its traceback
+        raise ValueError(problem)
 
     return core_schema.no_info_wrap_validator_function(
         validate,
         _object_schema(model, serialized=False),
         ref=f"{model.__module__}.{model.__qualname__}",
-        serialization=core_schema.plain_serializer_function_ser_schema(
-            model.to_dict, return_schema=_object_schema(model, serialized=True)
+        # A wrap serializer, since a plain one ignores the fields that the caller excludes.
+        serialization=core_schema.wrap_serializer_function_ser_schema(
+            lambda instance, write_fields: write_fields(model.to_dict(instance)),
+            schema=_object_schema(model, serialized=True),
+            return_schema=_object_schema(model, serialized=True),
         ),
     )
 
@@ -51,7 +57,7 @@ def json_schema_of(model: type[Any], schema: Any, handler: Any) -> dict[str, Any
     json_schema: dict[str, Any] = handler(schema)
     described = handler.resolve_ref_schema(json_schema)
     described["title"] = model.__name__
-    described["description"] = inspect.cleandoc(model.__doc__ or "").partition(".")[0] + "."
+    described["description"] = (inspect.getdoc(model) or "").partition(".")[0] + "."
     for field in attrs.fields(model):
         if datetime in _types_of(field):
             described["properties"][field.name]["format"] = "date-time"

@@ -9,7 +9,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import attrs
 
@@ -32,6 +32,8 @@ __all__ = [
     "Unset",
     "to_columns",
 ]
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from attrs import frozen as frozen_for_type_checkers
@@ -167,6 +169,12 @@ def _parsed(value: bytes | str) -> Any:
     raise InvalidArgumentError(f"value must be JSON: {problem}", argument="value")
 
 
+def _hides_fields(model: type[T]) -> type[T]:
+    """Decorate an attrs class, so that the error of an invalid field has no frames with the others."""
+    setattr(model, "__init__", hiding_arguments(model.__init__))  # noqa: B010 - mypy rejects the plain form
+    return model
+
+
 class JsonModel:
     """The form of a model in the JSON of an application. pydantic and FastAPI use the same form."""
 
@@ -184,6 +192,7 @@ class JsonModel:
         return json_object(self)
 
     @classmethod
+    @hiding_arguments
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
         """Return the model in a decoded JSON value, as `to_dict` returns it.
 
@@ -197,7 +206,8 @@ class JsonModel:
         try:
             return cls.from_fields(read_fields(cls, value))
         except TypeError as error:
-            raise InvalidArgumentError(str(error)) from None
+            problem = str(error)
+        raise InvalidArgumentError(problem)  # outside the handler: the caught error has frames with the fields
 
     @hiding_arguments
     def to_json(self) -> bytes:
@@ -221,6 +231,7 @@ class JsonModel:
         return cls.from_dict(_parsed(value))
 
     @classmethod
+    @hiding_arguments
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
         """Return the model with checked fields, whose date-times are datetimes.
 
@@ -239,6 +250,7 @@ class JsonModel:
         return json_schema_of(cls, schema, handler)
 
 
+@_hides_fields
 @attrs.frozen(kw_only=True)
 class NewAppointment(JsonModel):
     """An appointment to create.
@@ -270,6 +282,7 @@ class NewAppointment(JsonModel):
     """Further fields to send, by their names on the wire. Their values are encoded as JSON."""
 
 
+@_hides_fields
 @attrs.frozen(kw_only=True)
 class AppointmentUpdate(JsonModel):
     """New values for some fields of an appointment. A field that is `UNSET` is not sent.
@@ -334,6 +347,7 @@ class Appointment(JsonModel):
     """Fields that this version does not know, by their names on the wire, with their decoded JSON values."""
 
     @classmethod
+    @hiding_arguments
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
         """Return the appointment with checked fields: building one checks nothing, since the server's are decoded so.
 

@@ -6,6 +6,7 @@ from typing import Any, Final, Self
 
 import attrs
 
+from connector_async._checks import check_type
 from connector_async._clock import Clock
 from connector_async.auth import ClientCredentials
 from connector_async.models import DirectoryUser
@@ -22,7 +23,7 @@ from connector_async.wire import WireFormat
 
 _SEED_USER: Final = DirectoryUser(SEED_AD_ID, SEED_DOMAIN_ID)
 _OF_SERVICE: Final = ("user", "retry")
-_OF_SESSION: Final = frozenset(inspect.signature(ConnectorSession).parameters) - {"base_url"}
+_OF_SESSION: Final = frozenset(inspect.signature(ConnectorSession).parameters) - {"base_url", "clock"}
 _OF_SANDBOX: Final = frozenset(inspect.signature(Sandbox).parameters)
 
 
@@ -44,6 +45,7 @@ class FixtureOptions:
 
         Raises:
             ValueError: If there is no such option.
+            TypeError: If `wire_format` is not a `WireFormat`.
         """
         options: dict[str, Any] = {}
         for marker in markers:
@@ -51,6 +53,7 @@ class FixtureOptions:
         if unknown := options.keys() - _OF_SANDBOX - _OF_SESSION - {*_OF_SERVICE}:
             raise ValueError(f"the marker connector has no option {', '.join(sorted(unknown))}")
         wire_format: WireFormat = options.get("wire_format", WireFormat.GUIDE)
+        check_type("wire_format", wire_format, WireFormat)
         sandbox = {"body_format": BodyFormat(wire_format.value), "now": clock.time, "monotonic": clock.monotonic}
         session = {
             "tenant_id": "acme",

@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from connector_async._clock import Deadline
-from connector_async._timestamps import parse_instant
+from connector_async._timestamps import InstantError, parse_instant
 from connector_async.protocol import Response
 from connector_async.session.transport import Transport, TransportOptions
 
@@ -45,42 +45,56 @@ class MemoryTransport(Transport):
         self._time_limit(deadline)
         await asyncio.sleep(0)
         _, tenant, *path = url.parts
-        fields: Fields = dict(url.query) if body is None else orjson.loads(body)
-        user = [fields.pop(key, "") for key in ("domainId", "adId")]
-        calendar = self._calendars.setdefault((tenant, *user), {})
-        status, content = self._respond(f"{method} {'/'.join(path)}", calendar, fields)
+        fields: Any = dict(url.query) if body is None else orjson.loads(body)
+        if isinstance(fields, dict):
+            user = [fields.pop(key, "") for key in ("domainId", "adId")]
+            calendar = self._calendars.setdefault((tenant, *user), {})
+            status, content = self._respond(f"{method} {'/'.join(path)}", calendar, fields)
+        else:
+            status, content = _invalid("the body must be an object", "$")
         head = CIMultiDict({"Content-Type": "application/json", "X-Request-Id": f"fake-{next(self._request_ids)}"})
         return Response(status=status, headers=head, body=orjson.dumps(content))
 
     def _respond(self, request: str, calendar: dict[str, Fields], fields: Fields) -> tuple[int, object]:
         """Return the status and the JSON value of the response."""
-        if request == "POST appointment":
-            return self._create(calendar, fields)
-        if request == "GET appointment/preview":
-            return 200, sorted(calendar.values(), key=lambda appointment: parse_instant(appointment["startTime"]))
-        appointment_id = fields.get("appointmentId", "")
-        if appointment_id not in calendar:
-            return 404, {"status": 404, "title": "Not Found"}
-        if request == "PUT appointment":
-            return _update(calendar, fields)
-        if request == "DELETE appointment":
-            del calendar[appointment_id]
-            return 200, {"appointmentId": appointment_id, "deleted": True}
-        if request == "GET appointment":
-            return 200, calendar[appointment_id]
+        appointment_id = fields.get("appointmentId")
+        match request:
+            case "POST appointment":
+                return self._create(calendar, fields)
+            case "GET appointment/preview":
+                return 200, sorted(calendar.values(), key=lambda appointment: parse_instant(appointment["startTime"]))
+            case "GET appointment" | "PUT appointment" | "DELETE appointment" if not isinstance(appointment_id, str):
+                return _invalid("is required", "appointmentId")
+            case "GET appointment" if appointment_id in calendar:
+                return 200, calendar[appointment_id]
+            case "PUT appointment" if appointment_id in calendar:
+                return _store(calendar, calendar[appointment_id] | fields)
+            case "DELETE appointment" if appointment_id in calendar:
+                del calendar[appointment_id]
+                return 200, {"appointmentId": appointment_id, "deleted": True}
         return 404, {"status": 404, "title": "Not Found"}
 
     def _create(self, calendar: dict[str, Fields], fields: Fields) -> tuple[int, object]:
-        created = {"appointmentId": str(next(self._ids))}
         if "subject" in fields:  # the reference format shows a description in any case
             fields.setdefault("body", {"contentType": "Text", "content": ""})
-        calendar[created["appointmentId"]] = fields | created
-        return 200, created
+        status, stored = _store(calendar, fields | {"appointmentId": str(next(self._ids))})
+        return status, {"appointmentId": stored["appointmentId"]} if status == 200 else stored
 
 
-def _update(calendar: dict[str, Fields], fields: Fields) -> tuple[int, object]:
-    changed = calendar[fields["appointmentId"]] | fields
-    if parse_instant(changed["endTime"]) < parse_instant(changed["startTime"]):
-        return 400, {"status": 400, "title": "Bad Request", "errors": {"endTime": ["must not be before startTime"]}}
-    calendar[fields["appointmentId"]] = changed
-    return 200, changed
+def _store(calendar: dict[str, Fields], fields: Fields) -> tuple[int, Fields]:
+    """Keep an appointment and return it, or the response to one that is not valid. Fields of any name are kept."""
+    title = "subject" if "subject" in fields else "title"
+    if missing := [name for name in (title, "startTime", "endTime") if not isinstance(fields.get(name), str)]:
+        return _invalid("must be a string", *missing)
+    try:
+        start, end = parse_instant(fields["startTime"]), parse_instant(fields["endTime"])
+    except InstantError as error:
+        return _invalid(str(error), "startTime", "endTime")
+    if end < start:
+        return _invalid("must not be before startTime", "endTime")
+    calendar[fields["appointmentId"]] = fields
+    return 200, fields
+
+
+def _invalid(problem: str, *names: str) -> tuple[int, Fields]:
+    return 400, {"status": 400, "title": "Bad Request", "errors": {name: [problem] for name in names}}

@@ -45,9 +45,11 @@ def _connector_options(request: pytest.FixtureRequest, virtual_clock: "VirtualCl
     from connector_async.testing import FixtureOptions
 
     markers = [*request.node.iter_markers("connector")][::-1]  # the closest one takes precedence
+    if any(marker.args for marker in markers):
+        pytest.fail("the marker connector takes keyword arguments only", pytrace=False)
     try:
         return FixtureOptions.of_markers([marker.kwargs for marker in markers], virtual_clock)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         pytest.fail(str(error), pytrace=False)
 
 

@@ -53,6 +53,15 @@ class ThreadedSandbox(Sandbox):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def _end_thread(self) -> None:
+        self._run(_cancel_other_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _cancel_other_tasks() -> None:
+    """Cancel the tasks of requests in flight, and wait for them, so that none is pending in a closed loop."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

@@ -2,10 +2,12 @@
 
 import asyncio
 import heapq
+import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
+from weakref import WeakSet
 
 from connector_async._checks import check_seconds
 from connector_async._clock import Clock
@@ -36,8 +38,11 @@ class VirtualClock(Clock):
         self.waits: list[float] = []
         """The seconds of each wait so far, in the order in which the waits started."""
         self._now = 0.0
-        self._ends: list[float] = []
-        """When the waits end that are in progress: a heap."""
+        self._pending: list[_Wait] = []
+        """The waits that are in progress: a heap."""
+        self._numbers = itertools.count()
+        self._ticking = WeakSet[asyncio.AbstractEventLoop]()
+        """The event loops that have a timer for the next jump."""
         self._holds = 0
 
     @property
@@ -78,14 +83,44 @@ class VirtualClock(Clock):
     async def sleep(self, seconds: float) -> None:
         """Wait until the clock has moved on by a number of seconds. It moves when no shorter wait is in progress."""
         self.waits.append(seconds)
-        end = self._now + seconds
-        heapq.heappush(self._ends, end)
-        try:
-            while self._now < end:
-                before = self._now
-                await asyncio.sleep(_BEFORE_JUMP)
-                if self._now == before and end <= self._ends[0] and not self._holds:
-                    self._now = max(self._now, end)
-        finally:
-            self._ends.remove(end)
-            heapq.heapify(self._ends)
+        if seconds <= 0:
+            return
+        loop = asyncio.get_running_loop()
+        wait = _Wait(self._now + seconds, next(self._numbers), loop.create_future())
+        heapq.heappush(self._pending, wait)
+        if loop not in self._ticking:  # one timer for all waits, however many
+            self._ticking.add(loop)
+            loop.call_later(_BEFORE_JUMP, self._tick, loop, (self._now, self._pending[0]))
+        await wait.ended
+
+    def _tick(self, loop: asyncio.AbstractEventLoop, before: "tuple[float, _Wait]") -> None:
+        """Jump if neither the time nor the shortest wait has changed since `before`, and end the waits that are due."""
+        self._drop_cancelled()
+        if self._pending and before == (self._now, self._pending[0]) and not self._holds:
+            self._now = max(self._now, self._pending[0].end)
+        while self._pending and self._pending[0].end <= self._now:
+            heapq.heappop(self._pending).finish()
+            self._drop_cancelled()
+        if self._pending:
+            loop.call_later(_BEFORE_JUMP, self._tick, loop, (self._now, self._pending[0]))
+        else:
+            self._ticking.discard(loop)
+
+    def _drop_cancelled(self) -> None:
+        while self._pending and self._pending[0].ended.done():
+            heapq.heappop(self._pending)
+
+
+class _Wait(NamedTuple):
+    end: float
+    number: int
+    """Tells waits with the same end apart."""
+    ended: "asyncio.Future[None]"
+
+    def finish(self) -> None:
+        with suppress(RuntimeError):  # its loop is closed
+            self.ended.get_loop().call_soon_threadsafe(self._set_result)
+
+    def _set_result(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -165,6 +166,42 @@ def test_appointment_that_is_not_valid_is_rejected_by_the_name_of_its_field(chan
         Appointment.from_dict({**FOUND, **changes})
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"room": 3},
+        {"start_time": "soon"},
+        {"end_time": "2023-01-15T10:00:00Z"},
+        {"description_type": "Text"},
+        {"extra": 5},
+    ],
+)
+@pytest.mark.parametrize("model", [NewAppointment, Appointment, AppointmentUpdate])
+def test_error_of_a_rejected_object_shows_no_other_field(model: Any, changes: dict[str, Any]) -> None:
+    fields = {**FOUND, "title": "Jane Doe", "start_time": "2024-01-15T10:00:00Z", **changes}
+    if model is NewAppointment:
+        del fields["appointment_id"]
+    if model is Appointment:
+        fields["time_zone"] = 5
+    with pytest.raises(InvalidArgumentError) as caught:
+        model.from_dict(fields)
+    assert exposed(caught.value, "Jane Doe") == []
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda title: NewAppointment(title=title, start_time=TEN, end_time=TEN - timedelta(hours=1)),
+        lambda title: AppointmentUpdate(appointment_id="1", title=title, extra=5),
+    ],
+    ids=["new", "update"],
+)
+def test_error_of_an_invalid_field_shows_no_other_field(build: Callable[[str], object]) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        build("Jane Doe")
+    assert exposed(caught.value, "Jane Doe") == []
+
+
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
 def test_pydantic_accepts_an_instance_unchanged(model: Any) -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(type(model))
@@ -181,6 +218,13 @@ def test_json_schema_of_the_output_describes_what_is_written(model: Any) -> None
 
 def test_pydantic_reads_a_list_of_models() -> None:
     assert TypeAdapter(list[Appointment]).validate_python([FOUND, FOUND])[1].title == "Visit"
+
+
+def test_json_schema_of_a_subclass_without_docstring_has_the_description_of_the_model() -> None:
+    class Visit(NewAppointment): ...
+
+    schema = TypeAdapter(Visit).json_schema()
+    assert (schema["title"], schema["description"]) == ("Visit", "An appointment to create.")
 
 
 def test_json_schema_of_the_input_requires_what_has_no_default() -> None:
@@ -222,10 +266,25 @@ def test_hidden_input_is_not_in_the_error_of_pydantic() -> None:
     assert "end_time must not be before start_time" in str(caught.value)
 
 
+def test_cause_that_pydantic_keeps_shows_no_field() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Booking.model_validate({"draft": {**DRAFT, "title": "Jane Doe", "end_time": "2023-01-15T10:00:00Z"}})
+    (error,) = caught.value.errors()
+    assert exposed(error["ctx"]["error"], "Jane Doe") == []
+
+
 def test_field_of_a_pydantic_model_is_written_as_by_to_dict() -> None:
     booking = Booking.model_validate_json(json.dumps({"draft": {**DRAFT, "start_time": "2024-01-15T10:00:00+01:00"}}))
     assert booking.model_dump() == {"draft": booking.draft.to_dict()}
     assert booking.draft.start_time == TEN - timedelta(hours=1)
+
+
+def test_fields_that_the_caller_excludes_are_not_written_by_pydantic() -> None:
+    booking = Booking(draft=NewAppointment(title="Visit", start_time=TEN, end_time=TEN, extra={"room": 3, "key": 4}))
+    assert booking.model_dump(include={"draft": {"title"}}) == {"draft": {"title": "Visit"}}
+    written = json.loads(booking.model_dump_json(exclude={"draft": {"title": True, "extra": {"key"}}}))
+    assert written["draft"].keys() == {"start_time", "end_time", "extra"}
+    assert written["draft"]["extra"] == {"room": 3}
 
 
 def test_importing_the_models_loads_no_pydantic() -> None:

@@ -89,6 +89,21 @@ async def test_any_endpoint_is_requested_and_an_unknown_one_is_not_found(service
         await service.request("GET", "/appointment/{appointmentId}/notes", path_parameters={"appointmentId": "1"})
 
 
+@pytest.mark.parametrize("body", [[], {"title": "Visit"}, {"title": "Visit", "startTime": "soon", "endTime": "later"}])
+async def test_body_of_a_request_that_is_no_appointment_is_rejected_and_not_stored(
+    service: AppointmentService, body: Any
+) -> None:
+    await service.create(draft())
+    with pytest.raises(InvalidRequestError):
+        await service.request("POST", "/appointment", json=body)
+    assert len(await preview(service)) == 1
+
+
+async def test_request_without_an_id_is_rejected(service: AppointmentService) -> None:
+    with pytest.raises(InvalidRequestError):
+        await service.request("GET", "/appointment")
+
+
 async def test_raw_response_has_the_status_and_the_request_id_beside_the_result(service: AppointmentService) -> None:
     raw = await service.with_raw_response.create(draft())
     assert raw.result.title == (await service.get(raw.result.appointment_id)).title

@@ -112,6 +112,18 @@ def test_closest_marker_takes_precedence(connector_session, appointment_service)
 def test_unknown_option(appointment_service): ...
 
 
+@pytest.mark.connector("reference")
+def test_positional_argument(connector_sandbox): ...
+
+
+@pytest.mark.connector(wire_format="reference")
+def test_string_instead_of_a_wire_format(connector_sandbox): ...
+
+
+@pytest.mark.connector(clock=Clock())
+def test_clock_beside_the_fixture(connector_session): ...
+
+
 class TestRealTime:
     @pytest.fixture
     def virtual_clock(self):
@@ -160,8 +172,11 @@ def test_fixtures_work_with_every_async_plugin_and_leave_nothing_open(runner: st
 
 def test_marker_has_the_options_and_a_wrong_one_is_named(tmp_path: Path) -> None:
     done = run(tmp_path, MARKERS, "-q", "--tb=short")
-    assert "1 failed, 2 passed, 1 error" in done.stdout
+    assert "1 failed, 2 passed, 4 errors" in done.stdout
     assert "the marker connector has no option pagesize" in done.stdout
+    assert "the marker connector takes keyword arguments only" in done.stdout
+    assert "wire_format must be a WireFormat, not str" in done.stdout
+    assert "the marker connector has no option clock" in done.stdout
     assert "- GET /appointment" in done.stdout
 
 

@@ -1,10 +1,11 @@
 import asyncio
+import gc
 import threading
 
 import pytest
 
 from connector_async import AppointmentService, ClientCredentials, ConnectorSession
-from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Sandbox, synthetic_seeds
+from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DelayFault, Sandbox, synthetic_seeds
 from connector_async.testing import ThreadedSandbox
 
 
@@ -49,3 +50,27 @@ def test_its_thread_ends_if_it_cannot_start() -> None:
         with pytest.raises(OSError, match="address"), ThreadedSandbox(port=taken):
             pass
         assert threading.active_count() == before
+
+
+def test_no_task_of_a_request_in_flight_is_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = threading.Event()
+
+    async def hold(_: float) -> None:
+        held.set()
+        await asyncio.Event().wait()
+
+    async def request_and_leave(sandbox: Sandbox) -> None:
+        async with session_with(sandbox) as session:
+            waiting = asyncio.create_task(AppointmentService(session).preview().collect())
+            while not held.is_set():
+                await asyncio.sleep(0.001)
+            waiting.cancel()
+
+    monkeypatch.setattr("connector_async.sandbox.server._SHUTDOWN_TIMEOUT", 0.01)
+    with ThreadedSandbox(sleep=hold) as sandbox:
+        sandbox.faults.script(DelayFault(1), operation="preview")
+        asyncio.run(request_and_leave(sandbox))
+    gc.collect()
+    assert caplog.messages == []

@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,43 @@ async def test_waits_at_the_same_time_end_in_the_order_of_their_ends(virtual_clo
 
     await asyncio.gather(wait(30), wait(10), wait(20))
     assert ended == [(10, 10), (20, 20), (30, 30)]
+
+
+async def test_many_waits_share_one_timer() -> None:
+    class Counting(VirtualClock):
+        ticks = 0
+
+        def _tick(self, loop: asyncio.AbstractEventLoop, before: Any) -> None:
+            self.ticks += 1
+            super()._tick(loop, before)
+
+    clock = Counting()
+    await asyncio.gather(*(clock.sleep(seconds) for seconds in range(1, 41)))
+    assert clock.elapsed == 40
+    assert clock.ticks == 40
+
+
+def test_a_wait_in_an_idle_loop_does_not_hold_up_another_loop(virtual_clock: VirtualClock) -> None:
+    async def wait(seconds: float) -> float:
+        await virtual_clock.sleep(seconds)
+        return virtual_clock.elapsed
+
+    with asyncio.Runner() as idle, asyncio.Runner() as closed:
+        first = idle.get_loop().create_task(wait(10))
+        closed.get_loop().create_task(wait(10))
+        for runner in (idle, closed):
+            runner.run(asyncio.sleep(0))
+        closed.close()
+        assert asyncio.run(asyncio.wait_for(wait(20), 5)) == 20
+        assert idle.get_loop().run_until_complete(first) == 20
+
+
+async def test_the_list_of_waits_may_be_cleared(virtual_clock: VirtualClock) -> None:
+    first = asyncio.create_task(virtual_clock.sleep(10))
+    await asyncio.sleep(0)
+    virtual_clock.waits.clear()
+    await asyncio.gather(first, virtual_clock.sleep(10))
+    assert virtual_clock.waits == [10]
 
 
 async def test_a_cancelled_wait_does_not_hold_up_the_others(virtual_clock: VirtualClock) -> None:
