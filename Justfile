@@ -25,13 +25,13 @@ types:
 test:
     .ci/run test
 
-# Run the tests that use a state on two builds of PostgreSQL.
-postgres:
-    .ci/run postgres
-
 # Run every block of README.md and docs/.
 docs:
     .ci/run docs
+
+# Run the tests that use a state on two builds of PostgreSQL.
+postgres:
+    .ci/run postgres
 
 # Run everything that must pass before a merge, on every supported Python version.
 ci:
