@@ -52,7 +52,7 @@ class BulkSync:
             the settings. All services have one base URL: the state belongs to one server. Any other error that this
             function raises fails that calendar alone.
         settings: How the sync works.
-        clock: The clock to wait by; `None` for the machine's.
+        clock: The clock to wait by; `None` for that of the state.
         runner: Decides which tenant is worked on when; `None` to work on all at once in this process.
         progress: Gets each operation that was sent.
 
@@ -77,7 +77,7 @@ class BulkSync:
         self._state = state
         self._services = services
         self._settings = settings
-        self._clock = checked_clock(clock)
+        self._clock = state.clock if clock is None else checked_clock(clock)
         self._runner = runner or LocalRunner()
         self._progress = progress
         self._target: Target | None = None
@@ -113,6 +113,7 @@ class BulkSync:
         budget = budget or Budget(self._clock)
         if not options.rebind:
             await self._bind()
+        await self._lease(options)
         journal = Journal.for_new_run(self._state, self._clock)
         report = RunReport(run_id=journal.run_id, expanded=expanded_range(source))
         async with recorded_run(
@@ -149,6 +150,7 @@ class BulkSync:
             StateError: If the state cannot be used. The next run finds out what became of what was sent.
         """
         budget, mode = budget or Budget(self._clock), saved.options.mode.value
+        await self._state.lease(saved.tenants())
         saved.check_state(await read_identity(self._state), self._state.location)
         saved.check(await self._state.serial(), self._settings.wire_format)
         await self._bind_plan(saved)
@@ -197,6 +199,7 @@ class BulkSync:
         if options.rebind:
             raise ValueError("rebind must be off in a plan, which writes nothing: run with it instead")
         await self._bind()
+        await self._lease(options)
         budget = Budget(self._clock)
         staged, withheld, tenants = await self._stage(
             source, options, budget, forget=False, on_unreadable=on_unreadable
@@ -302,16 +305,27 @@ class BulkSync:
             BudgetSpentError: If the budget ended the reading.
         """
         async with budget.ending():
-            staged = await stage(source, self._state, self._settings.wire_format, budget.check)
+            staged = await stage(source, self._state, self._settings.wire_format, budget.check, tenants=options.tenants)
         await self._bind(rebind=options.rebind)
         if on_unreadable is not None:
             for _, letter in staged.problems:
                 on_unreadable(letter.reason)
         await restore_pulled(self._state, forget=forget)
-        tenants = await self._tenants()
+        tenants = await self._lease(options)
         withheld = tenants if staged.withholds_all else sorted(staged.withheld)
-        await self._check_deletes(options, options.selection(withheld, expanded_range(source)))
+        await self._check_deletes(options, options.selection(withheld, expanded_range(source)), set(tenants))
         return staged, withheld, tenants
+
+    async def _lease(self, options: SyncOptions) -> list[str]:
+        """Keep other runs from the tenants of a run, and return those that the state knows.
+
+        Raises:
+            StateBusyError: If another run has one of them.
+        """
+        known = await self._tenants()
+        tenants = known if options.tenants is None else [each for each in known if each in options.tenants]
+        await self._state.lease(tenants if options.tenants is None else options.tenants)
+        return tenants
 
     @repeatable
     async def _tenants(self) -> list[str]:
@@ -319,15 +333,16 @@ class BulkSync:
             return await Differences(connection, Selection()).tenants()
 
     @repeatable
-    async def _check_deletes(self, options: SyncOptions, selection: Selection) -> None:
-        """Raise if more would be deleted than allowed."""
+    async def _check_deletes(self, options: SyncOptions, selection: Selection, tenants: Collection[str]) -> None:
+        """Raise if more would be deleted of some tenants than allowed."""
         guard = DeleteGuard(options.max_delete, allow_empty=options.allow_empty)
         async with (
             self._state.reading() as connection,
             aclosing(Differences(connection, selection).delete_counts()) as counts,
         ):
             async for calendar, count in counts:
-                guard.add(calendar, count)
+                if calendar.tenant_id in tenants:
+                    guard.add(calendar, count)
         guard.finish()
 
     async def _run_workers(

@@ -132,7 +132,7 @@ class Pull:
         mirror: Is rewritten with everything that the server has, and for calendars that could not be read with what it
             had before. A mirror that is no `ReadableMirror` stays as it was if a calendar could not be read. `None` for
             the changes alone.
-        clock: The clock to measure by; `None` for the machine's.
+        clock: The clock to measure by; `None` for that of the state.
         budget: When to end before the work is done; `None` for no limit.
 
     Raises:
@@ -151,7 +151,7 @@ class Pull:
     ) -> None:
         check_type("state", state, State)
         check_type("options", options, PullOptions)
-        self._clock = checked_clock(clock)
+        self._clock = state.clock if clock is None else checked_clock(clock)
         self._services = services
         self._options = options
         self._mirror = mirror
@@ -186,10 +186,12 @@ class Pull:
             ValueError: If the options ask for what the wire format of the services cannot do; nothing was started.
             SourceError: If the mirror cannot be written.
             TargetMismatchError: If the state belongs to another server, and `rebind` is off; nothing was sent.
+            StateBusyError: If another run works for one of the tenants.
             StateError: If the state cannot be used, or belongs to another kind of run.
         """
         target = self._checked_target()
         looks = bulk(self._look, _in_turn(self._options.calendars), concurrency=_CONCURRENCY, ends_on=Exception)
+        await self._state.lease({calendar.tenant_id for calendar in self._options.calendars})
         async with recorded_run(self._journal, self.report, self._budget, self._clock, kind="pull", mode="pull"):
             if target is not None:
                 await bind(self._state, target, now=self._clock.time(), rebind=self._options.rebind)

@@ -68,5 +68,5 @@ class ServerRuns:
         )
 
         self.service = lambda calendar: AppointmentService(session.for_tenant(calendar.tenant_id))
-        async with session, await State.open(self.path, owner="test", clock=self.clock) as state:
+        async with session, await State.open(self.path, owner="test", clock=self.clock, wait=20) as state:
             yield BulkSync(state, self.service, self.settings, clock=self.clock), state

@@ -39,6 +39,9 @@ from tests.support.state_rows import location_of
 GRACE = 0.3
 """Seconds. The server of the tests takes less to show what it was sent."""
 
+LEASE = 0.6
+"""Seconds. So long is a killed process waited for on PostgreSQL."""
+
 _left = 0
 
 
@@ -185,7 +188,7 @@ class SyncProcess:
                 tenant = session.for_tenant(calendar.tenant_id)
                 return AppointmentService(tenant, user=calendar.user, retry=RetryPolicy(wait_initial=0.01))
 
-            async with await State.open(place, owner="child") as state:
+            async with await State.open(place, owner="child", wait=20, lease=LEASE) as state:
                 sync = BulkSync(state, service, SyncSettings(wire_format=self.wire_format, grace=GRACE, pause=0.0))
                 mirror = JsonLinesMirror(self.source) if self.options.mode is Mode.TWO_WAY else None
                 return await sync.run(JsonLinesSource(self.source), self.options, mirror=mirror)

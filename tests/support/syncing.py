@@ -122,7 +122,7 @@ class Syncing:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[tuple[BulkSync, State]]:
-        async with await State.open(self.location or self.path, owner="test", clock=self.clock) as state:
+        async with await State.open(self.location or self.path, owner="test", clock=self.clock, wait=20) as state:
             settings = SyncSettings(wire_format=self.session.wire_format, **self.settings)
             yield BulkSync(state, self.service, settings, clock=self.clock, runner=self.runner), state
 

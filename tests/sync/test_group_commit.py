@@ -12,7 +12,7 @@ from sqlalchemy import select
 from connector_async.sync.exceptions import FencedError, StateError
 from connector_async.sync.state import State, Transaction
 from connector_async.sync.state.db.group_commit import GroupCommit
-from connector_async.sync.state.schema import cells, leases
+from connector_async.sync.state.schema import cells, tenants
 from tests.support.state_rows import location_of
 
 
@@ -34,11 +34,11 @@ class Writes:
             self.calls.append(name)
             row = {"tenant_id": name, "domain_id": "", "ad_id": "", "window_start": "", "window_end": ""}
             await transaction.upsert(cells, [row | {"done_run": "r", "previewed_at": 0.0}])
-            await transaction.bump()
+            transaction.bump("acme")
             if error is not None:
                 raise error
 
-        await self.state.write(body)
+        await self.state.write(body, "acme")
 
     async def written(self) -> set[str]:
         async with self.state.reading() as connection:
@@ -129,13 +129,14 @@ async def test_waiting_writes_are_committed_before_the_state_is_closed(tmp_path:
 
 
 async def test_lost_lease_is_an_error_for_each_task(state: State) -> None:
+    await state.lease(["acme"])
     async with state.writing() as transaction:
-        await transaction.connection.execute(leases.update().values(epoch=leases.c.epoch + 1, owner="other"))
+        await transaction.connection.execute(tenants.update().values(epoch=tenants.c.epoch + 1, owner="other"))
     writes = Writes(state)
     results: list[Any] = await asyncio.gather(*map(writes.write, "abc"), return_exceptions=True)
     assert [type(result) for result in results] == [FencedError] * 3
     assert len({id(result) for result in results}) == 3  # no two tasks share a traceback
-    assert writes.calls == []
+    assert await writes.written() == set()
 
 
 async def test_failed_begin_is_not_retried_for_each_write() -> None:

@@ -264,9 +264,9 @@ async def test_mirror_that_cannot_be_written_is_an_error(state_path: Path, tmp_p
 async def test_state_of_pulls_is_not_shared_with_runs(state_path: Path, tmp_path: Path) -> None:
     async with syncing(state_path) as sync:
         await pull(sync, None)
-        with pytest.raises(StateError, match=r"state\.db is a state of pulls: a run needs another one"):
+        with pytest.raises(StateError, match="is a state of pulls: a run needs another one"):
             await sync.run([record("a")])
         sync.path = tmp_path / "other.db"
         await sync.run([record("a")])
-        with pytest.raises(StateError, match=r"other\.db is a state of runs: a pull needs another one"):
+        with pytest.raises(StateError, match="is a state of runs: a pull needs another one"):
             await pull(sync, None)

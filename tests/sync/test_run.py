@@ -306,7 +306,7 @@ async def test_run_whose_state_was_taken_over_stops_at_once(state_path: Path, mo
         nonlocal attempts
         attempts += 1
         if attempts == 1:
-            execute(state_path, "UPDATE leases SET epoch = epoch + 1")
+            execute(state_path, "UPDATE tenants SET epoch = epoch + 1")
         await record_pending_create(self, *args)
 
     monkeypatch.setattr(Journal, "record_pending_create", count_attempts)

@@ -22,25 +22,25 @@ from sqlalchemy.exc import IntegrityError
 
 from connector_async.sync.exceptions import FencedError, StateBusyError, StateError
 from connector_async.sync.report import Fate, RunReport, TenantReport
-from connector_async.sync.state import State
+from connector_async.sync.state import State, Transaction
 from connector_async.sync.state.db import sqlite
 from connector_async.sync.state.db.upsert import upsert
 from connector_async.sync.state.inspection import read_status
 from connector_async.sync.state.journal import Journal
-from connector_async.sync.state.schema import desired, items, leases, runs
+from connector_async.sync.state.schema import desired, items, runs, tenants
 from tests.conftest import ManualClock
 from tests.support.limits import largest_file
 
 HOLD = """
 import asyncio, sys
 from connector_async.sync.report import Fate, RunReport, TenantReport
-from connector_async.sync.state import State
+from connector_async.sync.state import State, Transaction
 
 async def main():
     state = await State.open(sys.argv[1], owner="the other process")
     transaction = state.writing()
     written = await transaction.__aenter__()
-    await written.bump()  # not committed
+    written.bump("acme")  # not committed
     print("open", flush=True)
     await asyncio.sleep(60)
 
@@ -58,7 +58,7 @@ def item(key: str, **changes: Any) -> dict[str, Any]:
 async def add(state: State, *rows: dict[str, Any]) -> None:
     async with state.writing() as transaction:
         await transaction.connection.execute(insert(items), list(rows))
-        await transaction.bump()
+        transaction.bump("acme")
 
 
 async def keys(state: State) -> list[str]:
@@ -96,7 +96,7 @@ async def test_error_in_the_block_rolls_back(state: State) -> None:
     async def fail() -> None:
         async with state.writing() as transaction:
             await transaction.connection.execute(insert(items), [item("k-1")])
-            assert await transaction.bump() == 1
+            transaction.bump("acme")
             raise LookupError
 
     with pytest.raises(LookupError):
@@ -180,10 +180,10 @@ async def test_upsert_replaces_rows_with_the_same_key(state: State) -> None:
 
 def test_upsert_for_postgresql_and_for_unsupported_databases() -> None:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    statement = str(upsert("postgresql", leases).compile(dialect=dialect))
-    assert "ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, epoch = excluded.epoch" in statement
+    statement = str(upsert("postgresql", tenants).compile(dialect=dialect))
+    assert "ON CONFLICT (tenant_id) DO UPDATE SET owner = excluded.owner, holder = excluded.holder" in statement
     with pytest.raises(ValueError, match="cannot be kept in mysql"):
-        upsert("mysql", leases)
+        upsert("mysql", tenants)
 
 
 @pytest.mark.sqlite
@@ -248,25 +248,33 @@ async def test_killed_process_releases_the_lock_and_leaves_no_partial_write(path
         await add(state, item("k-1"))
 
 
+@pytest.mark.sqlite
 async def test_run_without_the_lease_cannot_write(path: Path) -> None:
     async with await State.open(path, owner="first") as first:
         await add(first, item("k-1"))
         path.with_name(path.name + ".lock").unlink()  # so that the second run gets its own lock
         async with await State.open(path, owner="second") as second:
-            with pytest.raises(FencedError, match="second has taken over"):
+            await second.lease(["acme"])
+            with pytest.raises(FencedError, match="second has taken over tenant acme"):
                 await add(first, item("k-2"))
             await add(second, item("k-3"))
             assert await keys(first) == ["k-1", "k-3"]
             assert await first.serial() == 2
 
 
-@pytest.mark.parametrize("loss", [update(leases).values(epoch=leases.c.epoch + 1), delete(leases)])
+@pytest.mark.parametrize("loss", [update(tenants).values(epoch=tenants.c.epoch + 1), delete(tenants)])
 async def test_changed_or_missing_lease_fences_the_run(state: State, loss: Any) -> None:
+    await add(state, item("k-1"))
     async with state.writing() as transaction:
         await transaction.connection.execute(loss)
-    with pytest.raises(FencedError):
-        async with state.writing() as transaction:
-            pytest.fail("the block must not start")
+    for check in (add(state, item("k-2")), state.write(lambda transaction: insert_item(transaction, "k-3"), "acme")):
+        with pytest.raises(FencedError):
+            await check
+    assert await keys(state) == ["k-1"]
+
+
+async def insert_item(transaction: Transaction, key: str) -> None:
+    await transaction.connection.execute(insert(items), [item(key)])
 
 
 @pytest.mark.sqlite
@@ -352,7 +360,7 @@ async def test_close_waits_for_an_open_transaction(path: Path) -> None:
         close = asyncio.create_task(state.aclose())
         await asyncio.sleep(0.02)
         assert not close.done()
-        await transaction.bump()
+        transaction.bump("acme")
     await close
     async with await State.open(path, owner="second") as again:
         assert await again.serial() == 1

@@ -43,8 +43,8 @@ import signal
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "9999"
+down_revision = "{last}"
 
 
 def upgrade():
@@ -60,7 +60,7 @@ from connector_async.sync.state.db import upgrade
 
 if len(sys.argv) > 2:
     upgrade.VERSION_LOCATIONS.append(pathlib.Path(sys.argv[2]))
-    upgrade.REVISIONS = (*upgrade.REVISIONS, "0004")
+    upgrade.REVISIONS = (*upgrade.REVISIONS, "9999")
 
 async def main():
     async with await State.open(sys.argv[1], owner="a process", wait=20):
@@ -107,13 +107,13 @@ def inject(tmp_path: Path, end: str) -> Path:
     """Write one more revision with the given end, in a new folder."""
     folder = tmp_path / "injected"
     folder.mkdir()
-    (folder / "0004_injected.py").write_text(FAILING.format(end=end))
+    (folder / "9999_injected.py").write_text(FAILING.format(end=end, last=REVISIONS[-1]))
     return folder
 
 
 def use_injected(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upgrade, "VERSION_LOCATIONS", [*upgrade.VERSION_LOCATIONS, folder])
-    monkeypatch.setattr(upgrade, "REVISIONS", (*REVISIONS, "0004"))
+    monkeypatch.setattr(upgrade, "REVISIONS", (*REVISIONS, "9999"))
 
 
 async def letters(path: Path) -> list[dict[str, Any]]:
@@ -178,7 +178,7 @@ async def test_failed_upgrade_leaves_the_state_unchanged(
         assert not isinstance(caught.value.__cause__, SQLAlchemyError)
         assert dump(older) == before
     await (await State.open(older, owner="first")).aclose()
-    assert read_revision(older) == "0003"
+    assert read_revision(older) == REVISIONS[-1]
 
 
 async def test_failed_creation_of_a_state_can_be_repeated(
@@ -210,7 +210,7 @@ async def test_one_of_two_processes_upgrades_and_the_other_waits(older: Path, tm
     assert [process.wait() for process in processes] == [0, 0]
     assert len(await letters(older)) == 1
     with closing(sqlite3.connect(older)) as connection:
-        assert connection.execute("SELECT epoch FROM leases").fetchall() == [(2,)]
+        assert connection.execute("SELECT epoch FROM tenants").fetchall() == [(2,)]
     assert [file.name for file in tmp_path.glob("*backup*")] == [f"{older.name}.backup-0001"]
 
 

@@ -109,7 +109,7 @@ async def test_open_state_is_usable_after_a_restart_of_the_server(postgres: Post
         await asyncio.to_thread(postgres.start)
         await state.write(put_cell)
         async with state.writing() as transaction:
-            await transaction.bump()
+            transaction.bump("acme")
         assert await state.serial() == 1
 
 
@@ -122,7 +122,7 @@ async def test_write_whose_connection_is_ended_is_repeated(postgres: PostgresSer
         await put_cell(transaction)
         if attempts == 1:
             end_connections(postgres, url)
-        await transaction.bump()
+        transaction.bump("acme")
 
     async with await State.open(url, owner="test") as state:
         await state.write(write)
@@ -201,7 +201,7 @@ async def test_database_of_a_newer_version_is_unchanged(
     postgres.execute(f"UPDATE {VERSION_TABLE} SET version_num = '9999'", database(url))
     with pytest.raises(StateVersionError, match="a newer version has written it"):
         await State.open(url, owner="test", read_only=read_only)
-    assert postgres.execute("SELECT epoch FROM leases", database(url)) == [(1,)]
+    assert postgres.execute("SELECT count(*) FROM tenants", database(url)) == [(0,)]
 
 
 async def test_database_with_tables_of_something_else_is_rejected(postgres: PostgresServer, url: str) -> None:

@@ -38,7 +38,7 @@ from connector_async.sync.formats import FileFormat
 from connector_async.sync.records import ABSENT
 from connector_async.sync.state.inspection import explain_key, read_lost_versions, read_status
 from tests.support.state_rows import execute, location_of
-from tests.support.sync_child import FORKS
+from tests.support.sync_child import FORKS, LEASE
 from tests.support.sync_files import read
 from tests.support.syncing import ACME, EVERYTHING, SCOPE, MemorySource, Syncing, record, syncing
 
@@ -485,7 +485,7 @@ def kill_after_replacement(base_url: str, state: str, path: Path) -> None:
         limit = RateLimit.unlimited()
         async with (
             ConnectorSession(base_url, tenant_id="acme", auth=auth, rate_limit=limit) as session,
-            await State.open(state, owner="child") as opened,
+            await State.open(state, owner="child", lease=LEASE) as opened,
         ):
             sync = BulkSync(opened, lambda _: AppointmentService(session), SyncSettings(grace=0.0))
             options = SyncOptions(mode=Mode.TWO_WAY, max_delete=EVERYTHING)

@@ -155,7 +155,7 @@ async def test_wall_clock_set_back_after_a_crash_creates_nothing_twice(tmp_path:
             def service(calendar: Calendar) -> AppointmentService:
                 return AppointmentService(session.for_tenant(calendar.tenant_id))
 
-            async with await State.open(process.state, owner="test", clock=Jumped()) as state:
+            async with await State.open(process.state, owner="test", clock=Jumped(), wait=20) as state:
                 sync = BulkSync(state, service, SyncSettings(grace=GRACE), clock=Jumped())
                 await sync.run(JsonLinesSource(process.source), SyncOptions())
         assert await server_contents(sandbox) == source_contents(records_of(0))
@@ -169,10 +169,10 @@ async def test_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
 
         class Filling(State):
             @asynccontextmanager
-            async def writing(self) -> AsyncIterator[Transaction]:
+            async def writing(self, *tenant_ids: str) -> AsyncIterator[Transaction]:
                 nonlocal writes
                 writes += 1
-                async with super().writing() as transaction:
+                async with super().writing(*tenant_ids) as transaction:
                     if writes > 12:
                         pages = (await transaction.connection.exec_driver_sql("PRAGMA page_count")).scalar_one()
                         await transaction.connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")

@@ -67,7 +67,7 @@ class SourceWriteback:
 
     @repeatable
     async def _keep(self, kept: Sequence[_Pulled], lost: Sequence[LostVersion]) -> None:
-        async with self._state.writing() as transaction:
+        async with self._state.writing(kept[0].operation.calendar.tenant_id) as transaction:
             await self._journal.write_lost_versions(transaction, lost)
             await self._write_pulled(transaction, kept)
             await self._write_synced(transaction, kept)
@@ -87,13 +87,17 @@ class SourceWriteback:
                 async for rows in pages:
                     for row in rows:
                         await writer.write(record_from_row(orjson.loads(row["body"])))
-            await self._state.write(_forget_all)
+            await self._state.write(self._forget_all)
         return count
 
     @repeatable
     async def _count_pulled(self) -> int:
+        count = select(func.count()).select_from(pulled).where(self._state.is_leased(pulled.c.tenant_id))
         async with self._state.reading() as connection:
-            return int((await connection.execute(select(func.count()).select_from(pulled))).scalar_one())
+            return int((await connection.execute(count)).scalar_one())
+
+    async def _forget_all(self, transaction: Transaction) -> None:
+        await transaction.connection.execute(delete(pulled).where(self._state.is_leased(pulled.c.tenant_id)))
 
     async def _merge(self, mirror: MergingMirror) -> None:
         """Merge what is kept into the mirror, some thousand changes at a time, and forget what it has then.
@@ -108,14 +112,14 @@ class SourceWriteback:
 
     @repeatable
     async def _forget(self, rows: Sequence[RowMapping]) -> None:
-        async with self._state.writing() as transaction:
+        async with self._state.writing(*{row["tenant_id"] for row in rows}) as transaction:
             for row in rows:
                 await transaction.connection.execute(delete(pulled).where(_matches_row(pulled, row)))
 
     async def _pages(self, query: Select[Any], table: Table, size: int) -> AsyncGenerator[Sequence[RowMapping], None]:
         """Yield the rows of a query by their keys, some at a time. Each page is read in a separate transaction."""
         names = [table.c[name] for name in KEY]
-        page = query = query.order_by(*names).limit(size)
+        page = query = query.where(self._state.is_leased(table.c.tenant_id)).order_by(*names).limit(size)
         while True:
             rows = await self._page(page)
             if not rows:
@@ -178,10 +182,6 @@ def server_version(operation: Operation) -> LostVersion:
     )
 
 
-async def _forget_all(transaction: Transaction) -> None:
-    await transaction.connection.execute(delete(pulled))
-
-
 @repeatable
 async def restore_pulled(state: State, *, forget: bool) -> None:
     """Apply to the staged source what is kept for it, unless the file has been changed there since.
@@ -194,9 +194,10 @@ async def restore_pulled(state: State, *, forget: bool) -> None:
     is_unreadable = and_(desired.c.key.is_not(None), desired.c.content_hash.is_(None))
     now = func.coalesce(desired.c.content_hash, ABSENT)
     query = select(pulled, now.label("now")).select_from(pulled.outerjoin(desired, same)).where(not_(is_unreadable))
+    query = query.where(state.is_leased(pulled.c.tenant_id))
     async with state.reading() as connection:
         rows = (await connection.execute(query)).mappings().all()
-    async with state.writing() as transaction:
+    async with state.writing(*{row["tenant_id"] for row in rows}) as transaction:
         for row in rows:
             if row["now"] != row["replaced_hash"]:
                 if forget:

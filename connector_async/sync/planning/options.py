@@ -3,7 +3,7 @@
 import enum
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import orjson
@@ -104,6 +104,14 @@ class SyncOptions:
     them before it creates anything there, so that what exists already is recognized."""
     rebind: bool = attrs.field(default=False, validator=validator(check_type, bool))
     """Whether a state of another server forgets what it knows, and belongs to this server from now on."""
+    tenants: frozenset[str] | None = attrs.field(
+        default=None, validator=validator(check_type, frozenset, optional=True)
+    )
+    """The tenants to sync; everything else in the source and in the state is left alone. `None`: all."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.tenants is not None and (self.mode is Mode.TWO_WAY or self.rebind):
+            raise ValueError("tenants must be None in two-way mode and with rebind, which concern the whole source")
 
     @property
     def looks_at_all_calendars(self) -> bool:
@@ -132,7 +140,10 @@ class SyncOptions:
         """Return what must be the same for a run to resume one that was ended early, as a JSON object."""
         start, end = self.scope.bounds()
         window = None if self.window is None else self.window.total_seconds()
-        return orjson.dumps({"start": start, "end": end, "window": window, "retry_run": self.retry_run}).decode()
+        conditions: dict[str, Any] = {"start": start, "end": end, "window": window, "retry_run": self.retry_run}
+        if self.tenants is not None:
+            conditions["tenants"] = sorted(self.tenants)
+        return orjson.dumps(conditions).decode()
 
 
 @attrs.frozen(kw_only=True)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
-from sqlalchemy import Table, delete, func, insert, select
+from sqlalchemy import Table, delete, func, insert, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,13 +15,13 @@ from connector_async._files import atomic_replace, open_regular, run_in_thread
 from connector_async.sync.exceptions import StateError
 
 from .db import integrity
-from .db.engine import State, streamed
+from .db.engine import State, read_serial, streamed
 from .db.errors import file_errors
 from .db.location import Location
 from .db.sqlite import copy_database, read_revision
 from .db.upgrade import check_ready
 from .export_format import TABLES, Line, format_header, format_row, parse_header, parse_row
-from .schema import archived, desired, pulled, serial, target
+from .schema import STATE, archived, desired, pulled, serial, target
 
 _ROWS_PER_READ: Final = 1_000
 _CHUNK: Final = 2**20  # bytes
@@ -117,7 +117,7 @@ async def import_state(path: str | os.PathLike[str], into_path: str | os.PathLik
         file = await run_in_thread(open_regular, source)
     with file:
         rows = parse_header(await _read(file.readline, source), place=source)
-        async with await State.open(into_path, owner="import") as state, state.writing() as transaction:
+        async with await State.open(into_path, owner="import") as state, state.writing(STATE) as transaction:
             return await _import(transaction.connection, file, rows=rows, place=source)
 
 
@@ -136,7 +136,10 @@ async def _count(connection: AsyncConnection, table: Table) -> int:
 
 
 async def _export_table(connection: AsyncConnection, table: Table, file: BinaryIO) -> None:
-    async with streamed(connection, select(table).order_by(*table.primary_key)) as result:
+    query = select(table).order_by(*table.primary_key)
+    if table is serial:  # the counters of the tenants are not exported: a lease belongs to one database
+        query = select(literal(await read_serial(connection)).label("number"))
+    async with streamed(connection, query) as result:
         async for rows in result.mappings().partitions(_ROWS_PER_READ):
             await run_in_thread(file.writelines, [format_row(table, dict(row)) for row in rows])
 

@@ -17,7 +17,7 @@ from connector_async.sync.records import Calendar
 
 from .db.engine import State, Transaction
 from .db.retrying import repeatable
-from .schema import CALENDAR, cells, dead_letters, desired, failures, intents, items, pulled, target
+from .schema import CALENDAR, cells, dead_letters, desired, failures, intents, items, pulled, serial, target
 
 _OF_ONE_TARGET: Final = (items, intents, cells, pulled, failures)
 """The tables with rows that mean nothing to another server."""
@@ -102,7 +102,7 @@ async def bind(state: State, to: Target, *, now: float, rebind: bool = False) ->
     if (await read_identity(state)).target == to:
         return
     async with state.writing() as transaction:
-        before = (await _read(transaction.connection)).target
+        before = (await _read(transaction.connection, is_locked=True)).target
         if before is not None and not rebind and await _knows_appointments(transaction.connection):
             raise mismatch(state, before, to)
         if before is not None:
@@ -118,8 +118,9 @@ def mismatch(state: State, ours: Target, other: object) -> TargetMismatchError:
     )
 
 
-async def _read(connection: AsyncConnection) -> Identity:
-    row = (await connection.execute(select(target))).one()
+async def _read(connection: AsyncConnection, *, is_locked: bool = False) -> Identity:
+    query = select(target).with_for_update() if is_locked else select(target)
+    row = (await connection.execute(query)).one()
     if row.base_url is None:
         return Identity(row.state_id, None)
     return Identity(row.state_id, Target(row.base_url, row.wire_format or ""))
@@ -137,4 +138,4 @@ async def _forget(transaction: Transaction, now: float) -> None:
         await transaction.connection.execute(delete(table))
     resolved = update(dead_letters).where(dead_letters.c.resolved_at.is_(None)).values(resolved_at=now)
     await transaction.connection.execute(resolved)
-    await transaction.bump()
+    await transaction.connection.execute(update(serial).values(number=serial.c.number + 1))

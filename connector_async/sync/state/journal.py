@@ -152,18 +152,18 @@ class Journal:
 
         async def write(transaction: Transaction) -> None:
             await transaction.upsert(intents, [row])
-            await transaction.bump()
+            transaction.bump(calendar.tenant_id)
 
-        await self._state.write(write)
+        await self._state.write(write, calendar.tenant_id)
 
     async def drop_pending_creates(self, calendar: Calendar, keys: Sequence[str]) -> None:
         """Record that these creates have not happened."""
 
         async def write(transaction: Transaction) -> None:
             await _delete_pending_creates(transaction, calendar, keys)
-            await transaction.bump()
+            transaction.bump(calendar.tenant_id)
 
-        await self._state.write(write)
+        await self._state.write(write, calendar.tenant_id)
 
     async def record_pending_change(
         self, calendar: Calendar, key: str, hashes: Collection[str], **columns: str | None
@@ -181,13 +181,13 @@ class Journal:
 
         async def write(transaction: Transaction) -> None:
             await transaction.connection.execute(item.values(pending_hashes=format_hashes(hashes), **columns))
-            await transaction.bump()
+            transaction.bump(calendar.tenant_id)
 
-        await self._state.write(write)
+        await self._state.write(write, calendar.tenant_id)
 
     async def record_synced(self, calendar: Calendar, pairs: Sequence[SyncedPair]) -> None:
         """Record keys that are in sync. Their pending creates are removed, and their dead letters are resolved."""
-        await self._state.write(lambda transaction: self.write_synced(transaction, calendar, pairs))
+        await self._state.write(lambda transaction: self.write_synced(transaction, calendar, pairs), calendar.tenant_id)
 
     async def record_confirmed(self, calendar: Calendar, keys: Sequence[str]) -> None:
         """Record that a look has shown what the server has made of the last write of these keys."""
@@ -196,7 +196,7 @@ class Journal:
         async def write(transaction: Transaction) -> None:
             await transaction.connection.execute(_CONFIRM, rows)
 
-        await self._state.write(write)
+        await self._state.write(write, calendar.tenant_id)
 
     async def record_written(self, calendar: Calendar, pair: SyncedPair, *, replaced_id: str | None = None) -> bool:
         """Record the key of a create or an update, unless another key has its appointment; return whether it was.
@@ -221,9 +221,9 @@ class Journal:
                     await self.write_deleted(transaction, calendar, [replaced.key])
             else:
                 await _delete_pending_creates(transaction, calendar, [pair.key])
-                await transaction.bump()
+                transaction.bump(calendar.tenant_id)
 
-        await self._state.write(write)
+        await self._state.write(write, calendar.tenant_id)
         return is_own
 
     async def release_shared(self, calendar: Calendar, key: str, appointment_id: str) -> bool:
@@ -236,12 +236,12 @@ class Journal:
             if is_shared:
                 await self.write_deleted(transaction, calendar, [key])
 
-        await self._state.write(write)
+        await self._state.write(write, calendar.tenant_id)
         return is_shared
 
     async def record_deleted(self, calendar: Calendar, keys: Sequence[str]) -> None:
         """Record keys with neither a record in the source nor an appointment on the server."""
-        await self._state.write(lambda transaction: self.write_deleted(transaction, calendar, keys))
+        await self._state.write(lambda transaction: self.write_deleted(transaction, calendar, keys), calendar.tenant_id)
 
     async def write_synced(self, transaction: Transaction, calendar: Calendar, pairs: Sequence[SyncedPair]) -> None:
         """Do the same as `record_synced`, in an open transaction."""
@@ -255,7 +255,7 @@ class Journal:
         await transaction.upsert(items, rows)
         await _delete_pending_creates(transaction, calendar, keys)
         await self._resolve_dead_letters(transaction, calendar, keys)
-        await transaction.bump()
+        transaction.bump(calendar.tenant_id)
 
     async def write_deleted(self, transaction: Transaction, calendar: Calendar, keys: Sequence[str]) -> None:
         """Do the same as `record_deleted`, in an open transaction."""
@@ -263,11 +263,12 @@ class Journal:
         values = {"local_hash": ABSENT, "remote_hash": ABSENT, "pending_hashes": None, "run_id": self.run_id}
         await transaction.connection.execute(deleted.values(deleted_at=self._clock.time(), **values))
         await self._resolve_dead_letters(transaction, calendar, keys)
-        await transaction.bump()
+        transaction.bump(calendar.tenant_id)
 
     async def record_dead_letters(self, letters: Sequence[tuple[Calendar | None, DeadLetter]]) -> None:
         """Record dead letters. An open dead letter about the same failure is updated instead."""
-        await self._state.write(lambda transaction: self._write_dead_letters(transaction, letters))
+        tenant_ids = {calendar.tenant_id for calendar, _ in letters if calendar is not None}
+        await self._state.write(lambda transaction: self._write_dead_letters(transaction, letters), *tenant_ids)
 
     async def record_failure(self, calendar: Calendar, failure: Failure) -> None:
         """Record why a key or a calendar could not be synced, until it is."""
@@ -276,15 +277,19 @@ class Journal:
         async def write(transaction: Transaction) -> None:
             await write_failure(transaction, calendar, failure, run_id=self.run_id, at=at)
 
-        await self._state.write(write)
+        await self._state.write(write, calendar.tenant_id)
 
     async def drop_failure(self, calendar: Calendar) -> None:
         """Record that a calendar has not failed any more as a whole."""
-        await self._state.write(lambda transaction: delete_failures(transaction, _key_parameters(calendar, [""])))
+        await self._state.write(
+            lambda transaction: delete_failures(transaction, _key_parameters(calendar, [""])), calendar.tenant_id
+        )
 
     async def drop_other_failures(self, tenant_id: str) -> None:
         """Record that nothing of a tenant has failed but what failed in this run."""
-        await self._state.write(lambda transaction: delete_other_failures(transaction, tenant_id, self.run_id))
+        await self._state.write(
+            lambda transaction: delete_other_failures(transaction, tenant_id, self.run_id), tenant_id
+        )
 
     @repeatable
     async def record_pull(
@@ -296,7 +301,7 @@ class Journal:
         letters: Sequence[tuple[Calendar | None, DeadLetter]],
     ) -> None:
         """Record everything that a pull has found in a calendar, and that the calendar is done, in one transaction."""
-        async with self._state.writing() as transaction:
+        async with self._state.writing(calendar.tenant_id) as transaction:
             if synced:
                 await self.write_synced(transaction, calendar, synced)
             if deleted:
@@ -307,11 +312,15 @@ class Journal:
 
     async def record_calendar_done(self, calendar: Calendar) -> None:
         """Record that the run has finished a calendar."""
-        await self._state.write(lambda transaction: self._write_calendar_done(transaction, calendar))
+        await self._state.write(
+            lambda transaction: self._write_calendar_done(transaction, calendar), calendar.tenant_id
+        )
 
     async def record_lost_version(self, version: LostVersion) -> None:
         """Archive what is about to be overwritten on the server."""
-        await self._state.write(lambda transaction: self.write_lost_versions(transaction, [version]))
+        await self._state.write(
+            lambda transaction: self.write_lost_versions(transaction, [version]), version.calendar.tenant_id
+        )
 
     async def write_lost_versions(self, transaction: Transaction, versions: Sequence[LostVersion]) -> None:
         """Archive what is about to be overwritten, in an open transaction."""
@@ -324,7 +333,9 @@ class Journal:
         """
         previewed_at = self._clock.time() if is_complete else None
         row = {"window_start": "", "window_end": "", "done_run": None, "previewed_at": previewed_at}
-        await self._state.write(lambda transaction: transaction.upsert(cells, [row | attrs.asdict(calendar)]))
+        await self._state.write(
+            lambda transaction: transaction.upsert(cells, [row | attrs.asdict(calendar)]), calendar.tenant_id
+        )
 
     async def _resolve_dead_letters(self, transaction: Transaction, calendar: Calendar, keys: Sequence[str]) -> None:
         if keys:

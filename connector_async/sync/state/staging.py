@@ -4,7 +4,7 @@ An appointment is not deleted if its record may be one of those that cannot be r
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 import attrs
@@ -54,34 +54,49 @@ class Staged:
     """Whether there are no deletes at all: a record could not be read, and may belong to any tenant."""
 
 
-async def stage(source: Source, state: State, wire_format: WireFormat, check: Callable[[], None]) -> Staged:
-    """Replace the staged records in the state with those of a source.
+async def stage(
+    source: Source,
+    state: State,
+    wire_format: WireFormat,
+    check: Callable[[], None],
+    *,
+    tenants: Collection[str] | None = None,
+) -> Staged:
+    """Replace the staged records of the tenants that the state has leased with those of a source.
+
+    The tenants that the source has beyond those are leased when they are first seen.
 
     Args:
         source: The source.
         state: The state.
         wire_format: The format in which the records will be sent. A record that does not fit it is a problem.
         check: Called between records; what it raises ends the staging. The next run stages the source anew.
+        tenants: The tenants to stage; the records of others are left out. `None`: all.
 
     Raises:
         SourceError: If the source cannot be read to its end.
+        StateBusyError: If another run has one of the tenants.
         StateError: If the state cannot be written.
         TypeError: If the source yields anything but records and problems.
     """
     staged = Staged()
     await _clear(state)
     batch: list[dict[str, Any]] = []
-    count = 0
+    seen: set[str] = set()
+    count = position = 0
     async for item in source.records():
-        if count % _RECORDS_PER_CHECK == 0:
+        if position % _RECORDS_PER_CHECK == 0:
             check()
+        position += 1
+        if tenants is not None and _is_of_others(item, tenants):
+            continue
         count += 1
         batch += _rows_for(item, staged, source.name, wire_format)
         if len(batch) >= _ROWS_PER_WRITE:
-            await _write(state, batch)
+            await _write_batch(state, batch, seen)
             batch = []
     if batch:
-        await _write(state, batch)
+        await _write_batch(state, batch, seen)
     if staged.problems:
         await _protect_occurrences(state, staged)
         await _protect_other_calendars(state)
@@ -91,6 +106,12 @@ async def stage(source: Source, state: State, wire_format: WireFormat, check: Ca
     await _count_records(state, staged)
     staged.unreadable = count - staged.records.total()
     return staged
+
+
+def _is_of_others(item: object, tenants: Collection[str]) -> bool:
+    """Return whether an item is known to be of none of some tenants."""
+    calendar = item.calendar if isinstance(item, SourceRecord | SourceProblem) else None
+    return calendar is not None and calendar.tenant_id not in tenants
 
 
 def _rows_for(
@@ -149,12 +170,26 @@ def _record_row(record: SourceRecord) -> dict[str, Any]:
 @repeatable
 async def _clear(state: State) -> None:
     async with state.writing() as transaction:
-        await transaction.connection.execute(delete(desired))
+        await transaction.connection.execute(delete(desired).where(state.is_leased(desired.c.tenant_id)))
+
+
+async def _write_batch(state: State, rows: Sequence[dict[str, Any]], seen: set[str]) -> None:
+    """Write rows, and add their tenants to those that were seen."""
+    tenant_ids = {row["tenant_id"] for row in rows}
+    new = tenant_ids - seen
+    if new:
+        await state.lease(new)
+    await _write(state, rows, tenant_ids, new)
+    seen |= new
 
 
 @repeatable_once
-async def _write(state: State, rows: Sequence[dict[str, Any]]) -> None:
-    async with state.writing() as transaction:
+async def _write(
+    state: State, rows: Sequence[dict[str, Any]], tenant_ids: Collection[str], new: Collection[str]
+) -> None:
+    async with state.writing(*tenant_ids) as transaction:
+        if new:  # another run may have staged and released them meanwhile
+            await transaction.connection.execute(delete(desired).where(desired.c.tenant_id.in_(new)))
         # Which of two records with the same key is meant is unknown, so the key loses its content.
         duplicate = dict.fromkeys(_CONTENT) | {"copies": desired.c.copies + 1}
         await transaction.upsert(desired, [row | {"copies": 1} for row in rows], on_conflict=duplicate)
@@ -167,7 +202,9 @@ async def _protect_other_calendars(state: State) -> None:
     The item may belong to that record: its user may be the field that is invalid, or the record may have moved.
     """
     staged = desired.alias()
-    unreadable = select(staged.c.tenant_id, staged.c.key).where(staged.c.content_hash.is_(None))
+    unreadable = select(staged.c.tenant_id, staged.c.key).where(
+        staged.c.content_hash.is_(None), state.is_leased(staged.c.tenant_id)
+    )
     protected = []
     for table in (items, intents):
         has_key = tuple_(table.c.tenant_id, table.c.key).in_(unreadable)
@@ -205,7 +242,8 @@ async def _find_ambiguous(state: State, staged: Staged) -> None:
     is_known = exists().where(
         items.c.tenant_id == desired.c.tenant_id, items.c.key == desired.c.key, items.c.deleted_at.is_(None)
     )
-    query = select(desired.c.tenant_id).where(desired.c.content_hash.is_(None), not_(is_known)).distinct()
+    query = select(desired.c.tenant_id).where(desired.c.content_hash.is_(None), not_(is_known))
+    query = query.where(state.is_leased(desired.c.tenant_id)).distinct()
     async with state.reading() as connection:
         staged.ambiguous = staged.withheld | set((await connection.execute(query)).scalars())
 
@@ -213,6 +251,7 @@ async def _find_ambiguous(state: State, staged: Staged) -> None:
 @repeatable
 async def _report_duplicate_keys(state: State, staged: Staged, name: str) -> None:
     duplicates = select(*(desired.c[column] for column in KEY), desired.c.copies).where(desired.c.copies > 1)
+    duplicates = duplicates.where(state.is_leased(desired.c.tenant_id))
     async with state.reading() as connection:
         rows = (await connection.execute(duplicates)).all()
     for *calendar, key, copies in map(tuple, rows):
@@ -223,7 +262,9 @@ async def _report_duplicate_keys(state: State, staged: Staged, name: str) -> Non
 
 @repeatable
 async def _count_records(state: State, staged: Staged) -> None:
-    query = select(desired.c.tenant_id, func.count()).where(desired.c.content_hash.is_not(None))
+    query = select(desired.c.tenant_id, func.count()).where(
+        desired.c.content_hash.is_not(None), state.is_leased(desired.c.tenant_id)
+    )
     async with state.reading() as connection:
         for row in await connection.execute(query.group_by(desired.c.tenant_id)):
             staged.records[row[0]] = row[1]

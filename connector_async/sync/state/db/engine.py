@@ -2,29 +2,34 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import attrs
-from sqlalchemy import Executable, Table, select, update
+from sqlalchemy import Column, Executable, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncResult
+from sqlalchemy.sql.elements import ColumnElement
 
 from connector_async._checks import check_seconds, check_text
-from connector_async._clock import Clock, checked_clock
+from connector_async._clock import Clock, Deadline, checked_clock
 from connector_async._files import run_in_thread
-from connector_async.sync.exceptions import StateError, StateUnavailableError
-from connector_async.sync.state.schema import serial
+from connector_async.sync.exceptions import StateBusyError, StateError, StateUnavailableError
+from connector_async.sync.state.schema import STATE, serial, tenants
 
 from . import postgres, sqlite
 from .errors import CommitLostError, database_errors
 from .group_commit import GroupCommit
-from .lease import acquire_lock, check_lease, take_lease
+from .lease import DatabaseClock, Leases, acquire_lock
 from .location import Location
 from .retrying import repeatable
 from .upgrade import check_ready, create_or_upgrade
 from .upsert import upsert
+
+LEASE_SECONDS: Final = 30.0
+"""How long a process may be gone before another one may take over its tenants. A renewal comes three times as often."""
+_POLL: Final = 0.25  # seconds
 
 
 @attrs.define
@@ -33,20 +38,52 @@ class Transaction:
 
     connection: AsyncConnection
     """The connection for statements. Do not commit or roll back on it."""
-    _number: int | None = attrs.field(default=None, init=False)
+    _leases: Leases
+    taken: dict[str, int] = attrs.field(factory=dict, init=False)
+    """The epochs of the leases that this transaction takes, by tenant."""
+    _written: set[str] = attrs.field(factory=set, init=False)
+    _changed: set[str] = attrs.field(factory=set, init=False)
 
-    async def bump(self) -> int:
-        """Increment the serial number of the items, and return it. It makes all saved plans stale.
-
-        The number changes once in a transaction, however often this is called.
+    async def lease(self, tenant_ids: Iterable[str]) -> None:
+        """Take the leases of some tenants, except for those that the state has already.
 
         Raises:
-            StateError: If the database fails; raised at the end of the transaction.
+            StateBusyError: If another run has one of them.
         """
-        if self._number is None:
-            statement = update(serial).values(number=serial.c.number + 1).returning(serial.c.number)
-            self._number = int((await self.connection.execute(statement)).scalar_one())
-        return self._number
+        wanted = [each for each in tenant_ids if each not in self._leases.epochs and each not in self.taken]
+        if wanted:
+            self.taken |= await self._leases.take(self.connection, wanted)
+
+    def bump(self, tenant_id: str) -> None:
+        """Increment the counter of a tenant's changes at the end of the transaction. It makes all saved plans stale.
+
+        The counter changes once in a transaction, however often this is called.
+        """
+        self._changed.add(tenant_id)
+
+    async def finish(self, tenant_ids: Iterable[str] = ()) -> None:
+        """Increment the counters, and check the leases of the tenants that were written for.
+
+        The leases of tenants that the state has not had yet are taken. It is the last step before the commit, and one
+        statement for all tenants: a group of writes is mostly for as many tenants.
+
+        Args:
+            tenant_ids: Tenants without a counter to increment.
+
+        Raises:
+            FencedError: If another run has taken over one of the tenants.
+            StateBusyError: If another run has one of the tenants, and this state has not yet had it.
+        """
+        self._written.update(tenant_ids)
+        await self.lease(sorted(self._changed | self._written))
+        epochs = self._leases.epochs | self.taken
+        await self._leases.change(self.connection, {each: epochs[each] for each in self._changed})
+        unchanged = self._written - self._changed - self.taken.keys()
+        await self._leases.check(self.connection, {each: epochs[each] for each in unchanged})
+
+    def write_for(self, tenant_ids: Iterable[str]) -> None:
+        """Check the leases of some tenants at the end of the transaction."""
+        self._written.update(tenant_ids)
 
     async def upsert(
         self, table: Table, rows: Sequence[Mapping[str, Any]], *, on_conflict: Mapping[str, Any] | None = None
@@ -70,15 +107,26 @@ class State:
     """The state of a sync. Open one with `State.open`, and close it or use it as an async context manager."""
 
     def __init__(
-        self, location: Location, *, reader: AsyncEngine, writer: AsyncEngine | None, epoch: int, opened: AsyncExitStack
+        self,
+        location: Location,
+        *,
+        reader: AsyncEngine,
+        writer: AsyncEngine | None,
+        leases: Leases,
+        wait: float,
+        clock: Clock,
+        opened: AsyncExitStack,
     ) -> None:
         self._location = location
         self._reader = reader
         self._writer = writer
-        self._epoch = epoch
+        self._leases = leases
+        self._wait = wait
+        self._clock = clock
         self._opened = opened
         self._writing = asyncio.Lock()
         self._commits = GroupCommit(self.writing)
+        self._renewal: asyncio.Task[None] | None = None
         self._closed = False
 
     @classmethod
@@ -89,19 +137,25 @@ class State:
         owner: str,
         clock: Clock | None = None,
         wait: float = 0.0,
+        lease: float = LEASE_SECONDS,
         read_only: bool = False,
     ) -> Self:
-        """Open a state, and keep other runs out until it is closed. A new state is created, an old one is upgraded.
+        """Open a state. A new state is created, an old one is upgraded.
+
+        A state that is a file keeps other runs out until it is closed. In PostgreSQL, only the tenants that this run
+        works for are kept from other runs.
 
         Before an upgrade, a state that is a file is copied to a file beside it, which is named after the old revision.
 
         Args:
             path_or_url: A SQLite file, or the URL of a PostgreSQL database, such as `postgresql://user@host/database`,
-                which needs the extra `connector-async[postgres]`. On PostgreSQL only the lease keeps runs apart: the
-                run that opened the state last can write.
+                which needs the extra `connector-async[postgres]`.
             owner: The name of this run in the errors that other runs get.
-            clock: The clock for waiting and for times; `None`: the clock of the machine.
-            wait: Seconds to wait for a run that is using the state.
+            clock: The clock for waiting and for times; `None`: the clock of the machine, with the time of the server if
+                the state is in PostgreSQL.
+            wait: Seconds to wait for a run that is using the state or a tenant.
+            lease: Seconds after which another run may take over the tenants of a process that was killed; only in
+                PostgreSQL.
             read_only: Whether to open the state for reading only, also while a run is using it. Then it is neither
                 created nor upgraded.
 
@@ -110,26 +164,41 @@ class State:
             StateUnavailableError: If PostgreSQL does not respond.
             StateVersionError: If a newer version has written the state, or it needs an upgrade and is opened read-only.
             StateError: If the state cannot be read, written or upgraded, or the file is something else.
-            ValueError: If `path_or_url` is not a valid location, `owner` is not printable, or `wait` is negative.
+            ValueError: If `path_or_url` is not a valid location, `owner` is not printable, `wait` is negative, or
+                `lease` is not above zero.
         """
-        location, clock = Location.parse(path_or_url), checked_clock(clock)
+        location = Location.parse(path_or_url)
+        clock = DatabaseClock() if clock is None and location.path is None else checked_clock(clock)
         del path_or_url  # it may have a password
         check_text("owner", owner)
         check_seconds("wait", wait, finite=False)
+        check_seconds("lease", lease, above_zero=True)
+        leases = Leases(location, owner=owner, clock=clock, duration=None if location.path else lease)
         async with AsyncExitStack() as opened:
             if read_only:
                 await run_in_thread(check_ready, location)
                 reader = _dispose_with(opened, _reader_engine(location))
-                return cls(location, reader=reader, writer=None, epoch=0, opened=opened.pop_all())
+                return cls(
+                    location, reader=reader, writer=None, leases=leases, wait=wait, clock=clock, opened=opened.pop_all()
+                )
             if location.path is not None:
                 opened.callback((await acquire_lock(location.path, wait=wait, clock=clock)).release)
             await run_in_thread(create_or_upgrade, location)
             writer = _dispose_with(opened, _writer_engine(location))
             # The reader is closed before the writer, since a read-only connection cannot remove the write-ahead log.
             reader = _dispose_with(opened, _reader_engine(location))
-            async with _transaction(writer, location) as connection:
-                epoch = await take_lease(connection, owner=owner, now=clock.time(), place=location)
-            return cls(location, reader=reader, writer=writer, epoch=epoch, opened=opened.pop_all())
+            state = cls(
+                location, reader=reader, writer=writer, leases=leases, wait=wait, clock=clock, opened=opened.pop_all()
+            )
+        try:
+            if location.path is not None:
+                await state.lease([STATE])
+            else:
+                await state._measure_clock()
+        except BaseException:
+            await state.aclose()
+            raise
+        return state
 
     @property
     def location(self) -> Location:
@@ -139,19 +208,85 @@ class State:
     async def aclose(self) -> None:
         """Close the state after all writes, and release it for other runs. The caller must have ended all reads."""
         await self._commits.finish()
+        if self._renewal is not None:
+            self._renewal.cancel()
+            with suppress(StateError):  # then the leases expire
+                await self.release()
         async with self._writing:
             self._closed = True
             await self._opened.aclose()
 
+    @property
+    def clock(self) -> Clock:
+        """The clock for the times in the state."""
+        return self._clock
+
+    async def _measure_clock(self) -> None:
+        if isinstance(self._clock, DatabaseClock):
+            async with self.writing() as transaction:
+                await self._clock.measure(transaction.connection)
+
+    async def lease(self, tenant_ids: Iterable[str]) -> None:
+        """Keep other runs from some tenants until this state is closed or `release` is called.
+
+        Raises:
+            StateBusyError: If another run has one of them, and the wait is over. Then none was taken.
+            StateError: As for `writing`.
+            RuntimeError: If this state is closed.
+        """
+        wanted = [each for each in tenant_ids if each not in self._leases.epochs]
+        deadline = Deadline(self._wait, self._clock)
+        while wanted:
+            try:
+                await self._lease(wanted)
+            except StateBusyError:
+                if (remaining := deadline.remaining()) <= 0:
+                    raise
+                await self._clock.sleep(min(_POLL, remaining))
+            else:
+                return
+
+    @repeatable
+    async def _lease(self, tenant_ids: Sequence[str]) -> None:
+        async with self.writing() as transaction:
+            await transaction.lease(tenant_ids)
+
+    async def release(self, tenant_ids: Sequence[str] | None = None) -> None:
+        """Let other runs work for some tenants, or for all. This state must not write for them any more.
+
+        Raises:
+            StateError: As for `writing`.
+            RuntimeError: If this state is closed.
+        """
+        async with self.writing() as transaction:
+            await self._leases.release(transaction.connection, tenant_ids)
+        for tenant_id in list(self._leases.epochs) if tenant_ids is None else tenant_ids:
+            self._leases.epochs.pop(tenant_id, None)
+
+    def is_leased(self, tenant_id: Column[str]) -> ColumnElement[bool]:
+        """Return the condition for rows of the tenants that this state has leased."""
+        return tenant_id.in_(select(tenants.c.tenant_id).where(tenants.c.holder == self._leases.holder))
+
+    async def _renew(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            with suppress(StateError):  # the next one may work; otherwise the check of the next write fails
+                async with self.writing() as transaction:
+                    await self._leases.renew(transaction.connection)
+                await self._measure_clock()
+
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[Transaction]:
+    async def writing(self, *tenant_ids: str) -> AsyncIterator[Transaction]:
         """Start a transaction, which is committed at the end of the block and rolled back on an error.
+
+        Args:
+            tenant_ids: The tenants that it writes for. Their leases are checked.
 
         One transaction writes at a time; the others wait. So a transaction inside another one waits forever.
 
         Raises:
-            FencedError: If another run has taken over. Nothing was written.
-            StateBusyError: If the database stays locked.
+            FencedError: If another run has taken over one of the tenants. Nothing was written.
+            StateBusyError: If the database stays locked, or another run has one of the tenants.
             StateError: If the database is full, read-only or damaged, or this state was opened read-only. Nothing was
                 written.
             RuntimeError: If this state is closed.
@@ -161,22 +296,36 @@ class State:
             if self._writer is None:
                 raise StateError(f"{self._location}: the state was opened read-only")
             async with _transaction(self._writer, self._location) as connection:
-                await check_lease(connection, self._epoch, self._location)
-                yield Transaction(connection)
+                transaction = Transaction(connection, self._leases)
+                yield transaction
+                await transaction.finish(tenant_ids)
+            self._leases.epochs |= transaction.taken
+            self._start_renewal()
 
-    async def write(self, body: Callable[[Transaction], Awaitable[None]]) -> None:
+    def _start_renewal(self) -> None:
+        if self._leases.duration is not None and self._leases.epochs and self._renewal is None:
+            renewal = self._renew(self._leases.duration / 3)
+            self._renewal = asyncio.create_task(renewal, name="connector_async lease")
+
+    async def write(self, body: Callable[[Transaction], Awaitable[None]], *tenant_ids: str) -> None:
         """Call `body` in a transaction, which it may share with the concurrent writes of other tasks.
 
         Args:
             body: Writes to the transaction. It must do nothing else, as it may be called again.
+            tenant_ids: The tenants that it writes for. Their leases are checked.
 
         Raises:
-            FencedError: If another run has taken over. Nothing was written.
-            StateBusyError: If the database stays locked.
+            FencedError: If another run has taken over one of the tenants. Nothing was written.
+            StateBusyError: If the database stays locked, or another run has one of the tenants.
             StateError: As for `writing`. Nothing was written.
             RuntimeError: If this state is closed.
         """
-        await self._write(body)
+
+        async def checked(transaction: Transaction) -> None:
+            await body(transaction)
+            transaction.write_for(tenant_ids)
+
+        await self._write(checked)
 
     @repeatable
     async def _write(self, body: Callable[[Transaction], Awaitable[None]]) -> None:
@@ -198,14 +347,14 @@ class State:
 
     @repeatable
     async def serial(self) -> int:
-        """Return the serial number of the items, which increases with each change of them.
+        """Return the sum of the counters of all changes of the items.
 
         Raises:
             StateError: If the database cannot be read.
             RuntimeError: If this state is closed.
         """
         async with self.reading() as connection:
-            return int((await connection.execute(select(serial.c.number))).scalar_one())
+            return await read_serial(connection)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -218,6 +367,12 @@ class State:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+async def read_serial(connection: AsyncConnection) -> int:
+    """Return the sum of the counters of all changes of the items."""
+    by_tenant = select(func.coalesce(func.sum(tenants.c.number), 0)).scalar_subquery()
+    return int((await connection.execute(select(serial.c.number + by_tenant))).scalar_one())
 
 
 @asynccontextmanager

@@ -54,6 +54,7 @@ def database_errors(place: object) -> Iterator[None]:
     except exc.DBAPIError as error:
         state_error = _postgres_error(place, error) if hasattr(error.orig, "sqlstate") else None
         if state_error is None and isinstance(error, _PROGRAMMING_ERRORS):
+            _drop_values(error)
             raise
         drop_frames(error)  # those of the driver have the password
         raise state_error or _state_error(place, error.orig) from None
@@ -103,6 +104,13 @@ def way_out() -> str:
         "`connector-async state check` shows the damage; put a backup in its place, or move the file away and run "
         "again: the first run on a new state looks at the server before it creates anything"
     )
+
+
+def _drop_values(error: exc.DBAPIError) -> None:
+    """Remove the message of PostgreSQL from an error: it repeats values, which the messages of SQLite do not."""
+    if (code := getattr(error.orig, "sqlstate", None)) is not None and error.orig is not None:
+        reason = f"{type(error.orig).__name__}, {code}"
+        error.args, error.orig.args = (f"({reason})",), (reason,)
 
 
 def _postgres_error(place: object, error: exc.DBAPIError) -> StateError | None:

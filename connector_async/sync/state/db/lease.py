@@ -1,27 +1,31 @@
-"""One run at a time: a lock of the operating system, and a lease in the state that fences off a run that lost it.
+"""One run at a time for each tenant: leases in the state, which fence off a run that lost them, and a lock of a file.
 
-The lock is released when its process ends, in whatever way. The lease covers what the lock cannot: a lock file that was
-deleted or is on a network drive, and a state that is not a file.
+The lock is of the operating system, and is released when its process ends, in whatever way. The leases cover what the
+lock cannot: a lock file that was deleted or is on a network drive, and a state that is not a file.
 """
 
 import os
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import select, update
+from sqlalchemy import Row, bindparam, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from connector_async._clock import Clock, Deadline
 from connector_async._timestamps import format_instant
-from connector_async.sync.exceptions import FencedError, StateBusyError, StateError
-from connector_async.sync.state.schema import LEASE, leases
+from connector_async.sync.exceptions import FencedError, StateBusyError
+from connector_async.sync.state.schema import tenants
 
 from .errors import file_errors
 from .permissions import PRIVATE, beside
-from .sqlite import read_lease_holder
+from .sqlite import read_last_owner
+from .upsert import upsert
 
 _POLL: Final = 0.05  # seconds
+_ROWS: Final = 1_000  # in one statement
 
 
 class FileLock:
@@ -62,42 +66,125 @@ async def acquire_lock(state: Path, *, wait: float, clock: Clock) -> FileLock:
     return FileLock(descriptor)
 
 
-async def take_lease(connection: AsyncConnection, *, owner: str, now: float, place: object) -> int:
-    """Take the lease, also from another owner, and return its new epoch.
+class Leases:
+    """The leases that one open state has taken.
+
+    A lease is a row of `tenants`. Its epoch counts the takings: a transaction for a tenant checks that it is still the
+    one of its own taking. On PostgreSQL a lease expires, so that the work of a process that was killed can be taken
+    over, and is renewed by its holder. A state that is a file has a lock for that, and its leases can always be taken.
 
     Args:
-        connection: A connection in a transaction that can write.
-        owner: The new owner.
-        now: The current time, in seconds since 1970 in UTC.
-        place: The state, named in the message.
-
-    Raises:
-        StateError: If the state has no lease.
+        place: The state, named in messages.
+        owner: The name of the run in the messages that others get.
+        clock: The clock of a state that is a file. PostgreSQL has its own.
+        duration: The seconds after which a lease expires; `None`: the lock keeps others out.
     """
-    taken = update(leases).where(leases.c.name == LEASE).values(owner=owner, epoch=leases.c.epoch + 1, acquired_at=now)
-    epoch = (await connection.execute(taken.returning(leases.c.epoch))).scalar_one_or_none()
-    if epoch is None:
-        raise StateError(f"{place}: the lease is missing")
-    return int(epoch)
+
+    def __init__(self, place: object, *, owner: str, clock: Clock, duration: float | None) -> None:
+        self._place = place
+        self._owner = owner
+        self._clock = clock
+        self.duration: Final = duration
+        self.holder: Final = secrets.token_hex(8)
+        """Marks the leases of this open state."""
+        self.epochs: dict[str, int] = {}
+        """The epoch of each lease that was taken, by tenant."""
+
+    async def take(self, connection: AsyncConnection, tenant_ids: Iterable[str]) -> dict[str, int]:
+        """Take the leases of some tenants, and return their epochs. They count once the transaction is committed.
+
+        Raises:
+            StateBusyError: If another run has one of them.
+        """
+        epochs: dict[str, int] = {}
+        wanted = sorted(tenant_ids)
+        now = await database_time(connection, self._clock)
+        rights = {"owner": self._owner, "holder": self.holder, "acquired_at": now}
+        rights["expires_at"] = now + (self.duration or 0.0)
+        is_free = None if self.duration is None else (tenants.c.expires_at <= now) | (tenants.c.holder == self.holder)
+        statement = upsert(connection.dialect.name, tenants, rights | {"epoch": tenants.c.epoch + 1}, where=is_free)
+        for first in range(0, len(wanted), _ROWS):
+            some = wanted[first : first + _ROWS]
+            rows = [rights | {"tenant_id": tenant_id, "epoch": 1, "number": 0} for tenant_id in some]
+            await connection.execute(statement, rows)
+            for row in await connection.execute(_LEASES, {"tenant_ids": some}):
+                if row.holder != self.holder:
+                    raise StateBusyError(f"{self._place}: tenant {row.tenant_id} is in use{_by(row)}")
+                epochs[row.tenant_id] = row.epoch
+        return epochs
+
+    async def check(self, connection: AsyncConnection, epochs: Mapping[str, int]) -> None:
+        """Raise if one of some leases is no longer the one of its epoch.
+
+        Raises:
+            FencedError: If another run has taken it.
+        """
+        wanted = sorted(epochs)
+        for first in range(0, len(wanted), _ROWS):
+            some = wanted[first : first + _ROWS]
+            found = {row.tenant_id: row for row in await connection.execute(_CHECK, {"tenant_ids": some})}
+            self._compare(epochs, some, found)
+
+    async def change(self, connection: AsyncConnection, epochs: Mapping[str, int]) -> None:
+        """Increment the counters of changes of some tenants, and raise as `check` does."""
+        wanted = sorted(epochs)
+        for first in range(0, len(wanted), _ROWS):
+            some = wanted[first : first + _ROWS]
+            changed = {row.tenant_id: row for row in await connection.execute(_CHANGE, {"tenant_ids": some})}
+            self._compare(epochs, some, changed)
+
+    async def renew(self, connection: AsyncConnection) -> None:
+        """Let the leases expire later."""
+        expires_at = await database_time(connection, self._clock) + (self.duration or 0.0)
+        mine = update(tenants).where(tenants.c.holder == self.holder)
+        await connection.execute(mine.values(expires_at=expires_at))
+
+    async def release(self, connection: AsyncConnection, tenant_ids: Sequence[str] | None = None) -> None:
+        """Let others take the leases of some tenants, or all of them."""
+        mine = update(tenants).where(tenants.c.holder == self.holder)
+        if tenant_ids is not None:
+            mine = mine.where(tenants.c.tenant_id.in_(tenant_ids))
+        await connection.execute(mine.values(holder="", expires_at=0.0))
+
+    def _compare(self, epochs: Mapping[str, int], wanted: Iterable[str], found: Mapping[str, Any]) -> None:
+        for tenant_id in wanted:
+            row = found.get(tenant_id)
+            if row is None or row.epoch != epochs[tenant_id]:
+                raise self._fenced(tenant_id, row)
+
+    def _fenced(self, tenant_id: str, row: Row[Any] | None) -> FencedError:
+        if row is None:
+            return FencedError(f"{self._place}: the lease of tenant {tenant_id} is missing")
+        return FencedError(f"{self._place}: {row.owner} has taken over tenant {tenant_id}")
 
 
-async def check_lease(connection: AsyncConnection, epoch: int, place: object) -> None:
-    """Raise if the lease is no longer the one with that epoch.
+class DatabaseClock(Clock):
+    """The machine's clock, with the time of PostgreSQL: that of several machines is never quite the same."""
 
-    Args:
-        connection: The connection in the transaction that is about to write.
-        epoch: The epoch that `take_lease` returned.
-        place: The state, named in the message.
+    def __init__(self) -> None:
+        self._offset = 0.0
 
-    Raises:
-        FencedError: If another owner has taken the lease.
-    """
-    query = select(leases.c.epoch, leases.c.owner).where(leases.c.name == LEASE).with_for_update(read=True)
-    lease = (await connection.execute(query)).one_or_none()
-    if lease is None:
-        raise FencedError(f"{place}: the lease is missing")
-    if lease.epoch != epoch:
-        raise FencedError(f"{place}: {lease.owner} has taken over")
+    def time(self) -> float:
+        """Return the seconds since 1970 in UTC, by the clock of the server."""
+        return super().time() + self._offset
+
+    async def measure(self, connection: AsyncConnection) -> None:
+        """Find out by how much the two clocks differ now."""
+        before = super().time()
+        theirs = await database_time(connection, self)
+        self._offset = theirs - (before + super().time()) / 2
+
+
+async def database_time(connection: AsyncConnection, clock: Clock) -> float:
+    """Return the time by the clock of the server, or by `clock` if the state is a file; seconds since 1970 in UTC."""
+    if connection.dialect.name != "postgresql":
+        return clock.time()
+    return float((await connection.execute(_NOW)).scalar_one())
+
+
+def _by(row: Row[Any]) -> str:
+    since = format_instant(datetime.fromtimestamp(row.acquired_at, UTC))
+    return f" by {row.owner}, since {since}"
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -111,8 +198,19 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _busy_message(state: Path) -> str:
-    holder = read_lease_holder(state)
+    holder = read_last_owner(state)
     if holder is None:
         return f"{state}: another run is using it"
     since = format_instant(datetime.fromtimestamp(holder[1], UTC))
     return f"{state}: another run is using it; the last to open it was {holder[0]}, at {since}"
+
+
+_LEASES: Final = select(tenants).where(tenants.c.tenant_id.in_(bindparam("tenant_ids", expanding=True)))
+_CHECK: Final = _LEASES.with_for_update(read=True)
+_CHANGE: Final = (
+    update(tenants)
+    .where(tenants.c.tenant_id.in_(bindparam("tenant_ids", expanding=True)))
+    .values(number=tenants.c.number + 1)
+    .returning(tenants.c.tenant_id, tenants.c.epoch, tenants.c.owner)
+)
+_NOW: Final = text("SELECT extract(epoch FROM clock_timestamp())::float8")

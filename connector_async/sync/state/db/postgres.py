@@ -20,6 +20,8 @@ _CONNECTING: Final = {
     "connect_timeout": "10",  # seconds
     "tcp_user_timeout": "30000",  # milliseconds; a server that vanished would be waited for 15 minutes
 }
+# A commit that has returned must survive a crash: otherwise a create would be forgotten, and sent again.
+_OPTIONS: Final = "-c synchronous_commit=on"
 _UPGRADE_LOCK: Final = 0x636F6E6E6563746F  # any number that other applications are unlikely to take
 
 
@@ -88,7 +90,9 @@ def _create_async_engine(location: Location, *, connections: int, **options: Any
 
 
 def _connect_args(location: Location) -> dict[str, str]:
-    return {name: value for name, value in _CONNECTING.items() if name not in location.url.query}
+    query = location.url.query
+    own = {name: value for name, value in _CONNECTING.items() if name not in query}
+    return own | {"options": f"{query.get('options', '')} {_OPTIONS}".strip()}
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
@@ -10,13 +10,12 @@ from connector_async.sync.exceptions import StateUnavailableError
 
 from .errors import CommitLostError
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
+_F = TypeVar("_F", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 _LONGEST: Final = 60.0  # seconds from the first failure on; a restart of PostgreSQL takes a few
 
 
-def repeatable(function: Callable[_P, Coroutine[Any, Any, _T]]) -> Callable[_P, Coroutine[Any, Any, _T]]:
+def repeatable(function: _F) -> _F:
     """Decorate a function that is called again, for up to a minute, while the database is not available.
 
     It must read or write one transaction and do nothing else, and doing so twice must be the same as once: the first
@@ -25,18 +24,16 @@ def repeatable(function: Callable[_P, Coroutine[Any, Any, _T]]) -> Callable[_P, 
     return _repeating(function, lambda error: isinstance(error, StateUnavailableError))
 
 
-def repeatable_once(function: Callable[_P, Coroutine[Any, Any, _T]]) -> Callable[_P, Coroutine[Any, Any, _T]]:
+def repeatable_once(function: _F) -> _F:
     """Decorate a function as `repeatable` does, if doing it twice is not the same: nothing may have been committed."""
     return _repeating(
         function, lambda error: isinstance(error, StateUnavailableError) and not isinstance(error, CommitLostError)
     )
 
 
-def _repeating(
-    function: Callable[_P, Coroutine[Any, Any, _T]], is_repeated: Callable[[BaseException], bool]
-) -> Callable[_P, Coroutine[Any, Any, _T]]:
+def _repeating(function: _F, is_repeated: Callable[[BaseException], bool]) -> _F:
     @functools.wraps(function)
-    async def repeated(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+    async def repeated(*args: Any, **kwargs: Any) -> Any:
         try:
             return await function(*args, **kwargs)
         except StateUnavailableError as error:
@@ -50,4 +47,4 @@ def _repeating(
         )
         return await again(function, *args, **kwargs)
 
-    return repeated
+    return cast("_F", repeated)

@@ -13,7 +13,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from connector_async._files import atomic_replace, check_regular
 from connector_async.sync.exceptions import StateError
-from connector_async.sync.state.schema import LEASE, VERSION_TABLE
+from connector_async.sync.state.schema import STATE, VERSION_TABLE
 
 from .errors import database_errors, file_errors
 from .permissions import beside
@@ -27,6 +27,7 @@ _WRITER_PRAGMAS: Final = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FUL
 # KiB for each reader. With SQLite's default of 2,000, the peak memory of a cold start with 10,000 users was 9 % over
 # that with 1,000 users; with 500 it is 3 %. Planning 100,000 unchanged items takes the same time, within the noise.
 _READER_PRAGMAS: Final = ("PRAGMA cache_size = -500",)
+_LAST_OWNER: Final = "SELECT owner, acquired_at FROM tenants WHERE tenant_id = ?"
 
 
 class _Connection(sqlite3.Connection):
@@ -107,11 +108,11 @@ def read_revision(path: Path) -> str | None:
     return str(revisions[0][0])
 
 
-def read_lease_holder(path: Path) -> tuple[str, float] | None:
-    """Return the last owner of the lease and the time of its start, or `None` if there is none or the read fails."""
+def read_last_owner(path: Path) -> tuple[str, float] | None:
+    """Return who has opened a state last, and when, or `None` if that is not known or the read fails."""
     try:
         with closing(connect_read_only(path)) as connection:
-            row = connection.execute("SELECT owner, acquired_at FROM leases WHERE name = ?", (LEASE,)).fetchone()
+            row = connection.execute(_LAST_OWNER, (STATE,)).fetchone()
     except sqlite3.Error:
         return None
     return (str(row[0]), float(row[1])) if row and row[0] else None

@@ -5,9 +5,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Insert, Table
+from sqlalchemy.sql.elements import ColumnElement
 
 
-def upsert(dialect: str, table: Table, on_conflict: Mapping[str, Any] | None = None) -> Insert:
+def upsert(
+    dialect: str,
+    table: Table,
+    on_conflict: Mapping[str, Any] | None = None,
+    *,
+    where: ColumnElement[bool] | None = None,
+) -> Insert:
     """Return the statement that inserts rows, and updates those with an existing primary key.
 
     Args:
@@ -16,19 +23,22 @@ def upsert(dialect: str, table: Table, on_conflict: Mapping[str, Any] | None = N
             every column: a column that is left out becomes `NULL`.
         on_conflict: The values that an existing row gets: plain values, or expressions of the table's columns; `None`:
             the values of the new row.
+        where: Which existing rows get them; `None`: all.
 
     Raises:
         ValueError: If the dialect is not supported.
     """
-    return _upsert(dialect, table) if on_conflict is None else _build(dialect, table, on_conflict)
+    return _upsert(dialect, table) if on_conflict is None else _build(dialect, table, on_conflict, where)
 
 
 @functools.cache  # building it takes longer than executing it
 def _upsert(dialect: str, table: Table) -> Insert:
-    return _build(dialect, table, None)
+    return _build(dialect, table, None, None)
 
 
-def _build(dialect: str, table: Table, on_conflict: Mapping[str, Any] | None) -> Insert:
+def _build(
+    dialect: str, table: Table, on_conflict: Mapping[str, Any] | None, where: ColumnElement[bool] | None
+) -> Insert:
     # Imported here, since only one of them is needed.
     if dialect == "sqlite":
         from sqlalchemy.dialects.sqlite import insert  # noqa: PLC0415
@@ -39,4 +49,4 @@ def _build(dialect: str, table: Table, on_conflict: Mapping[str, Any] | None) ->
     statement = insert(table)
     if on_conflict is None:
         on_conflict = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
-    return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=on_conflict)
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=on_conflict, where=where)
