@@ -85,6 +85,8 @@ async def preview(
         check_window(window, appointments.session.wire_format)
         async for appointment in appointments.preview(range_start, range_end, window=window):
             printer.add(appointment.to_dict())
+            if printer.is_full:
+                break
     printer.end()
 
 
@@ -134,7 +136,7 @@ async def create(
         if name not in fields:
             raise ValueError(f"{name} is missing")
     new = NewAppointment(**fields)
-    printer = Printer(display, _COLUMNS)
+    printer = Printer(display, _COLUMNS, done="created")
     async with open_service(connection) as appointments:
         printer.add((await appointments.create(new)).to_dict())
     printer.end()
@@ -172,7 +174,7 @@ async def update(
     )
     if clear_description:
         changes["description"] = None
-    printer = Printer(display, _COLUMNS)
+    printer = Printer(display, _COLUMNS, done="updated")
     async with open_service(connection) as appointments:
         changed = await appointments.update(appointment_id, read_first=read_first, **changes)
     # The response may be empty.
@@ -188,7 +190,7 @@ async def delete(
     display: DisplayOptions = DEFAULT_DISPLAY,
 ) -> ExitCode:
     """Delete appointments by id."""
-    printer = Printer(display, ("appointment_id", "deleted"))
+    printer = Printer(display, ("appointment_id", "deleted"), done="deleted")
     code = ExitCode.DONE
     async with open_service(connection) as appointments:
         if more:

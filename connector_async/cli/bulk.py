@@ -19,7 +19,8 @@ from .exit_codes import ExitCode, combined_exit_code, exit_code
 from .line_reader import read_lines
 from .messages import error_message, print_message
 from .options import DisplayOptions
-from .output import Printer, Record
+from .output import Printer
+from .output_formats import Record
 from .settings import Settings
 from .source_options import MappingOptions, mapping_of
 from .standard_input import opened_source
@@ -71,15 +72,13 @@ async def create_from(source: str, appointments: AppointmentService, display: Di
     async def create(numbered_line: tuple[int, bytes]) -> Appointment:
         return await appointments.create(NewAppointment.from_dict(_decoded(numbered_line[1])))
 
-    codes, printer = set(), Printer(display, _RESULT_COLUMNS)
+    codes, printer = set(), Printer(display, _RESULT_COLUMNS, done="created")
     calls = bulk(create, read_lines(source), concurrency=_CONCURRENCY, ordered=True, ends_on=AuthenticationError)
-    async with aclosing(calls.outcomes()) as outcomes:
-        try:
+    with printer:
+        async with aclosing(calls.outcomes()) as outcomes:
             async for outcome in outcomes:
                 codes.add(_exit_code(outcome))
                 printer.add({"line": outcome.input[0]} | _result(outcome))
-        finally:
-            printer.end()
     return combined_exit_code(codes)
 
 
@@ -117,21 +116,19 @@ async def create_records(path: Path, options: MappingOptions, settings: Settings
             raise ValueError("the calendar must be that of --tenant-id, --ad-id and --domain-id, or not be named")
         return await appointments.create(item.appointment)
 
-    codes, printer = set(), Printer(display, _RECORD_COLUMNS)
+    codes, printer = set(), Printer(display, _RECORD_COLUMNS, done="created")
     async with (
         opened_source(path, options, settings, derives_key=True) as (source, _),
         service_of(settings) as appointments,
     ):
         calls = bulk(create, source.records(), concurrency=_CONCURRENCY, ordered=True, ends_on=AuthenticationError)
-        async with aclosing(calls.outcomes()) as outcomes:
-            try:
+        with printer:
+            async with aclosing(calls.outcomes()) as outcomes:
                 async for outcome in outcomes:
                     codes.add(_exit_code(outcome))
                     line = outcome.input.line if isinstance(outcome.input, SourceProblem) else None
                     position = {"record": outcome.index + 1, "line": line, "key": outcome.input.key}
                     printer.add(position | _result(outcome))
-            finally:
-                printer.end()
     return combined_exit_code(codes)
 
 

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from .config_sources import read_settings
 from .options import DEFAULT_CONNECTION, DEFAULT_DISPLAY, ConnectionOptions, DisplayOptions
-from .output import Printer, Record
+from .output import Printer
+from .output_formats import Record
 from .settings import SETTINGS, SOURCE_SETTINGS, SOURCE_TABLE, Setting, Settings, Value
 
 _COLUMNS: Final = ("setting", "value", "origin")

@@ -34,6 +34,8 @@ class ExitCode(enum.IntEnum):
     """A transient failure: the same command may succeed later. After a create with an unknown outcome, look first."""
     GUARD = 6
     """The deletion guard stopped the run before it wrote, or later the work for a tenant."""
+    OUTPUT = 7
+    """The standard output could not be written. The standard error names what was done on the server."""
     LIMIT_REACHED = 8
     """A limit was reached; the next run resumes."""
     NOTHING_TO_DO = 9

@@ -1,7 +1,9 @@
 """The options that several commands share. Their rules, and where else they can be set, are in `settings`."""
 
+import sys
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import attrs
 from cyclopts import Group, Parameter
@@ -9,6 +11,12 @@ from cyclopts import Group, Parameter
 from connector_async._timestamps import InstantError, parse_instant
 from connector_async.wire import WireFormat
 
+from .output_formats import OutputFormat
+
+if TYPE_CHECKING:
+    from jmespath.parser import ParsedResult
+
+OUTPUT_GROUP: Final = Group("Output", sort_key=0)
 SETTINGS_GROUP: Final = Group(
     "Settings",
     help="The first of these that has a setting wins: the option, CONNECTOR_... in the environment, "
@@ -50,12 +58,89 @@ class ConnectionOptions:
         return attrs.asdict(self)
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=OUTPUT_GROUP)
 @attrs.frozen(kw_only=True)
 class DisplayOptions:
-    """How data is printed."""
+    """How the records of a command are printed."""
 
-    json: Annotated[bool, Parameter(negative="", help="Print JSON Lines instead of a table.")] = False
+    output: Annotated[
+        Literal["table", "json", "jsonl", "csv", "tsv", "yaml"] | None,
+        Parameter(help="The format; the default is table on a terminal, and tsv elsewhere."),
+    ] = None
+    json: Annotated[bool, Parameter(negative="", help="The same as --output jsonl.")] = False
+    columns: Annotated[
+        str | None, Parameter(help="The columns in their order, separated by commas: appointment_id,title.")
+    ] = None
+    limit: Annotated[int | None, Parameter(help="Print this many records at most.")] = None
+    query: Annotated[
+        str | None,
+        Parameter(help="Print the result of a JMESPath expression on the array of all records: [].title."),
+    ] = None
+
+    @property
+    def format(self) -> OutputFormat:
+        """The format in which records are printed."""
+        if self.output is not None:
+            return OutputFormat(self.output)
+        if self.json:
+            return OutputFormat.JSONL
+        return OutputFormat.TABLE if sys.stdout.isatty() else OutputFormat.TSV
+
+    @property
+    def is_structured(self) -> bool:
+        """Whether the output is for programs that take whole objects, rather than rows of columns."""
+        return self.format in {OutputFormat.JSON, OutputFormat.JSONL, OutputFormat.YAML}
+
+    @property
+    def hides_zeros(self) -> bool:
+        """Whether a count of zero is left out: the columns of a table differ with what there is to say."""
+        return self.format is OutputFormat.TABLE
+
+    def check(self, columns: Sequence[str]) -> None:
+        """Reject options that no output with these columns can have.
+
+        Raises:
+            ValueError: If two options exclude each other, `limit` is not above zero, `columns` names another column, or
+                `query` is not a JMESPath expression.
+        """
+        if self.json and self.output not in {None, "jsonl"}:
+            raise ValueError("--json must not be given together with --output")
+        if self.columns is not None and self.query is not None:
+            raise ValueError("--columns must not be given together with --query, which can select fields itself")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError("--limit must be at least 1")
+        self.selected_columns(columns)
+        self.compiled_query()
+
+    def selected_columns(self, columns: Sequence[str]) -> tuple[str, ...] | None:
+        """Return the columns that `--columns` selects, or `None` without it.
+
+        Raises:
+            ValueError: If one of them is not in `columns`.
+        """
+        if self.columns is None:
+            return None
+        selected = tuple(name.strip() for name in self.columns.split(","))
+        unknown = next((name for name in selected if name not in columns), None)
+        if unknown is not None:
+            raise ValueError(f"--columns: {unknown!r} is not a column; the columns are {', '.join(columns)}")
+        return selected
+
+    def compiled_query(self) -> "ParsedResult | None":
+        """Return the compiled `--query`, or `None` without it.
+
+        Raises:
+            ValueError: If it is not a JMESPath expression.
+        """
+        if self.query is None:
+            return None
+        import jmespath  # noqa: PLC0415 - only a query needs it
+
+        try:
+            return jmespath.compile(self.query)
+        except jmespath.exceptions.JMESPathError as error:
+            reason = str(error).splitlines()[0]
+        raise ValueError(f"--query must be a JMESPath expression: {reason}")
 
 
 DEFAULT_CONNECTION: Final = ConnectionOptions()

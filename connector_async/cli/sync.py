@@ -1,6 +1,5 @@
 """The sync commands: run, plan, apply, check, pull, retry-failed, status and explain."""
 
-import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -32,6 +31,7 @@ from .connect import own_calendar, selected_format
 from .exit_codes import ExitCode
 from .messages import print_message
 from .options import DEFAULT_CONNECTION, DEFAULT_DISPLAY, ConnectionOptions, DisplayOptions
+from .output import Printer
 from .progress import SyncProgress
 from .settings import Settings
 from .source_options import DEFAULT_SOURCE, SourceFile, SourceOptions, mapping_of
@@ -48,12 +48,16 @@ from .sync_options import (
     StateOptions,
 )
 from .sync_report import (
+    CHANGE_COLUMNS,
+    KEY_COLUMNS,
+    REPORT_COLUMNS,
+    RUN_COLUMNS,
+    left_out_record,
+    operation_record,
     print_expanded,
     print_failure,
     print_key_history,
-    print_left_out,
     print_lost_versions,
-    print_operation,
     print_status,
 )
 from .sync_run import (
@@ -150,6 +154,7 @@ async def apply(
     display: DisplayOptions = DEFAULT_DISPLAY,
 ) -> ExitCode:
     """Run a saved plan, unless the state has changed since."""
+    display.check(REPORT_COLUMNS)
     settings = _settings(connection, state)
     saved_plan = SavedPlan.open(file)
 
@@ -244,6 +249,7 @@ async def pull(
 
     The file is replaced once every calendar was read. The state must be used for pulls only.
     """
+    display.check(REPORT_COLUMNS)
     settings = _settings(connection, state)
     wire_format = selected_format(settings)
     if calendars is None:
@@ -267,6 +273,7 @@ async def pull(
 
 async def status(*, state: StateOptions = _STATE, display: DisplayOptions = DEFAULT_DISPLAY) -> None:
     """Print what the state holds and its latest runs, even while a run works with it."""
+    display.check(RUN_COLUMNS)
     async with await _open_to_read(state) as opened:
         print_status(await inspection.read_status(opened), display, state=opened.location)
 
@@ -286,6 +293,7 @@ async def explain(
     display: DisplayOptions = DEFAULT_DISPLAY,
 ) -> ExitCode:
     """Print everything that the state knows about a key: what is in sync, what is pending, and why it was given up."""
+    display.check(KEY_COLUMNS)
     async with await _open_to_read(state) as opened:
         if archived:
             rows = await inspection.read_lost_versions(opened, key)
@@ -328,6 +336,7 @@ async def _run(
     connection: ConnectionOptions,
     display: DisplayOptions,
 ) -> ExitCode:
+    display.check(REPORT_COLUMNS)
     settings = _settings(connection, state, source_options)
     sync_options = options.sync_options(
         Mode(options.mode), selected_format(settings), retry_run=retry_run, rebind=rebind
@@ -396,6 +405,7 @@ async def _print_changes(
 
     With `changes_only`, operations are left out that only note in the state what is in sync already.
     """
+    printer = Printer(display, CHANGE_COLUMNS)
     settings = _settings(connection, state, source_options)
     wire_format = selected_format(settings)
     sync_options = options.sync_options(mode, wire_format)
@@ -404,7 +414,7 @@ async def _print_changes(
         opened_source(path, source_options, settings) as (records, _),
         open_sync(state_path(settings, path), settings, wait=state.wait) as (opened, services),
     ):
-        found = _Found(display, str(opened.location), changes_only=changes_only)
+        found = _Found(display, printer, str(opened.location), changes_only=changes_only)
         sync = BulkSync(opened, services, SyncSettings(wire_format=wire_format))
         # A plan that lacks a calendar is not saved.
         on_failure = found.print_failed if out is None else None
@@ -418,7 +428,7 @@ async def _print_changes(
         async with aclosing(read_left_out(opened, with_conflicts=mode is Mode.TRUST)) as keys:
             async for key in keys:
                 found.print_left_out(key)
-    sys.stdout.flush()
+    found.printer.end()
     print_expanded(expanded_range(records))
     return found.print_totals(exit_code=exit_code)
 
@@ -428,6 +438,7 @@ class _Found:
     """Prints what a plan or a check finds, and counts it."""
 
     display: DisplayOptions
+    printer: Printer
     state: str
     """The location of the state."""
     changes_only: bool
@@ -443,11 +454,11 @@ class _Found:
         print_message(reason)
 
     def print_failed(self, calendar: Calendar, error: ConnectorError) -> None:
-        self.failures.add(print_failure(calendar, error, self.display, state=self.state))
+        self.failures.add(print_failure(calendar, error, self.display, self.printer, state=self.state))
 
     def print_left_out(self, key: LeftOut) -> None:
         self.left_out[key.kind] += 1
-        print_left_out(key, self.display, state=self.state)
+        self.printer.add(left_out_record(key, self.display, state=self.state))
 
     async def printed(self, operations: AsyncGenerator[Operation, None]) -> AsyncGenerator[Operation, None]:
         """Yield operations, each after it was printed."""
@@ -456,7 +467,7 @@ class _Found:
                 is_change = operation.kind is not Kind.AGREE
                 self.changes += is_change
                 if is_change or not self.changes_only:
-                    print_operation(operation, self.display, state=self.state)
+                    self.printer.add(operation_record(operation, self.display, state=self.state))
                 yield operation
 
     def print_totals(self, *, exit_code: bool) -> ExitCode:

@@ -32,7 +32,7 @@ from .settings import Settings, SettingsError, parse_rate_limit
 from .signals import stoppable
 from .source_options import SourceOptions, assumed_zone
 from .sync_options import LimitOptions, LockedStateOptions, PerformanceOptions
-from .sync_report import print_report, report_exit_code, write_dead_letters
+from .sync_report import print_report, report_exit_code, totals, write_dead_letters
 
 RUN_STATE: Final = ".connector-sync.db"
 """How the state of runs is called after its source, instead of the suffix of that."""
@@ -85,6 +85,7 @@ async def finish_run(
         print_message("cut off: operations in flight may have happened; the next run finds out")
         return signal_code or ExitCode.OTHER
     print_report(report, display, state=state.location)
+    print_message(totals(report, state=state.location))
     if limits.dead_letters is not None:
         await write_dead_letters(state, report.run_id, limits.dead_letters)
     return signal_code or report_exit_code(report, reports_nothing_to_do=limits.exit_code)
