@@ -1,34 +1,32 @@
 """Commands with many inputs: prints the result or the failure of each input, and finds the exit code."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import orjson
 
-from connector_async.appointments import AppointmentService
 from connector_async.bulk_calls import Bulk, Outcome, Status, bulk
 from connector_async.exceptions import AuthenticationError, DecodingError
 from connector_async.models import Appointment, NewAppointment
 from connector_async.sync.formats import format_of_suffix
-from connector_async.sync.records import SourceProblem, SourceRecord
+from connector_async.sync.records import Calendar, SourceProblem, SourceRecord
 
-from .connect import own_calendar, service_of
+from .connect import service_of
 from .exit_codes import ExitCode, combined_exit_code, exit_code
 from .line_reader import read_lines
 from .messages import error_message, print_message
 from .options import DisplayOptions
 from .output import Printer
 from .output_formats import Record
+from .resume_file import Draft, ResumeFile
 from .settings import Settings
 from .source_options import MappingOptions, mapping_of
-from .standard_input import opened_source
 
 T = TypeVar("T")
 
-_RESULT_COLUMNS: Final = ("line", "status", "appointment_id", "error")
-_RECORD_COLUMNS: Final = ("record", "line", "key", "status", "appointment_id", "error")
+_RESULT_COLUMNS: Final = ("record", "line", "key", "status", "appointment_id", "error")
 _CONCURRENCY: Final = 16
 
 
@@ -54,34 +52,6 @@ async def print_outcomes(calls: Bulk[str, T], printer: Printer, record: Callable
     return combined_exit_code(codes)
 
 
-async def create_from(source: str, appointments: AppointmentService, display: DisplayOptions) -> ExitCode:
-    """Create the appointments of a file, and print a result for each line.
-
-    Args:
-        source: The path of a file of JSON Lines; `-` is the standard input.
-        appointments: Creates the appointments.
-        display: How the results are printed.
-
-    Returns:
-        The exit code of the command.
-
-    Raises:
-        ValueError: If the file cannot be read. The appointments of the lines before have been created.
-    """
-
-    async def create(numbered_line: tuple[int, bytes]) -> Appointment:
-        return await appointments.create(NewAppointment.from_dict(_decoded(numbered_line[1])))
-
-    codes, printer = set(), Printer(display, _RESULT_COLUMNS, done="created")
-    calls = bulk(create, read_lines(source), concurrency=_CONCURRENCY, ordered=True, ends_on=AuthenticationError)
-    with printer:
-        async with aclosing(calls.outcomes()) as outcomes:
-            async for outcome in outcomes:
-                codes.add(_exit_code(outcome))
-                printer.add({"line": outcome.input[0]} | _result(outcome))
-    return combined_exit_code(codes)
-
-
 def is_plain_json_lines(source: str, options: MappingOptions, settings: Settings) -> bool:
     """Return whether a file has drafts in JSON Lines under the names of their fields, which may have `extra`."""
     if settings.get("ignore_unknown") or mapping_of(settings) is not None:
@@ -89,46 +59,98 @@ def is_plain_json_lines(source: str, options: MappingOptions, settings: Settings
     return (options.source_format or format_of_suffix(source) or "jsonl") == "jsonl"
 
 
-async def create_records(path: Path, options: MappingOptions, settings: Settings, display: DisplayOptions) -> ExitCode:
-    """Create the appointments of the records of a source, and print a result for each.
+async def read_lines_as_drafts(source: str) -> AsyncIterator[Draft]:
+    """Yield a draft for each line of a file of JSON Lines; `-` is the standard input.
 
-    The key of a record is printed, and not needed in CSV and JSON Lines.
+    Raises:
+        ValueError: If the file cannot be read.
+    """
+    async for number, line in read_lines(source):
+        try:
+            yield Draft({"line": number}, NewAppointment.from_dict(_decoded(line)))
+        except (ValueError, TypeError) as error:
+            yield Draft({"line": number}, None, error_message(error))
+
+
+async def read_records_as_drafts(
+    items: AsyncIterable[SourceRecord | SourceProblem], calendar: Calendar
+) -> AsyncIterator[Draft]:
+    """Yield a draft for each record of a source. A record of another calendar is a problem.
+
+    Raises:
+        SourceError: If the file cannot be read.
+    """
+    number = 0
+    async for item in items:
+        number += 1
+        position = {"record": number, "line": None, "key": item.key}
+        if isinstance(item, SourceProblem):
+            yield Draft(position | {"line": item.line}, None, item.reason)
+        elif item.calendar != calendar:
+            reason = "the calendar must be that of --tenant-id, --ad-id and --domain-id, or not be named"
+            yield Draft(position, None, reason)
+        else:
+            yield Draft(position, item.appointment)
+
+
+async def create_drafts(
+    drafts: AsyncIterable[Draft],
+    settings: Settings,
+    display: DisplayOptions,
+    *,
+    resume: Path | None,
+    dry_run: bool,
+) -> ExitCode:
+    """Create the appointments of drafts, and print a result for each.
 
     Args:
-        path: The file; `-` is the standard input.
-        options: Describe the source.
-        settings: Describe the source, the server and the calendar.
+        drafts: The drafts.
+        settings: Describe the server and the calendar.
         display: How the results are printed.
+        resume: A file that remembers what was done; `None`: there is none.
+        dry_run: Whether nothing is sent.
 
     Returns:
         The exit code of the command.
 
     Raises:
-        ValueError: If an option or a setting is invalid; nothing was sent.
-        SourceError: If the file cannot be read. The appointments of the records before have been created.
+        ValueError: If a setting is invalid, or a file cannot be read. The drafts before have been created.
     """
-    calendar = own_calendar(settings)
+    if dry_run:
+        return await _check_drafts(drafts, display)
+    codes, printer = set(), Printer(display, _RESULT_COLUMNS, done="created")
+    with ResumeFile.opened(resume) as done, printer:
+        async with service_of(settings) as appointments:
 
-    async def create(item: SourceRecord | SourceProblem) -> Appointment:
-        if isinstance(item, SourceProblem):
-            raise ValueError(item.reason)
-        if item.calendar != calendar:
-            raise ValueError("the calendar must be that of --tenant-id, --ad-id and --domain-id, or not be named")
-        return await appointments.create(item.appointment)
+            async def create(draft: Draft) -> Appointment:
+                if draft.appointment is None:
+                    raise ValueError(draft.problem)
+                done.start(draft)
+                appointment = await appointments.create(draft.appointment)
+                done.created(draft, appointment)
+                return appointment
 
-    codes, printer = set(), Printer(display, _RECORD_COLUMNS, done="created")
-    async with (
-        opened_source(path, options, settings, derives_key=True) as (source, _),
-        service_of(settings) as appointments,
-    ):
-        calls = bulk(create, source.records(), concurrency=_CONCURRENCY, ordered=True, ends_on=AuthenticationError)
-        with printer:
+            left = done.not_done(drafts)
+            calls = bulk(create, left, concurrency=_CONCURRENCY, ordered=True, ends_on=AuthenticationError)
             async with aclosing(calls.outcomes()) as outcomes:
                 async for outcome in outcomes:
+                    done.not_created(outcome)
                     codes.add(_exit_code(outcome))
-                    line = outcome.input.line if isinstance(outcome.input, SourceProblem) else None
-                    position = {"record": outcome.index + 1, "line": line, "key": outcome.input.key}
-                    printer.add(position | _result(outcome))
+                    printer.add(outcome.input.position | _result(outcome))
+    done.print_left_out()
+    return combined_exit_code(codes | ({ExitCode.DEAD_LETTERS} if done.unknown_before else set()))
+
+
+async def _check_drafts(drafts: AsyncIterable[Draft], display: DisplayOptions) -> ExitCode:
+    """Print what would be sent, and what is not valid."""
+    codes = {ExitCode.DONE}
+    with Printer(display, _RESULT_COLUMNS) as printer:
+        async for draft in drafts:
+            if draft.appointment is None:
+                codes.add(ExitCode.USAGE)
+                printer.add(draft.position | {"status": "failed", "error": draft.problem})
+            else:
+                printer.add(draft.position | {"status": "valid"} | draft.appointment.to_dict())
     return combined_exit_code(codes)
 
 

@@ -20,8 +20,10 @@ from .messages import error_message, name_options, print_error_object, print_mes
 if TYPE_CHECKING:
     from cyclopts import App, CycloptsError
 
+_TEXTS: Final = frozenset({"--title", "--description"})
+"""The options whose value may be any text, also one with a hyphen at its start."""
 _WRITES: Final = frozenset({"create", "update", "delete"})
-"""The commands that an interrupt may cut off while they write. A sync handles signals itself."""
+"""The commands that an interrupt may cut off while they write. A sync and `create --from` say more about it."""
 
 
 def main() -> None:
@@ -70,6 +72,7 @@ def run(app: "App", arguments: Sequence[str]) -> int:
 def _run(app: "App", arguments: Sequence[str], terminated: Sequence[int]) -> int:
     from cyclopts import CycloptsError  # noqa: PLC0415 - see main
 
+    arguments = _join_texts(arguments)
     try:
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
@@ -81,7 +84,7 @@ def _run(app: "App", arguments: Sequence[str], terminated: Sequence[int]) -> int
         return ExitCode.OTHER
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end is near; `_sigterm_as_sigint` restores the handler
-        writes = bool(arguments) and arguments[0] in _WRITES
+        writes = bool(arguments) and arguments[0] in _WRITES and "--from" not in arguments
         print_message("interrupted; a write in flight may have happened" if writes else "interrupted")
         return ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED
     except Exception as error:
@@ -94,6 +97,20 @@ def _run(app: "App", arguments: Sequence[str], terminated: Sequence[int]) -> int
         _print_error(code, message, error, arguments)
         return code
     return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _join_texts(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with `--title X` as `--title=X`: the parser would take `--version` there for an option."""
+    joined: list[str] = []
+    is_text = False
+    for argument in arguments:
+        if is_text:
+            joined[-1] += f"={argument}"
+            is_text = False
+        else:
+            joined.append(argument)
+            is_text = argument in _TEXTS
+    return joined
 
 
 def _io_failure(error: OSError) -> ExitCode:

@@ -2,13 +2,12 @@
 
 import sys
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import attrs
 from cyclopts import Group, Parameter
 
-from connector_async._timestamps import InstantError, parse_instant
 from connector_async.wire import WireFormat
 
 from .output_formats import OutputFormat
@@ -145,18 +144,6 @@ class DisplayOptions:
 
 DEFAULT_CONNECTION: Final = ConnectionOptions()
 DEFAULT_DISPLAY: Final = DisplayOptions()
-
-
-def parse_time(name: str, value: str) -> datetime:
-    """Return the time that an option names.
-
-    Raises:
-        ValueError: If `value` is not an RFC 3339 date-time with a UTC offset. The message does not repeat it.
-    """
-    try:
-        return parse_instant(value)
-    except InstantError as error:
-        raise ValueError(f"{name} must be a date-time with an offset, such as 2024-01-15T10:00:00Z: {error}") from None
 
 
 def check_window(window: timedelta | None, wire_format: WireFormat) -> None:

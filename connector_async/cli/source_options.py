@@ -1,6 +1,6 @@
 """The options that describe a source: its format, its columns, and the time in which recurring events are expanded."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -21,8 +21,8 @@ from connector_async.sync.formats.detection import SUFFIXES
 from connector_async.sync.formats.reading import source_error
 from connector_async.sync.scope import Scope
 
-from .options import parse_time
 from .settings import Settings
+from .times import parse_time
 
 SOURCE_GROUP: Final = Group(
     "Source",
@@ -86,7 +86,7 @@ class MappingOptions:
             "ignore_unknown": self.ignore_unknown,
         }
 
-    def expand(self) -> Scope:
+    def expand(self, _: tzinfo | None) -> Scope:
         """Return the time in which recurring events are expanded: from now for a year."""
         now = datetime.now(UTC)
         return Scope(start=now, end=now + _WINDOW)
@@ -117,7 +117,7 @@ class MappingOptions:
             format=chosen,
             tenant_id=settings.get("tenant_id"),
             assume_zone=assumed_zone(settings),
-            expand=self.expand(),
+            expand=self.expand(assumed_zone(settings)),
             mapping=mapping,
             ignore_unknown=settings.get("ignore_unknown"),
         )
@@ -141,15 +141,18 @@ class SourceOptions(MappingOptions):
         Parameter(name="--to", help="Expand recurring events to this time; the default is a year after --from."),
     ] = None
 
-    def expand(self) -> Scope:
+    def expand(self, zone: tzinfo | None) -> Scope:
         """Return the time in which recurring events are expanded.
+
+        Args:
+            zone: The time zone of an end without a UTC offset; `None`: there is none.
 
         Raises:
             ValueError: If an end is not a date-time, or the end is not after the start.
         """
-        start = datetime.now(UTC) if self.expand_from is None else parse_time("expand_from", self.expand_from)
+        start = datetime.now(UTC) if self.expand_from is None else parse_time("from", self.expand_from, zone)
         if self.expand_to is not None:
-            end = parse_time("expand_to", self.expand_to)
+            end = parse_time("to", self.expand_to, zone)
         elif datetime.max.replace(tzinfo=UTC) - start < _WINDOW:
             raise ValueError("expand_to must be given: a year after expand_from is after the year 9999")
         else:

@@ -34,7 +34,7 @@ from .options import DEFAULT_CONNECTION, DEFAULT_DISPLAY, ConnectionOptions, Dis
 from .output import Printer
 from .progress import SyncProgress
 from .settings import Settings
-from .source_options import DEFAULT_SOURCE, SourceFile, SourceOptions, mapping_of
+from .source_options import DEFAULT_SOURCE, SourceFile, SourceOptions, assumed_zone, mapping_of
 from .standard_input import is_standard_input, opened_source
 from .sync_options import (
     CompareOptions,
@@ -258,7 +258,7 @@ async def pull(
         mirrored = read_calendars(calendars, wire_format, tenant_id=settings.get("tenant_id"))
     pull_options = PullOptions(
         calendars=mirrored,
-        scope=options.scope(wire_format, previews=True),
+        scope=options.scope(wire_format, assumed_zone(settings), previews=True),
         window=options.window,
         max_delete=options.deletion_limit(),
         allow_empty=options.allow_empty,
@@ -339,7 +339,7 @@ async def _run(
     display.check(REPORT_COLUMNS)
     settings = _settings(connection, state, source_options)
     sync_options = options.sync_options(
-        Mode(options.mode), selected_format(settings), retry_run=retry_run, rebind=rebind
+        Mode(options.mode), selected_format(settings), assumed_zone(settings), retry_run=retry_run, rebind=rebind
     )
     _check_source(path, sync_options.mode, settings)
     async with opened_source(path, source_options, settings) as (records, _):
@@ -408,7 +408,7 @@ async def _print_changes(
     printer = Printer(display, CHANGE_COLUMNS)
     settings = _settings(connection, state, source_options)
     wire_format = selected_format(settings)
-    sync_options = options.sync_options(mode, wire_format)
+    sync_options = options.sync_options(mode, wire_format, assumed_zone(settings))
     _check_source(path, Mode.TRUST if changes_only else mode, settings)  # a check writes nothing back
     async with (
         opened_source(path, source_options, settings) as (records, _),

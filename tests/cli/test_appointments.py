@@ -79,15 +79,15 @@ def test_missing_appointment_does_not_stop_the_other_ids(command: CommandLine) -
         r"connector-async: missing: GET /acme/appointment returned 404 Not Found: The .+ exist\. \(request id \S+\)\n",
         got.err,
     )
-    deleted = command("delete", first, "missing", second, "--json")
+    deleted = command("delete", first, "missing", second, "--yes", "--json")
     assert (deleted.code, len(deleted.records)) == (ExitCode.DEAD_LETTERS, 2)
-    assert command("delete", first, second).code == ExitCode.DEAD_LETTERS
+    assert command("delete", first, second, "--yes").code == ExitCode.DEAD_LETTERS
 
 
 def test_command_with_several_existing_ids_exits_with_0(command: CommandLine) -> None:
     ids = [command.create(), command.create()]
     assert command("get", *ids).code == 0
-    assert command("delete", *ids).code == 0
+    assert command("delete", *ids, "--yes").code == 0
 
 
 def test_missing_appointment_is_one_line_with_the_request_id(command: CommandLine) -> None:
@@ -129,7 +129,7 @@ def test_each_line_of_a_file_has_a_result(sandbox: Sandbox, command: CommandLine
     ]
     assert sandbox.log.count(operation="create") == 2
     shown = command("create", "--from", str(source)).out.splitlines()
-    assert shown[0].split("\t") == ["line", "status", "appointment_id", "error"]
+    assert shown[0].split("\t") == ["record", "line", "key", "status", "appointment_id", "error"]
     assert len(shown) == 6
 
 
@@ -198,7 +198,12 @@ def test_rejected_credentials_end_every_command(
     monkeypatch.setenv("CONNECTOR_CLIENT_SECRET", "wrong-hunter2")
     command.secrets.append("wrong-hunter2")
     (tmp_path / "drafts.jsonl").write_text(lines(*"abc"))
-    for arguments in (["get", "1"], ["delete", "1", "2"], ["create", "--from", "drafts.jsonl"], ["auth", "check"]):
+    for arguments in (
+        ["get", "1"],
+        ["delete", "1", "2", "--yes"],
+        ["create", "--from", "drafts.jsonl"],
+        ["auth", "check"],
+    ):
         assert command(*arguments).code == ExitCode.CREDENTIALS
 
 
@@ -224,11 +229,14 @@ def test_unreachable_server_is_a_transient_failure(command: CommandLine, monkeyp
         (["create", "--from", "."], ". cannot be read: Is a directory"),
         (["update", "1"], "an update must set at least one field"),
         (["update", "1", "--description", TITLE, "--clear-description"], "--clear-description must not be given"),
-        (["update", "1", "--end-time", "2024-01-15T10:00:00"], "--end-time must be a date-time with an offset"),
+        (
+            ["update", "1", "--end-time", "2024-01-15T10:00:00"],
+            "--end-time: '2024-01-15T10:00:00' has no UTC offset, and --time-zone is not given",
+        ),
         (["get", ".."], "ID must not be"),
         (
-            ["preview", "--start", "yesterday"],
-            "--start must be a date-time with an offset, such as 2024-01-15T10:00:00Z",
+            ["preview", "--start", "soon"],
+            "--start: 'soon' is not a time; accepted are 2024-01-15T10:00Z; ",
         ),
         (["preview", "--window", "7d"], "--window is accepted only with --format reference"),
         (["preview", "--ad-id", "a"], "--ad-id and --domain-id are accepted only with --format reference"),

@@ -127,7 +127,7 @@ def test_check_shows_in_which_time_recurring_events_are_expanded(offline: Comman
         (("--date-format", "%Q"), "--date-format must be a format of datetime.strptime"),
         (("--date-format", "%d.%m.%Y"), "--assume-zone must be given: the times of the source are local ones"),
         (("--preset", "outlook"), "--assume-zone must be given: the times of the source are local ones"),
-        (("--from", "tomorrow"), "--from must be a date-time with an offset"),
+        (("--from", "soon"), "--from: 'soon' is not a time"),
         (("--from", "2024-01-01T00:00:00Z", "--to", "2024-01-01T00:00:00Z"), "--to must be after --from"),
         (("--from", "9999-01-01T00:00:00Z"), "--to must be given: a year after --from is after the year 9999"),
         (("--source-format", "ics", *PRESET), "--map, --date-format and --preset must not be given for iCalendar"),
