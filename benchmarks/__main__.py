@@ -18,7 +18,8 @@ from benchmarks.picture import draw
 from benchmarks.tables import Settings, Table
 
 MODULES: Final = (
-    "limit", "single_call", "parts", "conversion", "calendar_file", "bulk", "pages", "sync", "growth", "startup",
+    "limit", "single_call", "parts", "middleware", "conversion", "calendar_file", "bulk", "pages", "sync", "growth",
+    "startup",
 )  # fmt: skip
 
 

@@ -1,10 +1,12 @@
 """Asyncio client SDK for the Connector Public API: the appointments of many tenants.
 
-Public are the names in `__all__` and the modules `exceptions`, `retry`, `sandbox` and `sync`. From top to bottom:
+Public are the names in `__all__`, and the modules `exceptions`, `otel`, `retry`, `sandbox`, `sync` and `testing`.
 
     cli/                                       the command `connector-async`
+    testing/                                   a pytest plugin, a fake service, a sandbox in a thread, a virtual clock
     sync/                                      bulk sync: a source, many tenants, and the state between runs
-    appointments/                              `AppointmentService`: operations, verification of creates, windows
+    otel.py                                    OpenTelemetry: spans and metrics, loaded only on request
+    appointments/                              `AppointmentService`: operations, any endpoint, verification, watch
     session/                                   `ConnectorSession`: the one path of every request
     bulk_calls/                                many calls, a bounded number in flight, one outcome for each input
     auth/  retry/  rate_limit/  pagination/    tokens; policies and quota; slots and penalties; paging styles
@@ -20,16 +22,32 @@ Public are the names in `__all__` and the modules `exceptions`, `retry`, `sandbo
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from .protocol import VERSION
-
 if TYPE_CHECKING:
     from ._clock import Clock
     from .appointments import (
+        AppointmentEvent,
         AppointmentService,
+        Created,
+        Deleted,
+        RawResponse,
+        RawResponses,
+        Updated,
         Verify,
+        Watch,
         found_by_preview,
     )
-    from .auth import CachingTokenProvider, ClientCredentials, Secret, StaticToken, Token, TokenProvider, TokenSend
+    from .auth import (
+        CachingTokenProvider,
+        ClientCredentials,
+        Secret,
+        StaticToken,
+        Token,
+        TokenFromCallable,
+        TokenFromCommand,
+        TokenFromFile,
+        TokenProvider,
+        TokenSend,
+    )
     from .bulk_calls import Bulk, BulkReport, Outcome, ProgressListener, Status, bulk, read_inputs
     from .exceptions import (
         AuthenticationError,
@@ -50,11 +68,12 @@ if TYPE_CHECKING:
         ServerError,
         SyncError,
         ThrottledError,
+        TokenUnavailableError,
         TransportError,
         UnexpectedRedirectError,
     )
     from .http_status import http_headers_for, http_status_for
-    from .models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
+    from .models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset, to_columns
     from .pagination import (
         AsyncPager,
         AutoDetectPaging,
@@ -69,10 +88,21 @@ if TYPE_CHECKING:
         PageResponse,
         PagingStyle,
     )
+    from .protocol import Response
     from .rate_limit import MemoryRateLimitStore, Priority, RateLimit, RateLimitStore, Reservation, priority
     from .retry import CallRecord, RetryDetails, RetryPolicy, RetryQuota, last_call
-    from .session import ConnectorSession, Traffic, correlation_id
+    from .session import (
+        CallNext,
+        ConnectorSession,
+        Middleware,
+        OutgoingRequest,
+        Telemetry,
+        Traffic,
+        correlation_id,
+    )
     from .wire import WireFormat
+
+    __version__: str
 
 _MODULES: Final = (
     "exceptions",
@@ -93,6 +123,7 @@ _MODULES: Final = (
 __all__ = [
     "UNSET",
     "Appointment",
+    "AppointmentEvent",
     "AppointmentService",
     "AppointmentUpdate",
     "AsyncPager",
@@ -101,6 +132,7 @@ __all__ = [
     "Bulk",
     "BulkReport",
     "CachingTokenProvider",
+    "CallNext",
     "CallRecord",
     "ClientCredentials",
     "Clock",
@@ -108,15 +140,18 @@ __all__ = [
     "ConnectFailedError",
     "ConnectorError",
     "ConnectorSession",
+    "Created",
     "CursorPaging",
     "DeadlineExceededError",
     "DecodingError",
+    "Deleted",
     "DirectoryUser",
     "ForbiddenError",
     "InvalidArgumentError",
     "InvalidRequestError",
     "LinkHeader",
     "MemoryRateLimitStore",
+    "Middleware",
     "NewAppointment",
     "NextLink",
     "NotFoundError",
@@ -124,6 +159,7 @@ __all__ = [
     "OnePage",
     "Outcome",
     "OutcomeUnknownError",
+    "OutgoingRequest",
     "Page",
     "PageNumbers",
     "PageRequest",
@@ -135,8 +171,11 @@ __all__ = [
     "RateLimit",
     "RateLimitStore",
     "RateLimitedError",
+    "RawResponse",
+    "RawResponses",
     "RequestTimeoutError",
     "Reservation",
+    "Response",
     "ResponseError",
     "RetryDetails",
     "RetryPolicy",
@@ -146,15 +185,22 @@ __all__ = [
     "StaticToken",
     "Status",
     "SyncError",
+    "Telemetry",
     "ThrottledError",
     "Token",
+    "TokenFromCallable",
+    "TokenFromCommand",
+    "TokenFromFile",
     "TokenProvider",
     "TokenSend",
+    "TokenUnavailableError",
     "Traffic",
     "TransportError",
     "UnexpectedRedirectError",
     "Unset",
+    "Updated",
     "Verify",
+    "Watch",
     "WireFormat",
     "__version__",
     "bulk",
@@ -165,13 +211,14 @@ __all__ = [
     "last_call",
     "priority",
     "read_inputs",
+    "to_columns",
 ]
-
-__version__ = VERSION
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name at its first use (PEP 562), so that the command line shows its help without aiohttp."""
+    if name == "__version__":
+        return import_module(f"{__name__}.protocol").VERSION
     if name in __all__:
         for module in _MODULES:
             value = getattr(import_module(f"{__name__}.{module}"), name, None)

@@ -5,7 +5,9 @@ Each check takes the name of the argument and its value. `validator` turns a che
 
 import inspect
 import ipaddress
+import json
 import math
+import os
 import re
 import sys
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
@@ -14,11 +16,21 @@ from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import attrs
+import orjson
 
 from ._timestamps import InstantError, in_utc
 from .exceptions import InvalidArgumentError
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_RESERVED_HEADERS: Final = {
+    name.lower(): name
+    for name in (
+        *("Authorization", "tenantId", "Accept", "User-Agent", "Content-Type", "X-Correlation-Id"),
+        # What the HTTP library decides: the framing, the connection and the codings that it can decode.
+        *("Host", "Content-Length", "Transfer-Encoding", "Content-Encoding", "Accept-Encoding", "Trailer", "TE"),
+        *("Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Upgrade", "Expect"),
+    )
+}
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _LARGEST: Final = sys.float_info.max
 
@@ -66,6 +78,36 @@ def check_sequence(name: str, value: object, expected: type) -> None:
     for item in value:
         if not isinstance(item, expected):
             raise TypeError(f"{rule}, not of {type(item).__name__}")
+
+
+def check_command(name: str, value: Sequence[str]) -> Sequence[str]:
+    """Return `value`, which must be a program and its arguments.
+
+    Raises:
+        ValueError: If `value` or its first item is empty, or an item has a null character.
+        TypeError: If `value` is not a sequence of str.
+    """
+    check_sequence(name, value, str)
+    if not value or not value[0]:
+        raise InvalidArgumentError(f"{name} must start with a program", argument=name)
+    if any("\0" in part for part in value):
+        raise InvalidArgumentError(f"{name} must not have a null character", argument=name)
+    return value
+
+
+def check_file_path(name: str, value: str | os.PathLike[str]) -> str:
+    """Return `value`, which must be the path of a file, as a string.
+
+    Raises:
+        ValueError: If `value` is empty, or has a null character.
+        TypeError: If `value` is neither a str nor a path of str.
+    """
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str):
+        raise TypeError(f"{name} must be a str or a path, not {type(value).__name__}")
+    if not path or "\0" in path:
+        raise InvalidArgumentError(f"{name} must not be empty or have a null character", argument=name)
+    return path
 
 
 def check_iterable(name: str, value: object) -> None:
@@ -242,6 +284,31 @@ def check_header_text(name: str, value: str) -> str:
     return value
 
 
+def check_headers(name: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """Return a copy of `headers`, which must be extra fields for the head of a request.
+
+    Raises:
+        ValueError: If a field name is not a token (RFC 9110, section 5.6.2), is given twice in different cases, or is
+            one that the SDK sets itself; or a value is empty or not printable ASCII, or starts or ends with a space.
+        TypeError: If `headers` is not a mapping, or a name or a value is not a str.
+    """
+    if not isinstance(headers, Mapping):
+        raise TypeError(f"{name} must be a mapping or None, not {type(headers).__name__}")
+    seen: set[str] = set()
+    for field, value in headers.items():
+        if not isinstance(field, str):
+            raise TypeError(f"{name} must have names of type str, not {type(field).__name__}")
+        if not _TOKEN.fullmatch(field):
+            raise InvalidArgumentError(f"{name} must have names that are tokens of HTTP, such as X-Key", argument=name)
+        if reserved := _RESERVED_HEADERS.get(field.lower()):
+            raise InvalidArgumentError(f"{name} must not have {reserved}, which the SDK sets itself", argument=name)
+        if field.lower() in seen:
+            raise InvalidArgumentError(f"{name} must have {field} only once: case does not matter", argument=name)
+        seen.add(field.lower())
+        check_header_text(f"{name}[{field!r}]", value)
+    return dict(headers)
+
+
 def check_tenant_id(tenant_id: str) -> str:
     """Return `tenant_id`, which must be a string that both a path segment and a header can carry.
 
@@ -373,6 +440,70 @@ def check_query(name: str, query: str) -> str:
     if not query.isascii() or " " in query or "#" in query:
         raise InvalidArgumentError(f"{name} must be a quoted query", argument=name)
     return query
+
+
+def check_json(name: str, value: object) -> bytes:
+    """Return the JSON of `value`, which must consist of values that have one form in JSON.
+
+    Raises:
+        ValueError: If `value` has anything else, such as a date-time, a model or NaN.
+    """
+    try:
+        # json rejects NaN, date-times and dataclasses, which orjson would write, NaN as null.
+        json.dumps(value, allow_nan=False)
+        # orjson rejects integers beyond 64 bits, lone surrogates, and keys that are not strings.
+        return orjson.dumps(value)
+    except (RecursionError, TypeError, ValueError):
+        pass
+    # Raised outside of the handler: the frames of the caught error may hold values.
+    raise InvalidArgumentError(
+        f"{name} must hold only JSON values: objects with keys of type str, arrays, strings, finite numbers, integers "
+        "of at most 64 bits, booleans and null",
+        argument=name,
+    )
+
+
+def check_endpoint(path: str, parameters: Mapping[str, str] | None) -> tuple[str, ...]:
+    """Return the unquoted segments of `path`, a path below the tenant, with `parameters` for the names in braces.
+
+    Raises:
+        ValueError: If `path` does not start with one slash; has an empty segment, `.`, `..`, a query, a fragment, a
+            percent sign, a character that is not printable, or braces that are not around a whole segment. If a name in
+            braces is not in `parameters`, or the reverse, or a value could not be a segment.
+        TypeError: If `path` is not a str, or `parameters` is not a mapping of strings.
+    """
+    if not check_text("path", path).startswith("/"):
+        raise InvalidArgumentError("path must start with a slash: it is below the tenant", argument="path")
+    if any(character in path for character in "?#%"):
+        raise InvalidArgumentError(
+            "path must have no query, no fragment and no percent sign: query and path_parameters are quoted for you",
+            argument="path",
+        )
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise TypeError(f"path_parameters must be a mapping or None, not {type(parameters).__name__}")
+    values = dict(parameters or {})
+    segments = tuple(_fill_in(segment, values) for segment in path[1:].split("/"))
+    if values:
+        raise InvalidArgumentError(
+            "path_parameters must have only names that path has in braces", argument="path_parameters"
+        )
+    return segments
+
+
+def _fill_in(segment: str, values: dict[str, str]) -> str:
+    """Return a segment of a path, or the value that its name in braces has, which is removed from `values`."""
+    if not segment or segment in {".", ".."}:
+        raise InvalidArgumentError("path must have no empty segment, no '.' and no '..'", argument="path")
+    name = segment[1:-1]
+    if "{" not in segment and "}" not in segment:
+        return segment
+    if segment != f"{{{name}}}" or not name.isidentifier():
+        raise InvalidArgumentError(
+            "path must have braces only around the name of a whole segment, such as {appointmentId}", argument="path"
+        )
+    if name not in values:
+        raise InvalidArgumentError(f"path_parameters must have {name}, once", argument="path_parameters")
+    return _check_segment(f"path_parameters[{name!r}]", values.pop(name))
 
 
 def _is_async(value: object) -> bool:

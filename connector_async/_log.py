@@ -42,9 +42,10 @@ def lifted_penalty(*, key: str) -> None:
     _logger.warning("%(key)s is no longer throttled: the penalty was lifted", {"key": key})
 
 
-def token_refresh(*, tenant: str, lifetime: float) -> None:
-    """Log that a token was fetched."""
-    _logger.info("tenant %(tenant)s has a new token for %(lifetime).0f s", {"tenant": tenant, "lifetime": lifetime})
+def token_refresh(*, tenant: str, lifetime: float | None) -> None:
+    """Log that a token was fetched. `None`: its lifetime is unknown."""
+    duration = "until it is refused" if lifetime is None else "for %(lifetime).0f s"
+    _logger.info(f"tenant %(tenant)s has a new token {duration}", {"tenant": tenant, "lifetime": lifetime})
 
 
 def token_refresh_failure(*, tenant: str, retry_in: float, error: BaseException) -> None:
@@ -56,11 +57,20 @@ def token_refresh_failure(*, tenant: str, retry_in: float, error: BaseException)
     )
 
 
-def skipped_items(*, tenant: str, count: int, request_id: str | None) -> None:
-    """Log that invalid items of a preview were skipped, as the caller asked for."""
+def skipped_items(*, operation: str, tenant: str, count: int, request_id: str | None) -> None:
+    """Log that invalid items of a page were skipped, as the caller asked for."""
     _logger.warning(
-        "preview for tenant %(tenant)s: %(count)d invalid items skipped (request %(request_id)s)",
-        {"tenant": tenant, "count": count, "request_id": _plain(request_id)},
+        "%(operation)s for tenant %(tenant)s: %(count)d invalid items skipped (request %(request_id)s)",
+        {"operation": operation, "tenant": tenant, "count": count, "request_id": _plain(request_id)},
+    )
+
+
+def poll_failure(*, tenant: str, retry_in: float, error: ConnectorError) -> None:
+    """Log that a poll of a watch failed, or a part of it, and the next poll makes up for it."""
+    _logger.warning(
+        "watch for tenant %(tenant)s: a request failed (%(error)s, request %(request_id)s), the next poll is in "
+        "%(retry_in).0f s",
+        {"tenant": tenant, "error": _kind(error), "request_id": _request_id(error), "retry_in": retry_in},
     )
 
 

@@ -53,7 +53,7 @@ def drop_frames(error: BaseException, *, keep: BaseException | None = None) -> N
 
 
 def hiding_arguments(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a constructor that gets a secret, so that its `TypeError` and `ValueError` have no frames of it."""
+    """Decorate a function that gets a secret, so that its `TypeError` and `ValueError` have no frames of it."""
 
     @functools.wraps(function)
     def hiding(*args: P.args, **kwargs: P.kwargs) -> T:

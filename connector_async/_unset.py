@@ -1,13 +1,16 @@
 """The value of a field that the caller does not set."""
 
 import enum
-from typing import Final
+from typing import Final, Literal
 
 
 class Unset(enum.Enum):
-    """The type of `UNSET`."""
+    """The type of `UNSET`, which is false, as `None` is."""
 
     UNSET = "UNSET"
+
+    def __bool__(self) -> Literal[False]:
+        return False
 
     def __repr__(self) -> str:
         return self.name

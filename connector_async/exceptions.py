@@ -9,6 +9,7 @@
     ├─ ResponseError                  a status outside 2xx
     │  ├─ InvalidRequestError         400 422
     │  ├─ AuthenticationError         401, and 400 401 403 of the token endpoint
+    │  │  └─ TokenUnavailableError    a token provider found no token on this machine: there was no request
     │  ├─ ForbiddenError              403
     │  ├─ NotFoundError               404 410
     │  ├─ ConflictError               409 412
@@ -16,7 +17,7 @@
     │  ├─ UnexpectedRedirectError     3xx
     │  └─ ServerError                 5xx
     ├─ DecodingError                  a 2xx response that does not match the contract
-    ├─ OutcomeUnknownError            a create that may have happened: its response was lost
+    ├─ OutcomeUnknownError            a create or the like that may have happened: its response was lost
     ├─ PaginationError                a token or a page came twice, or a link leads elsewhere
     └─ SyncError                      the bulk sync stopped; its subclasses are in `connector_async.sync`
 
@@ -50,8 +51,8 @@ class ConnectorError(Exception):
     """The page to resume from after an error of a pager, with `AsyncPager.pages(continuation_token=…)`. `None`: the
     first page, or the error is not one of a pager."""
     operation: str | None = None
-    """The operation that failed: `get`, `create`, `update`, `delete` or `preview`, or the HTTP method of a session's
-    request. `None`: the error is from neither."""
+    """The operation that failed: `get`, `create`, `update`, `delete`, `preview`, or `request` for another endpoint. It
+    is the HTTP method after a session's own request, and otherwise `None`."""
     retry_quota_exhausted: bool = False
     """Whether a further attempt was due but not made, because the retry quota of the tenant was exhausted."""
 
@@ -156,7 +157,7 @@ class ResponseError(ConnectorError):
         self.method = method
         """The HTTP method of the request."""
         self.path = path
-        """The path of the request, percent-encoded, without the query."""
+        """The path of the request, percent-encoded, without the query; or its template, if it was given as one."""
         self.request_id = request_id
         """The server's id of the request, to quote to its support. `None`: the server sent none."""
         self.problem = problem
@@ -179,6 +180,13 @@ class InvalidRequestError(ResponseError):
 
 class AuthenticationError(ResponseError):
     """Raised when the server refuses the token (401), or the token endpoint refuses the credentials (400, 401, 403)."""
+
+
+class TokenUnavailableError(AuthenticationError):
+    """Raised when a token provider finds no usable token, for instance since a file is missing or a command failed.
+
+    There was no request: `sent` is `False`, and `status` is 0.
+    """
 
 
 class ForbiddenError(ResponseError):
@@ -229,7 +237,10 @@ class DecodingError(ConnectorError):
 
 
 class OutcomeUnknownError(ConnectorError):
-    """Raised when a create was sent and it is unknown whether it happened. `__cause__` is the error of the request."""
+    """Raised when a create, or another request that is not idempotent, was sent and it is unknown whether it happened.
+
+    `__cause__` is the error of the request.
+    """
 
     def __init__(
         self,

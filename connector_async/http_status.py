@@ -6,6 +6,7 @@
     409  ConflictError              also for an upstream 412: the web client may have sent no precondition
     500  AuthenticationError        the service's own credentials were refused. 401 or 403 would ask the web client,
     500  ForbiddenError                which is not at fault, for other ones
+    500  TokenUnavailableError      the service's own token source has none
     500  SyncError                  the bulk sync is the service's own work
     502  TransportError             there is no usable response, or no connection (`ConnectFailedError`)
     502  ResponseError              any other status of the server, such as 405
@@ -49,6 +50,7 @@ from .exceptions import (
     ServerError,
     SyncError,
     ThrottledError,
+    TokenUnavailableError,
     TransportError,
     UnexpectedRedirectError,
 )
@@ -60,6 +62,7 @@ _STATUSES: Final[dict[type, HTTPStatus]] = {
     ConflictError: HTTPStatus.CONFLICT,
     AuthenticationError: HTTPStatus.INTERNAL_SERVER_ERROR,
     ForbiddenError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    TokenUnavailableError: HTTPStatus.INTERNAL_SERVER_ERROR,
     SyncError: HTTPStatus.INTERNAL_SERVER_ERROR,
     TransportError: HTTPStatus.BAD_GATEWAY,
     ConnectFailedError: HTTPStatus.BAD_GATEWAY,

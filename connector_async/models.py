@@ -6,19 +6,32 @@ their time zones.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 
 from ._checks import check_utf8, validator
+from ._json import JsonError, parse
 from ._json_form import json_object, read_fields
 from ._pydantic import NOT_BLANK, NOT_EMPTY, core_schema_of, json_schema_of
+from ._timestamps import in_utc
+from ._tracebacks import hiding_arguments
 from ._unset import UNSET, Unset
 from .exceptions import InvalidArgumentError
 
-__all__ = ["UNSET", "Appointment", "AppointmentUpdate", "DirectoryUser", "JsonModel", "NewAppointment", "Unset"]
+__all__ = [
+    "UNSET",
+    "Appointment",
+    "AppointmentUpdate",
+    "DirectoryUser",
+    "JsonModel",
+    "NewAppointment",
+    "Unset",
+    "to_columns",
+]
 
 if TYPE_CHECKING:
     from attrs import frozen as frozen_for_type_checkers
@@ -133,6 +146,27 @@ _NOTHING_EXTRA: Final = _NothingExtra()
 _DESCRIPTION_TYPES: Final = ("Text", "Html")
 
 
+def _json_of(value: Any) -> bytes:
+    try:
+        # orjson would write NaN as null, and date-times as strings, and it has no integers beyond 64 bits.
+        return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+    except (RecursionError, TypeError, ValueError):
+        pass
+    raise InvalidArgumentError("extra must hold only JSON values", argument="extra")
+
+
+def _parsed(value: bytes | str) -> Any:
+    if not isinstance(value, bytes | str):
+        raise TypeError(f"value must be bytes or a str, not {type(value).__name__}")
+    try:
+        return parse(value if isinstance(value, bytes) else value.encode(), exact=True)
+    except JsonError as error:
+        problem = str(error)
+    except UnicodeEncodeError:
+        problem = "it has a lone surrogate"
+    raise InvalidArgumentError(f"value must be JSON: {problem}", argument="value")
+
+
 class JsonModel:
     """The form of a model in the JSON of an application. pydantic and FastAPI use the same form."""
 
@@ -164,6 +198,27 @@ class JsonModel:
             return cls.from_fields(read_fields(cls, value))
         except TypeError as error:
             raise InvalidArgumentError(str(error)) from None
+
+    @hiding_arguments
+    def to_json(self) -> bytes:
+        """Return `to_dict` as JSON in UTF-8, on one line. Integers may have any length.
+
+        Raises:
+            ValueError: If `extra` has a value that JSON does not have, such as NaN or a datetime, or a date-time is
+                naive.
+        """
+        return _json_of(self.to_dict())
+
+    @classmethod
+    @hiding_arguments
+    def from_json(cls, value: bytes | str) -> Self:
+        """Return the model in JSON, as `to_json` writes it. Integers of any length are read exactly.
+
+        Raises:
+            InvalidArgumentError: If `value` is not JSON, or `from_dict` rejects it. The message never repeats it.
+            TypeError: If `value` is neither bytes nor a str.
+        """
+        return cls.from_dict(_parsed(value))
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
@@ -308,6 +363,30 @@ _APPOINTMENT_RULES: Final[Mapping[str, tuple[Callable[[Any], Any], Callable[[str
     "time_zone": (_unchanged, _check_optional_string),
     "extra": (_copy_extra, _check_extra),
 }
+
+
+@hiding_arguments
+def to_columns(appointments: Iterable[Appointment]) -> dict[str, list[Any]]:
+    """Return appointments as columns, for `pyarrow.table(…)`, `polars.DataFrame(…)` and `pandas.DataFrame(…)`.
+
+    There is one column for each field of `Appointment`, by its name. The date-times are aware, in UTC. `extra` is a
+    column of JSON strings, since its fields may differ between appointments.
+
+    Raises:
+        ValueError: If a date-time is naive, or `extra` has a value that JSON does not have. Only an `Appointment` of
+            the caller's own can have them.
+    """
+    columns: dict[str, list[Any]] = {name: [] for name in attrs.fields_dict(Appointment)}
+    for appointment in appointments:
+        for name, column in columns.items():
+            column.append(_cell(getattr(appointment, name)))
+    return columns
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return in_utc(value)
+    return _json_of(dict(value)).decode() if isinstance(value, Mapping) else value
 
 
 @attrs.frozen

@@ -1,14 +1,11 @@
-"""The calls of the five operations: the request that each sends (the guide's paths), and what its response means.
+"""The calls of four operations: the request that each sends (the guide's paths), and what its response means.
 
-When to retry is decided elsewhere.
+When to retry is decided elsewhere. `listing` has the calls that read pages, and `request_call` that of any endpoint.
 """
 
 import asyncio
-import functools
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
-from typing import Final, Literal
-from urllib.parse import parse_qsl, quote, urlencode
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 from connector_async import _log
 from connector_async._checks import check_appointment_id, check_type
@@ -19,47 +16,19 @@ from connector_async.exceptions import (
     DecodingError,
     NotFoundError,
     OutcomeUnknownError,
-    PaginationError,
     ResponseError,
     TransportError,
 )
-from connector_async.models import Appointment, AppointmentUpdate, DirectoryUser, NewAppointment
-from connector_async.pagination import (
-    Page,
-    PageRequest,
-    PageResponse,
-    PagingStyle,
-    check_complete,
-    fingerprint_items,
-    next_link,
-)
-from connector_async.protocol import Response, request_id
+from connector_async.models import Appointment, AppointmentUpdate, NewAppointment
+from connector_async.protocol import Response
 from connector_async.retry import CallRecord, may_have_happened
-from connector_async.session import ConnectorSession
-from connector_async.wire import exactly_if_needed
+
+from .context import APPOINTMENT, NO_CONTENT, CallContext
 
 Look = Callable[[float | None], Awaitable[Appointment | None]]
 """Looks for the appointment of a create with an unknown outcome, within a number of seconds."""
 
-OnInvalid = Literal["raise", "skip"]
-"""Whether a page with invalid items raises an error, or leaves them out and reports them."""
-
 _LONGEST_ID: Final = 256
-_APPOINTMENT: Final = ("appointment",)
-_PREVIEW: Final = ("appointment", "preview")
-_NO_CONTENT: Final = frozenset({204, 205})
-"""Statuses of responses without a body, whatever the headers say (RFC 9110, sections 15.3.5 and 15.3.6)."""
-
-
-class CallContext:
-    """The session and the user that the calls of a service are made for, and how bodies are written."""
-
-    def __init__(self, session: ConnectorSession, user: DirectoryUser | None) -> None:
-        self.session = session
-        self.user = user
-        self.wire_format = session.wire_format
-        self.zone = session.assume_zone
-        self.user_fields = session.wire_format.user_fields(user)
 
 
 class GetCall:
@@ -70,13 +39,14 @@ class GetCall:
 
     def __init__(self, context: CallContext, appointment_id: str) -> None:
         self._context = context
+        self.appointment_id = appointment_id
         self._query = {"appointmentId": appointment_id, **context.user_fields}
 
     async def attempt(self, deadline: Deadline | None, record: CallRecord) -> Appointment:
         """Send the request, and return the appointment."""
         context = self._context
-        response = await context.session.request("GET", _APPOINTMENT, query=self._query, deadline=deadline)
-        record.request_id = request_id(response.headers)
+        response = await context.request("GET", APPOINTMENT, record, deadline, query=self._query)
+        record.note(response)
         if not response.body:
             _check_found(context, response)
         return context.wire_format.structure(response.body, Appointment, context.zone)
@@ -109,13 +79,14 @@ class CreateCall:
     async def attempt(self, deadline: Deadline | None, record: CallRecord) -> Appointment:
         """Send the request, and return the appointment with its id."""
         try:
-            response = await self._context.session.request("POST", _APPOINTMENT, body=self._body, deadline=deadline)
+            response = await self._context.request("POST", APPOINTMENT, record, deadline, body=self._body)
         except (ResponseError, TransportError, DeadlineExceededError) as error:
             if not may_have_happened(error, unavailable_means_refused=self._unavailable_means_refused):
                 raise
+            record.note_failure(error)
             failure = error
         else:
-            record.request_id = request_id(response.headers)
+            record.note(response)
             return self._read(response)
         return await self._look_for_created(failure, deadline)
 
@@ -210,8 +181,8 @@ class UpdateCall:
         """Send the request, and return the changed appointment if the response has it."""
         context = self._context
         body = await self._merged_body(deadline, record) if self._read_first else self._changes
-        response = await context.session.request("PUT", _APPOINTMENT, body=body, deadline=deadline)
-        record.request_id = request_id(response.headers)
+        response = await context.request("PUT", APPOINTMENT, record, deadline, body=body)
+        record.note(response)
         return context.wire_format.structure_updated(response.body, context.zone)
 
     async def _merged_body(self, deadline: Deadline | None, record: CallRecord) -> bytes:
@@ -219,8 +190,8 @@ class UpdateCall:
         context = self._context
         query = {"appointmentId": self._update.appointment_id, **context.user_fields}
         try:
-            response = await context.session.request("GET", _APPOINTMENT, query=query, deadline=deadline)
-            record.request_id = request_id(response.headers)
+            response = await context.request("GET", APPOINTMENT, record, deadline, query=query)
+            record.note(response)
             if not response.body:
                 _check_found(context, response)
             return context.wire_format.unstructure_over(response.body, self._update, context.user, context.zone)
@@ -237,6 +208,7 @@ class DeleteCall:
 
     def __init__(self, context: CallContext, appointment_id: str) -> None:
         self._context = context
+        self.appointment_id = appointment_id
         self._body = context.wire_format.unstructure_id(appointment_id, context.user)
         self._may_be_deleted = False
 
@@ -244,114 +216,14 @@ class DeleteCall:
         """Send the request."""
         try:
             # The body confirms the deletion in an unspecified form (contract, "Appointments"). The status is enough.
-            response = await self._context.session.request("DELETE", _APPOINTMENT, body=self._body, deadline=deadline)
+            response = await self._context.request("DELETE", APPOINTMENT, record, deadline, body=self._body)
         except ConnectorError as error:
             if isinstance(error, NotFoundError) and self._may_be_deleted:
-                record.request_id = error.request_id
+                record.note_failure(error)
                 return
             self._may_be_deleted = self._may_be_deleted or may_have_happened(error)
             raise
-        record.request_id = request_id(response.headers)
-
-
-class PreviewCall:
-    """Reads one page of the appointments that overlap a time range: `GET /appointment/preview`.
-
-    Args:
-        start: The start of the range (included); `None`: open.
-        end: The end of the range (excluded); `None`: open.
-        style: How the server pages.
-        token: The continuation token of the page; `None`: the first page.
-        on_invalid: Whether invalid items raise an error or are skipped.
-
-    Raises:
-        ValueError: If the wire format needs an end that is `None`, or the token is not of the style.
-        PaginationError: If the token leads to another user.
-        TypeError: If the style does not return a `PageRequest`.
-    """
-
-    operation = "preview"
-    idempotent = True
-
-    def __init__(
-        self,
-        context: CallContext,
-        start: datetime | None,
-        end: datetime | None,
-        style: PagingStyle,
-        token: str | None,
-        on_invalid: OnInvalid,
-    ) -> None:
-        request = style.request(token)
-        if not isinstance(request, PageRequest):
-            raise TypeError(f"{type(style).__name__}.request must return a PageRequest, not {type(request).__name__}")
-        query: Mapping[str, str] | str | None
-        if request.query is None:
-            query = {**context.wire_format.preview_query(context.user, start, end), **request.parameters} or None
-        else:
-            query = _add_user(request.query, context.user_fields)
-        self._context = context
-        self._start = start
-        self._end = end
-        self._style = style
-        self._token = token
-        self._skip_invalid = on_invalid == "skip"
-        self._query = query
-        self._url = context.session.url(_PREVIEW, query)
-
-    async def attempt(self, deadline: Deadline | None, record: CallRecord) -> Page[Appointment]:
-        """Send the request, and return the page."""
-        session = self._context.session
-        response = await session.request("GET", _PREVIEW, query=self._query, deadline=deadline)
-        record.request_id = request_id(response.headers)
-        if not response.body:
-            return self._read_without_body(response)
-        page = exactly_if_needed(functools.partial(self._read, response))
-        if page.skipped:
-            _log.skipped_items(tenant=session.tenant_id, count=page.skipped, request_id=record.request_id)
-        return page
-
-    def _read(self, response: Response, *, exact: bool) -> Page[Appointment]:
-        wire_format = self._context.wire_format
-        parsed = wire_format.parse(response.body, exact=exact)
-        items, next_token = self._style.read(self._page_response(response, parsed), self._token)
-        if next_token is not None and not next_token.isprintable():
-            raise DecodingError("the page does not match the paging style", problems=["$: token is not printable"])
-        valid = wire_format.structure_items(items, self._context.zone, skip_invalid=self._skip_invalid, exact=exact)
-        is_only_page = self._token is None and next_token is None
-        return Page(
-            items=[appointment for appointment in valid.appointments if self._overlaps(appointment)],
-            continuation_token=next_token,
-            raw=response.headers,
-            fingerprint=None if is_only_page or not items else fingerprint_items(items),
-            problems=valid.problems,
-            skipped=valid.skipped,
-        )
-
-    def _read_without_body(self, response: Response) -> Page[Appointment]:
-        """Return the page of a response without a body, if its status says that there are no appointments (204).
-
-        Raises:
-            DecodingError: If another status has no body, or the headers say that there are items.
-        """
-        if response.status not in _NO_CONTENT:
-            # If the body was lost and this were an empty page, a sync would take all appointments for deleted.
-            problem = "$: no body; only [] and 204 say that there is no appointment"
-            raise DecodingError("the preview is empty", problems=[problem])
-        check_complete(self._page_response(response, []), [], None, page=1 if self._token is None else None)
-        if next_link(response.headers) is not None:
-            raise DecodingError("the page does not match the paging style", problems=["Link: there is a next page"])
-        return Page(items=[], raw=response.headers)
-
-    def _page_response(self, response: Response, parsed_body: object) -> PageResponse:
-        return PageResponse(body=parsed_body, headers=response.headers, url=self._url, status=response.status)
-
-    def _overlaps(self, appointment: Appointment) -> bool:
-        starts_before_end = self._end is None or appointment.start_time < self._end
-        # An appointment without duration that starts at `start` overlaps, although it does not end after it.
-        return starts_before_end and (
-            self._start is None or appointment.end_time > self._start or appointment.start_time == self._start
-        )
+        record.note(response)
 
 
 def _check_found(context: CallContext, response: Response) -> None:
@@ -363,26 +235,13 @@ def _check_found(context: CallContext, response: Response) -> None:
     Raises:
         NotFoundError: If the status is 204 or 205, or the response has no `Content-Encoding`.
     """
-    if "Content-Encoding" in response.headers and response.status not in _NO_CONTENT:
+    if "Content-Encoding" in response.headers and response.status not in NO_CONTENT:
         return
-    path = context.session.quoted_path(_APPOINTMENT)
+    path = context.session.quoted_path(APPOINTMENT.path)
     raise NotFoundError(
         f"GET {path} returned {response.status} with an empty body",
         status=response.status,
         method="GET",
         path=path,
-        request_id=request_id(response.headers),
+        request_id=response.request_id,
     )
-
-
-def _add_user(query: str, user_fields: Mapping[str, str]) -> str:
-    """Return the query of a link with the fields of the user, which a link may leave out.
-
-    Raises:
-        PaginationError: If the link names another user.
-    """
-    named = {name.lower(): value for name, value in reversed(parse_qsl(query, keep_blank_values=True))}
-    if any(named.get(field.lower(), value) != value for field, value in user_fields.items()):
-        raise PaginationError("the next page is of another user")
-    missing = {field: value for field, value in user_fields.items() if field.lower() not in named}
-    return "&".join(part for part in (query, urlencode(missing, quote_via=quote)) if part)

@@ -1,44 +1,35 @@
 """`AppointmentService`: the operations on appointments as coroutines, with their policies and deadlines.
 
-`calls` has the request of each operation and the meaning of its response.
+`calls` and `listing` have the requests and the meaning of their responses.
 """
 
 import functools
-import math
-from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Final
 
-from connector_async._checks import (
-    check_appointment_id,
-    check_int,
-    check_iterable,
-    check_plain_methods,
-    check_seconds,
-    check_time_range,
-    check_type,
-)
-from connector_async._clock import SINGLE_CALL_DEADLINE
+from connector_async._checks import check_appointment_id, check_int, check_iterable, check_time_range, check_type
+from connector_async._tracebacks import hiding_arguments
 from connector_async.bulk_calls import Bulk, bulk
 from connector_async.exceptions import AuthenticationError, InvalidArgumentError
 from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
-from connector_async.pagination import AsyncPager, AutoDetectPaging, Page, PagingStyle
-from connector_async.rate_limit import Priority, priority
-from connector_async.retry import Call, RetryingCaller, RetryPolicy
+from connector_async.pagination import AsyncPager, PagingStyle
+from connector_async.retry import RetryPolicy
 from connector_async.session import ConnectorSession
 
-from .calls import CallContext, CreateCall, DeleteCall, GetCall, OnInvalid, PreviewCall, UpdateCall
+from .calls import CreateCall, DeleteCall, GetCall, UpdateCall
+from .context import CallContext
+from .endpoint_service import AUTO_DETECT, EndpointService, check_on_invalid, check_options, check_paging
+from .listing import OnInvalid, preview_listing
+from .raw_response import RawResponses
 from .verification import Verify, bind_verify, check_verify
+from .watch import Initial, OnError, Watch, WatchScope
 from .windows import WindowedPager
 
-T = TypeVar("T")
-
-_DEFAULT_POLICY: Final = RetryPolicy()
-_AUTO_DETECT: Final = AutoDetectPaging()
 _CONCURRENCY: Final = 16
 
 
-class AppointmentService:
+class AppointmentService(EndpointService):
     """The appointments of a session's tenant.
 
     Each coroutine raises an error of the `ConnectorError` tree for a failure of the network or the server, with the
@@ -48,6 +39,8 @@ class AppointmentService:
     Each coroutine, and `preview` for each page, takes `retry`, the policy of that call, and `deadline`, its seconds
     with all attempts and waits included. `None` means the service's, and `math.inf` no deadline. Where no deadline is
     set, a single call has 60 seconds, and the calls of `bulk`, of the `*_many` methods and of the sync have none.
+    `headers` are sent with the requests of that call, in addition to the service's. They replace those of the same
+    names.
 
     Each `*_many` method returns a `Bulk`, an async iterable with one `Outcome` for each input. Nothing is sent before
     the first outcome is asked for. An invalid argument is raised at once; an invalid input is reported in its outcome.
@@ -60,78 +53,77 @@ class AppointmentService:
         paging: How the server pages its preview. By default an array and the common envelopes are recognized.
         retry: When to retry; `None`: `RetryPolicy()`, three attempts.
         deadline: Seconds for each call; `None`: the session's, `math.inf`: none.
+        headers: Extra headers of each request, such as a gateway's key. They replace the session's of the same names.
 
     Raises:
-        ValueError: If `user` is missing, or the session's wire format does not carry it, or `deadline` is not above
-            zero.
+        ValueError: If `user` is missing, or the session's wire format does not carry it, `deadline` is not above zero,
+            or `headers` has a name that the SDK sets itself, or what no header can carry.
         TypeError: If an argument has another type.
     """
 
+    @hiding_arguments  # a header may be a key
     def __init__(
         self,
         session: ConnectorSession,
         *,
         user: DirectoryUser | None = None,
-        paging: PagingStyle = _AUTO_DETECT,
+        paging: PagingStyle = AUTO_DETECT,
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        check_type("session", session, ConnectorSession)
-        _check_paging(paging)
+        check_paging(paging)
         check_type("user", user, DirectoryUser, optional=True)
-        _check_options(retry, deadline)
-        self.session = session
-        """The session that sends the requests."""
+        super().__init__(session, user, retry=retry, deadline=deadline, headers=headers)
         self.user = user
         """The owner of the appointments; `None` if the wire format has no user."""
         self.paging = paging
         """How the server pages its preview."""
-        self.retry = _DEFAULT_POLICY if retry is None else retry
-        """When a call is retried."""
-        self.deadline = session.deadline if deadline is None else deadline
-        """Seconds for each call; `None`: 60 for a single call, none for a bulk call; `math.inf`: none."""
-        self._context = CallContext(session, user)
-        self._caller = RetryingCaller(
-            tenant=session.tenant_id,
-            clock=session.clock,
-            quota=session.retry_quota,
-            throttle=session.penalize,
-            sleep=session.sleep,
-            is_closed=lambda: session.closed,
-        )
 
     def __repr__(self) -> str:
         return f"AppointmentService({self.session!r})"
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait by the session's clock, for instance in a custom `verify`.
+    @property
+    def with_raw_response(self) -> RawResponses:
+        """`get`, `create`, `update` and `delete`, with the status and the headers of the response beside the result."""
+        return RawResponses(self)
 
-        Raises:
-            RuntimeError: If the session is closed, or is closed meanwhile.
-        """
-        await self.session.sleep(seconds)
-
-    def with_options(self, *, retry: RetryPolicy | None = None, deadline: float | None = None) -> "AppointmentService":
-        """Return a service over the same session and for the same user, with another policy or deadline.
+    @hiding_arguments
+    def with_options(
+        self,
+        *,
+        retry: RetryPolicy | None = None,
+        deadline: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> "AppointmentService":
+        """Return a service over the same session and for the same user, with another policy, deadline or headers.
 
         Args:
             retry: When to retry; `None`: as this service.
             deadline: Seconds for each call; `None`: as this service, `math.inf`: none.
+            headers: Extra headers of each request, in addition to this service's. They replace those of the same names.
 
         Raises:
-            ValueError: If `deadline` is not above zero.
+            ValueError: If `deadline` is not above zero, or `headers` breaks a rule of the constructor.
             TypeError: If an argument has another type.
         """
+        context = self._context if headers is None else self._context.with_headers(headers)
         return AppointmentService(
             self.session,
             user=self.user,
             paging=self.paging,
             retry=self.retry if retry is None else retry,
             deadline=self.deadline if deadline is None else deadline,
+            headers=context.headers,
         )
 
     async def get(
-        self, appointment_id: str, *, retry: RetryPolicy | None = None, deadline: float | None = None
+        self,
+        appointment_id: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
+        deadline: float | None = None,
     ) -> Appointment:
         """Return one appointment.
 
@@ -142,13 +134,18 @@ class AppointmentService:
             ConnectorError: If the call fails otherwise; see the tree in `connector_async.exceptions`.
             ValueError: If `appointment_id` is empty, `.`, `..`, or not printable.
         """
-        return await self._make(GetCall(self._context, check_appointment_id(appointment_id)), retry, deadline)
+        try:
+            context = self._context if headers is None else self._context.with_headers(headers)
+        finally:
+            del headers  # every later error has this frame in its traceback
+        return await self._make(GetCall(context, check_appointment_id(appointment_id)), retry, deadline)
 
     async def create(
         self,
         new: NewAppointment,
         *,
         verify: Verify | None = None,
+        headers: Mapping[str, str] | None = None,
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
     ) -> Appointment:
@@ -163,6 +160,7 @@ class AppointmentService:
             new: The appointment to create.
             verify: Finds out whether a create with an unknown outcome has happened, such as `found_by_preview()`.
                 `None`: such a create ends in `OutcomeUnknownError`.
+            headers: Extra headers of the requests, those of `verify` included.
             retry: The policy; `None`: the service's.
             deadline: Seconds; `None`: the service's.
 
@@ -182,15 +180,18 @@ class AppointmentService:
         policy = self.retry if retry is None else retry
         try:
             check_type("new", new, NewAppointment)
+            service = self if headers is None else self.with_options(headers=headers)
             call = CreateCall(
-                self._context,
+                service._context,  # noqa: SLF001 - of this class
                 new,
-                bind_verify(self, verify, new),
+                bind_verify(service, verify, new),
                 unavailable_means_refused=policy.unavailable_means_refused,
             )
         except (TypeError, ValueError) as error:
             error.__traceback__ = None  # its frames hold the fields
             raise
+        finally:
+            del headers
         return await self._make(call, policy, deadline)
 
     async def update(
@@ -205,6 +206,7 @@ class AppointmentService:
         time_zone: str | Unset = UNSET,
         extra: Mapping[str, Any] | None = None,
         read_first: bool = False,
+        headers: Mapping[str, str] | None = None,
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
     ) -> Appointment | None:
@@ -237,15 +239,21 @@ class AppointmentService:
                 time_zone=time_zone,
                 **({} if extra is None else {"extra": extra}),
             )
+            context = self._context if headers is None else self._context.with_headers(headers)
         except (TypeError, ValueError) as error:
             error.__traceback__ = None  # its frames hold the fields
             raise
         finally:
-            del title, description, extra  # every later error has this frame in its traceback
-        return await self._update(update, read_first=read_first, retry=retry, deadline=deadline)
+            del title, description, extra, headers  # every later error has this frame in its traceback
+        return await self._update(update, context, read_first=read_first, retry=retry, deadline=deadline)
 
     async def delete(
-        self, appointment_id: str, *, retry: RetryPolicy | None = None, deadline: float | None = None
+        self,
+        appointment_id: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
+        deadline: float | None = None,
     ) -> None:
         """Delete an appointment. If the response was lost and a retry does not find the appointment, it is deleted.
 
@@ -255,8 +263,13 @@ class AppointmentService:
             ConnectorError: If the call fails otherwise; see the tree in `connector_async.exceptions`.
             ValueError: If `appointment_id` is empty, `.`, `..`, or not printable.
         """
-        await self._make(DeleteCall(self._context, check_appointment_id(appointment_id)), retry, deadline)
+        try:
+            context = self._context if headers is None else self._context.with_headers(headers)
+        finally:
+            del headers
+        await self._make(DeleteCall(context, check_appointment_id(appointment_id)), retry, deadline)
 
+    @hiding_arguments
     def preview(
         self,
         start: datetime | None = None,
@@ -266,6 +279,7 @@ class AppointmentService:
         concurrency: int = 1,
         prefetch: int = 0,
         on_invalid: OnInvalid = "raise",
+        headers: Mapping[str, str] | None = None,
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
     ) -> AsyncPager[Appointment]:
@@ -284,6 +298,7 @@ class AppointmentService:
             on_invalid: What to do with an item that is not a valid appointment: `"raise"` raises `DecodingError`;
                 `"skip"` leaves the item out, logs how many were, and reports them in `Page.problems` and
                 `Page.skipped`.
+            headers: Extra headers.
             retry: The policy for each page; `None`: the service's.
             deadline: Seconds for each page; `None`: the service's.
 
@@ -297,15 +312,14 @@ class AppointmentService:
             TypeError: If an argument has another type.
         """
         start, end = check_time_range(start, end)
-        if on_invalid not in get_args(OnInvalid):
-            raise InvalidArgumentError("on_invalid must be 'raise' or 'skip'", argument="on_invalid")
-        service = self.with_options(retry=retry, deadline=deadline)
-        self.session.wire_format.preview_query(self.user, start, end)  # raises now, not with the first page
+        check_on_invalid(on_invalid)
+        context = self._context if headers is None else self._context.with_headers(headers)
 
         def pager(start: datetime | None, end: datetime | None) -> AsyncPager[Appointment]:
-            return AsyncPager(functools.partial(service._fetch_page, start, end, on_invalid), prefetch=prefetch)  # noqa: SLF001
+            listing = preview_listing(context, start, end, self.paging, on_invalid)
+            return self._pager(listing, prefetch, retry, deadline)
 
-        whole = pager(start, end)  # checks `prefetch` now, not with the first window
+        whole = pager(start, end)  # checks its arguments now, not with the first window
         if window is None:
             check_int("concurrency", concurrency)
             if concurrency != 1:
@@ -318,6 +332,61 @@ class AppointmentService:
                 f"window must be None: {self.session.wire_format} previews have no time range", argument="window"
             )
         return WindowedPager(pager, start=start, end=end, window=window, concurrency=concurrency)
+
+    def watch(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        interval: float = 60,
+        snapshot: str | None = None,
+        initial: Initial = "known",
+        on_error: OnError | None = None,
+        window: timedelta | None = None,
+        on_invalid: OnInvalid = "raise",
+        retry: RetryPolicy | None = None,
+        deadline: float | None = None,
+    ) -> Watch:
+        """Return what changes on the server, for `async for event in appointments.watch(…)`.
+
+        It polls the preview and yields `Created`, `Updated` and `Deleted`, each at least once; see `Watch`. Each
+        deletion takes one request more, which makes sure of it.
+
+        Args:
+            start: The start of the time range, as in `preview`.
+            end: The end of the time range, as in `preview`.
+            interval: Seconds from the start of a poll to the start of the next one.
+            snapshot: The `snapshot` of an earlier watch of the same range, to deliver what that one has not. `None`:
+                the first poll finds out what there is.
+            initial: What the appointments of that first poll are: `"known"`, and not delivered, or `"created"`.
+            on_error: Is called with each error after which the watch goes on, which is logged as well. What it raises
+                ends the loop.
+            window: The length of the time range of one request, as in `preview`.
+            on_invalid: What to do with a malformed item, as in `preview`. With `"skip"`, an appointment whose item was
+                skipped counts as unchanged.
+            retry: The policy for each request; `None`: the service's.
+            deadline: Seconds for each request; `None`: the service's, or else none.
+
+        Returns:
+            A watch, which sends nothing before its first event is asked for.
+
+        Raises:
+            ValueError: If `preview` rejects an argument, `interval` is not above zero, `initial` is neither of the two,
+                or `snapshot` is not that of a watch of the same server, wire format, tenant, user and range.
+            TypeError: If an argument has another type.
+        """
+        start, end = check_time_range(start, end)
+        return Watch(
+            self.preview(start, end, window=window, on_invalid=on_invalid, retry=retry, deadline=deadline),
+            functools.partial(self.get, retry=retry, deadline=deadline),
+            WatchScope.of(self.session, self.user, start, end),
+            interval=interval,
+            snapshot=snapshot,
+            initial=initial,
+            on_error=on_error,
+            clock=self.session.clock,
+            sleep=self.sleep,
+        )
 
     def get_many(
         self,
@@ -348,7 +417,7 @@ class AppointmentService:
             TypeError: If an argument has another type, or `appointment_ids` is a str.
         """
         check_iterable("appointment_ids", appointment_ids)
-        _check_options(retry, deadline)
+        check_options(retry, deadline)
         return bulk(
             functools.partial(self.get, retry=retry, deadline=deadline),
             appointment_ids,
@@ -386,7 +455,7 @@ class AppointmentService:
         check_iterable("drafts", drafts)
         if verify is not None:
             check_verify(verify)
-        _check_options(retry, deadline)
+        check_options(retry, deadline)
         return bulk(
             functools.partial(self.create, verify=verify, retry=retry, deadline=deadline),
             drafts,
@@ -421,9 +490,11 @@ class AppointmentService:
         """
         check_iterable("updates", updates)
         check_type("read_first", read_first, bool)
-        _check_options(retry, deadline)
+        check_options(retry, deadline)
         return bulk(
-            functools.partial(self._update, read_first=read_first, retry=retry, deadline=deadline),
+            functools.partial(
+                self._update, context=self._context, read_first=read_first, retry=retry, deadline=deadline
+            ),
             updates,
             concurrency=concurrency,
             ordered=ordered,
@@ -451,7 +522,7 @@ class AppointmentService:
             TypeError: If an argument has another type, or `appointment_ids` is a str.
         """
         check_iterable("appointment_ids", appointment_ids)
-        _check_options(retry, deadline)
+        check_options(retry, deadline)
         return bulk(
             functools.partial(self.delete, retry=retry, deadline=deadline),
             appointment_ids,
@@ -462,51 +533,18 @@ class AppointmentService:
         )
 
     async def _update(
-        self, update: AppointmentUpdate, *, read_first: bool, retry: RetryPolicy | None, deadline: float | None
+        self,
+        update: AppointmentUpdate,
+        context: CallContext,
+        *,
+        read_first: bool,
+        retry: RetryPolicy | None,
+        deadline: float | None,
     ) -> Appointment | None:
         try:
             check_type("update", update, AppointmentUpdate)
-            call = UpdateCall(self._context, update, read_first=read_first)
+            call = UpdateCall(context, update, read_first=read_first)
         except (TypeError, ValueError) as error:
             error.__traceback__ = None  # its frames hold the fields
             raise
         return await self._make(call, retry, deadline)
-
-    def _fetch_page(
-        self, start: datetime | None, end: datetime | None, on_invalid: OnInvalid, token: str | None
-    ) -> Awaitable[Page[Appointment]]:
-        return self._make(PreviewCall(self._context, start, end, self.paging, token, on_invalid), None, None)
-
-    def _make(self, call: Call[T], retry: RetryPolicy | None, deadline: float | None) -> Awaitable[T]:
-        """Make a call with its own policy and deadline, or else the service's."""
-        if retry is not None or deadline is not None:
-            _check_options(retry, deadline)
-        seconds = self.deadline if deadline is None else deadline
-        if seconds is None and priority.get() is not Priority.BULK:
-            seconds = SINGLE_CALL_DEADLINE
-        return self._caller.make(call, retry or self.retry, None if seconds == math.inf else seconds)
-
-
-def _check_paging(paging: PagingStyle) -> None:
-    """Reject anything but an instance of a paging style with plain methods.
-
-    Raises:
-        TypeError: If `paging` is not a style, is a class, or has a method that is a coroutine function.
-    """
-    if isinstance(paging, type):
-        raise TypeError("paging must be an instance, such as PageNumbers(), not a class")
-    check_type("paging", paging, PagingStyle)
-    check_plain_methods("paging", paging, "request", "read")
-
-
-def _check_options(retry: RetryPolicy | None, deadline: float | None) -> None:
-    """Reject options that no call can be made with. `None` means the service's.
-
-    Raises:
-        ValueError: If `deadline` is not above zero.
-        TypeError: If an option has another type.
-    """
-    if retry is not None:
-        check_type("retry", retry, RetryPolicy, optional=True)
-    if deadline is not None:
-        check_seconds("deadline", deadline, above_zero=True, finite=False)

@@ -4,6 +4,9 @@ A provider sends its requests through a callable of the session. It knows no HTT
 """
 
 from .client_credentials import ClientCredentials
+from .token_from_callable import TokenFromCallable
+from .token_from_command import TokenFromCommand
+from .token_from_file import TokenFromFile
 from .tokens import CachingTokenProvider, Secret, StaticToken, Token, TokenProvider, TokenSend
 
 __all__ = [
@@ -12,6 +15,9 @@ __all__ = [
     "Secret",
     "StaticToken",
     "Token",
+    "TokenFromCallable",
+    "TokenFromCommand",
+    "TokenFromFile",
     "TokenProvider",
     "TokenSend",
 ]

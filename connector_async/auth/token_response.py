@@ -7,15 +7,14 @@ from connector_async._json import JsonError, parse
 from connector_async.exceptions import DecodingError
 from connector_async.protocol import Response, request_id
 
+from .renewing import FetchedToken
 from .tokens import Secret, is_token
 
 _DOCUMENTED_LIFETIME: Final = 3600.0
-_MIN_LIFETIME: Final = 1.0
-_MAX_LIFETIME: Final = 24 * 3600.0
 
 
-def read_token(response: Response) -> tuple[Secret, float]:
-    """Return the token in a response of the token endpoint, and its lifetime in seconds.
+def read_token(response: Response) -> FetchedToken:
+    """Return the token in a response of the token endpoint, with its lifetime.
 
     Raises:
         DecodingError: If the response has no token that a header can carry.
@@ -27,7 +26,7 @@ def read_token(response: Response) -> tuple[Secret, float]:
         raise _malformed(response, "$: neither accessToken nor token is a string")
     if not is_token(value):
         raise _malformed(response, "$: the token is not printable ASCII without spaces")
-    return Secret(value), _lifetime(body.get("expiresIn"))
+    return FetchedToken(Secret(value), _lifetime(body.get("expiresIn")))
 
 
 def _parse(response: Response) -> Mapping[str, Any]:
@@ -50,7 +49,7 @@ def _malformed(response: Response, problem: str) -> DecodingError:
 
 def _lifetime(expires_in: object) -> float:
     if isinstance(expires_in, int | float) and not isinstance(expires_in, bool) and expires_in > 0:
-        return min(max(float(expires_in), _MIN_LIFETIME), _MAX_LIFETIME)
+        return float(expires_in)
     # A missing or unusable lifetime is read as the documented hour. If that is too long, an early 401 is repaired by a
     # replay. A token that expires at once would be fetched again for every call.
     return _DOCUMENTED_LIFETIME

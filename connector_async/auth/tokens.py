@@ -8,7 +8,7 @@ import attrs
 
 from connector_async._checks import check_number, validator
 from connector_async._tracebacks import hiding_arguments
-from connector_async.exceptions import InvalidArgumentError
+from connector_async.exceptions import InvalidArgumentError, TokenUnavailableError
 from connector_async.protocol import Response
 
 
@@ -50,6 +50,38 @@ def is_token(value: str) -> bool:
     return value.isascii() and value.isprintable() and value != "" and " " not in value
 
 
+def usable_secret(source: str, value: str) -> Secret:
+    """Return a token that a provider has found.
+
+    Args:
+        source: Where it was found, for the message of the error.
+        value: The token.
+
+    Raises:
+        TokenUnavailableError: If a header cannot carry `value`. The message does not repeat it.
+    """
+    if not is_token(value):
+        raise TokenUnavailableError(
+            f"{source} must be a token: printable ASCII without spaces, and not empty", sent=False
+        )
+    return Secret(value)
+
+
+def usable_lifetime(source: str, value: object) -> float | None:
+    """Return the lifetime that a provider has found with a token, in seconds; `None` if there is none.
+
+    Raises:
+        TokenUnavailableError: If `value` is not a number above zero.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise TokenUnavailableError(
+            f"{source} has no lifetime above zero: the token has expired, or it is not a number", sent=False
+        )
+    return value
+
+
 def _to_secret(value: str | Secret) -> Secret:
     return value if isinstance(value, Secret) else Secret(value)
 
@@ -73,7 +105,7 @@ class Token:
     value: Secret = attrs.field(converter=_to_secret, validator=validator(_check_token))
     """The string after `Bearer` in the `Authorization` header (RFC 6750, section 2.1)."""
     expires_at: float | None = attrs.field(default=None, validator=validator(check_number, optional=True))
-    """When the token expires, in seconds of the clock's `monotonic`. `None`: never."""
+    """When the token expires, in seconds of the clock's `monotonic`. `None`: never, or unknown."""
 
     @hiding_arguments
     def __init__(self, value: str | Secret, expires_at: float | None = None) -> None:

@@ -1,18 +1,20 @@
-"""The meaning of a response: its error, its `Retry-After`, its request id. It knows no HTTP library."""
+"""A response, and its meaning: its value, its error, its `Retry-After`, its request id. It knows no HTTP library."""
 
 import email.utils
 import re
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, tzinfo
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
 from connector_async._json import JsonError, may_be_rounded, parse
+from connector_async._tracebacks import without_frames
 from connector_async.exceptions import (
     AuthenticationError,
     ConflictError,
+    DecodingError,
     ForbiddenError,
     InvalidRequestError,
     NotFoundError,
@@ -26,8 +28,12 @@ from .pickled import reduced
 
 if TYPE_CHECKING:
     from attrs import frozen as frozen_for_type_checkers
+
+    from connector_async.wire import WireFormat
 else:
     frozen_for_type_checkers = attrs.define  # a frozen class takes three times as long to build, in each call
+
+T = TypeVar("T")
 
 _DELAY_SECONDS: Final = re.compile(r"[0-9]+", re.ASCII)
 _ERROR_BY_STATUS: Final[Mapping[int, type[ResponseError]]] = {
@@ -45,7 +51,7 @@ _ERROR_BY_STATUS: Final[Mapping[int, type[ResponseError]]] = {
 
 @frozen_for_type_checkers(kw_only=True)
 class Response:
-    """A whole response. Treat it as immutable."""
+    """A whole response. Treat it as immutable. It can be pickled, and holds nothing of its request."""
 
     status: int
     """The HTTP status code."""
@@ -55,9 +61,66 @@ class Response:
     """The body after decompression; empty if it was oversized."""
     oversized: bool = False
     """Whether the body was longer than the cap, and so was not read to its end."""
+    wire_format: "WireFormat | None" = attrs.field(default=None, repr=False)
+    """The format of the models in the body, for `structure`. `None`: `WireFormat.GUIDE`."""
+    assume_zone: tzinfo | None = attrs.field(default=None, repr=False)
+    """The time zone of date-times without a UTC offset. `None`: they are rejected."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return reduced(self)
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's id of the request, to quote to its support. `None`: the server sent none."""
+        return request_id(self.headers)
+
+    def json(self) -> Any:
+        """Return the value of the JSON body. Integers of any length stay integers.
+
+        Raises:
+            DecodingError: If the body is empty or not JSON, is nested deeper than 64 levels, or is longer than 256 KiB
+                with far more values than appointments have.
+        """
+        problem, value = self._parse()
+        if problem is None:
+            return value
+        raise DecodingError("the body is not readable JSON", problems=[f"$: {problem}"], request_id=self.request_id)
+
+    def structure(self, type_: type[T]) -> T:
+        """Return the body as a value of a type, by the strict rules that the SDK reads appointments by.
+
+        Args:
+            type_: A model of the SDK; an attrs class or a dataclass, which may contain models; a JSON type; or
+                `list[X]`, `tuple[X, ...]` or `dict[str, X]` of them. Models are in the wire format of the session, and
+                other classes have the aliases of their fields as keys. Date-times are RFC 3339 strings with an offset.
+
+        Raises:
+            DecodingError: If `json` would raise it, or the value is not a valid `type_`. The problems name paths and
+                rules, never values.
+            TypeError: If `type_` cannot be read from JSON.
+        """
+        from connector_async.wire import WireFormat  # noqa: PLC0415 - imports cattrs, which not every program needs
+
+        try:
+            return (self.wire_format or WireFormat.GUIDE).structure(self.body, type_, self.assume_zone)
+        except Exception as error:  # noqa: BLE001 - raised below
+            failed = error
+        if isinstance(failed, DecodingError):
+            failed.request_id = self.request_id
+        try:
+            raise without_frames(failed)
+        finally:
+            del failed  # a cycle
+
+    def _parse(self) -> tuple[str | None, Any]:
+        """Return what is wrong with the body, or else `None` and its value."""
+        if not self.body:
+            return "no body", None
+        try:
+            value = parse(self.body)
+            return None, parse(self.body, exact=True) if may_be_rounded([value]) else value
+        except JsonError as error:
+            return str(error), None
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -4,7 +4,7 @@ It knows neither an HTTP library nor the fields of an appointment.
 """
 
 from .caller import Call, CallRecord, RetryingCaller, last_call
-from .classification import THROTTLED_STATUSES, is_throttled, is_transient, may_have_happened
+from .classification import THROTTLED_STATUSES, is_refusal, is_throttled, is_transient, may_have_happened
 from .policy import RetryDetails, RetryPolicy
 from .quota import RetryQuota
 from .strategies import (
@@ -25,6 +25,7 @@ __all__ = [
     "RetryPolicy",
     "RetryQuota",
     "RetryingCaller",
+    "is_refusal",
     "is_throttled",
     "is_transient",
     "last_call",

@@ -6,8 +6,10 @@ failure tenacity takes over, and gets the error of that attempt as if it had mad
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import attrs
@@ -28,6 +30,7 @@ from connector_async.exceptions import (
     ResponseError,
     ThrottledError,
 )
+from connector_async.protocol import Response, reduced, request_id
 
 from .classification import is_throttled, may_have_happened
 from .policy import RetryDetails, RetryPolicy
@@ -44,19 +47,40 @@ from .strategies import (
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
 
 @attrs.define(kw_only=True)
 class CallRecord:
-    """The attempts, the duration and the request id of one call. A failed call has the same facts on its error."""
+    """The attempts, the duration and the last response of one call. A failed call has the same facts on its error."""
 
     operation: str
-    """`get`, `create`, `update`, `delete` or `preview`."""
+    """`get`, `create`, `update`, `delete` or `preview`; `request` for any other endpoint."""
     attempts: int = 1
     """The number of attempts, those that were never sent included. A replay after a 401 is part of its attempt."""
     elapsed: float | None = None
     """Seconds from the start of the call to its end, by the monotonic clock. `None` while it is in flight."""
     request_id: str | None = None
     """The server's id of the last request, to quote to its support. `None` if the response had none."""
+    status: int | None = None
+    """The HTTP status code of the last response. `None` if there was none."""
+    headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
+    """The headers of the last 2xx response. Names are matched without regard to case."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduced(self)
+
+    def note(self, response: Response) -> None:
+        """Keep what a 2xx response says beside its body."""
+        self.status = response.status
+        self.headers = response.headers
+        self.request_id = request_id(response.headers)
+
+    def note_failure(self, error: ConnectorError) -> None:
+        """Keep what the error of another response says."""
+        if isinstance(error, ResponseError):
+            self.status = error.status
+            self.request_id = error.request_id
 
 
 last_call: ContextVar[CallRecord] = ContextVar("connector_async.last_call")
@@ -69,7 +93,7 @@ class Call(Protocol[T_co]):
 
     @property
     def operation(self) -> str:
-        """The name of the operation: `get`, `create`, `update`, `delete` or `preview`."""
+        """The name of the operation: `get`, `create`, `update`, `delete`, `preview` or `request`."""
         ...
 
     @property
@@ -78,7 +102,7 @@ class Call(Protocol[T_co]):
         ...
 
     def attempt(self, deadline: Deadline | None, record: CallRecord) -> Awaitable[T_co]:
-        """Make one attempt, which ends at the deadline, and note the request id in the record."""
+        """Make one attempt, which ends at the deadline, and note its response in the record."""
         ...
 
 
@@ -96,6 +120,8 @@ class RetryingCaller:
     """Waits for a number of seconds, or raises when the session is closed."""
     is_closed: Callable[[], bool]
     """Returns whether the session is closed, so that no attempt can succeed."""
+    observe: Callable[[str, str], AbstractContextManager[object]] | None = None
+    """Returns a context manager around a call, from its operation and its tenant."""
 
     async def make(self, call: Call[T], policy: RetryPolicy, seconds: float | None) -> T:
         """Make attempts until one succeeds or the policy ends the call, and return the result.
@@ -112,6 +138,9 @@ class RetryingCaller:
             DeadlineExceededError: If the deadline expires, or the next wait would end after it.
             ConnectorError: If the last attempt fails otherwise.
         """
+        if self.observe is not None:
+            with self.observe(call.operation, self.tenant):
+                return await attrs.evolve(self, observe=None).make(call, policy, seconds)
         record = CallRecord(operation=call.operation)
         started_at = self.clock.monotonic()
         deadline = None if seconds is None else Deadline(seconds, self.clock)
@@ -191,8 +220,7 @@ class _FailedCall(Generic[T]):
         error.sent = error.sent or self._sent
         if isinstance(error, DecodingError):
             error.request_id = error.request_id or self._record.request_id
-        elif isinstance(error, ResponseError):
-            self._record.request_id = error.request_id
+        self._record.note_failure(error)
         if isinstance(error, DeadlineExceededError) and error.__cause__ is None:
             error.status = getattr(self._previous_error, "status", None)
             error.__cause__ = self._previous_error

@@ -42,6 +42,10 @@ def may_have_happened(error: BaseException, *, unavailable_means_refused: bool =
         return not error.absent
     if not sent or not isinstance(error, ResponseError):
         return bool(sent)
-    refused = 400 <= error.status < 500 or error.status in {307, 308, 501}
     unavailable = unavailable_means_refused and error.status == 503 and error.retry_after is not None
-    return not (refused or unavailable)
+    return not (is_refusal(error.status) or unavailable)
+
+
+def is_refusal(status: int) -> bool:
+    """Return whether a status says that the operation was not done. 503 may say so as well, with `Retry-After`."""
+    return 400 <= status < 500 or status in {307, 308, 501}

@@ -19,7 +19,7 @@ from .problems import PROBLEM_CONTENT_TYPE, Problem, retry_later
 from .rate_limit import RequestLimiter
 from .request_log import LoggedRequest, RequestLog
 from .responses import EMPTY, SandboxResponse
-from .routing import Target, escape_path, resolve
+from .routing import Target, below_tenant, escape_path, resolve
 
 _JSON: Final = "application/json; charset=utf-8"  # as ASP.NET sends it
 _REQUEST_ID: Final = "x-request-id"
@@ -51,6 +51,7 @@ class Handler:
         self._log.record(
             LoggedRequest(
                 method=request.method,
+                path=below_tenant(request.rel_url.raw_path),
                 operation=target.operation,
                 tenant=target.tenant,
                 status=0 if drops_response(response, fault) else response.status,

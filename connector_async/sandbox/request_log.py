@@ -18,6 +18,8 @@ class LoggedRequest:
     """One request and its outcome."""
 
     method: str
+    path: str
+    """Raw path below the tenant, without the query."""
     operation: SandboxOperation
     tenant: str
     """First path segment, percent-decoded; empty if it is missing or not UTF-8."""

@@ -46,6 +46,11 @@ def resolve(method: str, raw_path: str) -> Target:
     return Target(tenant=tenant, operation=methods.get(method, "unknown"), allowed_methods=tuple(sorted(methods)))
 
 
+def below_tenant(raw_path: str) -> str:
+    """Return the path below the tenant. The path of the OpenAPI document, which has no tenant, stays as it is."""
+    return raw_path if raw_path == OPENAPI_PATH else "/" + raw_path.removeprefix("/").partition("/")[2]
+
+
 def escape_path(raw_path: str) -> str:
     """Return the path as a URI reference, with every character escaped that the client should have escaped."""
     return quote(raw_path.encode(errors="surrogateescape"), safe=_PATH_SAFE)

@@ -3,15 +3,22 @@
 import asyncio
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import tzinfo
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import aiohttp
 import attrs
 from yarl import URL
 
-from connector_async._checks import check_method, check_plain_methods, check_proxy, check_tenant_id, check_type
+from connector_async._checks import (
+    check_headers,
+    check_method,
+    check_plain_methods,
+    check_proxy,
+    check_tenant_id,
+    check_type,
+)
 from connector_async._clock import Clock, Deadline, checked_clock
 from connector_async._tracebacks import hiding_arguments, without_frames
 from connector_async.auth import ClientCredentials, Secret, StaticToken, Token, TokenProvider
@@ -21,6 +28,8 @@ from connector_async.rate_limit import MemoryRateLimitStore, RateLimit, RateLimi
 from connector_async.retry import RetryQuota
 from connector_async.wire import WireFormat
 
+from .middleware import Middleware, OutgoingRequest, Telemetry, check_middlewares, merged
+from .middleware_chain import MiddlewareChain
 from .request_sender import RequestSender
 from .session_state import SessionState, normalize_base_url
 from .tenant import Traffic
@@ -61,6 +70,10 @@ class ConnectorSession:
         max_body_size: The most bytes of a response body, after decompression.
         allow_http: Whether `http` is allowed to hosts other than the loopback. Anybody on the way can read the token.
         user_agent_suffix: The application's own product, for the `User-Agent` header (RFC 9110, section 10.1.5).
+        headers: Extra headers of each request, token requests included, such as the key of a gateway. Headers that the
+            SDK sets itself cannot be among them; `correlation_id` sets `X-Correlation-Id`.
+        middlewares: Async callables around each attempt; the first is outermost. Token requests do not pass through.
+        telemetry: Watches calls and requests, such as `connector_async.otel.OpenTelemetry()`.
         clock: The clock, the sleep and the random source. `None`: the machine's.
 
     Raises:
@@ -68,7 +81,10 @@ class ConnectorSession:
         TypeError: If an argument has another type. The message names it.
     """
 
-    @hiding_arguments  # the proxy may have a password
+    _transport: ClassVar[type[Transport]] = Transport
+    """What sends the requests. The fake of `connector_async.testing` has one without a network."""
+
+    @hiding_arguments  # the proxy may have a password, and a header may be a key
     def __init__(
         self,
         base_url: str,
@@ -90,6 +106,9 @@ class ConnectorSession:
         max_body_size: int = 10 * 1024 * 1024,
         allow_http: bool = False,
         user_agent_suffix: str = "",
+        headers: Mapping[str, str] | None = None,
+        middlewares: Iterable[Middleware] = (),
+        telemetry: Telemetry | None = None,
         clock: Clock | None = None,
     ) -> None:
         check_type("session", session, aiohttp.ClientSession, optional=True)
@@ -109,10 +128,13 @@ class ConnectorSession:
             wire_format=wire_format,
             assume_zone=assume_zone,
             clock=clock,
-            transport=Transport(options, session),
+            transport=self._transport(options, session),
             deadline=deadline,
             rate_limit=rate_limit,
             rate_limit_store=MemoryRateLimitStore(clock) if rate_limit_store is None else rate_limit_store,
+            headers={} if headers is None else check_headers("headers", headers),
+            middlewares=check_middlewares(middlewares),
+            telemetry=telemetry,
         )
         self._bind(state, tenant_id, _checked_auth(auth), owns_state=True)
 
@@ -143,7 +165,14 @@ class ConnectorSession:
         self._state = state
         self._owns_state = owns_state
         self._tenant = state.tenant(check_tenant_id(tenant_id))
-        self._sender = RequestSender(self._tenant, state.deduplicate_credentials(auth))
+        self._chain: MiddlewareChain | None = None
+        auth = state.deduplicate_credentials(auth)
+        if state.middlewares or state.telemetry is not None:
+            # The chain passes the session's headers on with each request, as the middleware leaves them.
+            self._sender = RequestSender(self._tenant, auth, {})
+            self._chain = MiddlewareChain(state.middlewares, self._sender, self._tenant)
+        else:
+            self._sender = RequestSender(self._tenant, auth, state.headers)
 
     def __repr__(self) -> str:
         return f"ConnectorSession({self.base_url!r}, tenant_id={self.tenant_id!r}, wire_format={self.wire_format})"
@@ -183,6 +212,11 @@ class ConnectorSession:
     def deadline(self) -> float | None:
         """Seconds for each call; `None`: 60 for a single call, none for a bulk call; `math.inf`: none."""
         return self._state.deadline
+
+    @property
+    def telemetry(self) -> Telemetry | None:
+        """What watches the calls and requests of the session."""
+        return self._state.telemetry
 
     @property
     def retry_quota(self) -> RetryQuota:
@@ -279,6 +313,10 @@ class ConnectorSession:
         query: Mapping[str, str] | str | None = None,
         body: bytes | None = None,
         deadline: Deadline | None = None,
+        headers: Mapping[str, str] | None = None,
+        operation: str | None = None,
+        template: str | None = None,
+        attempt: int = 1,
     ) -> Response:
         """Make one attempt at a request below the tenant, and return its 2xx response. It does not retry.
 
@@ -291,6 +329,10 @@ class ConnectorSession:
             query: The unquoted parameters of the query, or a quoted query without its question mark.
             body: JSON.
             deadline: When the attempt must have ended. `None`: `attempt_timeout` ends it.
+            headers: Extra headers of this request. They take precedence over those of the session.
+            operation: The name of the operation that the request belongs to. `None`: none that the SDK models.
+            template: The path with names instead of values, such as `/{tenantId}/appointment`.
+            attempt: The number of this attempt; the first is 1.
 
         Raises:
             ThrottledError: If no rate-limit slot comes before the deadline.
@@ -299,8 +341,10 @@ class ConnectorSession:
             TransportError: If there is no whole response.
             DecodingError: If the response body is longer than `max_body_size`.
             RuntimeError: If the session is closed.
-            ValueError: If `method` is not an HTTP token; a segment of `path` is empty, `.`, `..`, or not printable; or
-                `query` is not quoted, or cannot be encoded.
+            Exception: What a middleware raises.
+            ValueError: If `method` is not an HTTP token; a segment of `path` is empty, `.`, `..`, or not printable;
+                `query` is not quoted, or cannot be encoded; or `headers` has a name that the SDK sets itself, or that
+                is not an HTTP token, or a value that is not printable ASCII.
             TypeError: If an argument has another type.
         """
         url: URL | None = None
@@ -313,8 +357,28 @@ class ConnectorSession:
                 raise TypeError(f"body must be bytes or None, not {type(body).__name__}")
             if deadline is not None and not isinstance(deadline, Deadline):
                 raise TypeError(f"deadline must be a Deadline or None, not {type(deadline).__name__}")
+            if headers is not None:
+                headers = check_headers("headers", headers)
             url = self._tenant.url(path, query)
-            return await self._sender.send(method, url, body, deadline)
+            if self._chain is None:
+                response = await self._sender.send(method, url, body, deadline, headers)
+            else:
+                response = await self._chain.send(
+                    OutgoingRequest(
+                        method=method,
+                        url=str(url),
+                        template=template,
+                        tenant_id=self.tenant_id,
+                        operation=operation,
+                        attempt=attempt,
+                        headers=merged(self._state.headers, headers or {}),
+                        body=body,
+                    ),
+                    url,
+                    deadline,
+                )
+            self._tenant.raise_for_status(method, url, response)
+            return response
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised below
             failed = error
         if isinstance(failed, ConnectorError):
@@ -322,7 +386,7 @@ class ConnectorSession:
         try:
             raise without_frames(failed)
         finally:
-            del failed, query, body, url  # a cycle, and personal data
+            del failed, query, body, url, headers  # a cycle, and personal data or secrets
 
     async def aclose(self) -> None:
         """Close the connections, end the token fetches, and wake the calls that wait.

@@ -4,7 +4,7 @@ It knows neither the operations of the API nor when to retry.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
@@ -20,6 +20,9 @@ from connector_async.protocol import Response
 from connector_async.retry import THROTTLED_STATUSES
 
 from .tenant import Tenant
+
+Transmit = Callable[[str, URL, CIMultiDict[str], bytes | None, Deadline | None], Awaitable[Response]]
+"""Sends a request that has its token and its slot."""
 
 correlation_id: ContextVar[str | None] = ContextVar("connector_async.correlation_id", default=None)
 """The `X-Correlation-Id` of the requests of this context, in printable ASCII. `None`: the header is not sent."""
@@ -47,11 +50,12 @@ def before_each_write(hook: Callable[[], Awaitable[None]]) -> Iterator[None]:
 
 
 class RequestSender:
-    """Sends the requests of one tenant with the tokens of one provider."""
+    """Sends the requests of one tenant with the tokens of one provider, and headers that each request has."""
 
-    def __init__(self, tenant: Tenant, auth: TokenProvider) -> None:
+    def __init__(self, tenant: Tenant, auth: TokenProvider, headers: Mapping[str, str]) -> None:
         self.auth = auth
         self._tenant = tenant
+        self._extra_headers = headers
         self._cached_token: Callable[[str, TokenSend], Token | None] = _no_cached_token
         if isinstance(auth, CachingTokenProvider):
             self._cached_token = auth.cached_token
@@ -63,15 +67,30 @@ class RequestSender:
             CIMultiDict(),
         )
 
-    async def send(self, method: str, url: URL, body: bytes | None, deadline: Deadline | None) -> Response:
-        """Send a request and return its 2xx response.
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        body: bytes | None,
+        deadline: Deadline | None,
+        extra_headers: Mapping[str, str] | None = None,
+        transmit: Transmit | None = None,
+    ) -> Response:
+        """Send a request and return its response of any status.
 
         If its token is refused with 401 and the provider has another one, the request is sent a second time.
+
+        Args:
+            method: The HTTP method.
+            url: The URL.
+            body: JSON.
+            deadline: When the attempt must have ended.
+            extra_headers: Headers in addition, which take precedence over those of the session.
+            transmit: Sends the request once it has its token and its slot. `None`: the transport.
 
         Raises:
             ThrottledError: If no rate-limit slot comes before the deadline.
             DeadlineExceededError: If the deadline expires first.
-            ResponseError: If the status is outside 2xx.
             ConnectorError: If there is no token or no whole response.
             ValueError: If a header cannot carry `correlation_id`.
             Exception: What the hook of `before_each_write` raises.
@@ -84,11 +103,11 @@ class RequestSender:
         token = self._cached_token(tenant.tenant_id, tenant) or await self._fetch_token(deadline)
         if not tenant.limiter.take():
             token = await self._wait_for_slot(deadline)
-        send = tenant.transport.send
+        send = transmit or tenant.transport.send
         if body is not None and (hook := _before_write.get()) is not None:
             await hook()
         tenant.traffic.requests += 1
-        response = await send(method, url, self._headers(token, body, correlation), body, deadline)
+        response = await send(method, url, self._headers(token, body, correlation, extra_headers), body, deadline)
         if response.status == 401:
             self.auth.invalidate(tenant.tenant_id, token)
             new_token = self._cached_token(tenant.tenant_id, tenant) or await self._fetch_token(deadline)
@@ -100,10 +119,10 @@ class RequestSender:
                 if body is not None and (hook := _before_write.get()) is not None:
                     await hook()
                 tenant.traffic.requests += 1
-                response = await send(method, url, self._headers(new_token, body, correlation), body, deadline)
+                headers = self._headers(new_token, body, correlation, extra_headers)
+                response = await send(method, url, headers, body, deadline)
         if response.status in THROTTLED_STATUSES:
             await tenant.apply_retry_after(response)
-        tenant.raise_for_status(method, url, response)
         return response
 
     async def _wait_for_slot(self, deadline: Deadline | None) -> Token:
@@ -147,22 +166,28 @@ class RequestSender:
                 raise
         raise DeadlineExceededError("the deadline expired before a token was fetched")
 
-    def _headers(self, token: Token, body: bytes | None, correlation: str | None) -> CIMultiDict[str]:
+    def _headers(
+        self, token: Token, body: bytes | None, correlation: str | None, extra: Mapping[str, str] | None
+    ) -> CIMultiDict[str]:
         latest_token, headers, json_headers = self._latest_headers
         if token is not latest_token:
             if not isinstance(token, Token):
                 raise TypeError(f"{type(self.auth).__name__} must return a Token, not {type(token).__name__}")
             headers = self._tenant.headers()
+            headers.update(self._extra_headers)
             headers[_AUTHORIZATION] = f"Bearer {token.value.reveal()}"
             json_headers = headers.copy()
             json_headers[_CONTENT_TYPE] = "application/json"
             self._latest_headers = (token, headers, json_headers)
         if body is not None:
             headers = json_headers
-        if correlation is None:
+        if correlation is None and not extra:
             return headers
         headers = headers.copy()
-        headers["X-Correlation-Id"] = correlation
+        if extra:
+            headers.update(extra)
+        if correlation is not None:
+            headers["X-Correlation-Id"] = correlation
         return headers
 
 

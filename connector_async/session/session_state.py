@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import threading
 import weakref
+from collections.abc import Mapping
 from datetime import tzinfo
 from typing import Final
 
@@ -16,12 +17,14 @@ from yarl import URL
 from connector_async._checks import check_base_url, check_seconds, check_time_zone, check_type, validator
 from connector_async._clock import Clock, resolve, wake
 from connector_async._recent import RecentlyUsed
-from connector_async.auth import ClientCredentials, Token, TokenProvider
+from connector_async.auth import Token, TokenProvider
+from connector_async.auth.renewing import RenewingTokenProvider
 from connector_async.exceptions import InvalidArgumentError
 from connector_async.protocol import quote_path
 from connector_async.rate_limit import Limiter, RateLimit, RateLimitStore
 from connector_async.wire import WireFormat
 
+from .middleware import Middleware, Telemetry
 from .tenant import Tenant
 from .transport import Transport
 
@@ -122,13 +125,17 @@ class SessionState:
     """Seconds for each call; `None`: 60 for a single call, none for a bulk call; `math.inf`: none."""
     rate_limit: RateLimit = attrs.field(validator=validator(check_type, RateLimit))
     rate_limit_store: RateLimitStore = attrs.field(validator=validator(check_type, RateLimitStore))
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    """Extra headers of each request. A gateway's key is a secret."""
+    middlewares: tuple[Middleware, ...]
+    telemetry: Telemetry | None = attrs.field(validator=validator(check_type, Telemetry, optional=True))
     interruptible_sleep: InterruptibleSleep = attrs.field(
         init=False, default=attrs.Factory(lambda self: InterruptibleSleep(self.clock), takes_self=True)
     )
     _tenants: weakref.WeakValueDictionary[str, Tenant] = attrs.field(init=False, factory=weakref.WeakValueDictionary)
     """The tenants that exist, those of `_recent` included."""
     _recent: RecentlyUsed[str, Tenant] = attrs.field(init=False, factory=lambda: RecentlyUsed(_RECENT))
-    _credentials: RecentlyUsed[ClientCredentials, ClientCredentials] = attrs.field(
+    _credentials: RecentlyUsed[RenewingTokenProvider, RenewingTokenProvider] = attrs.field(
         init=False, factory=lambda: RecentlyUsed(_RECENT)
     )
     _fetches: set[asyncio.Task[Token]] = attrs.field(init=False, factory=set)
@@ -148,11 +155,21 @@ class SessionState:
     def _new_tenant(self, tenant_id: str) -> Tenant:
         key = self.base_url + quote_path(tenant_id)
         limiter = Limiter(key, self.rate_limit, self.rate_limit_store, self.interruptible_sleep.sleep)
-        return Tenant(tenant_id, self.base_url, self.user_agent, limiter, self.transport, self.clock, self._fetches)
+        return Tenant(
+            tenant_id,
+            self.base_url,
+            self.user_agent,
+            limiter,
+            self.transport,
+            self.clock,
+            self._fetches,
+            self.headers,
+            self.telemetry,
+        )
 
     def deduplicate_credentials(self, auth: TokenProvider) -> TokenProvider:
-        """Return the provider to use for `auth`. Equal credentials get the same one, and so share their tokens."""
-        return self._credentials.setdefault(auth, auth) if isinstance(auth, ClientCredentials) else auth
+        """Return the provider to use for `auth`. Equal providers get the same one, and so share their tokens."""
+        return self._credentials.setdefault(auth, auth) if isinstance(auth, RenewingTokenProvider) else auth
 
     async def aclose(self) -> None:
         """Wake the calls that wait, end the token fetches, and close the connections."""

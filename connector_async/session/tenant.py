@@ -21,9 +21,11 @@ from connector_async.protocol import TOKEN_PATH, Response, error_for, quote_path
 from connector_async.rate_limit import Limiter
 from connector_async.retry import THROTTLED_STATUSES, RetryQuota, with_jitter
 
+from .middleware import OutgoingRequest, Telemetry
 from .transport import Transport
 
 _MOST_URLS: Final = 16
+_TOKEN_TEMPLATE: Final = "/{tenantId}/authentication/token"  # noqa: S105 - a path
 
 
 @attrs.define
@@ -49,6 +51,9 @@ class Tenant:
     _clock: Clock
     _fetches: set[asyncio.Task[Token]] = attrs.field(repr=False)
     """The token fetches of all tenants of the session, which ends them when it is closed."""
+    extra_headers: Mapping[str, str] = attrs.field(repr=False, factory=dict)
+    """The session's own headers. A gateway's key is a secret."""
+    telemetry: Telemetry | None = None
     quota: RetryQuota = attrs.field(init=False, factory=RetryQuota)
     traffic: Traffic = attrs.field(init=False, factory=Traffic)
     _urls: dict[tuple[str, ...], URL] = attrs.field(init=False, factory=dict)
@@ -100,11 +105,15 @@ class Tenant:
         url = self.url(TOKEN_PATH)
         headers = self.headers()
         headers["Content-Type"] = "application/json"
+        headers.update(self.extra_headers)
         try:
             # Ahead of the calls that wait for slots: without a token they could not use them.
             await self.wait_for_slot(None, ahead=True)
             self.traffic.requests += 1
-            response = await self.transport.send("POST", url, headers, body)
+            if self.telemetry is None:
+                response = await self.transport.send("POST", url, headers, body)
+            else:
+                response = await self.transmit(self._token_request(url), url, headers, body)
             if response.status in THROTTLED_STATUSES:
                 await self.apply_retry_after(response)
             self.raise_for_status("POST", url, response, from_token_endpoint=True)
@@ -114,7 +123,40 @@ class Tenant:
         try:
             raise without_frames(failed)
         finally:
-            del failed, body  # a cycle, and the client secret
+            del failed, body, headers  # a cycle, and secrets
+
+    async def transmit(
+        self,
+        request: OutgoingRequest,
+        url: URL,
+        headers: CIMultiDict[str],
+        body: bytes | None,
+        deadline: Deadline | None = None,
+    ) -> Response:
+        """Send a request that has its token and its slot, with the telemetry around it."""
+        send = self.transport.send
+        if self.telemetry is None:
+            return await send(request.method, url, headers, body, deadline)
+
+        async def send_with_headers(observed: OutgoingRequest) -> Response:
+            if observed is not request:
+                headers.update(observed.headers)
+            return await send(request.method, url, headers, body, deadline)
+
+        headers = headers.copy()  # it is shared by all requests with the same token
+        return await self.telemetry.request(request, send_with_headers)
+
+    def _token_request(self, url: URL) -> OutgoingRequest:
+        """Return what the telemetry sees of a token request: not its body, which holds the client secret."""
+        return OutgoingRequest(
+            method="POST",
+            url=str(url),
+            template=_TOKEN_TEMPLATE,
+            tenant_id=self.tenant_id,
+            operation="token",
+            attempt=1,
+            headers={},
+        )
 
     async def wait_for_slot(self, deadline: Deadline | None, *, ahead: bool = False) -> None:
         """Wait for a rate-limit slot; with `ahead`, before all calls that wait.
@@ -123,10 +165,13 @@ class Tenant:
             ThrottledError: If the slot would come after the deadline.
         """
         self._count_waits(1)
+        started_at = self._clock.monotonic()
         try:
             await self.limiter.acquire(deadline, ahead=ahead)
         finally:
             self._count_waits(-1)
+            if self.telemetry is not None:
+                self.telemetry.waited(self.tenant_id, self._clock.monotonic() - started_at)
 
     def _count_waits(self, change: int) -> None:
         """Add the time since the last change if requests waited during it, and change their number."""

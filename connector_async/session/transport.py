@@ -174,6 +174,11 @@ class Transport:
         del headers, arguments, body, data
         raise failure
 
+    @property
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """The event loops in which it has sessions that it opened."""
+        return list(self._opened)
+
     async def aclose(self) -> None:
         """Close the sessions that it opened, within a second. Closing again does nothing."""
         self._set_aside_after_fork()

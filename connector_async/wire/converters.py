@@ -10,6 +10,8 @@ How strict decoding is:
 - An unknown member is kept in `extra`. It is an error only if it is nested deeper than 64 levels.
 - A member that a model has a field for must keep the rules of that field.
 
+An attrs class or a dataclass of an application is read by the same rules, except that it keeps no unknown members.
+
 A layout has two converters. `fast` decodes every body. `explaining` finds the faults of a value that `fast` rejects.
 """
 
@@ -31,12 +33,16 @@ from connector_async.models import Appointment, AppointmentUpdate, NewAppointmen
 from .field_layout import GUIDE_LAYOUT, FieldLayout
 from .hooks import (
     MismatchError,
-    is_list,
-    make_list_hook,
+    is_collection,
+    make_collection_hook,
     make_object_hook,
+    structure_bool,
+    structure_float,
     structure_id,
+    structure_int,
     structure_optional_str,
     structure_str,
+    unknown_type,
 )
 
 _TIME_ZONE: Final = "timeZone"
@@ -108,7 +114,7 @@ def _check_depth(extra: dict[str, Any]) -> None:
 def _make_converter(
     layout: FieldLayout, assume_zone: tzinfo | None, check_extra: _CheckExtra, *, detailed: bool
 ) -> OrjsonConverter:
-    converter = _make_strict_converter(assume_zone, detailed=detailed)
+    converter = _make_strict_converter(assume_zone, check_extra, detailed=detailed)
     for model in (NewAppointment, AppointmentUpdate, Appointment):
         _register_model(converter, model, layout, check_extra)
     if layout is GUIDE_LAYOUT and not detailed:
@@ -117,26 +123,63 @@ def _make_converter(
     return converter
 
 
-def _make_strict_converter(assume_zone: tzinfo | None, *, detailed: bool) -> OrjsonConverter:
-    """Return a converter for strings, date-times and lists, with the hooks of this package."""
-    converter = make_converter(detailed_validation=detailed)
+def _make_strict_converter(assume_zone: tzinfo | None, check_extra: _CheckExtra, *, detailed: bool) -> OrjsonConverter:
+    """Return a converter for JSON values and date-times, with the hooks of this package, and for attrs classes of them.
+
+    The key of a class's field is its alias, which is its name unless the class sets another one.
+    """
+
+    def raise_unknown_type(type_: Any) -> Any:
+        raise unknown_type(type_)
+
+    converter = make_converter(
+        detailed_validation=detailed, use_alias=True, structure_fallback_factory=raise_unknown_type
+    )
 
     def structure_instant(value: object, type_: object) -> datetime:
         if type(value) is _LocalTime:
             return parse_instant(value.string, assume_zone=value.zone)
         return parse_instant(structure_str(value, type_), assume_zone=assume_zone)
 
-    converter.register_structure_hook(str, structure_str)
+    def structure_exact_int(value: object, type_: object) -> int:
+        if type(value) is float:
+            check_extra({"": value})  # it may be an integer beyond 64 bits
+        return structure_int(value, type_)
+
+    def structure_any(value: object, _: object) -> object:
+        check_extra({"": value})
+        return value
+
     converter.register_structure_hook(datetime, structure_instant)
-    for unions, hook in (
+    for kind, structure in (
+        (str, structure_str),
+        (int, structure_exact_int),
+        (float, structure_float),
+        (bool, structure_bool),
+    ):
+        converter.register_structure_hook(kind, _hook_with_subclasses(kind, structure))
+    converter.register_structure_hook_factory(is_collection, make_collection_hook)
+    for types, hook in (
+        ((Any, object), structure_any),
         ((str | Unset,), structure_str),
         ((str | None, str | Unset | None), structure_optional_str),
         ((datetime | Unset,), structure_instant),
     ):
         # Registered by a predicate, because cattrs' own hook for unions would come before one for a type.
-        converter.register_structure_hook_func(functools.partial(operator.contains, unions), hook)
-    converter.register_structure_hook_factory(is_list, make_list_hook)
+        converter.register_structure_hook_func(functools.partial(operator.contains, types), hook)
     return converter
+
+
+def _hook_with_subclasses(kind: type, structure: Callable[[object, object], Any]) -> Callable[[object, Any], Any]:
+    """Return a hook for a type that converts to its subclasses, such as a string enum: cattrs uses it for them, too."""
+
+    def structure_kind(value: object, type_: Any) -> Any:
+        if type(value) is kind and type_ is kind:
+            return value
+        checked = structure(value, type_)
+        return checked if type_ is kind else type_(checked)
+
+    return structure_kind
 
 
 class _LocalTime:

@@ -4,16 +4,21 @@
     string              string                              anything, by `str(value)`: `null` becomes "None"
     optional string     string, null                        anything, by `str(value)`
     id                  non-empty string; integer           a float, a boolean, ""
-    list                array                               whatever can be iterated: a string, an object
-    object              object                              nothing else, but without saying what is wrong
+    integer             integer                             a float, cut; a string of digits; a boolean
+    float               float; integer                      a string of digits; a boolean
+    boolean             boolean                             anything: "no" becomes `True`
+    list, tuple[X, ...] array                               whatever can be iterated: a string, an object
+    object, dict        object                              nothing else, but without saying what is wrong
 
 Only an id is converted: an integer becomes the string of its digits.
 """
 
+import collections
+import collections.abc
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin
 
-from cattrs.cols import list_structure_factory
+from cattrs import IterableValidationError, IterableValidationNote
 
 _JSON_TYPES: Final[dict[type, str]] = {
     bool: "a boolean",
@@ -23,6 +28,11 @@ _JSON_TYPES: Final[dict[type, str]] = {
     list: "an array",
     dict: "an object",
 }
+_COLLECTIONS: Final = frozenset(
+    {list, tuple, dict, set, frozenset, *(getattr(collections.abc, name) for name in collections.abc.__all__)}
+    | {collections.deque, collections.defaultdict, collections.OrderedDict, collections.Counter}
+)
+_ItemsError: Final[Any] = IterableValidationError  # type checkers do not know its constructor
 
 
 class MismatchError(ValueError):
@@ -53,21 +63,91 @@ def structure_id(value: object, _: object) -> str:
     raise MismatchError(f"expected a non-empty string or an integer, not {_json_type(value)}")
 
 
+def structure_int(value: object, _: object) -> int:
+    """Return a JSON integer; reject any other type."""
+    if type(value) is int:
+        return value
+    raise MismatchError(f"expected an integer, not {_json_type(value)}")
+
+
+def structure_float(value: object, _: object) -> float:
+    """Return a JSON number as a float; reject any other type."""
+    if type(value) is float or type(value) is int:
+        return float(value)  # the parser rejects what is beyond the range of floats
+    raise MismatchError(f"expected a number, not {_json_type(value)}")
+
+
+def structure_bool(value: object, _: object) -> bool:
+    """Return a JSON boolean; reject any other type."""
+    if type(value) is bool:
+        return value
+    raise MismatchError(f"expected a boolean, not {_json_type(value)}")
+
+
 def is_list(type_: Any) -> bool:
     """Return whether a type is `list[...]`."""
-    return getattr(type_, "__origin__", None) is list
+    return get_origin(type_) is list
 
 
-def make_list_hook(type_: Any, converter: Any) -> Callable[[object, Any], Any]:
-    """Return a hook that structures the items of a JSON array and rejects any other type."""
-    structure_items = list_structure_factory(type_, converter)
+def is_collection(type_: Any) -> bool:
+    """Return whether a type is a collection of the standard library, with its item types or without."""
+    return (get_origin(type_) or type_) in _COLLECTIONS
 
-    def structure_list(value: object, _: object) -> Any:
-        if type(value) is list:
-            return structure_items(value, _)
-        raise MismatchError(f"expected an array, not {_json_type(value)}")
 
-    return structure_list
+def make_collection_hook(type_: Any, converter: Any) -> Callable[[object, Any], Any]:
+    """Return a hook for `list[X]`, `tuple[X, ...]` or `dict[str, X]`, which rejects any other JSON type.
+
+    A converter that explains faults explains the first invalid item: it keeps an error for each fault that it explains.
+
+    Raises:
+        TypeError: If `type_` is another collection. cattrs would read one from a string as well.
+    """
+    kind, items = get_origin(type_) or type_, get_args(type_)
+    is_array = kind is list or (kind is tuple and (not items or items[1:] == (...,)))
+    if not is_array and not (kind is dict and (not items or items[0] is str)):
+        raise unknown_type(type_)
+    item_type = Any if not items else items[0] if is_array else items[1]
+    structure = _item_hook(item_type, converter)
+    explains = converter.detailed_validation
+
+    def structure_item(item: object, index: int | str) -> Any:
+        try:
+            return structure(item, item_type)
+        except Exception as error:  # noqa: BLE001 - as cattrs does
+            error.add_note(IterableValidationNote("an item", index, item_type))
+            raise _ItemsError("an item", [error], type_) from None
+
+    def structure_array(value: object, _: object) -> Any:
+        if type(value) is not list:
+            raise MismatchError(f"expected an array, not {_json_type(value)}")
+        if explains:
+            return kind([structure_item(item, index) for index, item in enumerate(value)])
+        return kind([structure(item, item_type) for item in value])
+
+    def structure_dict(value: object, _: object) -> Any:
+        if type(value) is not dict:
+            raise MismatchError(f"expected an object, not {_json_type(value)}")
+        if explains:
+            return {key: structure_item(item, "*") for key, item in value.items()}
+        return {key: structure(item, item_type) for key, item in value.items()}
+
+    return structure_array if is_array else structure_dict
+
+
+def unknown_type(type_: Any) -> TypeError:
+    """Return the error for a type that has no hook."""
+    return TypeError(
+        f"{type_} cannot be read from JSON; of the collections, list, tuple[X, ...] and dict[str, X] can be"
+    )
+
+
+def _item_hook(type_: Any, converter: Any) -> Callable[[object, Any], Any]:
+    hook: Callable[[object, Any], Any]
+    try:
+        hook = converter.get_structure_hook(type_)
+    except RecursionError:  # the type has itself as a part, so its hook is being made
+        hook = converter.structure
+    return hook
 
 
 def make_object_hook(structure: Callable[[dict[str, Any], Any], Any]) -> Callable[[object, Any], Any]:

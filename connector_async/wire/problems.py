@@ -52,7 +52,9 @@ def _lines(error: BaseException, path: str, keys: Mapping[str, str]) -> Iterator
             yield from _lines(inner, path, keys)
     elif isinstance(error, IterableValidationError):
         for inner, item in error.group_exceptions()[0]:
-            yield from _lines(inner, f"{path}[{item.index}]", keys)
+            # The key of an object may be a value, such as an address.
+            place = f"{path}[{item.index}]" if isinstance(item.index, int) else f"{path}.{item.index}"
+            yield from _lines(inner, place, keys)
     else:
         yield f"{path}: {_rule(error)}"
 

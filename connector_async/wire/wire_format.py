@@ -1,16 +1,17 @@
 """`WireFormat`: which document's layout the bodies have, and the conversion of bodies to models and back."""
 
+import contextlib
 import enum
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, tzinfo
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Generic, TypeVar, get_args
 
 import attrs
 import orjson
-from cattrs import BaseValidationError
 
+from connector_async._checks import check_json
 from connector_async._json import MAX_DEPTH, JsonError, may_be_rounded, parse
 from connector_async._timestamps import InstantError, format_instant, has_offset, zone_named
 from connector_async.exceptions import DecodingError, InvalidArgumentError
@@ -18,21 +19,19 @@ from connector_async.models import UNSET, Appointment, AppointmentUpdate, Direct
 
 from .converters import RoundedIntegerError, get_converters
 from .field_layout import GUIDE_LAYOUT, REFERENCE_LAYOUT, FieldLayout
-from .hooks import MismatchError, is_list
+from .hooks import is_list
 from .problems import MAX_PROBLEMS, add_id, describe, truncate
 
 T = TypeVar("T")
 
 _LAYOUTS = {"guide": GUIDE_LAYOUT, "reference": REFERENCE_LAYOUT}
-_REJECTIONS: Final = (AttributeError, KeyError, TypeError, ValueError)
-"""What the hooks of a fast converter raise for a value that they reject."""
 
 
 @attrs.frozen
-class ValidItems:
+class ValidItems(Generic[T]):
     """The valid items of a page, and a report of the invalid ones."""
 
-    appointments: Sequence[Appointment]
+    items: Sequence[T]
     problems: tuple[str, ...] = ()
     """Path, rule and id of the first faults, at most twenty."""
     skipped: int = 0
@@ -143,12 +142,13 @@ class WireFormat(enum.Enum):
 
         Args:
             body: JSON.
-            type_: A model, or `list[Appointment]`.
+            type_: A model, another attrs class or a dataclass, a JSON type, or `list[X]`, `tuple[X, ...]` or
+                `dict[str, X]` of them.
             assume_zone: The zone of date-times without an offset. `None`: they are rejected.
 
         Raises:
             DecodingError: If `body` is not JSON, or not a valid `type_`.
-            TypeError: If `body` is not bytes.
+            TypeError: If `body` is not bytes, or `type_` cannot be read from JSON.
         """
         try:
             return self._structure(parse(body), type_, assume_zone)
@@ -156,27 +156,42 @@ class WireFormat(enum.Enum):
             pass  # parsed again: exactly, or to find what is wrong
         return self._structure(_parse(body, exact=True), type_, assume_zone, exact=True)
 
+    def check_type(self, type_: type[Any], assume_zone: tzinfo | None = None) -> None:
+        """Reject a type that `structure` cannot read.
+
+        Raises:
+            TypeError: If `type_` cannot be read from JSON.
+        """
+        get_converters(self._layout, assume_zone).fast.get_structure_hook(type_)
+
     def structure_items(
-        self, items: list[Any], assume_zone: tzinfo | None = None, *, skip_invalid: bool = False, exact: bool = False
-    ) -> ValidItems:
-        """Return the appointments of a page.
+        self,
+        items: list[Any],
+        type_: type[T],
+        assume_zone: tzinfo | None = None,
+        *,
+        skip_invalid: bool = False,
+        exact: bool = False,
+    ) -> ValidItems[T]:
+        """Return the items of a page.
 
         Args:
             items: The items of the page, as `parse` returned them.
+            type_: The type of an item; see `structure`.
             assume_zone: The zone of date-times without an offset. `None`: they are rejected.
             skip_invalid: Whether invalid items are left out and reported, instead of raised.
             exact: Whether `parse` was called with `exact`.
 
         Raises:
-            DecodingError: If an item is not a valid appointment, unless `skip_invalid`.
+            DecodingError: If an item is not a valid `type_`, unless `skip_invalid`.
             RoundedIntegerError: If `items` may have an integer beyond 64 bits, unless `exact`.
+            TypeError: If `type_` cannot be read from JSON.
         """
         if not skip_invalid:
-            return ValidItems(self._structure(items, list[Appointment], assume_zone, exact=exact))
-        appointments, lines, skipped = self._structure_each(
-            items, Appointment, assume_zone, exact=exact, skip_invalid=True
-        )
-        return ValidItems(appointments, tuple(lines[:MAX_PROBLEMS]), skipped)
+            list_type: Any = list[type_]  # type: ignore[valid-type]  # known only here
+            return ValidItems(self._structure(items, list_type, assume_zone, exact=exact))
+        valid, lines, skipped = self._structure_each(items, type_, assume_zone, exact=exact, skip_invalid=True)
+        return ValidItems(valid, tuple(lines[:MAX_PROBLEMS]), skipped)
 
     def structure_created(self, body: bytes, sent: NewAppointment, assume_zone: tzinfo | None = None) -> Appointment:
         """Return the created appointment from the response to a create.
@@ -288,10 +303,12 @@ class WireFormat(enum.Enum):
         return self._layout.add_defaults(flat, creates=isinstance(model, NewAppointment))
 
     def _structure(self, parsed: Any, type_: type[T], assume_zone: tzinfo | None, *, exact: bool = False) -> T:
+        hook = _fast_hook(self._layout, type_, assume_zone, exact)  # type: ignore[arg-type]  # hashable
         try:
-            hook = _fast_hook(self._layout, type_, assume_zone, exact)  # type: ignore[arg-type]  # hashable
             structured: T = hook(parsed, type_)
-        except _REJECTIONS:
+        except RoundedIntegerError:
+            raise
+        except Exception:  # noqa: BLE001, S110 - cattrs and the classes of applications raise errors of any type
             pass
         else:
             return structured
@@ -321,7 +338,9 @@ class WireFormat(enum.Enum):
         for index, item in enumerate(items):
             try:
                 valid.append(hook(item, type_))
-            except _REJECTIONS:
+            except RoundedIntegerError:
+                raise
+            except Exception:  # noqa: BLE001 - as in _structure
                 invalid += 1
             else:
                 continue
@@ -337,9 +356,10 @@ class WireFormat(enum.Enum):
     ) -> list[str]:
         try:
             get_converters(self._layout, assume_zone, exact=exact).explaining.structure(value, type_)
-        except (BaseValidationError, MismatchError) as error:
-            return describe(error, self._layout.keys, path)
-        return [f"{path}: breaks a rule of the model"]  # pragma: no cover - both converters accept the same values
+        except Exception as error:  # noqa: BLE001 - as in _structure
+            with contextlib.suppress(RecursionError):  # a class that contains itself may be nested too deep to explain
+                return describe(error, self._layout.keys, path)
+        return [f"{path}: breaks a rule of the model"]
 
 
 def exactly_if_needed(structure: Callable[..., T]) -> T:
@@ -366,7 +386,11 @@ def _fast_hook(
     assume_zone: tzinfo | None,
     exact: bool,  # noqa: FBT001 - a keyword would double the cost of the look-up
 ) -> Callable[[Any, Any], Any]:
-    """Return the hook that the fast converter would look up again for each value."""
+    """Return the hook that the fast converter would look up again for each value.
+
+    Raises:
+        TypeError: If `type_` cannot be read from JSON.
+    """
     return get_converters(layout, assume_zone, exact=exact).fast.get_structure_hook(type_)
 
 
@@ -388,18 +412,11 @@ def _check_extra(extra: Mapping[str, Any]) -> None:
     Raises:
         ValueError: If a value is not JSON, or nested deeper than 64 levels.
     """
+    written = check_json("extra", dict(extra))
     try:
-        # json rejects NaN, and date-times without an offset; orjson would write them, NaN as null.
-        json.dumps(dict(extra), allow_nan=False)
-        # orjson rejects integers beyond 64 bits and lone surrogates. Parsed again, because a tuple becomes an array.
-        may_be_rounded(orjson.loads(orjson.dumps(dict(extra))).values())
+        may_be_rounded(orjson.loads(written).values())  # parsed again, because a tuple becomes an array
     except JsonError:
         rule = f"extra must not be nested deeper than {MAX_DEPTH} levels: the response would not be decoded"
-    except (RecursionError, TypeError, ValueError):
-        rule = (
-            "extra must hold only JSON values: objects with keys of type str, arrays, strings, finite numbers, "
-            "integers of at most 64 bits, booleans and null"
-        )
     else:
         return
     raise InvalidArgumentError(rule, argument="extra")

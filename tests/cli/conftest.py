@@ -4,12 +4,13 @@ from pathlib import Path
 import pytest
 
 from connector_async.sandbox import Sandbox
-from tests.support.command_line import CommandLine, isolate, sandbox_environment, serving
+from connector_async.testing import ThreadedSandbox
+from tests.support.command_line import CommandLine, isolate, sandbox_environment
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    with serving() as sandbox:
+    with ThreadedSandbox() as sandbox:
         yield sandbox
 
 

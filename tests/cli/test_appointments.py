@@ -10,8 +10,9 @@ from connector_async.cli.exit_codes import ExitCode
 from connector_async.exceptions import DecodingError
 from connector_async.models import Appointment
 from connector_async.sandbox import BodyFormat, DropAfter, PutSemantics, Sandbox, StatusFault, WriteResponse
+from connector_async.testing import ThreadedSandbox
 from connector_async.wire import WireFormat
-from tests.support.command_line import TIMES, CommandLine, isolate, sandbox_environment, serving
+from tests.support.command_line import TIMES, CommandLine, isolate, sandbox_environment
 
 TITLE = "Visit Secret"
 
@@ -258,7 +259,7 @@ def test_invalid_argument_is_one_line_that_names_the_option(
 def test_reference_format_has_users_and_windows(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with serving(body_format=BodyFormat.REFERENCE) as sandbox:
+    with ThreadedSandbox(body_format=BodyFormat.REFERENCE) as sandbox:
         further = {"FORMAT": "reference", "AD_ID": "a", "DOMAIN_ID": "d", "RATE_LIMIT": "unlimited"}
         isolate(monkeypatch, tmp_path, **sandbox_environment(sandbox, **further))
         command = CommandLine(capsys)
@@ -274,12 +275,12 @@ def test_reference_format_has_users_and_windows(
 def test_update_reads_first_on_request_and_accepts_an_empty_response(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with serving(put=PutSemantics.REPLACE) as sandbox:
+    with ThreadedSandbox(put=PutSemantics.REPLACE) as sandbox:
         isolate(monkeypatch, tmp_path, **sandbox_environment(sandbox, RATE_LIMIT="unlimited"))
         command = CommandLine(capsys)
         appointment_id = command.create()
         assert command("update", appointment_id, "--title", "Moved", "--read-first").code == 0
-    with serving(write_response=WriteResponse.EMPTY_204) as sandbox:
+    with ThreadedSandbox(write_response=WriteResponse.EMPTY_204) as sandbox:
         monkeypatch.setenv("CONNECTOR_BASE_URL", sandbox.base_url)
         assert command("create", "--title", TITLE, *TIMES).err.count("if it was a write, it has happened") == 1
         appointment_id = command("preview", "--json").records[0]["appointment_id"]

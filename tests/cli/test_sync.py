@@ -10,6 +10,7 @@ import pytest
 from connector_async._timestamps import parse_instant
 from connector_async.cli.exit_codes import ExitCode
 from connector_async.sandbox import BodyFormat, DropBefore, Sandbox, StatusFault
+from connector_async.testing import ThreadedSandbox
 from tests.support.cli_syncing import (
     TENANTS,
     TITLE,
@@ -20,7 +21,7 @@ from tests.support.cli_syncing import (
     titles,
     write_source,
 )
-from tests.support.command_line import COMMAND, CommandLine, isolate, sandbox_environment, serving
+from tests.support.command_line import COMMAND, CommandLine, isolate, sandbox_environment
 
 CHANGES = "kind\ttenant_id\tad_id\tkey\treason\n"
 """The header of a plan and a check."""
@@ -241,7 +242,7 @@ def test_reference_format_has_users_and_needs_both_ends_to_look_at_the_server(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, source: Path
 ) -> None:
     command = CommandLine(capsys)
-    with serving(body_format=BodyFormat.REFERENCE) as sandbox:
+    with ThreadedSandbox(body_format=BodyFormat.REFERENCE) as sandbox:
         settings = sandbox_environment(sandbox, RATE_LIMIT="unlimited", FORMAT="reference")
         isolate(monkeypatch, source.parent, **settings)
         name = write_source(source, [row("a", ad_id=user, domain_id="d-1") for user in ("u-1", "u-2")])

@@ -11,6 +11,7 @@ import pytest
 
 from connector_async.cli.exit_codes import ExitCode
 from connector_async.sandbox import Sandbox, StatusFault
+from connector_async.testing import ThreadedSandbox
 from tests.support.cli_syncing import (
     HELD,
     TITLE,
@@ -23,7 +24,7 @@ from tests.support.cli_syncing import (
     titles,
     write_source,
 )
-from tests.support.command_line import CommandLine, serving
+from tests.support.command_line import CommandLine
 
 CALENDARS = ("--calendars", "calendars.csv")
 
@@ -31,7 +32,7 @@ CALENDARS = ("--calendars", "calendars.csv")
 @pytest.fixture
 def other() -> Iterator[Sandbox]:
     """Serve another API."""
-    with serving() as other:
+    with ThreadedSandbox() as other:
         yield other
 
 

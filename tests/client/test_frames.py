@@ -14,6 +14,7 @@ import orjson
 import pytest
 
 from connector_async import (
+    Appointment,
     AppointmentService,
     AppointmentUpdate,
     AuthenticationError,
@@ -83,6 +84,11 @@ CALLS: dict[str, Call] = {
     "create_many": lambda service: run(service.create_many([DRAFT])),
     "update_many": lambda service: run(service.update_many([AppointmentUpdate(appointment_id="1", title=TITLE)])),
     "request": lambda service: service.session.request("POST", ("x",), query={"q": NOTE}, body=orjson.dumps(FIELDS)),
+    "any endpoint": lambda service: service.request(
+        "POST", "/x", query={"q": NOTE}, json=FIELDS, headers={"X-Key": CLIENT_SECRET}
+    ),
+    "pages of any endpoint": lambda service: service.pages("/x", Appointment, query={"q": NOTE}).collect(),
+    "raw response": lambda service: service.with_raw_response.create(DRAFT),
     "fetch of a token": lambda service: service.session.fetch_token(),
 }
 

@@ -281,7 +281,7 @@ async def test_preview_without_a_body_is_an_error_that_names_the_rule() -> None:
     async with HostileServer(http(200)) as server:
         with pytest.raises(DecodingError) as caught:
             await open_service(server).preview().collect()
-    assert caught.value.problems == ("$: no body; only [] and 204 say that there is no appointment",)
+    assert caught.value.problems == ("$: no body; only [] and 204 say that there are no items",)
 
 
 def last_sent_body(server: HostileServer) -> Any:
@@ -360,7 +360,7 @@ async def test_invalid_items_of_a_preview_are_skipped_and_reported_on_request(
     (line,) = [record for record in caplog.records if record.name == "connector_async"]
     assert line.getMessage() == "preview for tenant acme: 3 invalid items skipped (request unknown)"
     assert isinstance(line.args, dict)
-    assert set(line.args) == {"tenant", "count", "request_id"}
+    assert set(line.args) == {"operation", "tenant", "count", "request_id"}
 
 
 async def test_all_skipped_items_are_counted_and_the_first_twenty_faults_reported() -> None:
@@ -389,7 +389,7 @@ async def test_deeply_nested_item_that_is_skipped_does_not_disturb_the_next_page
 def test_skipping_invalid_items_costs_bounded_time(item: bytes) -> None:
     items = orjson.loads(array(item, MEGABYTE))
     start = time.thread_time()
-    valid = GUIDE.structure_items(items, skip_invalid=True)
+    valid = GUIDE.structure_items(items, Appointment, skip_invalid=True)
     assert time.thread_time() - start < 1.0
     assert valid.skipped == len(items)
 

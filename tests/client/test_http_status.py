@@ -25,6 +25,7 @@ from connector_async.exceptions import (
     ServerError,
     SyncError,
     ThrottledError,
+    TokenUnavailableError,
     TransportError,
     UnexpectedRedirectError,
 )
@@ -36,6 +37,7 @@ EXPECTED = {
     NotFoundError: 404,
     ConflictError: 409,
     AuthenticationError: 500,
+    TokenUnavailableError: 500,
     ForbiddenError: 500,
     SyncError: 500,
     StateBusyError: 500,

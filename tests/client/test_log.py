@@ -29,7 +29,7 @@ FIELDS = {
     "penalty": {"key", "seconds"},
     "token": {"tenant", "lifetime"},
     "renewal": {"tenant", "retry_in", "error"},
-    "skipped": {"tenant", "count", "request_id"},
+    "skipped": {"operation", "tenant", "count", "request_id"},
 }
 
 

@@ -1,10 +1,12 @@
 """The models in the JSON of applications and in pydantic: both have one form."""
 
 import json
+import math
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import attrs
 import pytest
@@ -12,7 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from connector_async import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment
+from connector_async import (
+    UNSET,
+    Appointment,
+    AppointmentUpdate,
+    DirectoryUser,
+    InvalidArgumentError,
+    NewAppointment,
+    to_columns,
+)
+from tests.support.exposure import exposed
 from tests.support.strategies import extras, instants, spans, strings, titles
 
 TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
@@ -58,8 +69,69 @@ class Booking(BaseModel):
 def test_model_survives_its_json_and_that_of_pydantic(model: Any) -> None:
     adapter = TypeAdapter(type(model))
     assert type(model).from_dict(json.loads(json.dumps(model.to_dict()))) == model
+    assert type(model).from_json(model.to_json()) == model
     assert adapter.validate_json(adapter.dump_json(model)) == model
     assert json.loads(adapter.dump_json(model)) == model.to_dict()
+
+
+def test_json_is_utf8_on_one_line_and_keeps_integers_of_any_length() -> None:
+    found = Appointment("1", "Übung\n", TEN, TEN, extra={"number": 2**70 + 1})  # no float is equal
+    written = found.to_json()
+    assert written == json.dumps(found.to_dict(), ensure_ascii=False, separators=(",", ":")).encode()
+    assert Appointment.from_json(written) == Appointment.from_json(written.decode()) == found
+
+
+@pytest.mark.parametrize("value", [math.nan, TEN, {1, 2}, "\ud800"])
+def test_value_that_json_does_not_have_is_rejected_without_repeating_it(value: object) -> None:
+    appointment = Appointment("1", "Visit", TEN, TEN, extra={"hunter2": value})
+    for write in (Appointment.to_json, lambda appointment: to_columns([appointment])):
+        with pytest.raises(InvalidArgumentError, match="extra must hold only JSON values") as caught:
+            write(appointment)
+        assert exposed(caught.value, "hunter2") == []
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "rule"),
+    [
+        ('{"hunter2"', InvalidArgumentError, "value must be JSON: not JSON at line 1"),
+        ('"hunter2\ud800"', InvalidArgumentError, "value must be JSON: it has a lone surrogate"),
+        ("[" * 2_000 + "]" * 2_000, InvalidArgumentError, "value must be JSON: "),
+        (b'["hunter2"]', InvalidArgumentError, "expected an object of the fields of DirectoryUser, not list"),
+        ({"ad_id": "hunter2"}, TypeError, "value must be bytes or a str, not dict"),
+    ],
+)
+def test_value_that_is_not_the_json_of_a_model_is_rejected_without_repeating_it(
+    value: Any, error: type[Exception], rule: str
+) -> None:
+    with pytest.raises(error, match=rule) as caught:
+        DirectoryUser.from_json(value)
+    assert exposed(caught.value, "hunter2") == []
+    assert caught.value.__context__ is None
+
+
+def test_columns_have_aware_date_times_in_utc_and_extra_as_json() -> None:
+    in_berlin = TEN.astimezone(ZoneInfo("Europe/Berlin"))
+    columns = to_columns(iter([MODELS[0], Appointment("2", "Other", in_berlin, TEN, "x")]))
+    assert columns == {
+        "appointment_id": ["1", "2"],
+        "title": ["Visit", "Other"],
+        "start_time": [TEN, TEN],
+        "end_time": [TEN, TEN],
+        "description": [None, "x"],
+        "description_type": [None, None],
+        "time_zone": [None, None],
+        "extra": ['{"room":{"floor":3}}', "{}"],
+    }
+    assert {instant.tzinfo for instant in columns["start_time"]} == {UTC}
+
+
+def test_columns_of_no_appointments_are_empty() -> None:
+    assert to_columns([]) == {name: [] for name in attrs.fields_dict(Appointment)}
+
+
+def test_naive_date_time_has_no_column() -> None:
+    with pytest.raises(ValueError, match="naive"):
+        to_columns([Appointment("1", "Visit", TEN.replace(tzinfo=None), TEN)])
 
 
 def test_unset_is_left_out_and_none_is_kept() -> None:

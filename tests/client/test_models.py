@@ -1,6 +1,7 @@
 """The models: validation, UTC, equality, and personal data that never shows."""
 
 import copy
+import operator
 import pickle
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -137,8 +138,29 @@ def test_directory_user_needs_both_ids(field: str) -> None:
         DirectoryUser(**ids | {field: ""})
 
 
-def test_repr_of_unset_is_its_name() -> None:
+def test_unset_is_false_and_shows_its_name() -> None:
+    assert not UNSET
+    assert new().description or "nothing" == "nothing"
     assert repr(UNSET) == "UNSET"
+
+
+def test_models_match_patterns_and_sort_by_a_key() -> None:
+    match APPOINTMENT:
+        case Appointment(title="Visit", start_time=start):
+            assert start == TEN
+        case _:
+            raise AssertionError
+    later = attrs.evolve(APPOINTMENT, start_time=ELEVEN)
+    assert sorted([later, APPOINTMENT], key=operator.attrgetter("start_time")) == [APPOINTMENT, later]
+    with pytest.raises(TypeError, match="not supported"):
+        sorted([later, APPOINTMENT])
+
+
+@pytest.mark.parametrize("model", [new(), update(), DirectoryUser("a", "d"), APPOINTMENT])
+def test_copy_replace_evolves(model: Any) -> None:
+    replace = getattr(copy, "replace", attrs.evolve)  # new in Python 3.13
+    name = attrs.fields(type(model))[0].name
+    assert replace(model, **{name: "x"}) == attrs.evolve(model, **{name: "x"})
 
 
 class _Nanoseconds(datetime):

@@ -18,7 +18,7 @@ from connector_async import (
     Token,
 )
 from connector_async._recent import RecentlyUsed
-from connector_async.auth import client_credentials
+from connector_async.auth import renewing
 from connector_async.protocol import Response
 from connector_async.session import session_state
 from tests.conftest import ManualClock
@@ -154,7 +154,7 @@ async def test_each_of_ten_thousand_tenants_fetches_one_token(clock: ManualClock
 
 
 async def test_tokens_of_unused_tenants_are_dropped(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_credentials, "_RECENT", 100)
+    monkeypatch.setattr(renewing, "_RECENT", 100)
     endpoint, credentials = Endpoint(), ClientCredentials("id", "secret", clock=clock)
     for number in range(1_000):
         await credentials.token(str(number), endpoint)
@@ -164,7 +164,7 @@ async def test_tokens_of_unused_tenants_are_dropped(clock: ManualClock, monkeypa
 async def test_rejections_expire_after_five_seconds_and_are_bounded(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_credentials, "_RECENT", 100)
+    monkeypatch.setattr(renewing, "_RECENT", 100)
     endpoint, credentials = Endpoint(), ClientCredentials("id", "secret", clock=clock)
     endpoint.rejects = True
     for number in range(300):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector_async import DecodingError, WireFormat
+from connector_async import Appointment, DecodingError, WireFormat
 from connector_async._timestamps import (
     SEPARATORS,
     SEPARATORS_IN_UTC,
@@ -192,7 +192,7 @@ def test_nul_does_not_end_a_date_time(string: str) -> None:
     appointment = {"appointmentId": "1", "title": "x", "startTime": string, "endTime": "2024-01-15T10:00:00Z"}
     for changes in ({}, {"startTime": "2024-01-15T10:00:00Z", "endTime": string}):
         with pytest.raises(DecodingError):
-            WireFormat.GUIDE.structure_items([appointment | changes])
+            WireFormat.GUIDE.structure_items([appointment | changes], Appointment)
 
 
 @given(

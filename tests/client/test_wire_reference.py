@@ -266,7 +266,10 @@ NOT_A_MODEL: Any = "hunter2"
         (lambda: REFERENCE.unstructure_id("1", NOT_A_MODEL), "user must be a DirectoryUser or None, not str"),
         (lambda: REFERENCE.user_fields(cast("Any", DirectoryUser)), "user must be a DirectoryUser or None, not type"),
         (lambda: REFERENCE.structure(NOT_A_MODEL, Appointment), "body must be bytes, not str"),
-        (lambda: REFERENCE.structure_items(REFERENCE.parse(cast("Any", None))), "body must be bytes, not NoneType"),
+        (
+            lambda: REFERENCE.structure_items(REFERENCE.parse(cast("Any", None)), Appointment),
+            "body must be bytes, not NoneType",
+        ),
     ],
 )
 def test_wrong_type_of_model_user_or_body_is_rejected_by_name(use: Callable[[], object], rule: str) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 import connector_async
 from connector_async import ConnectorError
-from tests.support.command_line import in_development_mode, serving
+from connector_async.testing import ThreadedSandbox
+from tests.support.command_line import in_development_mode
 
 ROOT = Path(__file__).parents[2]
 REPOSITORY = "https://github.com/connector-async/connector-async/"
@@ -32,12 +33,29 @@ PROGRAMS = [
 ]
 
 
+PYTEST = ("pytest", "-q", "-p", "connector_async.testing.plugin", "-p", "pytest_asyncio.plugin", "-W", "error")
+
+
 @pytest.mark.parametrize(("program", "output"), PROGRAMS)
 def test_programs_print_what_their_page_shows(program: str, output: str, tmp_path: Path) -> None:
+    if "\ndef test_" in program or "\nasync def test_" in program:
+        assert last_line_of_pytest(program, tmp_path) == generic(output)
+        return
     command = in_development_mode(program)
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.stderr == ""
     assert done.stdout == output
+
+
+def last_line_of_pytest(program: str, folder: Path) -> str:
+    """Run a program that is a module of tests, and return the last line that pytest prints."""
+    (folder / "test_program.py").write_text(program)
+    (folder / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    command = [sys.executable, "-m", *PYTEST, "--strict-markers", "test_program.py"]
+    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=environment)
+    assert done.stderr == ""
+    return generic(done.stdout.splitlines()[-1])
 
 
 # The types that a checker has to infer where the programs have no annotation.
@@ -118,7 +136,7 @@ def test_sessions_print_what_their_page_shows(page: str, tmp_path: Path) -> None
         "HOME": str(tmp_path),
         "CONNECTOR_RATE_LIMIT": "unlimited",
     }
-    with serving() as sandbox:
+    with ThreadedSandbox() as sandbox:
         script = "\n".join(typed).replace("http://127.0.0.1:8080", sandbox.base_url)
         done = subprocess.run(
             ["bash", "-euc", script], capture_output=True, text=True, check=True, env=environment, cwd=tmp_path
@@ -130,7 +148,7 @@ def test_sessions_print_what_their_page_shows(page: str, tmp_path: Path) -> None
 def generic(line: str) -> str:
     """Replace random ids and measured seconds, and strip the padding of a column."""
     line = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", line)
-    return re.sub(r"\d{8}T\d{6}Z-[0-9a-f]{6}|\d+\.\d s|(?<=state )/\S+(?=/)", "…", line).rstrip()
+    return re.sub(r"\d{8}T\d{6}Z-[0-9a-f]{6}|\d+\.\d s|\d+\.\d\ds|(?<=state )/\S+(?=/)", "…", line).rstrip()
 
 
 def test_every_block_is_run() -> None:
@@ -142,7 +160,10 @@ def test_every_block_is_run() -> None:
 
 
 def test_pages_have_programs_and_sessions() -> None:
-    assert {page for page in PAGES if blocks(page, "python")} == {"README", "appointments", "bulk", "retries", "sync"}
+    assert {page for page in PAGES if blocks(page, "python")} == {
+        "README", "appointments", "bulk", "middleware", "observability", "requests", "retries", "sessions", "sync",
+        "testing", "watch",
+    }  # fmt: skip
     assert {page for page in PAGES if blocks(page, "console")} == {"command-line", "sync"}
 
 

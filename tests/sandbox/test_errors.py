@@ -58,7 +58,9 @@ async def test_error_is_a_problem_with_the_request_id_as_its_trace_id(
         "traceId": request_id,
     }
     assert sandbox.log.entries == (
-        LoggedRequest(method="GET", operation="get", tenant="acme", status=401, request_id=request_id),
+        LoggedRequest(
+            method="GET", path="/appointment", operation="get", tenant="acme", status=401, request_id=request_id
+        ),
     )
 
 

@@ -2,7 +2,9 @@ from connector_async.sandbox import LoggedRequest, RequestLog, SandboxOperation
 
 
 def entry(operation: SandboxOperation = "get", tenant: str = "acme", status: int = 200) -> LoggedRequest:
-    return LoggedRequest(method="GET", operation=operation, tenant=tenant, status=status, request_id="r")
+    return LoggedRequest(
+        method="GET", path="/appointment", operation=operation, tenant=tenant, status=status, request_id="r"
+    )
 
 
 def test_count_combines_filters() -> None:

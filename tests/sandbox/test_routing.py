@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector_async.sandbox.request_parsing import parse_query
-from connector_async.sandbox.routing import escape_path, resolve
+from connector_async.sandbox.routing import below_tenant, escape_path, resolve
 
 METHODS = ("DELETE", "GET", "POST", "PUT")
 
@@ -69,3 +69,16 @@ def test_escaped_path_is_ascii(path: str) -> None:
 def test_escaping_keeps_escapes_and_escapes_all_other_bytes() -> None:
     assert escape_path("/\udcff") == "/%FF"
     assert escape_path('/a%2Fb/"é"') == "/a%2Fb/%22%C3%A9%22"
+
+
+@pytest.mark.parametrize(
+    ("raw_path", "path"),
+    [
+        ("/acme/appointment/preview", "/appointment/preview"),
+        ("/acme%2Fb/appointment", "/appointment"),
+        ("/acme", "/"),
+        ("/openapi.json", "/openapi.json"),
+    ],
+)
+def test_path_below_the_tenant_is_logged(raw_path: str, path: str) -> None:
+    assert below_tenant(raw_path) == path

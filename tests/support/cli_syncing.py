@@ -12,7 +12,8 @@ import orjson
 
 from connector_async import AppointmentService, ClientCredentials, ConnectorSession, RateLimit
 from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DelayFault, Sandbox
-from tests.support.command_line import COMMAND, PERSONAL, serving
+from connector_async.testing import ThreadedSandbox
+from tests.support.command_line import COMMAND, PERSONAL
 
 T = TypeVar("T")
 
@@ -125,7 +126,7 @@ def _wait_until(holds: Callable[[], bool]) -> None:
 def holding(**options: Any) -> Iterator[Gate]:
     """Serve a sandbox that holds requests with a `HELD` fault until the gate is released."""
     gate = Gate()
-    with serving(sleep=gate.sleep, **options) as gate.sandbox:
+    with ThreadedSandbox(sleep=gate.sleep, **options) as gate.sandbox:
         try:
             yield gate
         finally:

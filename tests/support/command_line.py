@@ -1,11 +1,8 @@
-"""Runs commands in the process of the test, and serves a sandbox in a thread of it."""
+"""Runs commands in the process of the test."""
 
-import asyncio
 import os
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,25 +90,3 @@ def sandbox_environment(sandbox: Sandbox, **further: str) -> Mapping[str, str]:
         "CLIENT_SECRET": DEFAULT_CLIENT_SECRET,
         **further,
     }
-
-
-@contextmanager
-def serving(**options: Any) -> Iterator[Sandbox]:
-    """Serve a sandbox in a thread with its own event loop, since each command runs a loop."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    async def start() -> Sandbox:
-        sandbox = Sandbox(**options)
-        await sandbox.start()
-        return sandbox
-
-    sandbox = asyncio.run_coroutine_threadsafe(start(), loop).result()
-    try:
-        yield sandbox
-    finally:
-        asyncio.run_coroutine_threadsafe(sandbox.aclose(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()

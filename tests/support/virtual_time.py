@@ -2,7 +2,7 @@
 
 import asyncio
 import selectors
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from connector_async import Clock
@@ -11,17 +11,22 @@ from connector_async import Clock
 # waits in proportion, since a far timer is seldom what happens next on a busy machine.
 _WAIT_FOR_IO = 0.004
 _LONGEST_WAIT_FOR_IO = 0.05
+_WAIT_WHILE_BUSY = 0.5
 
 
 class _Selector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.skipped = 0.0
+        self.is_busy: Callable[[], bool] | None = None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None or timeout <= 0:
             return super().select(timeout)
-        ready = super().select(min(timeout, _WAIT_FOR_IO * max(1.0, timeout), _LONGEST_WAIT_FOR_IO))
+        longest = min(_WAIT_FOR_IO * max(1.0, timeout), _LONGEST_WAIT_FOR_IO)
+        if self.is_busy is not None:
+            longest = _WAIT_WHILE_BUSY if self.is_busy() else 0.0
+        ready = super().select(min(timeout, longest))
         if not ready:
             self.skipped += timeout
         return ready
@@ -36,6 +41,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._time_source.skipped
+
+    def jump_unless(self, is_busy: Callable[[], bool]) -> None:
+        """Wait for I/O while `is_busy` says that some is pending, and jump at once otherwise."""
+        self._time_source.is_busy = is_busy
 
 
 def now() -> float:

@@ -41,8 +41,8 @@ def test_a_dependency_has_the_same_bounds_in_every_list() -> None:
 
 
 def test_extras_are_for_users_and_groups_for_developers() -> None:
-    assert set(PROJECT["optional-dependencies"]) == {"sandbox", "sync", "cli"}
-    assert set(GROUPS) == {"lint", "test", "peers", "bench"}
+    assert set(PROJECT["optional-dependencies"]) == {"sandbox", "sync", "otel", "cli", "testing"}
+    assert set(GROUPS) == {"lint", "test", "peers", "examples", "bench"}
 
 
 def test_no_group_names_the_package_itself() -> None:
@@ -52,4 +52,4 @@ def test_no_group_names_the_package_itself() -> None:
 
 def test_included_groups_exist() -> None:
     included = {one["include-group"] for one in chain(*GROUPS.values()) if not isinstance(one, str)}
-    assert included == {"lint", "peers"} <= set(GROUPS)
+    assert included == {"lint", "peers", "examples"} <= set(GROUPS)

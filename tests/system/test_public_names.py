@@ -65,7 +65,7 @@ def test_every_error_is_public() -> None:
 
 
 def test_the_client_imports_nothing_of_the_extras() -> None:
-    extras = {"cyclopts", "rich", "jwt", "aiosqlite", "sqlalchemy", "alembic", "icalendar", "pytest"}
+    extras = {"cyclopts", "rich", "jwt", "aiosqlite", "sqlalchemy", "alembic", "icalendar", "opentelemetry", "pytest"}
     code = "import sys; from connector_async import *; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert {*done.stdout.split()} & {*extras, "connector_async.sandbox", "connector_async.sync"} == set()
