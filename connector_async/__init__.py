@@ -2,7 +2,7 @@
 
 Public are the names in `__all__`, and the modules `exceptions`, `otel`, `retry`, `sandbox`, `sync` and `testing`.
 
-    cli/                                       the command `connector-async`
+    cli/  __main__.py                          the command `connector-async`
     testing/                                   a pytest plugin, a fake service, a sandbox in a thread, a virtual clock
     sync/                                      bulk sync: a source, many tenants, and the state between runs
     otel.py                                    OpenTelemetry: spans and metrics, loaded only on request
