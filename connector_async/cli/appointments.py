@@ -1,5 +1,6 @@
 """The commands for appointments: get, preview, create, update and delete."""
 
+from collections.abc import AsyncIterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -8,13 +9,16 @@ from cyclopts import Parameter
 
 from connector_async._checks import check_appointment_id
 from connector_async._timestamps import zone_named
-from connector_async.models import AppointmentUpdate, NewAppointment
+from connector_async.bulk_calls import Outcome, Status
+from connector_async.models import Appointment, AppointmentUpdate, NewAppointment
 
 from .bulk import create_drafts, is_plain_json_lines, print_outcomes, read_lines_as_drafts, read_records_as_drafts
 from .config_sources import read_settings
 from .confirmation import confirm
-from .connect import open_service, own_calendar, selected_format, selected_user, service_of
+from .connect import own_calendar, selected_format, selected_user, service_of
 from .exit_codes import ExitCode
+from .late_progress import LateProgress
+from .line_reader import count_lines
 from .messages import print_message
 from .options import (
     DEFAULT_CONNECTION,
@@ -46,7 +50,7 @@ _EndTime = Annotated[str | None, Parameter(allow_leading_hyphen=True, help="The 
 _Description = Annotated[str | None, Parameter(help="The description.")]
 _DescriptionType = Annotated[
     Literal["Text", "Html"] | None,
-    Parameter(help="The type of the description; only for reference, where the default is Text."),
+    Parameter(show_default="Text", help="The type of the description; only for reference."),
 ]
 _TimeZone = Annotated[
     str | None,
@@ -68,10 +72,14 @@ async def get(
     """Print appointments by id."""
     printer = Printer(display, _COLUMNS)
     code = ExitCode.DONE
-    async with open_service(connection) as appointments:
+    settings = read_settings(connection.as_settings())
+    async with service_of(settings) as appointments:
         if more:
-            calls = appointments.get_many([appointment_id, *more], ordered=True)
-            code = await print_outcomes(calls, printer, lambda _, appointment: appointment.to_dict())
+            ids, progress = [appointment_id, *more], LateProgress("get", settings, display)
+            calls = appointments.get_many(ids, ordered=True)
+            code = await print_outcomes(
+                calls, printer, lambda _, appointment: appointment.to_dict(), progress, len(ids)
+            )
         else:
             printer.add((await appointments.get(appointment_id)).to_dict())
     printer.end()
@@ -110,11 +118,24 @@ async def preview(
     check_window(window, selected_format(settings))
     printer = Printer(display, _COLUMNS)
     async with service_of(settings) as appointments:
-        async for appointment in appointments.preview(range_start, range_end, window=window):
+        found = appointments.preview(range_start, range_end, window=window)
+        await _print_all(found, printer, LateProgress("preview", settings, display))
+    printer.end()
+
+
+async def _print_all(found: AsyncIterable[Appointment], printer: Printer, progress: LateProgress) -> None:
+    """Print appointments as they come, and how many there were until now."""
+    progress.begin(None)
+    count = 0
+    try:
+        async for appointment in found:
             printer.add(appointment.to_dict())
+            progress.advance(Outcome(index=count, input=None, status=Status.DONE))
+            count += 1
             if printer.is_full:
                 break
-    printer.end()
+    finally:
+        progress.end()
 
 
 async def create(
@@ -191,12 +212,22 @@ async def _create_from(
 ) -> ExitCode:
     """Create the appointments of a file, or check them."""
     if is_plain_json_lines(source, options, settings):
-        code = await create_drafts(read_lines_as_drafts(source), settings, display, resume=resume, dry_run=dry_run)
+        code = await create_drafts(
+            read_lines_as_drafts(source),
+            settings,
+            display,
+            resume=resume,
+            dry_run=dry_run,
+            total=await count_lines(source),
+        )
     else:
         calendar = own_calendar(settings)
-        async with opened_source(Path(source), options, settings, derives_key=True) as (records, _):
+        async with opened_source(Path(source), options, settings, derives_key=True) as (records, opened):
             drafts = read_records_as_drafts(records.records(), calendar)
             code = await create_drafts(drafts, settings, display, resume=resume, dry_run=dry_run)
+            if opened.counts.ignored:
+                names = (f"{name} ({count})" for name, count in opened.counts.ignored.most_common())
+                print_message(f"ignored: {', '.join(names)}")
     return _end_dry_run(settings, code) if dry_run else code
 
 
@@ -272,7 +303,8 @@ async def delete(
     async with service_of(settings) as appointments:
         if more:
             calls = appointments.delete_many(ids, ordered=True)
-            code = await print_outcomes(calls, printer, lambda deleted_id, _: _deletion(deleted_id))
+            progress = LateProgress("delete", settings, display)
+            code = await print_outcomes(calls, printer, lambda deleted_id, _: _deletion(deleted_id), progress, len(ids))
         else:
             await appointments.delete(appointment_id)
             printer.add(_deletion(appointment_id))

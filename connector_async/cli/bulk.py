@@ -1,20 +1,25 @@
 """Commands with many inputs: prints the result or the failure of each input, and finds the exit code."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import orjson
 
+from connector_async._clock import Clock
 from connector_async.bulk_calls import Bulk, Outcome, Status, bulk
 from connector_async.exceptions import AuthenticationError, DecodingError
 from connector_async.models import Appointment, NewAppointment
+from connector_async.sync.budget import Budget
 from connector_async.sync.formats import format_of_suffix
 from connector_async.sync.records import Calendar, SourceProblem, SourceRecord
 
 from .connect import service_of
 from .exit_codes import ExitCode, combined_exit_code, exit_code
+from .late_progress import LateProgress
 from .line_reader import read_lines
 from .messages import error_message, print_message
 from .options import DisplayOptions
@@ -22,27 +27,36 @@ from .output import Printer
 from .output_formats import Record
 from .resume_file import Draft, ResumeFile
 from .settings import Settings
+from .signals import stoppable
 from .source_options import MappingOptions, mapping_of
 
 T = TypeVar("T")
+InputT = TypeVar("InputT")
 
 _RESULT_COLUMNS: Final = ("record", "line", "key", "status", "appointment_id", "error")
 _CONCURRENCY: Final = 16
+_STOP_TIMEOUT: Final = 5.0
+"""Seconds from a signal until the calls in flight are cancelled."""
+_MOST_REASONS: Final = 5
 
 
-async def print_outcomes(calls: Bulk[str, T], printer: Printer, record: Callable[[str, T], Record]) -> ExitCode:
+async def print_outcomes(
+    calls: Bulk[str, T], printer: Printer, record: Callable[[str, T], Record], progress: LateProgress, total: int
+) -> ExitCode:
     """Print the record of each successful call, and a message for each failed one.
 
     Args:
         calls: The calls, by the id of the appointment.
         printer: Prints the records.
         record: Returns the record for an id and the result of its call.
+        progress: Shows the progress.
+        total: The number of calls.
 
     Returns:
         The exit code of the command.
     """
     codes = set()
-    async with aclosing(calls.outcomes()) as outcomes:
+    async with aclosing(_watched(calls, progress, total)) as outcomes:
         async for outcome in outcomes:
             codes.add(_exit_code(outcome))
             if outcome.status is Status.DONE:
@@ -50,6 +64,20 @@ async def print_outcomes(calls: Bulk[str, T], printer: Printer, record: Callable
             else:
                 print_message(f"{outcome.input}: {_reason(outcome)}")
     return combined_exit_code(codes)
+
+
+async def _watched(
+    calls: Bulk[InputT, T], progress: LateProgress, total: int | None
+) -> AsyncGenerator[Outcome[InputT, T], None]:
+    """Yield the outcomes of calls, and show the progress."""
+    progress.begin(total)
+    try:
+        async with aclosing(calls.outcomes()) as outcomes:
+            async for outcome in outcomes:
+                progress.advance(outcome)
+                yield outcome
+    finally:
+        progress.end()
 
 
 def is_plain_json_lines(source: str, options: MappingOptions, settings: Settings) -> bool:
@@ -100,8 +128,11 @@ async def create_drafts(
     *,
     resume: Path | None,
     dry_run: bool,
+    total: int | None = None,
 ) -> ExitCode:
     """Create the appointments of drafts, and print a result for each.
+
+    The first SIGINT or SIGTERM lets the calls in flight end, for some seconds. A second one cancels them.
 
     Args:
         drafts: The drafts.
@@ -109,6 +140,7 @@ async def create_drafts(
         display: How the results are printed.
         resume: A file that remembers what was done; `None`: there is none.
         dry_run: Whether nothing is sent.
+        total: The number of drafts; `None`: it is not known.
 
     Returns:
         The exit code of the command.
@@ -118,7 +150,26 @@ async def create_drafts(
     """
     if dry_run:
         return await _check_drafts(drafts, display)
-    codes, printer = set(), Printer(display, _RESULT_COLUMNS, done="created")
+    budget = Budget(Clock())
+    creation = _create_drafts(drafts, settings, display, resume, budget, total)
+    code, signal_code = await stoppable(creation, budget, stop_timeout=_STOP_TIMEOUT)
+    if signal_code is None:
+        assert code is not None  # noqa: S101 - only a signal cancels it
+        return code
+    print_message("interrupted")
+    return signal_code
+
+
+async def _create_drafts(
+    drafts: AsyncIterable[Draft],
+    settings: Settings,
+    display: DisplayOptions,
+    resume: Path | None,
+    budget: Budget,
+    total: int | None,
+) -> ExitCode:
+    codes, reasons, printer = set(), Counter[str](), Printer(display, _RESULT_COLUMNS, done="created")
+    progress = LateProgress("create", settings, display)
     with ResumeFile.opened(resume) as done, printer:
         async with service_of(settings) as appointments:
 
@@ -130,15 +181,49 @@ async def create_drafts(
                 done.created(draft, appointment)
                 return appointment
 
-            left = done.not_done(drafts)
+            left = _until_stopped(done.not_done(drafts), budget)
             calls = bulk(create, left, concurrency=_CONCURRENCY, ordered=True, ends_on=AuthenticationError)
-            async with aclosing(calls.outcomes()) as outcomes:
+            left_out = 0 if total is None else done.left_out_count
+            async with aclosing(_watched(calls, progress, None if total is None else total - left_out)) as outcomes:
                 async for outcome in outcomes:
                     done.not_created(outcome)
                     codes.add(_exit_code(outcome))
+                    if outcome.status is not Status.DONE:
+                        reasons[_reason(outcome)] += 1
                     printer.add(outcome.input.position | _result(outcome))
+    _print_reasons(reasons)
     done.print_left_out()
+    if budget.reason is not None:
+        done.print_how_to_resume()
     return combined_exit_code(codes | ({ExitCode.DEAD_LETTERS} if done.unknown_before else set()))
+
+
+async def _until_stopped(drafts: AsyncGenerator[Draft, None], budget: Budget) -> AsyncGenerator[Draft, None]:
+    """Yield drafts until the budget is stopped, also while the next one is awaited."""
+    stopped = asyncio.ensure_future(budget.stopped())
+    try:
+        async with aclosing(drafts):
+            while budget.reason is None:
+                following = asyncio.ensure_future(anext(drafts, None))
+                try:
+                    await asyncio.wait({following, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    if not following.done():
+                        following.cancel()
+                        await asyncio.wait({following})
+                if following.cancelled() or (draft := following.result()) is None:
+                    return
+                yield draft
+    finally:
+        stopped.cancel()
+
+
+def _print_reasons(reasons: Counter[str]) -> None:
+    """Print the first distinct reasons of failures, with their counts."""
+    for reason, count in list(reasons.items())[:_MOST_REASONS]:
+        print_message(f"{count} failed: {reason}")
+    if len(reasons) > _MOST_REASONS:
+        print_message(f"{len(reasons) - _MOST_REASONS} more reasons; the records have them all")
 
 
 async def _check_drafts(drafts: AsyncIterable[Draft], display: DisplayOptions) -> ExitCode:

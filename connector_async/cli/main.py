@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _TEXTS: Final = frozenset({"--title", "--description"})
 """The options whose value may be any text, also one with a hyphen at its start."""
-_WRITES: Final = frozenset({"create", "update", "delete"})
+_WRITES: Final = frozenset({"create", "update", "delete", "api"})
 """The commands that an interrupt may cut off while they write. A sync and `create --from` say more about it."""
 
 
@@ -70,6 +70,15 @@ def run(app: "App", arguments: Sequence[str]) -> int:
 
 
 def _run(app: "App", arguments: Sequence[str], terminated: Sequence[int]) -> int:
+    try:
+        return _run_command(app, arguments, terminated)
+    finally:
+        activity = sys.modules.get("connector_async.cli.activity")  # only a command that sends has loaded it
+        if activity is not None:
+            activity.stop_watching()
+
+
+def _run_command(app: "App", arguments: Sequence[str], terminated: Sequence[int]) -> int:
     from cyclopts import CycloptsError  # noqa: PLC0415 - see main
 
     arguments = _join_texts(arguments)
@@ -85,9 +94,12 @@ def _run(app: "App", arguments: Sequence[str], terminated: Sequence[int]) -> int
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end is near; `_sigterm_as_sigint` restores the handler
         writes = bool(arguments) and arguments[0] in _WRITES and "--from" not in arguments
+        writes = writes and not (arguments[0] == "api" and {"GET", "get", "HEAD", "head"} & set(arguments))
         print_message("interrupted; a write in flight may have happened" if writes else "interrupted")
         return ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED
     except Exception as error:
+        if isinstance(error, ImportError):
+            return _missing_package(error)
         if isinstance(error, OSError) and not isinstance(error, ConnectorError):
             return _io_failure(error)
         code = exit_code(error)
@@ -113,6 +125,20 @@ def _join_texts(arguments: Sequence[str]) -> list[str]:
     return joined
 
 
+def _missing_package(error: ImportError) -> ExitCode:
+    """Print which extra has a package that is missing, and return the exit code.
+
+    Raises:
+        ImportError: If it is a module of this package: a bug.
+    """
+    name = error.name or ""
+    if name.startswith("connector_async"):
+        raise error
+    message = f"{name} is missing; install it with: pip install 'connector-async[cli]'"
+    print_message(message if isinstance(error, ModuleNotFoundError) else str(error))
+    return ExitCode.OTHER
+
+
 def _io_failure(error: OSError) -> ExitCode:
     """Print an error of the operating system in one line, and return the exit code."""
     if error.filename is not None:
@@ -130,7 +156,7 @@ def _discard_output() -> None:
 
 def _print_error(code: ExitCode, message: str, error: Exception, arguments: Sequence[str]) -> None:
     """Print an error: as one object if the output of the command is JSON, and else as a line."""
-    if any(
+    if arguments[:1] != ["api"] and any(  # its --json is the body of the request
         argument in {"--json", "--output=json", "--output=jsonl"}
         or pair in {("--output", "json"), ("--output", "jsonl")}
         for argument, pair in zip(arguments, pairwise((*arguments, "")), strict=True)

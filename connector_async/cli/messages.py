@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from connector_async.exceptions import DecodingError, OutcomeUnknownError, ResponseError
+from connector_async.exceptions import DeadlineExceededError, DecodingError, OutcomeUnknownError, ResponseError
 
 from .escaping import json_text, printable
 
@@ -33,21 +33,34 @@ def print_error_object(error: BaseException, message: str, code: int) -> None:
 
 
 def error_message(error: BaseException) -> str:
-    """Return the message of an error as one line, with its details, advice and request id.
+    """Return the message of an error as one line, with its details, advice, request id and number of attempts.
 
     The details are those of the server (RFC 9457, section 3.1), which may quote what was sent.
     """
-    message = str(error) or type(error).__name__
-    if isinstance(error, ResponseError) and error.problem is not None:
-        message = ": ".join(filter(None, (message, "; ".join(dict.fromkeys(_details(error.problem))))))
+    message = _message(error)
     if isinstance(error, DecodingError):
         message += f": {'; '.join(error.problems)}" + ("; if it was a write, it has happened" if error.sent else "")
         message += f", as {error.appointment_id}" if error.appointment_id else ""
+    if isinstance(error, DeadlineExceededError) and error.__cause__ is not None:
+        message += f"; the last attempt: {_message(error.__cause__)}"
     if isinstance(error, OutcomeUnknownError):
         cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
-        message += f"{cause}: the appointment may have been created; look before you create it again"
+        is_create = error.operation != "request"
+        what = "the appointment may have been created; look before you create it again"
+        message += f"{cause}: {what if is_create else 'look before you repeat it'}"
     request_id = getattr(error, "request_id", None) or getattr(error.__cause__, "request_id", None)
-    return printable(f"{message} (request id {request_id})" if request_id else message)
+    attempts = getattr(error, "attempts", None) or 0
+    facts = [f"request id {request_id}"] if request_id else []
+    facts += [f"{attempts} attempts"] if attempts > 1 else []
+    return printable(f"{message} ({', '.join(facts)})" if facts else message)
+
+
+def _message(error: BaseException) -> str:
+    """Return the message of an error with the details of the server, which may quote what was sent."""
+    message = str(error) or type(error).__name__
+    if isinstance(error, ResponseError) and error.problem is not None:
+        message = ": ".join(filter(None, (message, "; ".join(dict.fromkeys(_details(error.problem))))))
+    return message
 
 
 def _details(problem: Mapping[str, Any]) -> Iterator[str]:

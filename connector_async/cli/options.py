@@ -15,10 +15,11 @@ from .output_formats import OutputFormat
 if TYPE_CHECKING:
     from jmespath.parser import ParsedResult
 
+MESSAGES_GROUP: Final = Group("Messages", help="Messages and progress go to the standard error stream.", sort_key=2)
 OUTPUT_GROUP: Final = Group("Output", sort_key=0)
 SETTINGS_GROUP: Final = Group(
     "Settings",
-    help="The first of these that has a setting wins: the option, CONNECTOR_... in the environment, "
+    help="The first of these that has a setting wins: the option, the profile, CONNECTOR_... in the environment, "
     "connector-async.toml in this folder or the nearest parent that has one, ~/.config/connector-async/config.toml. "
     "Secrets are never options.",
     sort_key=1,
@@ -30,21 +31,24 @@ SETTINGS_GROUP: Final = Group(
 class ConnectionOptions:
     """How to reach the API, and for which tenant and user."""
 
+    profile: Annotated[
+        str | None, Parameter(help="The table [profiles.PROFILE] of the settings files to use; see configure.")
+    ] = None
     base_url: Annotated[str | None, Parameter(help="The URL of the API.")] = None
     tenant_id: Annotated[str | None, Parameter(help="The tenant.")] = None
     format: Annotated[
         Literal["guide", "reference"] | None,
-        Parameter(help="The document of the API that the server follows; the default is guide."),
+        Parameter(show_default="guide", help="The document of the API that the server follows."),
     ] = None
     ad_id: Annotated[str | None, Parameter(help="The id of the user in the directory; only for reference.")] = None
     domain_id: Annotated[str | None, Parameter(help="The tenant id of the directory; only for reference.")] = None
     rate_limit: Annotated[
         str | None,
-        Parameter(help="The rate limit of each tenant: REQUESTS/SECONDS or unlimited; the default is 60/60."),
+        Parameter(show_default="60/60", help="The rate limit of each tenant: REQUESTS/SECONDS or unlimited."),
     ] = None
     deadline: Annotated[
         float | None,
-        Parameter(help="Seconds for each call, including retries and waits; the default is 60 for a single call."),
+        Parameter(show_default="60 for a single call", help="Seconds for each call, including retries and waits."),
     ] = None
     allow_http: Annotated[bool | None, Parameter(help="Allow http to hosts other than the loopback.")] = None
     assume_zone: Annotated[
@@ -52,9 +56,53 @@ class ConnectionOptions:
         Parameter(help="The time zone of date-times without a UTC offset, from the server or in an iCalendar file."),
     ] = None
 
+    verbose: Annotated[
+        int,
+        Parameter(
+            name=("--verbose", "-v"),
+            count=True,
+            show_default=False,
+            group=MESSAGES_GROUP,
+            help="Print retries, penalties and tokens (as --log-level info); -vv prints each request (debug).",
+        ),
+    ] = 0
+    quiet: Annotated[
+        bool,
+        Parameter(
+            name=("--quiet", "-q"),
+            negative="",
+            group=MESSAGES_GROUP,
+            help="Print no progress, waits and warnings (as --log-level error).",
+        ),
+    ] = False
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"] | None,
+        Parameter(show_default="warning", group=MESSAGES_GROUP, help="The least level of what is printed."),
+    ] = None
+    debug_http: Annotated[
+        bool | None,
+        Parameter(
+            negative="",
+            group=MESSAGES_GROUP,
+            help="Print the status and the headers of each request, without secrets and bodies.",
+        ),
+    ] = None
+
     def as_settings(self) -> dict[str, Any]:
-        """Return the settings that the options set, by name; `None` means that an option is not given."""
-        return attrs.asdict(self)
+        """Return the settings that the options set, by name; `None` means that an option is not given.
+
+        Raises:
+            ValueError: If several options set the level of the messages.
+        """
+        values = attrs.asdict(self)
+        verbose, quiet = values.pop("verbose"), values.pop("quiet")
+        if (verbose > 0) + quiet + (self.log_level is not None) > 1:
+            raise ValueError("--verbose, --quiet and --log-level must not be given together")
+        if quiet:
+            values["log_level"] = "error"
+        elif verbose:
+            values["log_level"] = "info" if verbose == 1 else "debug"
+        return values
 
 
 @Parameter(name="*", group=OUTPUT_GROUP)
@@ -64,7 +112,7 @@ class DisplayOptions:
 
     output: Annotated[
         Literal["table", "json", "jsonl", "csv", "tsv", "yaml"] | None,
-        Parameter(help="The format; the default is table on a terminal, and tsv elsewhere."),
+        Parameter(show_default="table on a terminal, tsv elsewhere", help="The format."),
     ] = None
     json: Annotated[bool, Parameter(negative="", help="The same as --output jsonl.")] = False
     columns: Annotated[
@@ -134,10 +182,11 @@ class DisplayOptions:
         if self.query is None:
             return None
         import jmespath  # noqa: PLC0415 - only a query needs it
+        from jmespath.exceptions import JMESPathError  # noqa: PLC0415
 
         try:
             return jmespath.compile(self.query)
-        except jmespath.exceptions.JMESPathError as error:
+        except JMESPathError as error:
             reason = str(error).splitlines()[0]
         raise ValueError(f"--query must be a JMESPath expression: {reason}")
 

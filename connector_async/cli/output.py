@@ -136,8 +136,16 @@ def write_output(text: str, encoding: str | None = None) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    if not text:
-        return
+    if text:
+        write_bytes(text.encode(encoding or sys.stdout.encoding, errors="backslashreplace"))
+
+
+def write_bytes(content: bytes) -> None:
+    """Write bytes to the standard output as they are.
+
+    Raises:
+        OSError: If they cannot be written.
+    """
     sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode(encoding or sys.stdout.encoding, errors="backslashreplace"))
+    sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()

@@ -5,7 +5,7 @@ Each line is an object of `number`, `digest`, `status` and `appointment_id`. A d
 """
 
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self
@@ -76,7 +76,12 @@ class ResumeFile:
             resume._file = file
             yield resume
 
-    async def not_done(self, drafts: AsyncIterable[Draft]) -> AsyncIterator[Draft]:
+    @property
+    def left_out_count(self) -> int:
+        """How many drafts of the file will be left out."""
+        return sum(status in {_STARTED, Status.UNKNOWN.value, Status.DONE.value} for _, status in self._known.values())
+
+    async def not_done(self, drafts: AsyncIterable[Draft]) -> AsyncGenerator[Draft, None]:
         """Yield the drafts that are not done and cannot have been created.
 
         Raises:
@@ -118,6 +123,11 @@ class ResumeFile:
         if self.unknown_before:
             print_message(f"{_listed(self.unknown_before)} may have been created before: look, and create them apart")
 
+    def print_how_to_resume(self) -> None:
+        """Print how to create the rest."""
+        if self._path is not None:
+            print_message(f"to resume, repeat the command with --resume {self._path}")
+
     @contextmanager
     def _explaining_interrupts(self) -> Iterator[None]:
         try:
@@ -125,8 +135,7 @@ class ResumeFile:
         except BaseException:
             if self._in_flight:
                 print_message(f"{_listed(sorted(self._in_flight))} may have been created")
-            if self._path is not None:
-                print_message(f"to resume, repeat the command with --resume {self._path}")
+            self.print_how_to_resume()
             raise
 
     def _read(self, path: Path) -> None:

@@ -49,13 +49,12 @@ class MappingOptions:
     """The format of a source, and where the fields of its records are."""
 
     source_format: Annotated[
-        FileFormat | None, Parameter(help="The format of the source; the default follows from the name of the file.")
+        FileFormat | None, Parameter(show_default="by the name of the file", help="The format of the source.")
     ] = None
     map: Annotated[
         tuple[str, ...],
         Parameter(
             negative="",
-            show_default=False,
             help="Read a field from another column of CSV or member of JSON: title=Subject. Columns can be joined with "
             'a blank: start_time="Start Date"+"Start Time". May be repeated.',
         ),
@@ -64,7 +63,6 @@ class MappingOptions:
         tuple[str, ...],
         Parameter(
             negative="",
-            show_default=False,
             help="The format of times, as of Python's strptime: %d.%m.%Y %H:%M. Times without %z are in the zone of "
             "--assume-zone. May be repeated: the first that fits a time is used.",
         ),
@@ -86,7 +84,7 @@ class MappingOptions:
             "ignore_unknown": self.ignore_unknown,
         }
 
-    def expand(self, _: tzinfo | None) -> Scope:
+    def expand(self, zone: tzinfo | None) -> Scope:  # noqa: ARG002 - a subclass needs it
         """Return the time in which recurring events are expanded: from now for a year."""
         now = datetime.now(UTC)
         return Scope(start=now, end=now + _WINDOW)
@@ -132,13 +130,13 @@ class SourceOptions(MappingOptions):
         str | None,
         Parameter(
             name="--from",
-            help="Expand recurring events of iCalendar from this time, such as 2024-01-15T10:00:00Z; the default is "
-            "now.",
+            show_default="now",
+            help="Expand recurring events of iCalendar from this time, such as 2024-01-15T10:00Z or -30d.",
         ),
     ] = None
     expand_to: Annotated[
         str | None,
-        Parameter(name="--to", help="Expand recurring events to this time; the default is a year after --from."),
+        Parameter(name="--to", show_default="a year after --from", help="Expand recurring events to this time."),
     ] = None
 
     def expand(self, zone: tzinfo | None) -> Scope:

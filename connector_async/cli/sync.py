@@ -8,7 +8,6 @@ from typing import Annotated, Final
 
 import attrs
 from cyclopts import Parameter
-from rich.console import Console
 
 from connector_async.bulk_calls import Outcome, Status
 from connector_async.exceptions import ConnectorError
@@ -27,12 +26,12 @@ from connector_async.sync.state.left_out import LeftOut, LeftOutKind, read_left_
 
 from .calendar_list import read_calendars
 from .config_sources import read_settings
-from .connect import own_calendar, selected_format
+from .connect import is_quiet, own_calendar, selected_format
 from .exit_codes import ExitCode
 from .messages import print_message
 from .options import DEFAULT_CONNECTION, DEFAULT_DISPLAY, ConnectionOptions, DisplayOptions
 from .output import Printer
-from .progress import SyncProgress
+from .progress import SyncProgress, error_console
 from .settings import Settings
 from .source_options import DEFAULT_SOURCE, SourceFile, SourceOptions, assumed_zone, mapping_of
 from .standard_input import is_standard_input, opened_source
@@ -229,13 +228,14 @@ async def pull(
     *,
     to: Annotated[Path, Parameter(help="The file to write.")],
     to_format: Annotated[
-        FileFormat | None, Parameter(help="The format of the file; the default follows from its name.")
+        FileFormat | None, Parameter(show_default="by its name", help="The format of the file.")
     ] = None,
     calendars: Annotated[
         Path | None,
         Parameter(
+            show_default="the calendar of --tenant-id, --ad-id and --domain-id",
             help="A file with the calendars to mirror: CSV with a header, or JSON Lines, with tenant_id, and for "
-            "reference ad_id and domain_id. The default is the calendar of --tenant-id, --ad-id and --domain-id."
+            "reference ad_id and domain_id.",
         ),
     ] = None,
     options: PullScopeOptions = _SCOPE,
@@ -268,7 +268,7 @@ async def pull(
     budget = limits.budget()
     async with open_sync(state_path(settings, to, PULL_STATE), settings, wait=state.wait) as (opened, services):
         pulling = Pull(opened, services, pull_options, mirror=mirror, budget=budget)
-        return await finish_run(_run_pull(pulling), budget, opened, limits, display)
+        return await finish_run(_run_pull(pulling, quiet=is_quiet(settings)), budget, opened, limits, display)
 
 
 async def status(*, state: StateOptions = _STATE, display: DisplayOptions = DEFAULT_DISPLAY) -> None:
@@ -497,8 +497,8 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what if count == 1 else what + 's'}"
 
 
-async def _run_pull(pull: Pull) -> RunReport:
-    progress, count = SyncProgress(Console(stderr=True), "changes"), 0
+async def _run_pull(pull: Pull, *, quiet: bool) -> RunReport:
+    progress, count = SyncProgress(error_console(quiet=quiet), "changes"), 0
     progress.begin(None)
     try:
         async with aclosing(pull.changes()) as changes:

@@ -9,8 +9,6 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import Console
-
 from connector_async.appointments import AppointmentService
 from connector_async.auth import Token, TokenProvider, TokenSend
 from connector_async.exceptions import AuthenticationError
@@ -21,12 +19,12 @@ from connector_async.sync.records import Calendar
 from connector_async.sync.report import RunReport
 from connector_async.sync.state import State
 
-from .connect import open_session, selected_format
+from .connect import is_quiet, open_session, selected_format
 from .credentials import credentials_for
 from .exit_codes import ExitCode
 from .messages import print_message
 from .options import DisplayOptions
-from .progress import SyncProgress
+from .progress import SyncProgress, error_console
 from .secret_sources import SecretReader
 from .settings import Settings, SettingsError, parse_rate_limit
 from .signals import stoppable
@@ -68,7 +66,9 @@ async def run_sync(
     budget = limits.budget()
     sync_settings = performance.sync_settings(selected_format(settings))
     async with open_sync(path, settings, wait=state.wait) as (opened_state, services):
-        sync = BulkSync(opened_state, services, sync_settings, progress=SyncProgress(Console(stderr=True)))
+        sync = BulkSync(
+            opened_state, services, sync_settings, progress=SyncProgress(error_console(quiet=is_quiet(settings)))
+        )
         return await finish_run(start(sync, opened_state, budget), budget, opened_state, limits, display)
 
 

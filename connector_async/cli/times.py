@@ -1,7 +1,7 @@
 """The times that options take: date-times, dates, words for days, and durations from now."""
 
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Final
+from typing import Any, Final
 
 from cyclopts import CycloptsError, convert
 
@@ -58,9 +58,10 @@ def parse_time(
 
 def _duration(value: str) -> timedelta:
     try:
-        length: timedelta = convert(timedelta, [value[1:]])
+        converted: Any = convert(timedelta, [value[1:]])
     except CycloptsError:
         raise ValueError("not a duration") from None
+    length: timedelta = converted
     return -length if value[0] == "-" else length
 
 

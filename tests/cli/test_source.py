@@ -176,7 +176,7 @@ def test_table_of_a_settings_file_describes_the_source(offline: CommandLine) -> 
         ("[source]\npreset = 'lotus'", "[source] preset must be outlook or google"),
         ("[source]\nmap = 'title=Subject'", "[source] map must be a table"),
         ("[source]\nmap = { titel = 'Subject' }", "[source] map must have fields of key"),
-        ("[source]\nmap = { title = 'a+' }", "[source] map must be FIELD=COLUMN"),
+        ("[source]\nmap = { title = 'a+' }", "[source] map must be a table such as {"),
         ("[source]\nmap = { title = [5] }", "[source] map: the column of title must be a str, not int"),
         ("[source]\ndate_format = 5", "[source] date_format must be a string or a list of strings"),
         ("[source]\ndate_format = '%H'", "[source] date_format must have the day"),
