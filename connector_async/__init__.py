@@ -3,7 +3,7 @@
 Public are the names in `__all__`, and the modules `exceptions`, `otel`, `rate_limit`, `retry`, `sandbox`, `sync` and
 `testing`. The map:
 
-    cli/                                       the command `connector-async`
+    cli/  __main__.py                          the command `connector-async`
     testing/                                   a pytest plugin, a fake service, a sandbox in a thread, a virtual clock
     sync/                                      bulk sync: a source, many tenants, and the state between runs
     otel.py                                    OpenTelemetry: spans and metrics, loaded only on request

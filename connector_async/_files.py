@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
+_IS_WINDOWS: Final = os.name == "nt"
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -120,7 +121,10 @@ def fsync_path(path: Path) -> None:
     Raises:
         OSError: If the disk cannot be written to.
     """
-    descriptor = os.open(path, os.O_RDONLY)  # not inherited by child processes (PEP 446)
+    if _IS_WINDOWS and path.is_dir():  # only files can be opened there
+        return
+    # Windows flushes only what may be written. Child processes do not inherit the descriptor (PEP 446).
+    descriptor = os.open(path, os.O_RDWR if _IS_WINDOWS else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -13,14 +13,20 @@ from .exceptions import ConnectorError, ResponseError
 _logger: Final = logging.getLogger("connector_async")
 _logger.addHandler(logging.NullHandler())
 
+RETRY: Final = (
+    "%(operation)s for tenant %(tenant)s: attempt %(attempt)d failed (%(error)s, request %(request_id)s), "
+    "the next follows in %(wait).3f s"
+)
+PENALTY: Final = "%(key)s is throttled: nothing is sent for %(seconds).3f s"
+SLOT_WAIT: Final = "%(key)s: a request waits %(seconds).3f s for its rate-limit slot"
+
 _PLAIN: Final = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 
 
 def retry(*, operation: str, tenant: str, attempt: int, wait: float, error: ConnectorError) -> None:
     """Log that an attempt failed and is retried."""
     _logger.info(
-        "%(operation)s for tenant %(tenant)s: attempt %(attempt)d failed (%(error)s, request %(request_id)s), "
-        "the next follows in %(wait).3f s",
+        RETRY,
         {
             "operation": operation,
             "tenant": tenant,
@@ -34,7 +40,12 @@ def retry(*, operation: str, tenant: str, attempt: int, wait: float, error: Conn
 
 def penalty(*, key: str, seconds: float) -> None:
     """Log that the server throttles, and nothing is sent for a number of seconds."""
-    _logger.warning("%(key)s is throttled: nothing is sent for %(seconds).3f s", {"key": key, "seconds": seconds})
+    _logger.warning(PENALTY, {"key": key, "seconds": seconds})
+
+
+def slot_wait(*, key: str, seconds: float) -> None:
+    """Log that a request starts to wait for its rate-limit slot."""
+    _logger.debug(SLOT_WAIT, {"key": key, "seconds": seconds})
 
 
 def lifted_penalty(*, key: str) -> None:

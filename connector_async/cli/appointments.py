@@ -1,43 +1,65 @@
 """The commands for appointments: get, preview, create, update and delete."""
 
+from collections.abc import AsyncIterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
-from connector_async.models import NewAppointment
+from connector_async._checks import check_appointment_id
+from connector_async._timestamps import zone_named
+from connector_async.bulk_calls import Outcome, Status
+from connector_async.models import Appointment, AppointmentUpdate, NewAppointment
 
-from .bulk import create_from, create_records, is_plain_json_lines, print_outcomes
+from .bulk import create_drafts, is_plain_json_lines, print_outcomes, read_lines_as_drafts, read_records_as_drafts
 from .config_sources import read_settings
-from .connect import open_service, service_of
+from .confirmation import confirm
+from .connect import own_calendar, selected_format, selected_user, service_of
 from .exit_codes import ExitCode
+from .late_progress import LateProgress
+from .line_reader import count_lines
+from .messages import print_message
 from .options import (
     DEFAULT_CONNECTION,
     DEFAULT_DISPLAY,
     ConnectionOptions,
     DisplayOptions,
     check_window,
-    parse_time,
 )
 from .output import Printer
-from .source_options import DEFAULT_MAPPING, MappingOptions
+from .settings import Settings
+from .source_options import DEFAULT_MAPPING, MappingOptions, assumed_zone
+from .standard_input import opened_source
+from .times import parse_time
 
 _COLUMNS: Final = ("appointment_id", "title", "start_time", "end_time", "description", "description_type", "time_zone")
 
 _Id = Annotated[str, Parameter(name="ID", help="The id of an appointment.")]
 _MoreIds = Annotated[str, Parameter(name="IDS", help="The ids of more appointments.")]
 _Title = Annotated[str | None, Parameter(help="The title.")]
-_StartTime = Annotated[str | None, Parameter(help="The start, with a UTC offset: 2024-01-15T10:00:00Z.")]
-_EndTime = Annotated[str | None, Parameter(help="The end, with a UTC offset: 2024-01-15T11:00:00Z.")]
+_StartTime = Annotated[
+    str | None,
+    Parameter(
+        allow_leading_hyphen=True,
+        help="The start: 2024-01-15T10:00Z; with --time-zone or --assume-zone also 2024-01-15 10:00 and 2024-01-15; "
+        "now, today, tomorrow; +7d or -2h from now.",
+    ),
+]
+_EndTime = Annotated[str | None, Parameter(allow_leading_hyphen=True, help="The end, like the start.")]
 _Description = Annotated[str | None, Parameter(help="The description.")]
 _DescriptionType = Annotated[
     Literal["Text", "Html"] | None,
-    Parameter(help="The type of the description; only for reference, where the default is Text."),
+    Parameter(show_default="Text", help="The type of the description; only for reference."),
 ]
 _TimeZone = Annotated[
-    str | None, Parameter(help="The IANA or Windows name of the appointment's time zone; only for reference.")
+    str | None,
+    Parameter(
+        help="The IANA or Windows name of the time zone of times without a UTC offset. With reference, the appointment "
+        "gets it."
+    ),
 ]
+_DryRun = Annotated[bool, Parameter(negative="", help="Check everything, print what would be sent, and send nothing.")]
 
 
 async def get(
@@ -50,10 +72,14 @@ async def get(
     """Print appointments by id."""
     printer = Printer(display, _COLUMNS)
     code = ExitCode.DONE
-    async with open_service(connection) as appointments:
+    settings = read_settings(connection.as_settings())
+    async with service_of(settings) as appointments:
         if more:
-            calls = appointments.get_many([appointment_id, *more], ordered=True)
-            code = await print_outcomes(calls, printer, lambda _, appointment: appointment.to_dict())
+            ids, progress = [appointment_id, *more], LateProgress("get", settings, display)
+            calls = appointments.get_many(ids, ordered=True)
+            code = await print_outcomes(
+                calls, printer, lambda _, appointment: appointment.to_dict(), progress, len(ids)
+            )
         else:
             printer.add((await appointments.get(appointment_id)).to_dict())
     printer.end()
@@ -64,9 +90,16 @@ async def preview(
     *,
     start: Annotated[
         str | None,
-        Parameter(help="Only appointments that end after this time, such as 2024-01-15T10:00:00Z."),
+        Parameter(
+            allow_leading_hyphen=True,
+            help="Only appointments that end after this time: 2024-01-15T10:00Z; with --assume-zone also 2024-01-15 "
+            "10:00 and 2024-01-15; now, today, tomorrow; +7d or -2h from now.",
+        ),
     ] = None,
-    end: Annotated[str | None, Parameter(help="Only appointments that start before this time.")] = None,
+    end: Annotated[
+        str | None,
+        Parameter(allow_leading_hyphen=True, help="Only appointments that start before this time."),
+    ] = None,
     window: Annotated[
         timedelta | None,
         Parameter(help="Request the range in parts of this length, such as 7d or 12h; only for reference."),
@@ -78,14 +111,31 @@ async def preview(
 
     With the reference format, --start and --end are required.
     """
-    range_start = None if start is None else parse_time("start", start)
-    range_end = None if end is None else parse_time("end", end)
+    settings = read_settings(connection.as_settings())
+    zone = assumed_zone(settings)
+    range_start = None if start is None else parse_time("start", start, zone)
+    range_end = None if end is None else parse_time("end", end, zone)
+    check_window(window, selected_format(settings))
     printer = Printer(display, _COLUMNS)
-    async with open_service(connection) as appointments:
-        check_window(window, appointments.session.wire_format)
-        async for appointment in appointments.preview(range_start, range_end, window=window):
-            printer.add(appointment.to_dict())
+    async with service_of(settings) as appointments:
+        found = appointments.preview(range_start, range_end, window=window)
+        await _print_all(found, printer, LateProgress("preview", settings, display))
     printer.end()
+
+
+async def _print_all(found: AsyncIterable[Appointment], printer: Printer, progress: LateProgress) -> None:
+    """Print appointments as they come, and how many there were until now."""
+    progress.begin(None)
+    count = 0
+    try:
+        async for appointment in found:
+            printer.add(appointment.to_dict())
+            progress.advance(Outcome(index=count, input=None, status=Status.DONE))
+            count += 1
+            if printer.is_full:
+                break
+    finally:
+        progress.end()
 
 
 async def create(
@@ -107,11 +157,20 @@ async def create(
         ),
     ] = None,
     source_options: MappingOptions = DEFAULT_MAPPING,
+    resume: Annotated[
+        Path | None,
+        Parameter(
+            name="--resume",
+            help="A file that remembers which records of --from are done. The same command with the same file leaves "
+            "them out, and those that may have been created; it repeats those that failed. It has no titles.",
+        ),
+    ] = None,
+    dry_run: _DryRun = False,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
     display: DisplayOptions = DEFAULT_DISPLAY,
 ) -> ExitCode:
     """Create an appointment, or one for each record of a file, and print what the server returned."""
-    fields = _given_fields(
+    given = _given(
         title=title,
         start_time=start_time,
         end_time=end_time,
@@ -119,26 +178,57 @@ async def create(
         description_type=description_type,
         time_zone=time_zone,
     )
+    settings = read_settings(connection.as_settings() | source_options.as_settings())
     if source is not None:
-        if fields:
-            options = ", ".join(f"--{name.replace('_', '-')}" for name in fields)
+        if given:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             raise ValueError(f"--from must not be given together with {options}")
-        settings = read_settings(connection.as_settings() | source_options.as_settings())
-        if is_plain_json_lines(source, source_options, settings):
-            async with service_of(settings) as appointments:
-                return await create_from(source, appointments, display)
-        return await create_records(Path(source), source_options, settings, display)
+        return await _create_from(source, source_options, settings, display, resume=resume, dry_run=dry_run)
+    if resume is not None:
+        raise ValueError("--resume must be given with --from")
     if any(value is not None for value in (*source_options.as_settings().values(), source_options.source_format)):
         raise ValueError("--from must be given with the options of a source")
     for name in ("title", "start_time", "end_time"):
-        if name not in fields:
+        if name not in given:
             raise ValueError(f"{name} is missing")
-    new = NewAppointment(**fields)
-    printer = Printer(display, _COLUMNS)
-    async with open_service(connection) as appointments:
+    new = NewAppointment(**_fields(given, settings))
+    if dry_run:
+        return _print_dry_run(new.to_dict(), settings, display)
+    printer = Printer(display, _COLUMNS, done="created")
+    async with service_of(settings) as appointments:
         printer.add((await appointments.create(new)).to_dict())
     printer.end()
     return ExitCode.DONE
+
+
+async def _create_from(
+    source: str,
+    options: MappingOptions,
+    settings: Settings,
+    display: DisplayOptions,
+    *,
+    resume: Path | None,
+    dry_run: bool,
+) -> ExitCode:
+    """Create the appointments of a file, or check them."""
+    if is_plain_json_lines(source, options, settings):
+        code = await create_drafts(
+            read_lines_as_drafts(source),
+            settings,
+            display,
+            resume=resume,
+            dry_run=dry_run,
+            total=await count_lines(source),
+        )
+    else:
+        calendar = own_calendar(settings)
+        async with opened_source(Path(source), options, settings, derives_key=True) as (records, opened):
+            drafts = read_records_as_drafts(records.records(), calendar)
+            code = await create_drafts(drafts, settings, display, resume=resume, dry_run=dry_run)
+            if opened.counts.ignored:
+                names = (f"{name} ({count})" for name, count in opened.counts.ignored.most_common())
+                print_message(f"ignored: {', '.join(names)}")
+    return _end_dry_run(settings, code) if dry_run else code
 
 
 async def update(
@@ -156,13 +246,14 @@ async def update(
         bool,
         Parameter(negative="", help="Get the appointment first, for servers that replace the whole appointment."),
     ] = False,
+    dry_run: _DryRun = False,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
     display: DisplayOptions = DEFAULT_DISPLAY,
-) -> None:
+) -> ExitCode:
     """Change the given fields of an appointment, and print what the server returned."""
     if clear_description and description is not None:
         raise ValueError("--clear-description must not be given together with --description")
-    changes = _given_fields(
+    given = _given(
         title=title,
         start_time=start_time,
         end_time=end_time,
@@ -170,30 +261,50 @@ async def update(
         description_type=description_type,
         time_zone=time_zone,
     )
+    settings = read_settings(connection.as_settings())
+    changes = _fields(given, settings)
     if clear_description:
         changes["description"] = None
-    printer = Printer(display, _COLUMNS)
-    async with open_service(connection) as appointments:
+    change = AppointmentUpdate(appointment_id=appointment_id, **changes)  # checked also for a dry run
+    if dry_run:
+        return _print_dry_run(change.to_dict(), settings, display)
+    printer = Printer(display, _COLUMNS, done="updated")
+    async with service_of(settings) as appointments:
         changed = await appointments.update(appointment_id, read_first=read_first, **changes)
     # The response may be empty.
     printer.add({"appointment_id": appointment_id} if changed is None else changed.to_dict())
     printer.end()
+    return ExitCode.DONE
 
 
 async def delete(
     appointment_id: _Id,
     /,
     *more: _MoreIds,
+    yes: Annotated[
+        bool, Parameter(negative="", help="Delete several appointments without asking; needed without a terminal.")
+    ] = False,
+    dry_run: _DryRun = False,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
     display: DisplayOptions = DEFAULT_DISPLAY,
 ) -> ExitCode:
     """Delete appointments by id."""
-    printer = Printer(display, ("appointment_id", "deleted"))
+    ids = [check_appointment_id(name) for name in (appointment_id, *more)]
+    settings = read_settings(connection.as_settings())
+    printer = Printer(display, ("appointment_id", "deleted"), done="deleted")
+    if dry_run:
+        with printer:
+            for name in ids:
+                printer.add({"appointment_id": name, "deleted": False})
+        return _end_dry_run(settings)
+    if more and not yes:
+        confirm(f"delete {len(ids)} appointments")
     code = ExitCode.DONE
-    async with open_service(connection) as appointments:
+    async with service_of(settings) as appointments:
         if more:
-            calls = appointments.delete_many([appointment_id, *more], ordered=True)
-            code = await print_outcomes(calls, printer, lambda deleted_id, _: _deletion(deleted_id))
+            calls = appointments.delete_many(ids, ordered=True)
+            progress = LateProgress("delete", settings, display)
+            code = await print_outcomes(calls, printer, lambda deleted_id, _: _deletion(deleted_id), progress, len(ids))
         else:
             await appointments.delete(appointment_id)
             printer.add(_deletion(appointment_id))
@@ -205,10 +316,43 @@ def _deletion(appointment_id: str) -> dict[str, Any]:
     return {"appointment_id": appointment_id, "deleted": True}
 
 
-def _given_fields(**options: str | None) -> dict[str, Any]:
-    """Return the fields of an appointment that the options set, with times as date-times."""
-    return {
-        name: parse_time(name, value) if name in {"start_time", "end_time"} else value
-        for name, value in options.items()
-        if value is not None
-    }
+def _print_dry_run(record: dict[str, Any], settings: Settings, display: DisplayOptions) -> ExitCode:
+    with Printer(display, _COLUMNS) as printer:
+        printer.add(record)
+    return _end_dry_run(settings)
+
+
+def _end_dry_run(settings: Settings, code: ExitCode = ExitCode.DONE) -> ExitCode:
+    """Check the settings that the command would need, and say that nothing was sent."""
+    settings.required("base_url")
+    settings.required("tenant_id")
+    selected_user(settings)
+    print_message("dry run: nothing was sent")
+    return code
+
+
+def _given(**options: str | None) -> dict[str, str]:
+    """Return the fields of an appointment that options set."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _fields(given: dict[str, str], settings: Settings) -> dict[str, Any]:
+    """Return the fields of an appointment with times as date-times.
+
+    Times without a UTC offset are those of `--time-zone`, or else of the setting `assume_zone`. The guide's format has
+    no time zone of an appointment: there the option is used for the times alone.
+
+    Raises:
+        ValueError: If a time or the time zone is invalid, or a time has no UTC offset and there is no time zone.
+    """
+    name = given.get("time_zone")
+    zone = assumed_zone(settings) if name is None else zone_named(name)
+    if name is not None and zone is None:
+        raise ValueError(f"--time-zone: {name!r} must be the IANA or Windows name of a time zone")
+    fields: dict[str, Any] = dict(given)
+    for option in ("start_time", "end_time"):
+        if option in given:
+            fields[option] = parse_time(option.replace("_", "-"), given[option], zone, zone_option="time-zone")
+    if not selected_format(settings).carries_user:
+        fields.pop("time_zone", None)
+    return fields

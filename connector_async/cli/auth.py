@@ -1,4 +1,4 @@
-"""The command `auth check`: fetches a token to check the credentials. It never shows the token."""
+"""The commands `auth check` and `auth status`: where the credentials are, and whether they work. No secret is shown."""
 
 import asyncio
 import time
@@ -31,7 +31,7 @@ async def check(
     tenant_id = settings.required("tenant_id")
     printer = Printer(display, _COLUMNS)
     async with open_session(settings, tenant_id) as session:
-        token = await _fetch_token(session)
+        token = await fetch_token(session)
     source = credential_source(tenant_id, settings)
     printer.add(
         {
@@ -45,7 +45,30 @@ async def check(
     printer.end()
 
 
-async def _fetch_token(session: ConnectorSession) -> Token:
+def status(*, connection: ConnectionOptions = DEFAULT_CONNECTION, display: DisplayOptions = DEFAULT_DISPLAY) -> None:
+    """Print which credentials would be used, and where they are. It reads no secret and sends nothing."""
+    settings = read_settings(connection.as_settings())
+    tenant_id = settings.required("tenant_id")
+    source = credential_source(tenant_id, settings)
+    printer = Printer(display, _COLUMNS[:-1])
+    printer.add(
+        {
+            "tenant_id": tenant_id,
+            "base_url": settings.get("base_url"),
+            "credentials": "token" if source.client_id is None else f"client {source.client_id}",
+            "origin": str(source.secret),
+        }
+    )
+    printer.end()
+
+
+async def fetch_token(session: ConnectorSession) -> Token:
+    """Return a token, within the deadline of a single call.
+
+    Raises:
+        DeadlineExceededError: If the deadline expires first.
+        ConnectorError: If the token request fails.
+    """
     deadline = asyncio.timeout(SINGLE_CALL_DEADLINE if session.deadline is None else session.deadline)
     try:
         async with deadline:

@@ -1,49 +1,62 @@
 """Commands with many inputs: prints the result or the failure of each input, and finds the exit code."""
 
-from collections.abc import Callable
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import orjson
 
-from connector_async.appointments import AppointmentService
+from connector_async._clock import Clock
 from connector_async.bulk_calls import Bulk, Outcome, Status, bulk
 from connector_async.exceptions import AuthenticationError, DecodingError
 from connector_async.models import Appointment, NewAppointment
+from connector_async.sync.budget import Budget
 from connector_async.sync.formats import format_of_suffix
-from connector_async.sync.records import SourceProblem, SourceRecord
+from connector_async.sync.records import Calendar, SourceProblem, SourceRecord
 
-from .connect import own_calendar, service_of
+from .connect import service_of
 from .exit_codes import ExitCode, combined_exit_code, exit_code
+from .late_progress import LateProgress
 from .line_reader import read_lines
 from .messages import error_message, print_message
 from .options import DisplayOptions
-from .output import Printer, Record
+from .output import Printer
+from .output_formats import Record
+from .resume_file import Draft, ResumeFile
 from .settings import Settings
+from .signals import stoppable
 from .source_options import MappingOptions, mapping_of
-from .standard_input import opened_source
 
 T = TypeVar("T")
+InputT = TypeVar("InputT")
 
-_RESULT_COLUMNS: Final = ("line", "status", "appointment_id", "error")
-_RECORD_COLUMNS: Final = ("record", "line", "key", "status", "appointment_id", "error")
+_RESULT_COLUMNS: Final = ("record", "line", "key", "status", "appointment_id", "error")
 _CONCURRENCY: Final = 16
+_STOP_TIMEOUT: Final = 5.0
+"""Seconds from a signal until the calls in flight are cancelled."""
+_MOST_REASONS: Final = 5
 
 
-async def print_outcomes(calls: Bulk[str, T], printer: Printer, record: Callable[[str, T], Record]) -> ExitCode:
+async def print_outcomes(
+    calls: Bulk[str, T], printer: Printer, record: Callable[[str, T], Record], progress: LateProgress, total: int
+) -> ExitCode:
     """Print the record of each successful call, and a message for each failed one.
 
     Args:
         calls: The calls, by the id of the appointment.
         printer: Prints the records.
         record: Returns the record for an id and the result of its call.
+        progress: Shows the progress.
+        total: The number of calls.
 
     Returns:
         The exit code of the command.
     """
     codes = set()
-    async with aclosing(calls.outcomes()) as outcomes:
+    async with aclosing(_watched(calls, progress, total)) as outcomes:
         async for outcome in outcomes:
             codes.add(_exit_code(outcome))
             if outcome.status is Status.DONE:
@@ -53,34 +66,18 @@ async def print_outcomes(calls: Bulk[str, T], printer: Printer, record: Callable
     return combined_exit_code(codes)
 
 
-async def create_from(source: str, appointments: AppointmentService, display: DisplayOptions) -> ExitCode:
-    """Create the appointments of a file, and print a result for each line.
-
-    Args:
-        source: The path of a file of JSON Lines; `-` is the standard input.
-        appointments: Creates the appointments.
-        display: How the results are printed.
-
-    Returns:
-        The exit code of the command.
-
-    Raises:
-        ValueError: If the file cannot be read. The appointments of the lines before have been created.
-    """
-
-    async def create(numbered_line: tuple[int, bytes]) -> Appointment:
-        return await appointments.create(NewAppointment.from_dict(_decoded(numbered_line[1])))
-
-    codes, printer = set(), Printer(display, _RESULT_COLUMNS)
-    calls = bulk(create, read_lines(source), concurrency=_CONCURRENCY, ordered=True, ends_on=AuthenticationError)
-    async with aclosing(calls.outcomes()) as outcomes:
-        try:
+async def _watched(
+    calls: Bulk[InputT, T], progress: LateProgress, total: int | None
+) -> AsyncGenerator[Outcome[InputT, T], None]:
+    """Yield the outcomes of calls, and show the progress."""
+    progress.begin(total)
+    try:
+        async with aclosing(calls.outcomes()) as outcomes:
             async for outcome in outcomes:
-                codes.add(_exit_code(outcome))
-                printer.add({"line": outcome.input[0]} | _result(outcome))
-        finally:
-            printer.end()
-    return combined_exit_code(codes)
+                progress.advance(outcome)
+                yield outcome
+    finally:
+        progress.end()
 
 
 def is_plain_json_lines(source: str, options: MappingOptions, settings: Settings) -> bool:
@@ -90,48 +87,155 @@ def is_plain_json_lines(source: str, options: MappingOptions, settings: Settings
     return (options.source_format or format_of_suffix(source) or "jsonl") == "jsonl"
 
 
-async def create_records(path: Path, options: MappingOptions, settings: Settings, display: DisplayOptions) -> ExitCode:
-    """Create the appointments of the records of a source, and print a result for each.
+async def read_lines_as_drafts(source: str) -> AsyncIterator[Draft]:
+    """Yield a draft for each line of a file of JSON Lines; `-` is the standard input.
 
-    The key of a record is printed, and not needed in CSV and JSON Lines.
+    Raises:
+        ValueError: If the file cannot be read.
+    """
+    async for number, line in read_lines(source):
+        try:
+            yield Draft({"line": number}, NewAppointment.from_dict(_decoded(line)))
+        except (ValueError, TypeError) as error:
+            yield Draft({"line": number}, None, error_message(error))
+
+
+async def read_records_as_drafts(
+    items: AsyncIterable[SourceRecord | SourceProblem], calendar: Calendar
+) -> AsyncIterator[Draft]:
+    """Yield a draft for each record of a source. A record of another calendar is a problem.
+
+    Raises:
+        SourceError: If the file cannot be read.
+    """
+    number = 0
+    async for item in items:
+        number += 1
+        position = {"record": number, "line": None, "key": item.key}
+        if isinstance(item, SourceProblem):
+            yield Draft(position | {"line": item.line}, None, item.reason)
+        elif item.calendar != calendar:
+            reason = "the calendar must be that of --tenant-id, --ad-id and --domain-id, or not be named"
+            yield Draft(position, None, reason)
+        else:
+            yield Draft(position, item.appointment)
+
+
+async def create_drafts(
+    drafts: AsyncIterable[Draft],
+    settings: Settings,
+    display: DisplayOptions,
+    *,
+    resume: Path | None,
+    dry_run: bool,
+    total: int | None = None,
+) -> ExitCode:
+    """Create the appointments of drafts, and print a result for each.
+
+    The first SIGINT or SIGTERM lets the calls in flight end, for some seconds. A second one cancels them.
 
     Args:
-        path: The file; `-` is the standard input.
-        options: Describe the source.
-        settings: Describe the source, the server and the calendar.
+        drafts: The drafts.
+        settings: Describe the server and the calendar.
         display: How the results are printed.
+        resume: A file that remembers what was done; `None`: there is none.
+        dry_run: Whether nothing is sent.
+        total: The number of drafts; `None`: it is not known.
 
     Returns:
         The exit code of the command.
 
     Raises:
-        ValueError: If an option or a setting is invalid; nothing was sent.
-        SourceError: If the file cannot be read. The appointments of the records before have been created.
+        ValueError: If a setting is invalid, or a file cannot be read. The drafts before have been created.
     """
-    calendar = own_calendar(settings)
+    if dry_run:
+        return await _check_drafts(drafts, display)
+    budget = Budget(Clock())
+    creation = _create_drafts(drafts, settings, display, resume, budget, total)
+    code, signal_code = await stoppable(creation, budget, stop_timeout=_STOP_TIMEOUT)
+    if signal_code is None:
+        assert code is not None  # noqa: S101 - only a signal cancels it
+        return code
+    print_message("interrupted")
+    return signal_code
 
-    async def create(item: SourceRecord | SourceProblem) -> Appointment:
-        if isinstance(item, SourceProblem):
-            raise ValueError(item.reason)
-        if item.calendar != calendar:
-            raise ValueError("the calendar must be that of --tenant-id, --ad-id and --domain-id, or not be named")
-        return await appointments.create(item.appointment)
 
-    codes, printer = set(), Printer(display, _RECORD_COLUMNS)
-    async with (
-        opened_source(path, options, settings, derives_key=True) as (source, _),
-        service_of(settings) as appointments,
-    ):
-        calls = bulk(create, source.records(), concurrency=_CONCURRENCY, ordered=True, ends_on=AuthenticationError)
-        async with aclosing(calls.outcomes()) as outcomes:
-            try:
+async def _create_drafts(
+    drafts: AsyncIterable[Draft],
+    settings: Settings,
+    display: DisplayOptions,
+    resume: Path | None,
+    budget: Budget,
+    total: int | None,
+) -> ExitCode:
+    codes, reasons, printer = set(), Counter[str](), Printer(display, _RESULT_COLUMNS, done="created")
+    progress = LateProgress("create", settings, display)
+    with ResumeFile.opened(resume) as done, printer:
+        async with service_of(settings) as appointments:
+
+            async def create(draft: Draft) -> Appointment:
+                if draft.appointment is None:
+                    raise ValueError(draft.problem)
+                done.start(draft)
+                appointment = await appointments.create(draft.appointment)
+                done.created(draft, appointment)
+                return appointment
+
+            left = _until_stopped(done.not_done(drafts), budget)
+            calls = bulk(create, left, concurrency=_CONCURRENCY, ordered=True, ends_on=AuthenticationError)
+            left_out = 0 if total is None else done.left_out_count
+            async with aclosing(_watched(calls, progress, None if total is None else total - left_out)) as outcomes:
                 async for outcome in outcomes:
+                    done.not_created(outcome)
                     codes.add(_exit_code(outcome))
-                    line = outcome.input.line if isinstance(outcome.input, SourceProblem) else None
-                    position = {"record": outcome.index + 1, "line": line, "key": outcome.input.key}
-                    printer.add(position | _result(outcome))
-            finally:
-                printer.end()
+                    if outcome.status is not Status.DONE:
+                        reasons[_reason(outcome)] += 1
+                    printer.add(outcome.input.position | _result(outcome))
+    _print_reasons(reasons)
+    done.print_left_out()
+    if budget.reason is not None:
+        done.print_how_to_resume()
+    return combined_exit_code(codes | ({ExitCode.DEAD_LETTERS} if done.unknown_before else set()))
+
+
+async def _until_stopped(drafts: AsyncGenerator[Draft, None], budget: Budget) -> AsyncGenerator[Draft, None]:
+    """Yield drafts until the budget is stopped, also while the next one is awaited."""
+    stopped = asyncio.ensure_future(budget.stopped())
+    try:
+        async with aclosing(drafts):
+            while budget.reason is None:
+                following = asyncio.ensure_future(anext(drafts, None))
+                try:
+                    await asyncio.wait({following, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    if not following.done():
+                        following.cancel()
+                        await asyncio.wait({following})
+                if following.cancelled() or (draft := following.result()) is None:
+                    return
+                yield draft
+    finally:
+        stopped.cancel()
+
+
+def _print_reasons(reasons: Counter[str]) -> None:
+    """Print the first distinct reasons of failures, with their counts."""
+    for reason, count in list(reasons.items())[:_MOST_REASONS]:
+        print_message(f"{count} failed: {reason}")
+    if len(reasons) > _MOST_REASONS:
+        print_message(f"{len(reasons) - _MOST_REASONS} more reasons; the records have them all")
+
+
+async def _check_drafts(drafts: AsyncIterable[Draft], display: DisplayOptions) -> ExitCode:
+    """Print what would be sent, and what is not valid."""
+    codes = {ExitCode.DONE}
+    with Printer(display, _RESULT_COLUMNS) as printer:
+        async for draft in drafts:
+            if draft.appointment is None:
+                codes.add(ExitCode.USAGE)
+                printer.add(draft.position | {"status": "failed", "error": draft.problem})
+            else:
+                printer.add(draft.position | {"status": "valid"} | draft.appointment.to_dict())
     return combined_exit_code(codes)
 
 

@@ -1,23 +1,39 @@
 """The list of all commands. The module of a command is imported when the command is called, which keeps help fast."""
 
+from enum import Enum
 from typing import Final
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from connector_async.protocol import VERSION
+
+from .examples import examples_of
+from .topics import ROOT_EPILOGUE
+
+
+def shown_default(value: object) -> str | None:
+    """Return a default as the help of an option shows it; `None` if there is none to show, such as that of a flag."""
+    if value is None or value is False or value == ():
+        return None
+    if isinstance(value, Enum):
+        return value.name.lower().replace("_", "-")
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
 
 app = App(
     name="connector-async",
     version=VERSION,
     help="A client for the Connector Public API, and a local server of it.",
+    default_parameter=Parameter(show_default=shown_default),
+    help_epilogue=ROOT_EPILOGUE,
     help_format="plaintext",  # markdown takes 27 ms to import
     suppress_keyboard_interrupt=False,
 )
 app.register_install_completion_command()
 
 _GROUPS: Final = {
-    "auth": "Check the credentials.",
-    "config": "Show the settings.",
+    "auth": "Store, show and check the credentials.",
+    "config": "Show and change the settings.",
     "sync": "Keep the appointments of many tenants in sync with a file.",
     "source": "Check the file with the records.",
     "state": "Check, back up, export or import the state of a sync.",
@@ -39,6 +55,11 @@ COMMANDS: Final = {
         "Change the given fields of an appointment, and print what the server returned.",
     ),
     "delete": ("appointments:delete", "Delete appointments by id."),
+    "help": (
+        "help:help_",
+        "Print a topic that holds for all commands, the help of a command, or the manual page.\n\n"
+        "Without a topic, it prints the help of the root.",
+    ),
     "demo": (
         "demo:demo",
         "Sync a file of three tenants with a local server of the API, through a crash and in two-way mode.\n\n"
@@ -50,12 +71,37 @@ COMMANDS: Final = {
         "Run a local server of the API until it is interrupted. It prints its base URL when it listens.\n\n"
         'Every tenant id exists. The client id is "sandbox", its secret "sandbox-secret".',
     ),
+    "api": (
+        "api:api",
+        "Send a request below the tenant with the token, the rate limit and the retries of the other commands.\n\n"
+        "It prints the body of a 2xx response as it came. A method that is not idempotent, such as POST, is sent once.",
+    ),
+    "configure": (
+        "configure:configure",
+        "Ask for the server, the tenant and the credentials, test them, and write the user's settings file.\n\n"
+        "With --profile, they are written to that profile. The secret goes to the keyring or to a file of mode 0600.",
+    ),
+    "auth login": (
+        "configure:login",
+        "Ask for the credentials of the client, test them, and store them in the user's settings.\n\n"
+        "The server and the tenant are those of the settings. The secret goes to the keyring or to a file of mode "
+        "0600.",
+    ),
+    "auth status": (
+        "auth:status",
+        "Print which credentials would be used, and where they are. It reads no secret and sends nothing.",
+    ),
     "auth check": (
         "auth:check",
         "Fetch a token, and print its tenant and when it expires.\n\n"
         "If the settings hold a token, it is not checked: nothing is sent.",
     ),
     "config show": ("config:show", "Print each setting with its value and origin; secrets are shown as ***."),
+    "config path": ("config:path", "Print the paths of the settings files, and whether they exist."),
+    "config set": (
+        "config:set_",
+        "Set a setting in the user's file, or in that of the project. The rest of the file stays as it is.",
+    ),
     "sync run": (
         "sync:run",
         "Bring the appointments of all tenants in sync with a file, and account for every record.\n\n"
@@ -92,9 +138,11 @@ COMMANDS: Final = {
 }
 """The module and function of each command, and its help: the docstring of the function, which is not loaded here."""
 
-_groups = {name: App(name=name, help=description) for name, description in _GROUPS.items()}
+_groups = {name: App(name=name, help=description, help_epilogue="") for name, description in _GROUPS.items()}
 for _group in _groups.values():
     app.command(_group)
 for _name, (_path, _help) in COMMANDS.items():
     _group_name, _, _command_name = _name.rpartition(" ")
-    _groups.get(_group_name, app).command(f"connector_async.cli.{_path}", name=_command_name, help=_help)
+    _groups.get(_group_name, app).command(
+        f"connector_async.cli.{_path}", name=_command_name, help=_help, help_epilogue=examples_of(_name)
+    )

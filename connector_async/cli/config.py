@@ -1,13 +1,29 @@
-"""The command `config show`: each setting, its value and its origin. It reads no secret and sends nothing."""
+"""The commands `config show`, `config path` and `config set`. They read no secret and send nothing."""
 
+import os
 import shlex
 from collections.abc import Iterator
-from typing import Any, Final
+from pathlib import Path
+from typing import Annotated, Any, Final
 
-from .config_sources import read_settings
+from cyclopts import Parameter
+
+from .config_sources import PROJECT_FILE, project_file, read_settings, user_file
+from .messages import print_message
 from .options import DEFAULT_CONNECTION, DEFAULT_DISPLAY, ConnectionOptions, DisplayOptions
-from .output import Printer, Record
-from .settings import SETTINGS, SOURCE_SETTINGS, SOURCE_TABLE, Setting, Settings, Value
+from .output import Printer
+from .output_formats import Record
+from .settings import (
+    SETTINGS,
+    SOURCE_SETTINGS,
+    SOURCE_TABLE,
+    Setting,
+    Settings,
+    SettingsError,
+    Value,
+    convert_text,
+)
+from .settings_file import write_settings
 
 _COLUMNS: Final = ("setting", "value", "origin")
 _HIDDEN: Final = "***"
@@ -19,6 +35,38 @@ def show(*, connection: ConnectionOptions = DEFAULT_CONNECTION, display: Display
     for record in _records(read_settings(connection.as_settings())):
         printer.add(record)
     printer.end()
+
+
+def path(*, display: DisplayOptions = DEFAULT_DISPLAY) -> None:
+    """Print the paths of the settings files, and whether they exist."""
+    printer = Printer(display, ("file", "path", "exists"))
+    project = project_file(Path.cwd())
+    user = user_file(os.environ)
+    printer.add({"file": "project", "path": str(project or Path.cwd() / PROJECT_FILE), "exists": project is not None})
+    printer.add({"file": "user", "path": str(user), "exists": user.is_file()})
+    printer.end()
+
+
+def set_(
+    name: Annotated[str, Parameter(name="NAME", help="The name of the setting, as config show prints it.")],
+    value: Annotated[str, Parameter(name="VALUE", help="The value. An empty one removes the setting.")],
+    /,
+    *,
+    profile: Annotated[str | None, Parameter(show_default="the file itself", help="The profile to set it in.")] = None,
+    project: Annotated[bool, Parameter(negative="", help="Write connector-async.toml in this folder.")] = False,
+) -> None:
+    """Set a setting in the user's file, or in that of the project. The rest of the file stays as it is."""
+    setting = next((setting for setting in SETTINGS if setting.name == name), None)
+    if setting is None:
+        accepted = ", ".join(setting.name for setting in SETTINGS if not setting.is_secret)
+        raise SettingsError(f"NAME must be one of {accepted}")
+    if setting.is_secret:
+        raise SettingsError(f"{name} must not be in a file: use connector-async auth login, or {name}_file")
+    target = Path.cwd() / PROJECT_FILE if project else user_file(os.environ)
+    write_settings(
+        target, {name: convert_text(setting, value) if value else None}, profile=profile, private=not project
+    )
+    print_message(f"{target} was written")
 
 
 def _records(settings: Settings) -> Iterator[Record]:

@@ -9,11 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from attrs import evolve, frozen
+
 from connector_async._files import check_regular
 
 from .settings import SETTINGS, SOURCE_SETTINGS, SOURCE_TABLE, Layer, Settings, SettingsError, resolve
 
 PROJECT_FILE: Final = "connector-async.toml"
+PROFILES_TABLE: Final = "profiles"
+PROFILE_VARIABLE: Final = "CONNECTOR_PROFILE"
 _USER_FILE: Final = Path("connector-async", "config.toml")
 _WRITABLE_BY_ALL: Final = 0o002
 
@@ -21,7 +25,11 @@ _WRITABLE_BY_ALL: Final = 0o002
 def read_settings(
     options: Mapping[str, Any], *, environment: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> Settings:
-    """Return the settings of a command: options win over the environment, then the project's file, then the user's.
+    """Return the settings of a command.
+
+    Options win over the profile, if one is named, then the environment, the project's file and the user's. A profile is
+    a table `[profiles.NAME]` of a file: a server with its tenant and credentials. No variable of the environment mixes
+    with it, and neither do the tables `[tenants.ID]` outside of it.
 
     Args:
         options: The values of the options by the name of the setting; `None` means that an option is not given.
@@ -34,6 +42,7 @@ def read_settings(
     environment = os.environ if environment is None else environment
     folder = Path.cwd() if folder is None else folder
     given = {name: value for name, value in options.items() if value is not None}
+    profile = given.pop("profile", None) or environment.get(PROFILE_VARIABLE) or None
     of_source = {setting.name for setting in SOURCE_SETTINGS}
     # An empty variable counts as not set.
     variables = {setting.name: value for setting in SETTINGS if (value := environment.get(setting.variable))}
@@ -46,14 +55,31 @@ def read_settings(
         ),
         Layer(kind="environment", values=variables, folder=folder),
     ]
-    project = next(filter(Path.is_file, (parent / PROJECT_FILE for parent in (folder, *folder.parents))), None)
+    files = []
+    project = project_file(folder)
     if project is not None:
         _check_owner(project)
-        layers.append(_file_layer(project, f"./{PROJECT_FILE}" if project.parent == folder else str(project)))
+        files.append(_read_file(project, f"./{PROJECT_FILE}" if project.parent == folder else str(project)))
     user = user_file(environment)
     if user.is_file():
-        layers.append(_file_layer(user, str(user)))
-    return resolve(layers)
+        files.append(_read_file(user, str(user)))
+    for file in files:
+        for table in file.profiles.values():
+            resolve([table])  # an invalid profile is found before it is used
+    if profile is None:
+        return resolve([*layers, *(file.layer for file in files)])
+    chosen = [file.profiles[profile] for file in files if profile in file.profiles]
+    if not chosen:
+        names = sorted({name for file in files for name in file.profiles})
+        known = f"the profiles are {', '.join(names)}" if names else "connector-async configure makes one"
+        raise SettingsError(f"--profile: there is no profile {profile!r}; {known}")
+    general = [evolve(file.layer, tenants={}) for file in files]
+    return resolve([layers[0], *chosen, layers[1], *general])
+
+
+def project_file(folder: Path) -> Path | None:
+    """Return the project's file: that of a folder, or of the nearest parent that has one; `None`: there is none."""
+    return next(filter(Path.is_file, (parent / PROJECT_FILE for parent in (folder, *folder.parents))), None)
 
 
 def user_file(environment: Mapping[str, str]) -> Path:
@@ -73,7 +99,17 @@ def _check_owner(path: Path) -> None:
         raise SettingsError(f"{path}: the file must belong to you or to root, and must not be writable by everybody")
 
 
-def _file_layer(path: Path, shown: str) -> Layer:
+@frozen
+class _File:
+    """The content of a settings file."""
+
+    layer: Layer
+    """What it sets outside of its profiles."""
+    profiles: Mapping[str, Layer]
+    """Its tables `[profiles.NAME]`, by name."""
+
+
+def _read_file(path: Path, shown: str) -> _File:
     try:
         check_regular(path)
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -83,10 +119,25 @@ def _file_layer(path: Path, shown: str) -> Layer:
         raise SettingsError(f"{shown}: not TOML: not UTF-8") from None
     except OSError as error:
         raise SettingsError(f"{shown}: cannot be read: {error.strerror}") from None
-    tenants = content.pop("tenants", {})
-    if not isinstance(tenants, dict):
-        raise SettingsError(f"{shown}: tenants must hold tables such as [tenants.acme]")
-    source = content.pop(SOURCE_TABLE, {})
-    if not isinstance(source, dict):
-        raise SettingsError(f"{shown}: {SOURCE_TABLE} must be a table")
-    return Layer(kind="file", values=content, tenants=tenants, source=source, file=shown, folder=path.parent)
+    profiles = _table(content, PROFILES_TABLE, shown, "must hold tables such as [profiles.test]")
+    tables = {}
+    for name, table in profiles.items():
+        if not isinstance(table, dict):
+            raise SettingsError(f"{shown}: {PROFILES_TABLE}.{name} must be a table")
+        tables[name] = _layer(table, f"{shown} [{PROFILES_TABLE}.{name}]", path.parent)
+    return _File(_layer(content, shown, path.parent), tables)
+
+
+def _layer(content: dict[str, Any], shown: str, folder: Path) -> Layer:
+    tenants = _table(content, "tenants", shown, "must hold tables such as [tenants.acme]")
+    source = _table(content, SOURCE_TABLE, shown, "must be a table")
+    if "profile" in content:
+        raise SettingsError(f"{shown}: profile must not be in a file: use --profile or {PROFILE_VARIABLE}")
+    return Layer(kind="file", values=content, tenants=tenants, source=source, file=shown, folder=folder)
+
+
+def _table(content: dict[str, Any], name: str, shown: str, rule: str) -> dict[str, Any]:
+    table = content.pop(name, {})
+    if not isinstance(table, dict):
+        raise SettingsError(f"{shown}: {name} {rule}")
+    return table

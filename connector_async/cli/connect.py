@@ -1,5 +1,6 @@
 """Opens a session or a service as the settings say."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from connector_async.session import ConnectorSession
 from connector_async.sync.records import Calendar
 from connector_async.wire import WireFormat
 
+from .activity import Activity
 from .config_sources import read_settings
 from .credentials import credentials_for
 from .messages import print_message
@@ -62,9 +64,22 @@ def open_session(settings: Settings, tenant_id: str, **options: Any) -> Connecto
         "assume_zone": None if zone is None else zone_named(zone),
         "user_agent_suffix": "connector-async-cli",
     }
+    activity = Activity(log_level(settings), shows_headers=settings.get("debug_http"))
+    activity.start()
+    arguments["telemetry"] = activity
     if "auth" not in options:
         arguments["auth"] = credentials_for(tenant_id, settings, SecretReader(print_message))
     return ConnectorSession(base_url, tenant_id=tenant_id, **arguments | options)
+
+
+def log_level(settings: Settings) -> int:
+    """Return the least level of the messages that are printed, in the terms of `logging`."""
+    return logging.getLevelNamesMapping()[settings.get("log_level").upper()]
+
+
+def is_quiet(settings: Settings) -> bool:
+    """Return whether neither progress nor waits are printed."""
+    return log_level(settings) >= logging.ERROR
 
 
 def selected_format(settings: Settings) -> WireFormat:

@@ -10,7 +10,12 @@ from connector_async.auth import ClientCredentials, Secret, StaticToken, TokenPr
 from .secret_sources import SecretKind, SecretReader, SecretSource
 from .settings import Settings, SettingsError, Values
 
-_SUFFIXES: Final[Sequence[tuple[str, SecretKind]]] = (("", "value"), ("_file", "file"), ("_command", "command"))
+_SUFFIXES: Final[Sequence[tuple[str, SecretKind]]] = (
+    ("", "value"),
+    ("_file", "file"),
+    ("_command", "command"),
+    ("_keyring", "keyring"),
+)
 
 
 @frozen(kw_only=True)

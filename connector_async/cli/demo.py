@@ -33,9 +33,9 @@ from connector_async.wire import WireFormat
 from .config_sources import PROJECT_FILE, read_settings
 from .demo_records import CALENDARS, TENANTS, compare, demo_scope, edit_on_server, edited, new_records, write
 from .exit_codes import ExitCode
-from .options import DEFAULT_DISPLAY
+from .options import DisplayOptions
 from .progress import SyncProgress
-from .sync_report import print_report, report_exit_code
+from .sync_report import print_report, report_exit_code, totals
 from .sync_run import RUN_STATE, TenantServices, open_sync
 
 # A hundred times the documented limit. With the documented one, the demo would take an hour.
@@ -156,7 +156,8 @@ class _Demo:
             sync = BulkSync(state, services, sync_settings, progress=progress)
             options = SyncOptions(mode=mode, scope=self._scope)
             report = await sync.run(source, options, mirror=mirror if mode is Mode.TWO_WAY else None)
-        print_report(report, DEFAULT_DISPLAY, state=self._state_path)
+        print_report(report, DisplayOptions(output="table"), state=self._state_path)
+        self._console.print(totals(report, state=self._state_path), highlight=False, markup=False, soft_wrap=True)
         if report_exit_code(report) is not ExitCode.DONE:
             self._failures.append(f"{title}: not everything was done.")
         return report

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Set as AbstractSet
-from typing import Final
+from typing import Final, Self
 
 from connector_async.exceptions import (
     AuthenticationError,
@@ -20,30 +20,31 @@ from connector_async.sync.exceptions import GuardError, StateBusyError, StateUna
 class ExitCode(enum.IntEnum):
     """The exit codes of the command."""
 
-    DONE = 0
-    """Everything was done."""
-    OTHER = 1
-    """A failure without an exit code of its own, such as an appointment that does not exist."""
-    USAGE = 2
-    """An argument, a setting or an input is invalid; nothing was sent."""
-    DEAD_LETTERS = 3
-    """Some of many inputs failed, or their outcome is unknown; the others were done."""
-    CREDENTIALS = 4
-    """The credentials were rejected, or do not permit this."""
-    RETRYABLE = 5
-    """A transient failure: the same command may succeed later. After a create with an unknown outcome, look first."""
-    GUARD = 6
-    """The deletion guard stopped the run before it wrote, or later the work for a tenant."""
-    LIMIT_REACHED = 8
-    """A limit was reached; the next run resumes."""
-    NOTHING_TO_DO = 9
-    """There was nothing to do; only with `--exit-code`."""
-    CHANGES_PENDING = 10
-    """There are changes to make; only with `--exit-code`."""
-    INTERRUPTED = 130
-    """SIGINT ended the command."""
-    TERMINATED = 143
-    """SIGTERM ended the command."""
+    meaning: str
+    """What the code says, for help and manual."""
+
+    def __new__(cls, code: int, meaning: str) -> Self:  # noqa: D102 - of the enumeration
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    DONE = 0, "Everything was done."
+    OTHER = 1, "A failure without an exit code of its own, such as an appointment that does not exist."
+    USAGE = 2, "An argument, a setting or an input is invalid; nothing was sent."
+    DEAD_LETTERS = 3, "Some of many inputs failed, or their outcome is unknown; the others were done."
+    CREDENTIALS = 4, "The credentials were rejected, or do not permit this."
+    RETRYABLE = (
+        5,
+        "A transient failure: the same command may succeed later. After a create with an unknown outcome, look first.",
+    )
+    GUARD = 6, "The deletion guard stopped the run before it wrote, or later the work for a tenant."
+    OUTPUT = 7, "The standard output could not be written. The standard error names what was done on the server."
+    LIMIT_REACHED = 8, "A limit was reached; the next run resumes."
+    NOTHING_TO_DO = 9, "There was nothing to do; only with --exit-code."
+    CHANGES_PENDING = 10, "There are changes to make; only with --exit-code."
+    INTERRUPTED = 130, "SIGINT ended the command."
+    TERMINATED = 143, "SIGTERM ended the command."
 
 
 _CODES: Final = (

@@ -7,6 +7,8 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
+from connector_async._files import open_regular, run_in_thread
+
 STANDARD_INPUT: Final = "-"
 _CHUNK_BYTES: Final = 64 * 1024
 _MAX_LINE_BYTES: Final = 10 * 1024 * 1024
@@ -32,6 +34,19 @@ async def read_lines(path: str) -> AsyncIterator[tuple[int, bytes]]:
                 yield number, line
     if rest.strip():
         yield number + 1, rest
+
+
+async def count_lines(path: str) -> int | None:
+    """Return the number of lines of a regular file that are not blank; `None`: it cannot be read twice."""
+
+    def count() -> int | None:
+        try:
+            with open_regular(path) as file:
+                return sum(bool(line.strip()) for line in file)
+        except (OSError, ValueError):
+            return None  # the reading says why
+
+    return None if path == STANDARD_INPUT else await run_in_thread(count)
 
 
 async def read_chunks(path: str) -> AsyncGenerator[bytes, None]:

@@ -8,16 +8,22 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from connector_async.exceptions import ConnectorError
 
 from .exit_codes import ExitCode, exit_code
-from .messages import error_message, name_options, print_message
+from .messages import error_message, name_options, print_error_object, print_message
 
 if TYPE_CHECKING:
     from cyclopts import App, CycloptsError
+
+_TEXTS: Final = frozenset({"--title", "--description"})
+"""The options whose value may be any text, also one with a hyphen at its start."""
+_WRITES: Final = frozenset({"create", "update", "delete", "api"})
+"""The commands that an interrupt may cut off while they write. A sync and `create --from` say more about it."""
 
 
 def main() -> None:
@@ -64,29 +70,100 @@ def run(app: "App", arguments: Sequence[str]) -> int:
 
 
 def _run(app: "App", arguments: Sequence[str], terminated: Sequence[int]) -> int:
+    try:
+        return _run_command(app, arguments, terminated)
+    finally:
+        activity = sys.modules.get("connector_async.cli.activity")  # only a command that sends has loaded it
+        if activity is not None:
+            activity.stop_watching()
+
+
+def _run_command(app: "App", arguments: Sequence[str], terminated: Sequence[int]) -> int:
     from cyclopts import CycloptsError  # noqa: PLC0415 - see main
 
+    arguments = _join_texts(arguments)
     try:
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as error:
-        print_message(_usage_message(error))
+        _print_error(ExitCode.USAGE, _usage_message(error), error, arguments)
         return ExitCode.USAGE
-    except BrokenPipeError:
-        # The reader closed the pipe. Output that is still buffered would fail again when the interpreter exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader has closed the pipe
+        _discard_output()
         return ExitCode.OTHER
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end is near; `_sigterm_as_sigint` restores the handler
-        print_message("interrupted; a write in flight may have happened")
+        writes = bool(arguments) and arguments[0] in _WRITES and "--from" not in arguments
+        writes = writes and not (arguments[0] == "api" and {"GET", "get", "HEAD", "head"} & set(arguments))
+        print_message("interrupted; a write in flight may have happened" if writes else "interrupted")
         return ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED
     except Exception as error:
+        if isinstance(error, ImportError):
+            return _missing_package(error)
+        if isinstance(error, OSError) and not isinstance(error, ConnectorError):
+            return _io_failure(error)
         code = exit_code(error)
         if code is ExitCode.OTHER and not isinstance(error, ConnectorError):
             raise  # a bug: the traceback is what helps
-        print_message(name_options(error_message(error), _options_by_argument(app, arguments)))
+        message = name_options(error_message(error), _options_by_argument(app, arguments))
+        _print_error(code, message, error, arguments)
         return code
     return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _join_texts(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with `--title X` as `--title=X`: the parser would take `--version` there for an option."""
+    joined: list[str] = []
+    is_text = False
+    for argument in arguments:
+        if is_text:
+            joined[-1] += f"={argument}"
+            is_text = False
+        else:
+            joined.append(argument)
+            is_text = argument in _TEXTS
+    return joined
+
+
+def _missing_package(error: ImportError) -> ExitCode:
+    """Print which extra has a package that is missing, and return the exit code.
+
+    Raises:
+        ImportError: If it is a module of this package: a bug.
+    """
+    name = error.name or ""
+    if name.startswith("connector_async"):
+        raise error
+    message = f"{name} is missing; install it with: pip install 'connector-async[cli]'"
+    print_message(message if isinstance(error, ModuleNotFoundError) else str(error))
+    return ExitCode.OTHER
+
+
+def _io_failure(error: OSError) -> ExitCode:
+    """Print an error of the operating system in one line, and return the exit code."""
+    if error.filename is not None:
+        print_message(f"{error.filename}: {error.strerror}")
+        return ExitCode.OTHER
+    _discard_output()  # all I/O but that of the standard output names its file, or has errors of its own
+    print_message(f"the output cannot be written: {error.strerror}")
+    return ExitCode.OUTPUT
+
+
+def _discard_output() -> None:
+    """Discard what is still buffered for the standard output: it would fail again when the interpreter exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print_error(code: ExitCode, message: str, error: Exception, arguments: Sequence[str]) -> None:
+    """Print an error: as one object if the output of the command is JSON, and else as a line."""
+    if arguments[:1] != ["api"] and any(  # its --json is the body of the request
+        argument in {"--json", "--output=json", "--output=jsonl"}
+        or pair in {("--output", "json"), ("--output", "jsonl")}
+        for argument, pair in zip(arguments, pairwise((*arguments, "")), strict=True)
+    ):
+        print_error_object(error, message, code)
+    else:
+        print_message(message)
 
 
 def _usage_message(error: "CycloptsError") -> str:

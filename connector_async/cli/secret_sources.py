@@ -1,4 +1,4 @@
-"""Reads a secret from the environment, a file, or the output of a command, as the settings say.
+"""Reads a secret from the environment, a file, a keyring, or the output of a command, as the settings say.
 
 No message holds the secret or the output of a command.
 """
@@ -10,7 +10,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from attrs import frozen
 
@@ -19,9 +19,11 @@ from connector_async.auth import Secret
 
 from .settings import SettingsError
 
-SecretKind = Literal["value", "file", "command"]
+SecretKind = Literal["value", "file", "command", "keyring"]
 
 _MODE_OF_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+KEYRING_SERVICE: Final = "connector-async"
+_PATIENCE: Final = 1.0  # seconds
 _MAX_BYTES: Final = 64 * 1024
 
 
@@ -33,7 +35,7 @@ class SecretSource:
     """The setting, such as `token_file`."""
     kind: SecretKind
     value: Secret
-    """The value of the setting: the secret itself, the path or the command."""
+    """The value of the setting: the secret itself, the path, the command, or the user name in the keyring."""
     origin: str
     """Where the setting is set."""
     folder: Path
@@ -81,6 +83,8 @@ class SecretReader:
         value = source.value.reveal()
         if source.kind == "value":
             return value
+        if source.kind == "keyring":
+            return check_text("the secret", read_from_keyring(value, str(source)))
         content = self._file_content(source, value) if source.kind == "file" else self._output(source, value)
         try:
             line = content.decode("utf-8").partition("\n")[0].removesuffix("\r")
@@ -113,7 +117,7 @@ class SecretReader:
             raise SettingsError(f"{source}: the command cannot be run: {reason}") from None
         with process:
             try:
-                output, _ = process.communicate(timeout=self._timeout)
+                output = self._read_patiently(process, source)
             except subprocess.TimeoutExpired:
                 # Its children are not killed and may keep the pipe open, so the pipe is not read to its end.
                 process.kill()
@@ -124,6 +128,45 @@ class SecretReader:
         if process.returncode != 0:
             raise SettingsError(f"{source}: the command failed with exit code {process.returncode}")
         return output
+
+    def _read_patiently(self, process: "subprocess.Popen[bytes]", source: SecretSource) -> bytes:
+        """Return the output of a process, and say after a second that it is awaited."""
+        try:
+            return process.communicate(timeout=min(_PATIENCE, self._timeout))[0]
+        except subprocess.TimeoutExpired:
+            if self._timeout <= _PATIENCE:
+                raise
+        self._warn(f"waiting for {source}")
+        return process.communicate(timeout=self._timeout - _PATIENCE)[0]
+
+
+def keyring_backend() -> Any:
+    """Return the module `keyring` if it is installed and has a usable backend, and otherwise `None`."""
+    try:
+        import keyring  # noqa: PLC0415 - it is optional, and slow to import
+    except ImportError:
+        return None
+    return keyring if keyring.get_keyring().priority > 0 else None
+
+
+def read_from_keyring(user: str, place: str) -> str:
+    """Return the secret of a user name in the keyring.
+
+    Raises:
+        SettingsError: If there is no keyring or no such secret. The message starts with `place`.
+    """
+    keyring = keyring_backend()
+    if keyring is None:
+        raise SettingsError(
+            f"{place}: there is no keyring: pip install 'connector-async[keyring]', and a keyring of the system"
+        )
+    try:
+        secret: str | None = keyring.get_password(KEYRING_SERVICE, user)
+    except keyring.errors.KeyringError:
+        raise SettingsError(f"{place}: the keyring cannot be read") from None
+    if secret is None:
+        raise SettingsError(f"{place}: the keyring has no such secret; connector-async auth login stores it")
+    return secret
 
 
 def _open_without_waiting(path: Path) -> int:

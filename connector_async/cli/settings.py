@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 DEFAULT: Final = "default"
 SOURCE_TABLE: Final = "source"
 """The table of a settings file that describes the source."""
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+_MAP_EXAMPLE: Final = '{ title = "Subject", start_time = ["Start Date", "Start Time"] }'
 _COLUMN: Final = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([^"+\s][^"+]*))\s*(?:\+|$)')
 _COLUMNS: Final = re.compile(rf"(?:{_COLUMN.pattern})+(?<!\+)")
 
@@ -91,6 +93,11 @@ def _check_format(name: str, value: str) -> None:
         raise ValueError(f"{name} must be guide or reference")
 
 
+def _check_log_level(name: str, value: str) -> None:
+    if value not in LOG_LEVELS:
+        raise ValueError(f"{name} must be {', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}")
+
+
 def is_url(state: str) -> bool:
     """Return whether a value of `state` is the URL of a database, and not the path of a file."""
     return "://" in state
@@ -151,7 +158,10 @@ def _check_date_format(name: str, value: tuple[str, ...]) -> None:
 def _as_map(value: Any) -> Any:
     """Return the columns of each field: of the entries `FIELD=COLUMN` of options, or of a table of a file."""
     if isinstance(value, dict):
-        return {field: _as_columns(columns) for field, columns in value.items()}
+        try:
+            return {field: _as_columns(columns) for field, columns in value.items()}
+        except ValueError:
+            raise ValueError(f"map must be a table such as {_MAP_EXAMPLE}") from None
     if not isinstance(value, tuple):
         return value
     entries = [entry.partition("=") for entry in value]
@@ -179,6 +189,7 @@ def _secret(name: str) -> tuple[Setting, ...]:
         Setting(name=name, check=check_text, is_secret=True, per_tenant=True),
         Setting(name=f"{name}_file", check=check_text, per_tenant=True),
         Setting(name=f"{name}_command", check=_check_command, per_tenant=True),
+        Setting(name=f"{name}_keyring", check=check_text, per_tenant=True),
     )
 
 
@@ -194,6 +205,8 @@ SETTINGS: Final = (
     Setting(name="allow_http", kind=bool, check=lambda _, value: value, default=False),
     Setting(name="assume_zone", check=_check_zone),
     Setting(name="state", check=_check_state, has_secret=_has_password, masked=lambda value: str(_location(value))),
+    Setting(name="log_level", check=_check_log_level, default="warning"),
+    Setting(name="debug_http", kind=bool, check=lambda _, value: value, default=False),
     Setting(name="client_id", check=check_text, per_tenant=True),
     *_secret("client_secret"),
     *_secret("token"),
@@ -356,7 +369,7 @@ def _checked_values(
 
 def _checked_value(setting: Setting, value: Any, layer: Layer) -> Any:
     if layer.kind == "environment":
-        value = _converted(setting.kind, value)
+        value = convert_text(setting, value)
     if setting.kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     value = setting.convert(value)
@@ -366,8 +379,9 @@ def _checked_value(setting: Setting, value: Any, layer: Layer) -> Any:
     return value
 
 
-def _converted(kind: type, value: str) -> Any:
-    """Return a string as a bool or a float if it is one, and otherwise unchanged."""
+def convert_text(setting: Setting, value: str) -> Any:
+    """Return a string as a bool or a float if the setting is one and the string fits, and otherwise unchanged."""
+    kind = setting.kind
     if kind is bool:
         return _BOOLEANS.get(value.lower(), value)
     if kind is float:

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
 from connector_async.sync.budget import Budget
@@ -53,16 +53,24 @@ class _Stop:
     @contextmanager
     def handling_signals(self) -> Iterator[None]:
         before = {number: signal.getsignal(number) for number in _EXIT_CODES}
-        for number in _EXIT_CODES:
-            self._loop.add_signal_handler(number, self._handle, number)
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:  # as a shell sets for the background jobs of a script
+                self._add_handler(number)
         try:
             yield
         finally:
             for number, handler in before.items():
-                self._loop.remove_signal_handler(number)  # restores the default handler, not the one before
+                with suppress(NotImplementedError):
+                    self._loop.remove_signal_handler(number)  # restores the default handler, not the one before
                 signal.signal(number, handler)
             if self._cancel_timer is not None:
                 self._cancel_timer.cancel()
+
+    def _add_handler(self, number: signal.Signals) -> None:
+        try:
+            self._loop.add_signal_handler(number, self._handle, number)
+        except NotImplementedError:  # on Windows; the event loop wakes for a signal there as well
+            signal.signal(number, lambda _, __: self._loop.call_soon_threadsafe(self._handle, number))
 
     def _handle(self, number: signal.Signals) -> None:
         if self.exit_code is not None:

@@ -17,7 +17,8 @@ from .config_sources import read_settings
 from .exit_codes import ExitCode
 from .messages import print_message
 from .options import DEFAULT_DISPLAY, SETTINGS_GROUP, DisplayOptions
-from .output import Printer, Record
+from .output import Printer
+from .output_formats import Record
 from .source_options import DEFAULT_SOURCE, SourceFile, SourceOptions
 from .standard_input import opened_source
 
@@ -92,7 +93,7 @@ class _Found:
     def print_problem(self, problem: SourceProblem) -> None:
         """Print a problem: as JSON to the standard output, or else as a message."""
         self.problems += 1
-        if self.display.json:
+        if self.display.is_structured:
             calendar = attrs.asdict(problem.calendar) if problem.calendar is not None else {}
             fields = {"kind": "problem", "source": problem.source, "line": problem.line, "key": problem.key}
             self.printer.add(fields | calendar | {"reason": problem.reason})
@@ -107,11 +108,12 @@ class _Found:
         ignored: Counter[str] = counts.pop("ignored")
         found = {"records": self.records, "problems": self.problems}
         window = _window(source)
-        if self.display.json:
+        if self.display.is_structured:
             return {"kind": "counts", **found, **counts, **window, "ignored": dict(ignored.most_common())}
         shown = ", ".join(f"{name} ({number})" for name, number in ignored.most_common())
-        not_zero = {name: number for name, number in counts.items() if number}
-        return {**found, **not_zero, **window, "ignored": shown or None}
+        if self.display.hides_zeros:
+            counts = {name: number for name, number in counts.items() if number}
+        return {**found, **counts, **window, "ignored": shown or None}
 
 
 def _window(source: FileSource) -> dict[str, str | None]:

@@ -1,6 +1,6 @@
 """The options that describe a source: its format, its columns, and the time in which recurring events are expanded."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -21,8 +21,8 @@ from connector_async.sync.formats.detection import SUFFIXES
 from connector_async.sync.formats.reading import source_error
 from connector_async.sync.scope import Scope
 
-from .options import parse_time
 from .settings import Settings
+from .times import parse_time
 
 SOURCE_GROUP: Final = Group(
     "Source",
@@ -49,13 +49,12 @@ class MappingOptions:
     """The format of a source, and where the fields of its records are."""
 
     source_format: Annotated[
-        FileFormat | None, Parameter(help="The format of the source; the default follows from the name of the file.")
+        FileFormat | None, Parameter(show_default="by the name of the file", help="The format of the source.")
     ] = None
     map: Annotated[
         tuple[str, ...],
         Parameter(
             negative="",
-            show_default=False,
             help="Read a field from another column of CSV or member of JSON: title=Subject. Columns can be joined with "
             'a blank: start_time="Start Date"+"Start Time". May be repeated.',
         ),
@@ -64,7 +63,6 @@ class MappingOptions:
         tuple[str, ...],
         Parameter(
             negative="",
-            show_default=False,
             help="The format of times, as of Python's strptime: %d.%m.%Y %H:%M. Times without %z are in the zone of "
             "--assume-zone. May be repeated: the first that fits a time is used.",
         ),
@@ -86,7 +84,7 @@ class MappingOptions:
             "ignore_unknown": self.ignore_unknown,
         }
 
-    def expand(self) -> Scope:
+    def expand(self, zone: tzinfo | None) -> Scope:  # noqa: ARG002 - a subclass needs it
         """Return the time in which recurring events are expanded: from now for a year."""
         now = datetime.now(UTC)
         return Scope(start=now, end=now + _WINDOW)
@@ -117,7 +115,7 @@ class MappingOptions:
             format=chosen,
             tenant_id=settings.get("tenant_id"),
             assume_zone=assumed_zone(settings),
-            expand=self.expand(),
+            expand=self.expand(assumed_zone(settings)),
             mapping=mapping,
             ignore_unknown=settings.get("ignore_unknown"),
         )
@@ -132,24 +130,27 @@ class SourceOptions(MappingOptions):
         str | None,
         Parameter(
             name="--from",
-            help="Expand recurring events of iCalendar from this time, such as 2024-01-15T10:00:00Z; the default is "
-            "now.",
+            show_default="now",
+            help="Expand recurring events of iCalendar from this time, such as 2024-01-15T10:00Z or -30d.",
         ),
     ] = None
     expand_to: Annotated[
         str | None,
-        Parameter(name="--to", help="Expand recurring events to this time; the default is a year after --from."),
+        Parameter(name="--to", show_default="a year after --from", help="Expand recurring events to this time."),
     ] = None
 
-    def expand(self) -> Scope:
+    def expand(self, zone: tzinfo | None) -> Scope:
         """Return the time in which recurring events are expanded.
+
+        Args:
+            zone: The time zone of an end without a UTC offset; `None`: there is none.
 
         Raises:
             ValueError: If an end is not a date-time, or the end is not after the start.
         """
-        start = datetime.now(UTC) if self.expand_from is None else parse_time("expand_from", self.expand_from)
+        start = datetime.now(UTC) if self.expand_from is None else parse_time("from", self.expand_from, zone)
         if self.expand_to is not None:
-            end = parse_time("expand_to", self.expand_to)
+            end = parse_time("to", self.expand_to, zone)
         elif datetime.max.replace(tzinfo=UTC) - start < _WINDOW:
             raise ValueError("expand_to must be given: a year after expand_from is after the year 9999")
         else:

@@ -1,6 +1,5 @@
 """The sync commands: run, plan, apply, check, pull, retry-failed, status and explain."""
 
-import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -9,7 +8,6 @@ from typing import Annotated, Final
 
 import attrs
 from cyclopts import Parameter
-from rich.console import Console
 
 from connector_async.bulk_calls import Outcome, Status
 from connector_async.exceptions import ConnectorError
@@ -28,13 +26,14 @@ from connector_async.sync.state.left_out import LeftOut, LeftOutKind, read_left_
 
 from .calendar_list import read_calendars
 from .config_sources import read_settings
-from .connect import own_calendar, selected_format
+from .connect import is_quiet, own_calendar, selected_format
 from .exit_codes import ExitCode
 from .messages import print_message
 from .options import DEFAULT_CONNECTION, DEFAULT_DISPLAY, ConnectionOptions, DisplayOptions
-from .progress import SyncProgress
+from .output import Printer
+from .progress import SyncProgress, error_console
 from .settings import Settings, is_url
-from .source_options import DEFAULT_SOURCE, SourceFile, SourceOptions, mapping_of
+from .source_options import DEFAULT_SOURCE, SourceFile, SourceOptions, assumed_zone, mapping_of
 from .standard_input import is_standard_input, opened_source
 from .sync_options import (
     CompareOptions,
@@ -48,12 +47,16 @@ from .sync_options import (
     StateOptions,
 )
 from .sync_report import (
+    CHANGE_COLUMNS,
+    KEY_COLUMNS,
+    REPORT_COLUMNS,
+    RUN_COLUMNS,
+    left_out_record,
+    operation_record,
     print_expanded,
     print_failure,
     print_key_history,
-    print_left_out,
     print_lost_versions,
-    print_operation,
     print_status,
 )
 from .sync_run import (
@@ -150,6 +153,7 @@ async def apply(
     display: DisplayOptions = DEFAULT_DISPLAY,
 ) -> ExitCode:
     """Run a saved plan, unless the state has changed since."""
+    display.check(REPORT_COLUMNS)
     settings = _settings(connection, state)
     saved_plan = SavedPlan.open(file)
 
@@ -224,13 +228,14 @@ async def pull(
     *,
     to: Annotated[Path, Parameter(help="The file to write.")],
     to_format: Annotated[
-        FileFormat | None, Parameter(help="The format of the file; the default follows from its name.")
+        FileFormat | None, Parameter(show_default="by its name", help="The format of the file.")
     ] = None,
     calendars: Annotated[
         Path | None,
         Parameter(
+            show_default="the calendar of --tenant-id, --ad-id and --domain-id",
             help="A file with the calendars to mirror: CSV with a header, or JSON Lines, with tenant_id, and for "
-            "reference ad_id and domain_id. The default is the calendar of --tenant-id, --ad-id and --domain-id."
+            "reference ad_id and domain_id.",
         ),
     ] = None,
     options: PullScopeOptions = _SCOPE,
@@ -244,6 +249,7 @@ async def pull(
 
     The file is replaced once every calendar was read. The state must be used for pulls only.
     """
+    display.check(REPORT_COLUMNS)
     settings = _settings(connection, state)
     wire_format = selected_format(settings)
     if calendars is None:
@@ -252,7 +258,7 @@ async def pull(
         mirrored = read_calendars(calendars, wire_format, tenant_id=settings.get("tenant_id"))
     pull_options = PullOptions(
         calendars=mirrored,
-        scope=options.scope(wire_format, previews=True),
+        scope=options.scope(wire_format, assumed_zone(settings), previews=True),
         window=options.window,
         max_delete=options.deletion_limit(),
         allow_empty=options.allow_empty,
@@ -262,11 +268,12 @@ async def pull(
     budget = limits.budget()
     async with open_sync(state_path(settings, to, PULL_STATE), settings, wait=state.wait) as (opened, services):
         pulling = Pull(opened, services, pull_options, mirror=mirror, budget=budget)
-        return await finish_run(_run_pull(pulling), budget, opened, limits, display)
+        return await finish_run(_run_pull(pulling, quiet=is_quiet(settings)), budget, opened, limits, display)
 
 
 async def status(*, state: StateOptions = _STATE, display: DisplayOptions = DEFAULT_DISPLAY) -> None:
     """Print what the state holds and its latest runs, even while a run works with it."""
+    display.check(RUN_COLUMNS)
     async with await _open_to_read(state) as opened:
         print_status(await inspection.read_status(opened), display, state=opened.location)
 
@@ -286,6 +293,7 @@ async def explain(
     display: DisplayOptions = DEFAULT_DISPLAY,
 ) -> ExitCode:
     """Print everything that the state knows about a key: what is in sync, what is pending, and why it was given up."""
+    display.check(KEY_COLUMNS)
     async with await _open_to_read(state) as opened:
         if archived:
             rows = await inspection.read_lost_versions(opened, key)
@@ -330,9 +338,10 @@ async def _run(
     connection: ConnectionOptions,
     display: DisplayOptions,
 ) -> ExitCode:
+    display.check(REPORT_COLUMNS)
     settings = _settings(connection, state, source_options)
     sync_options = options.sync_options(
-        Mode(options.mode), selected_format(settings), retry_run=retry_run, rebind=rebind
+        Mode(options.mode), selected_format(settings), assumed_zone(settings), retry_run=retry_run, rebind=rebind
     )
     _check_source(path, sync_options.mode, settings)
     async with opened_source(path, source_options, settings) as (records, _):
@@ -398,15 +407,16 @@ async def _print_changes(
 
     With `changes_only`, operations are left out that only note in the state what is in sync already.
     """
+    printer = Printer(display, CHANGE_COLUMNS)
     settings = _settings(connection, state, source_options)
     wire_format = selected_format(settings)
-    sync_options = options.sync_options(mode, wire_format)
+    sync_options = options.sync_options(mode, wire_format, assumed_zone(settings))
     _check_source(path, Mode.TRUST if changes_only else mode, settings)  # a check writes nothing back
     async with (
         opened_source(path, source_options, settings) as (records, _),
         open_sync(state_path(settings, path), settings, wait=state.wait) as (opened, services),
     ):
-        found = _Found(display, str(opened.location), changes_only=changes_only)
+        found = _Found(display, printer, str(opened.location), changes_only=changes_only)
         sync = BulkSync(opened, services, SyncSettings(wire_format=wire_format))
         # A plan that lacks a calendar is not saved.
         on_failure = found.print_failed if out is None else None
@@ -420,7 +430,7 @@ async def _print_changes(
         async with aclosing(read_left_out(opened, with_conflicts=mode is Mode.TRUST)) as keys:
             async for key in keys:
                 found.print_left_out(key)
-    sys.stdout.flush()
+    found.printer.end()
     print_expanded(expanded_range(records))
     return found.print_totals(exit_code=exit_code)
 
@@ -430,6 +440,7 @@ class _Found:
     """Prints what a plan or a check finds, and counts it."""
 
     display: DisplayOptions
+    printer: Printer
     state: str
     """The location of the state."""
     changes_only: bool
@@ -445,11 +456,11 @@ class _Found:
         print_message(reason)
 
     def print_failed(self, calendar: Calendar, error: ConnectorError) -> None:
-        self.failures.add(print_failure(calendar, error, self.display, state=self.state))
+        self.failures.add(print_failure(calendar, error, self.display, self.printer, state=self.state))
 
     def print_left_out(self, key: LeftOut) -> None:
         self.left_out[key.kind] += 1
-        print_left_out(key, self.display, state=self.state)
+        self.printer.add(left_out_record(key, self.display, state=self.state))
 
     async def printed(self, operations: AsyncGenerator[Operation, None]) -> AsyncGenerator[Operation, None]:
         """Yield operations, each after it was printed."""
@@ -458,7 +469,7 @@ class _Found:
                 is_change = operation.kind is not Kind.AGREE
                 self.changes += is_change
                 if is_change or not self.changes_only:
-                    print_operation(operation, self.display, state=self.state)
+                    self.printer.add(operation_record(operation, self.display, state=self.state))
                 yield operation
 
     def print_totals(self, *, exit_code: bool) -> ExitCode:
@@ -488,8 +499,8 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what if count == 1 else what + 's'}"
 
 
-async def _run_pull(pull: Pull) -> RunReport:
-    progress, count = SyncProgress(Console(stderr=True), "changes"), 0
+async def _run_pull(pull: Pull, *, quiet: bool) -> RunReport:
+    progress, count = SyncProgress(error_console(quiet=quiet), "changes"), 0
     progress.begin(None)
     try:
         async with aclosing(pull.changes()) as changes:

@@ -1,6 +1,6 @@
 """The options that several sync commands share."""
 
-from datetime import timedelta
+from datetime import timedelta, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -18,7 +18,8 @@ from connector_async.sync.scope import Scope
 from connector_async.sync.state.db.errors import file_errors
 from connector_async.wire import WireFormat
 
-from .options import SETTINGS_GROUP, check_window, parse_time
+from .options import SETTINGS_GROUP, check_window
+from .times import parse_time
 
 ExitCodeForChanges = Annotated[
     bool, Parameter(name="--exit-code", negative="", help="Exit with 10 if there are changes to make.")
@@ -89,11 +90,12 @@ class ScopeOptions:
         Parameter(help="Request previews in parts of this length, such as 7d or 12h; only for reference."),
     ] = None
 
-    def scope(self, wire_format: WireFormat, *, previews: bool) -> Scope:
+    def scope(self, wire_format: WireFormat, zone: tzinfo | None, *, previews: bool) -> Scope:
         """Return the time range.
 
         Args:
             wire_format: The format of the server.
+            zone: The time zone of an end without a UTC offset; `None`: there is none.
             previews: Whether the server is looked at, for which the reference needs both ends.
 
         Raises:
@@ -103,8 +105,8 @@ class ScopeOptions:
         if previews and wire_format.carries_user and (self.start is None or self.end is None):
             raise ValueError("--start and --end are required: a preview of the reference needs both")
         return Scope(
-            start=None if self.start is None else parse_time("start", self.start),
-            end=None if self.end is None else parse_time("end", self.end),
+            start=None if self.start is None else parse_time("start", self.start, zone),
+            end=None if self.end is None else parse_time("end", self.end, zone),
         )
 
 
@@ -122,13 +124,20 @@ class CompareOptions(ScopeOptions):
     ] = "local"
 
     def sync_options(
-        self, mode: Mode, wire_format: WireFormat, *, retry_run: str | None = None, rebind: bool = False
+        self,
+        mode: Mode,
+        wire_format: WireFormat,
+        zone: tzinfo | None,
+        *,
+        retry_run: str | None = None,
+        rebind: bool = False,
     ) -> SyncOptions:
         """Return the options of the run.
 
         Args:
             mode: What the run looks at.
             wire_format: The format of the server.
+            zone: The time zone of an end without a UTC offset; `None`: there is none.
             retry_run: The run that gave up the records to retry; `None` means a run over all records.
             rebind: Whether a state of another server is taken over.
 
@@ -139,7 +148,7 @@ class CompareOptions(ScopeOptions):
         return SyncOptions(
             mode=mode,
             rules=ConflictRules(policy=Policy(self.conflict)),
-            scope=self.scope(wire_format, previews=mode is not Mode.TRUST),
+            scope=self.scope(wire_format, zone, previews=mode is not Mode.TRUST),
             window=self.window,
             max_delete=max_delete,
             allow_empty=allow_empty,

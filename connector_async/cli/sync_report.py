@@ -1,6 +1,5 @@
 """Prints what sync commands find and do, writes the dead letters, and finds the exit code. No personal data."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -25,12 +24,13 @@ from connector_async.sync.state.inspection import read_dead_letters
 from connector_async.sync.state.left_out import LeftOut
 
 from .exit_codes import ExitCode
-from .messages import print_message, printable
+from .messages import print_message
 from .options import DisplayOptions
-from .output import Printer, Record
+from .output import Printer
+from .output_formats import Record
 
 _MOST_CAUSES: Final = 20
-_REPORT_COLUMNS: Final = (
+REPORT_COLUMNS: Final = (
     "tenant_id",
     "records",
     *(fate.value for fate in Fate),
@@ -42,7 +42,7 @@ _REPORT_COLUMNS: Final = (
     "elapsed",
     "stopped",
 )
-_COUNT_COLUMNS: Final = (
+_COUNTS: Final = (
     "items",
     "deleted",
     "pending_creates",
@@ -51,7 +51,7 @@ _COUNT_COLUMNS: Final = (
     "failures",
     "awaiting_writeback",
 )
-_RUN_COLUMNS: Final = (
+RUN_COLUMNS: Final = (
     "run_id",
     "kind",
     "mode",
@@ -62,7 +62,7 @@ _RUN_COLUMNS: Final = (
     "requests_minimum",
     "counts",
 )
-_KEY_COLUMNS: Final = (
+KEY_COLUMNS: Final = (
     "what",
     "tenant_id",
     "domain_id",
@@ -79,6 +79,7 @@ _KEY_COLUMNS: Final = (
     "run_id",
     "at",
 )
+CHANGE_COLUMNS: Final = ("kind", "tenant_id", "ad_id", "key", "reason")
 _TIME_COLUMNS: Final = ("started_at", "ended_at", "at")
 _STOP_REASONS: Final = {
     StopReason.REQUESTS: "the request limit was reached",
@@ -88,20 +89,18 @@ _STOP_REASONS: Final = {
 
 
 def print_report(report: RunReport, display: DisplayOptions, *, state: object) -> None:
-    """Print the report of a run with a state: a line of JSON, or a table by tenant and a line with the totals.
+    """Print the report of a run with a state: one object, or a row for each tenant.
 
     What could not be read, and why something failed, is printed to the standard error stream.
     """
     _print_causes(report)
-    printer = Printer(display, _REPORT_COLUMNS)
-    if display.json:
+    printer = Printer(display, REPORT_COLUMNS)
+    if display.is_structured:
         printer.add(report.as_json() | {"state": str(state)})
-        return
-    for tenant_id, tenant in report.tenants.items():
-        printer.add(_tenant_record(tenant_id, tenant))
+    else:
+        for tenant_id, tenant in report.tenants.items():
+            printer.add(_tenant_record(tenant_id, tenant, hides_zeros=display.hides_zeros))
     printer.end()
-    sys.stdout.write(f"{printable(f'{_totals(report)}; state {state}')}\n")
-    sys.stdout.flush()
 
 
 def print_expanded(expanded: Scope | None) -> None:
@@ -126,36 +125,36 @@ def _print_causes(report: RunReport) -> None:
         print_message(f"{len(causes) - _MOST_CAUSES} more reasons; --json has them all")
 
 
-def print_operation(operation: Operation, display: DisplayOptions, *, state: object) -> None:
-    """Print an operation that is planned with a state as one line."""
-    if display.json:
-        Printer(display, ()).add(operation.as_json() | {"state": str(state)})
-        return
-    calendar = operation.calendar
-    columns = (operation.kind.value, calendar.tenant_id, calendar.ad_id, operation.key, operation.reason)
-    sys.stdout.write("\t".join(map(printable, columns)) + "\n")
+def operation_record(operation: Operation, display: DisplayOptions, *, state: object) -> Record:
+    """Return an operation that is planned with a state as an object, or as a row of `CHANGE_COLUMNS`."""
+    if display.is_structured:
+        return operation.as_json() | {"state": str(state)}
+    return _change(operation.kind.value, operation.calendar, operation.key, operation.reason)
 
 
-def print_left_out(left_out: LeftOut, display: DisplayOptions, *, state: object) -> None:
-    """Print a key that is not in sync and has no operation, as one line."""
+def left_out_record(left_out: LeftOut, display: DisplayOptions, *, state: object) -> Record:
+    """Return a key that is not in sync and has no operation as an object, or as a row of `CHANGE_COLUMNS`."""
     calendar = left_out.calendar
-    fields = {"kind": left_out.kind.value, "key": left_out.key, "reason": left_out.reason, "state": str(state)}
-    if display.json:
-        Printer(display, ()).add(attrs.asdict(calendar) | fields)
-        return
-    columns = (left_out.kind.value.replace("_", " "), calendar.tenant_id, calendar.ad_id, left_out.key, left_out.reason)
-    sys.stdout.write("\t".join(map(printable, columns)) + "\n")
+    if display.is_structured:
+        fields = {"kind": left_out.kind.value, "key": left_out.key, "reason": left_out.reason, "state": str(state)}
+        return attrs.asdict(calendar) | fields
+    return _change(left_out.kind.value.replace("_", " "), calendar, left_out.key, left_out.reason)
 
 
-def print_failure(calendar: Calendar, error: ConnectorError, display: DisplayOptions, *, state: object) -> ExitCode:
+def _change(kind: str, calendar: Calendar, key: str, reason: str) -> Record:
+    return {"kind": kind, "tenant_id": calendar.tenant_id, "ad_id": calendar.ad_id, "key": key, "reason": reason}
+
+
+def print_failure(
+    calendar: Calendar, error: ConnectorError, display: DisplayOptions, printer: Printer, *, state: object
+) -> ExitCode:
     """Print why a calendar could not be compared, and return the exit code that it asks for."""
     failure = Failure.of(error)
     user = f", user {calendar.ad_id}" if calendar.ad_id else ""
     print_message(f"tenant {calendar.tenant_id}{user}: {failure.error}: {failure.reason}")
-    if display.json:
+    if display.is_structured:
         fields = {"kind": "failed", "error": failure.error, "status": failure.status, "reason": failure.reason}
-        fields["state"] = str(state)
-        Printer(display, ()).add(attrs.asdict(calendar) | fields)
+        printer.add(attrs.asdict(calendar) | fields | {"state": str(state)})
     if isinstance(error, GuardError):
         return ExitCode.GUARD
     if isinstance(error, AuthenticationError):
@@ -164,25 +163,25 @@ def print_failure(calendar: Calendar, error: ConnectorError, display: DisplayOpt
 
 
 def print_status(status: Mapping[str, Any], display: DisplayOptions, *, state: object) -> None:
-    """Print the counts of a state and its latest runs: a line of JSON, or two tables."""
-    if display.json:
-        Printer(display, ()).add({**status, "state": str(state)})
-        return
-    print_message(f"state {state}")
-    for rows, columns in (([status], _COUNT_COLUMNS), (status["runs"], _RUN_COLUMNS)):
-        printer = Printer(display, columns)
-        for row in rows:
-            printer.add(_readable(row))
-        printer.end()
+    """Print the counts of a state and its latest runs as one object, or the runs as rows and the counts as a line."""
+    printer = Printer(display, RUN_COLUMNS)
+    if display.is_structured:
+        printer.add({**status, "state": str(state)})
+    else:
+        counts = ", ".join(f"{status[name]} {name.replace('_', ' ')}" for name in _COUNTS if status.get(name))
+        print_message(f"state {state}: {counts or 'empty'}")
+        for run in status["runs"]:
+            printer.add(_readable(run))
+    printer.end()
 
 
 def print_key_history(rows: Sequence[Mapping[str, Any]], display: DisplayOptions, *, state: object) -> None:
     """Print what a state holds about a key, one row for each entry."""
-    printer = Printer(display, _KEY_COLUMNS)
-    if not display.json:
+    printer = Printer(display, KEY_COLUMNS)
+    if not display.is_structured:
         print_message(f"state {state}")
     for row in rows:
-        printer.add({**row, "state": str(state)} if display.json else _readable(row))
+        printer.add({**row, "state": str(state)} if display.is_structured else _readable(row))
     printer.end()
 
 
@@ -228,14 +227,14 @@ async def write_dead_letters(state: State, run_id: str, path: Path) -> None:
                 lines.write(orjson.dumps(letter) + b"\n")
 
 
-def _tenant_record(tenant_id: str, tenant: TenantReport) -> Record:
-    # `None` rather than 0, so that a fate without a record has no column.
-    fates: dict[str, Any] = {fate.value: tenant.counts[fate] or None for fate in Fate}
-    return fates | {
+def _tenant_record(tenant_id: str, tenant: TenantReport, *, hides_zeros: bool) -> Record:
+    failures = {"calendars_failed": tenant.calendars_failed, "calendars_refused": tenant.calendars_refused}
+    counts: dict[str, Any] = {fate.value: tenant.counts[fate] for fate in Fate} | failures
+    if hides_zeros:
+        counts = {name: count or None for name, count in counts.items()}
+    return counts | {
         "tenant_id": tenant_id,
         "records": tenant.records,
-        "calendars_failed": tenant.calendars_failed or None,
-        "calendars_refused": tenant.calendars_refused or None,
         "requests": tenant.requests,
         "minimum": tenant.minimum,
         "waited": f"{tenant.waited:.1f} s",
@@ -244,14 +243,16 @@ def _tenant_record(tenant_id: str, tenant: TenantReport) -> Record:
     }
 
 
-def _totals(report: RunReport) -> str:
+def totals(report: RunReport, *, state: object) -> str:
+    """Return the totals of a run with a state in one line."""
     nothing = "nothing to do" if report.reason is None else "nothing started"
     counts = [f"{number} {fate.value.replace('_', ' ')}" for fate, number in report.counts.items()]
-    totals = (
+    line = (
         f"run {report.run_id}: {', '.join(counts) or nothing}; {report.requests} requests sent, "
         f"{report.minimum} needed; waited {report.waited:.1f} s, took {report.elapsed:.1f} s"
     )
-    return totals if report.reason is None else f"{totals}; {_STOP_REASONS[report.reason]}"
+    reason = "" if report.reason is None else f"; {_STOP_REASONS[report.reason]}"
+    return f"{line}{reason}; state {state}"
 
 
 def _readable(row: Mapping[str, Any]) -> dict[str, Any]:

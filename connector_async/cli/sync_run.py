@@ -9,8 +9,6 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import Console
-
 from connector_async.appointments import AppointmentService
 from connector_async.auth import Token, TokenProvider, TokenSend
 from connector_async.exceptions import AuthenticationError
@@ -21,18 +19,18 @@ from connector_async.sync.records import Calendar
 from connector_async.sync.report import RunReport
 from connector_async.sync.state import State
 
-from .connect import open_session, selected_format
+from .connect import is_quiet, open_session, selected_format
 from .credentials import credentials_for
 from .exit_codes import ExitCode
 from .messages import print_message
 from .options import DisplayOptions
-from .progress import SyncProgress
+from .progress import SyncProgress, error_console
 from .secret_sources import SecretReader
 from .settings import Settings, SettingsError, is_url, parse_rate_limit
 from .signals import stoppable
 from .source_options import SourceOptions, assumed_zone
 from .sync_options import LimitOptions, LockedStateOptions, PerformanceOptions
-from .sync_report import print_report, report_exit_code, write_dead_letters
+from .sync_report import print_report, report_exit_code, totals, write_dead_letters
 
 RUN_STATE: Final = ".connector-sync.db"
 """How the state of runs is called after its source, instead of the suffix of that."""
@@ -68,7 +66,9 @@ async def run_sync(
     budget = limits.budget()
     sync_settings = performance.sync_settings(selected_format(settings))
     async with open_sync(path, settings, wait=state.wait) as (opened_state, services):
-        sync = BulkSync(opened_state, services, sync_settings, progress=SyncProgress(Console(stderr=True)))
+        sync = BulkSync(
+            opened_state, services, sync_settings, progress=SyncProgress(error_console(quiet=is_quiet(settings)))
+        )
         return await finish_run(start(sync, opened_state, budget), budget, opened_state, limits, display)
 
 
@@ -85,6 +85,7 @@ async def finish_run(
         print_message("cut off: operations in flight may have happened; the next run finds out")
         return signal_code or ExitCode.OTHER
     print_report(report, display, state=state.location)
+    print_message(totals(report, state=state.location))
     if limits.dead_letters is not None:
         await write_dead_letters(state, report.run_id, limits.dead_letters)
     return signal_code or report_exit_code(report, reports_nothing_to_do=limits.exit_code)

@@ -129,6 +129,8 @@ class Limiter:
 
     async def _wait(self, reservation: Reservation, deadline: Deadline | None) -> None:
         wait = reservation.wait
+        if wait > 0:
+            _log.slot_wait(key=self.key, seconds=wait)
         try:
             while wait > 0:
                 await self._sleep_for(wait)

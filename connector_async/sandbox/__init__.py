@@ -4,6 +4,14 @@ It is written from the API's documents and shares no code with the client, so th
 sides. It needs the `sandbox` extra (PyJWT, aiosqlite, tzlocal and tzdata).
 """
 
+try:
+    import aiosqlite as _aiosqlite  # noqa: F401 - that they are there is all
+    import jwt as _jwt  # noqa: F401
+    import tzlocal as _tzlocal  # noqa: F401
+except ImportError as error:
+    message = f"connector_async.sandbox needs {error.name}: pip install 'connector-async[sandbox]'"
+    raise ImportError(message, name=error.name) from None
+
 from .faults import (
     FAULT_NAMES,
     DelayFault,

@@ -384,7 +384,7 @@ def _transport_error(error: Exception) -> TransportError:
     if isinstance(error, TimeoutError):
         return RequestTimeoutError(f"no {'connection' if is_unsent else 'whole response'} in time", sent=not is_unsent)
     if isinstance(error, aiohttp.ClientConnectorError):
-        return ConnectFailedError(str(error))
+        return ConnectFailedError(f"no connection to {error.host}:{error.port}: {_connect_reason(error)}")
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return ConnectFailedError(f"the proxy returned {error.status}")
     if is_unsent:
@@ -394,3 +394,16 @@ def _transport_error(error: Exception) -> TransportError:
     if isinstance(error, aiohttp.ClientResponseError):
         return TransportError("the response is not valid HTTP")
     return TransportError("the connection was dropped before a whole response")
+
+
+def _connect_reason(error: aiohttp.ClientConnectorError) -> str:
+    """Return why a connection could not be made, in the words of the system rather than those of aiohttp."""
+    cause = error.os_error
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        reason = getattr(error.certificate_error, "verify_message", "") or "it does not fit the host"
+        return f"the certificate was rejected: {reason}"
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS failed: {(getattr(cause, 'reason', None) or 'no reason is known').replace('_', ' ').lower()}"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"the host is not known: {cause.strerror or 'its name cannot be resolved'}"
+    return os.strerror(cause.errno) if cause.errno else "it could not be made"

@@ -88,6 +88,9 @@ _HOMES: Final = {
     "state.inspection": ("explain_key", "read_dead_letters", "read_status"),
 }
 
+_PACKAGES: Final = frozenset({"aiosqlite", "alembic", "dateutil", "icalendar", "sqlalchemy"})
+"""What the extra `sync` installs."""
+
 __all__ = [
     "Budget",
     "BulkSync",
@@ -159,9 +162,10 @@ def __getattr__(name: str) -> Any:
             try:
                 value = getattr(import_module(f"{__name__}.{home}"), name)
             except ModuleNotFoundError as error:
-                if error.name == "sqlalchemy":
-                    error.msg = "connector_async.sync needs SQLAlchemy: install connector-async[sync]"
-                raise
+                if error.name not in _PACKAGES:
+                    raise
+                message = f"connector_async.sync.{name} needs {error.name}: pip install 'connector-async[sync]'"
+                raise ImportError(message, name=error.name) from None
             globals()[name] = value
             return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

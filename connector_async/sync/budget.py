@@ -116,6 +116,10 @@ class Budget:
         self.reason = self.reason or reason
         self._stopped.set()
 
+    async def stopped(self) -> None:
+        """Wait until no more operations may start, because a limit was noticed or `stop` was called."""
+        await self._stopped.wait()
+
     async def sleep(self, seconds: float) -> bool:
         """Wait, and return whether operations may still start. A stop or the end of the duration ends the wait."""
         if self._deadline is not None:

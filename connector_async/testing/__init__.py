@@ -31,9 +31,11 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    except ModuleNotFoundError as error:
-        error.msg = f"{__name__}.{name} needs {error.name}: install connector-async[testing]"
-        raise
+    except ImportError as error:
+        if (error.name or "").startswith("connector_async"):
+            raise
+        message = f"{__name__}.{name} needs {error.name}: pip install 'connector-async[testing]'"
+        raise ImportError(message, name=error.name) from None
     globals()[name] = value
     return value
 

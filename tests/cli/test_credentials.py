@@ -137,6 +137,13 @@ def test_command_without_a_usable_secret_is_an_error_that_does_not_repeat_its_ou
     assert capfd.readouterr() == ("", "")
 
 
+def test_command_that_takes_long_is_said_to_be_awaited(folder: SettingsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connector_async.cli.secret_sources._PATIENCE", 0.01)
+    command = python("import time; time.sleep(0.05); print('hunter2')")
+    assert isinstance(folder.credentials(TOKEN_COMMAND=command), StaticToken)
+    assert folder.warnings == ["waiting for token_command (environment CONNECTOR_TOKEN_COMMAND)"]
+
+
 def test_command_that_takes_too_long_is_killed_even_if_its_child_runs_on(folder: SettingsFolder) -> None:
     # The child keeps the pipe open for 2 s. Only the command itself is awaited.
     child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(2)'])"

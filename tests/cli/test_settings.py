@@ -85,10 +85,12 @@ def test_every_setting_has_an_environment_variable(folder: Path) -> None:
         "deadline": "2.5",
         "allow_http": "yes",
         "assume_zone": "Europe/Berlin",
+        "log_level": "debug",
+        "debug_http": "yes",
     }
     settings = read(folder, **{name.upper(): value for name, value in values.items()})
     for name, value in values.items():
-        expected = {"deadline": 2.5, "allow_http": True}.get(name, value)
+        expected = {"deadline": 2.5, "allow_http": True, "debug_http": True}.get(name, value)
         assert (settings.get(name), settings.values[name].origin) == (expected, f"environment CONNECTOR_{name.upper()}")
 
 

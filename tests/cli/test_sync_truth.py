@@ -65,7 +65,7 @@ def test_check_lists_every_record_that_is_missing_on_the_server(
     assert command("sync", "check", name).err.startswith("connector-async: 0 differences\n")
     delete_on_server(sandbox, "acme")
     checked = command("sync", "check", name, "--exit-code")
-    assert (checked.code, len(checked.out.splitlines())) == (ExitCode.CHANGES_PENDING, 30)
+    assert (checked.code, len(checked.rows)) == (ExitCode.CHANGES_PENDING, 30)
     assert checked.err.startswith("connector-async: 30 differences\n")
 
 
@@ -76,8 +76,8 @@ def test_run_prints_the_reasons_and_explain_shows_them(command: CommandLine, sou
     done = command("sync", "run", name)
     assert done.code == ExitCode.DEAD_LETTERS
     assert f"connector-async: tenant acme: {FORBIDDEN}" in done.err
-    assert "calendars_refused" in done.out.splitlines()[0]
-    assert "6 not started, 6 created" in done.out or "6 created, 6 not started" in done.out
+    assert [row["calendars_refused"] for row in done.rows] == ["1", "0"]
+    assert "6 not started, 6 created" in done.err or "6 created, 6 not started" in done.err
     explained = command("sync", "explain", "k3")
     assert "returned 403" in explained.out
     assert [record["what"] for record in command("sync", "explain", "k3", "--json").records][-1] == "failure"

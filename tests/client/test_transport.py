@@ -2,8 +2,12 @@
 
 import asyncio
 import gzip
+import os
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 import attrs
@@ -12,7 +16,7 @@ from yarl import URL
 
 from connector_async import ConnectFailedError, DeadlineExceededError, RequestTimeoutError, TransportError
 from connector_async._clock import Deadline
-from connector_async.session.transport import Transport, TransportOptions
+from connector_async.session.transport import Transport, TransportOptions, _transport_error
 from tests.conftest import ManualClock
 from tests.support.hostile import HostileServer, ScriptedResponse, drop, hang, http
 
@@ -58,7 +62,7 @@ async def test_attempt_on_a_dropped_connection_is_one_request(transport: Transpo
 async def test_request_on_a_refused_connection_is_not_sent(transport: Transport) -> None:
     async with HostileServer(drop) as server:
         url = URL(server.base_url)
-    with pytest.raises(ConnectFailedError, match=r"Cannot connect to host 127\.0\.0\.1") as caught:
+    with pytest.raises(ConnectFailedError, match=r"^no connection to 127\.0\.0\.1:\d+: Connection refused$") as caught:
         await transport.send("POST", url, {}, b"{}")
     assert caught.value.sent is False
 
@@ -390,3 +394,36 @@ async def test_borrowed_aiohttp_session_with_credentials_is_rejected() -> None:
         with pytest.raises(ValueError, match="session must have no credentials of its own") as caught:
             Transport(OPTIONS, session)
         assert "hunter2" not in str(caught.value)
+
+
+def verification_error(message: str) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_message = message
+    return error
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause", "reason"),
+    [
+        (aiohttp.ClientConnectorError, OSError(111, "Connect call failed ('::1', 1)"), os.strerror(111)),
+        (aiohttp.ClientConnectorError, OSError("Multiple exceptions: [Errno 111]"), "it could not be made"),
+        (aiohttp.ClientConnectorDNSError, OSError(None, "Domain name not found"), "the host is not known: Domain name"),
+        (aiohttp.ClientConnectorDNSError, OSError(), "the host is not known: its name cannot be resolved"),
+        (aiohttp.ClientConnectorSSLError, ssl.SSLError(1, "[SSL: WRONG]"), "TLS failed: no reason is known"),
+        (
+            aiohttp.ClientConnectorCertificateError,
+            verification_error("self-signed certificate"),
+            "the certificate was rejected: self-signed certificate",
+        ),
+        (
+            aiohttp.ClientConnectorCertificateError,
+            ssl.CertificateError("names"),
+            "the certificate was rejected: it does not fit the host",
+        ),
+    ],
+)
+def test_connection_error_is_in_the_words_of_the_system(kind: Any, cause: OSError, reason: str) -> None:
+    key = SimpleNamespace(host="api.example", port=443, ssl=True, is_ssl=True)
+    error = _transport_error(kind(key, cause))
+    assert isinstance(error, ConnectFailedError)
+    assert str(error).startswith(f"no connection to api.example:443: {reason}")

@@ -12,6 +12,9 @@ import pytest
 
 import connector_async
 from connector_async import ConnectorError
+from connector_async.cli.commands import COMMANDS
+from connector_async.cli.exit_codes import ExitCode
+from connector_async.cli.topics import TOPICS
 from connector_async.testing import ThreadedSandbox
 from tests.support.command_line import in_development_mode
 from tests.support.postgres import FLAVORS, PostgresServer
@@ -178,6 +181,15 @@ def test_pages_have_programs_and_sessions() -> None:
         "testing", "watch",
     }  # fmt: skip
     assert {page for page in PAGES if blocks(page, "console")} == {"command-line", "sync"}
+
+
+def test_command_line_has_every_exit_code_topic_and_command() -> None:
+    page = PAGES["command-line"]
+    assert [row for code in ExitCode if (row := f"| {code.value} | {code.meaning} |") not in page] == []
+    assert [topic for topic in TOPICS if f"`{topic}`" not in page] == []
+    groups = {"sync", "state"}  # described elsewhere
+    named = [name for name in COMMANDS if name.partition(" ")[0] not in groups]
+    assert [name for name in named if not re.search(rf"`{name}\b", page)] == []
 
 
 def test_table_of_errors_lists_the_whole_tree() -> None:

@@ -41,6 +41,12 @@ class Done:
     def records(self) -> list[Any]:
         return [orjson.loads(line) for line in self.out.splitlines()]
 
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        """The rows of tab-separated values, by column."""
+        heading, *lines = self.out.splitlines()
+        return [dict(zip(heading.split("\t"), line.split("\t"), strict=True)) for line in lines]
+
 
 class CommandLine:
     """Runs commands, and fails if one prints a secret."""

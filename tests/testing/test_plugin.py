@@ -182,7 +182,7 @@ def test_marker_has_the_options_and_a_wrong_one_is_named(tmp_path: Path) -> None
 
 def test_missing_package_is_named_with_the_extra(tmp_path: Path) -> None:
     done = run(tmp_path, WITHOUT_JWT, "-q")
-    assert "needs jwt: install connector-async[testing]" in done.stdout
+    assert "needs jwt: pip install 'connector-async[testing]'" in done.stdout
 
 
 def test_loading_the_plugin_imports_no_package_besides_pytest() -> None:

@@ -1,0 +1,171 @@
+"""The file of `create --from --resume`: which drafts are done, so that the same command can be repeated.
+
+Each line is an object of `number`, `digest`, `status` and `appointment_id`. A draft has a line before it is sent
+(`started`) and one with its outcome. The file has no title and no description.
+"""
+
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Self
+
+import attrs
+import orjson
+
+from connector_async.bulk_calls import Outcome, Status
+from connector_async.models import Appointment, NewAppointment
+
+from .messages import print_message
+
+_STARTED: Final = "started"
+_MOST_NUMBERS: Final = 20
+
+
+@attrs.frozen
+class Draft:
+    """One input of `create --from`."""
+
+    position: dict[str, Any]
+    """Where it is: its `line`, or its `record`, `line` and `key`."""
+    appointment: NewAppointment | None = attrs.field(repr=False)
+    problem: str | None = None
+    """Why it is not a valid appointment; `None` if it is one."""
+
+    @property
+    def number(self) -> int:
+        """The number of its record, or else of its line."""
+        return int(self.position.get("record") or self.position["line"])
+
+
+class ResumeFile:
+    """Remembers which drafts are done.
+
+    Args:
+        path: The file; `None`: nothing is remembered after the command.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._known: dict[int, tuple[str, str]] = {}
+        self._in_flight: set[int] = set()
+        self.done_before = 0
+        """How many drafts were left out because they are done."""
+        self.unknown_before: list[int] = []
+        """The numbers of the drafts that were left out because they may have been created."""
+
+    @classmethod
+    @contextmanager
+    def opened(cls, path: Path | None) -> Iterator[Self]:
+        """Read the file, which need not exist, and append to it until the end of the block.
+
+        If the block is interrupted, a message says what may have been created, and how to resume.
+
+        Raises:
+            ValueError: If the file is not one of a resumable command.
+            OSError: If it cannot be read or written.
+        """
+        resume = cls(path)
+        if path is None:
+            with resume._explaining_interrupts():
+                yield resume
+            return
+        resume._read(path)
+        with path.open("ab") as file, resume._explaining_interrupts():
+            resume._file = file
+            yield resume
+
+    @property
+    def left_out_count(self) -> int:
+        """How many drafts of the file will be left out."""
+        return sum(status in {_STARTED, Status.UNKNOWN.value, Status.DONE.value} for _, status in self._known.values())
+
+    async def not_done(self, drafts: AsyncIterable[Draft]) -> AsyncGenerator[Draft, None]:
+        """Yield the drafts that are not done and cannot have been created.
+
+        Raises:
+            ValueError: If a draft is another one than in the file.
+        """
+        async for draft in drafts:
+            digest, status = self._known.get(draft.number, ("", ""))
+            if status and digest != _digest(draft):
+                raise ValueError(f"--resume: {self._path} was written for another file: number {draft.number} differs")
+            if status == Status.DONE.value:
+                self.done_before += 1
+            elif status in {_STARTED, Status.UNKNOWN.value}:
+                self.unknown_before.append(draft.number)
+            else:
+                yield draft
+
+    def start(self, draft: Draft) -> None:
+        """Remember that a draft is about to be sent."""
+        self._in_flight.add(draft.number)
+        self._append(draft, _STARTED, None)
+
+    def created(self, draft: Draft, appointment: Appointment) -> None:
+        """Remember that a draft was created."""
+        self._end(draft, Status.DONE, appointment.appointment_id)
+
+    def not_created(self, outcome: Outcome[Draft, Any]) -> None:
+        """Remember the outcome of a draft that was sent and is not known to be created."""
+        if outcome.input.number in self._in_flight:
+            self._end(outcome.input, outcome.status, None)
+
+    def _end(self, draft: Draft, status: Status, appointment_id: str | None) -> None:
+        self._in_flight.discard(draft.number)
+        self._append(draft, status.value, appointment_id)
+
+    def print_left_out(self) -> None:
+        """Print how many drafts were left out, and why."""
+        if self.done_before:
+            print_message(f"{self.done_before} were created before, as {self._path} says")
+        if self.unknown_before:
+            print_message(f"{_listed(self.unknown_before)} may have been created before: look, and create them apart")
+
+    def print_how_to_resume(self) -> None:
+        """Print how to create the rest."""
+        if self._path is not None:
+            print_message(f"to resume, repeat the command with --resume {self._path}")
+
+    @contextmanager
+    def _explaining_interrupts(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            if self._in_flight:
+                print_message(f"{_listed(sorted(self._in_flight))} may have been created")
+            self.print_how_to_resume()
+            raise
+
+    def _read(self, path: Path) -> None:
+        if not path.exists():
+            return
+        for number, line in enumerate(path.read_bytes().splitlines(), 1):
+            try:
+                entry = orjson.loads(line)
+                self._known[int(entry["number"])] = (str(entry["digest"]), str(entry["status"]))
+            except (ValueError, TypeError, KeyError):
+                raise ValueError(f"--resume: line {number} of {path} is not of a file that --resume wrote") from None
+
+    def _append(self, draft: Draft, status: str, appointment_id: str | None) -> None:
+        if self._file is None:
+            return
+        entry = {
+            "number": draft.number,
+            "digest": _digest(draft),
+            "status": status,
+            "appointment_id": appointment_id,
+        }
+        self._file.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
+        self._file.flush()  # a killed process has then remembered what it sent
+
+
+def _digest(draft: Draft) -> str:
+    fields = None if draft.appointment is None else draft.appointment.to_dict()
+    return hashlib.sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _listed(numbers: list[int]) -> str:
+    more = f" and {len(numbers) - _MOST_NUMBERS} more" if len(numbers) > _MOST_NUMBERS else ""
+    return f"{'number' if len(numbers) == 1 else 'numbers'} {', '.join(map(str, numbers[:_MOST_NUMBERS]))}{more}"

@@ -1,0 +1,89 @@
+"""The times that options take: date-times, dates, words for days, and durations from now."""
+
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any, Final
+
+from cyclopts import CycloptsError, convert
+
+from connector_async._timestamps import InstantError, in_utc, parse_instant
+
+ACCEPTED: Final = (
+    "2024-01-15T10:00Z; with --{zone} also 2024-01-15 10:00 and 2024-01-15; now, today, tomorrow, yesterday; "
+    "+7d, -12h30m"
+)
+_DAYS: Final = {"yesterday": -1, "today": 0, "tomorrow": 1}
+
+
+def parse_time(
+    option: str,
+    value: str,
+    zone: tzinfo | None = None,
+    *,
+    zone_option: str = "assume-zone",
+    now: datetime | None = None,
+) -> datetime:
+    """Return the time that an option names, in UTC.
+
+    Args:
+        option: The name of the option without hyphens, for messages.
+        value: A date-time (RFC 3339, where the seconds may be left out and a space may replace the T), a date, which
+            is its midnight, `now`, `today`, `tomorrow` or `yesterday`, which are midnights, or a duration from now with
+            a sign.
+        zone: The time zone of a time without a UTC offset. `None`: such a time is rejected, and days are those of the
+            machine's time zone.
+        zone_option: The option that sets `zone`.
+        now: The present time; `None`: by the machine's clock.
+
+    Raises:
+        ValueError: If `value` is none of them, or has no UTC offset while `zone` is `None`.
+    """
+    now = datetime.now(UTC) if now is None else now
+    word = value.strip().lower()
+    try:
+        if word == "now":
+            return now
+        if word in _DAYS:
+            day = now.astimezone(zone or _machine_zone()).date() + timedelta(days=_DAYS[word])
+            return parse_instant(f"{day.isoformat()}T00:00:00", zone or _machine_zone())
+        if word[:1] in {"+", "-"}:
+            # In UTC a day has 24 hours: +1d is the same time of day only if the clocks do not change in between.
+            return in_utc(now + _duration(value.strip()))
+        return _parse_date_time(value.strip(), zone)
+    except (InstantError, ValueError, OverflowError) as error:
+        reason = str(error)
+    has_no_zone = reason.startswith("no UTC offset")
+    what = f"has no UTC offset, and --{zone_option} is not given" if has_no_zone else "is not a time"
+    raise ValueError(f"--{option}: {value!r} {what}; accepted are {ACCEPTED.format(zone=zone_option)}")
+
+
+def _duration(value: str) -> timedelta:
+    try:
+        converted: Any = convert(timedelta, [value[1:]])
+    except CycloptsError:
+        raise ValueError("not a duration") from None
+    length: timedelta = converted
+    return -length if value[0] == "-" else length
+
+
+def _parse_date_time(value: str, zone: tzinfo | None) -> datetime:
+    """Return a date-time or the midnight of a date.
+
+    Raises:
+        InstantError: If it has no UTC offset while `zone` is `None`, or is no RFC 3339 date-time.
+        ValueError: If it is neither.
+    """
+    try:
+        return parse_instant(value, zone)
+    except InstantError as error:
+        if "no such day" in str(error):
+            raise
+    # RFC 3339 wants seconds; a date has no time. A week, an ordinal date or a date without hyphens is rejected.
+    if value[4:5] != "-" or value[7:8] != "-":
+        raise ValueError("not a date")
+    return parse_instant(datetime.fromisoformat(value).isoformat(), zone)
+
+
+def _machine_zone() -> tzinfo:
+    from tzlocal import get_localzone  # noqa: PLC0415 - only a day needs it
+
+    return get_localzone()

@@ -1,0 +1,164 @@
+"""`create --from` that is interrupted and resumed, dry runs, confirmations, and titles that look like options."""
+
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import orjson
+import pytest
+
+from connector_async.cli.exit_codes import ExitCode
+from connector_async.sandbox import DropAfter, Sandbox, StatusFault
+from tests.support.command_line import COMMAND, TIMES, CommandLine
+
+FIELDS = {"start_time": "2024-01-15T10:00:00Z", "end_time": "2024-01-15T11:00:00Z"}
+
+
+def write_drafts(path: Path, titles: Sequence[str]) -> str:
+    path.write_bytes(b"".join(orjson.dumps({"title": title, **FIELDS}) + b"\n" for title in titles))
+    return str(path)
+
+
+def titles_on_server(command: CommandLine) -> list[str]:
+    return sorted(record["title"] for record in command("preview", "--json").records)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_create_is_resumed_without_a_double(
+    sandbox: Sandbox, command: CommandLine, tmp_path: Path, number: signal.Signals
+) -> None:
+    titles = [f"Visit {index}" for index in range(300)]
+    drafts, resume = write_drafts(tmp_path / "drafts.jsonl", titles), str(tmp_path / "resume.jsonl")
+    arguments = ("create", "--from", drafts, "--resume", resume)
+    with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+        limit = time.monotonic() + 20
+        while sandbox.log.count(operation="create") < 40 and time.monotonic() < limit:
+            time.sleep(0.01)
+        run.send_signal(number)
+        assert run.stderr is not None
+        message = run.stderr.read()
+    if number is not signal.SIGKILL:
+        assert run.returncode == 128 + number
+        assert f"to resume, repeat the command with --resume {resume}" in message
+    resumed = command(*arguments, "--json")
+    on_server = titles_on_server(command)
+    assert len(on_server) == len(set(on_server))
+    # Those in flight at the signal are named, and not repeated.
+    entries = [orjson.loads(line) for line in Path(resume).read_bytes().splitlines()]
+    started = {entry["number"] for entry in entries if entry["status"] == "started"}
+    ended = {entry["number"] for entry in entries if entry["status"] != "started"}
+    assert len(started - ended) <= (16 if number is signal.SIGKILL else 0)
+    assert {title for number, title in enumerate(titles, 1) if number in ended} <= set(on_server)
+    assert started == set(range(1, 301))
+    assert resumed.code == (ExitCode.DEAD_LETTERS if started - ended else ExitCode.DONE)
+    assert ("may have been created before" in resumed.err) == bool(started - ended)
+    assert "Visit" not in Path(resume).read_text()
+
+
+def test_resumed_create_repeats_what_failed_and_not_what_may_have_happened(
+    sandbox: Sandbox, command: CommandLine, tmp_path: Path
+) -> None:
+    drafts, resume = write_drafts(tmp_path / "drafts.jsonl", ["a", "b", "c"]), str(tmp_path / "resume.jsonl")
+    sandbox.faults.script(StatusFault(422), operation="create")
+    sandbox.faults.script(DropAfter(), operation="create")
+    first = command("create", "--from", drafts, "--resume", resume, "--json")
+    assert sorted(record["status"] for record in first.records) == ["done", "failed", "unknown"]
+    second = command("create", "--from", drafts, "--resume", resume, "--json")
+    assert [record["status"] for record in second.records] == ["done"]
+    assert second.code == ExitCode.DEAD_LETTERS
+    assert "1 were created before" in second.err
+    assert "may have been created before: look, and create them apart" in second.err
+    assert titles_on_server(command) == ["a", "b", "c"]
+
+
+def test_resume_file_of_other_drafts_is_rejected(sandbox: Sandbox, command: CommandLine, tmp_path: Path) -> None:
+    resume = str(tmp_path / "resume.jsonl")
+    command("create", "--from", write_drafts(tmp_path / "a.jsonl", ["a"]), "--resume", resume)
+    other = command("create", "--from", write_drafts(tmp_path / "b.jsonl", ["b"]), "--resume", resume)
+    assert (other.code, sandbox.log.count(operation="create")) == (ExitCode.USAGE, 1)
+    assert "was written for another file: number 1 differs" in other.err
+    Path(resume).write_text("[]\n")
+    broken = command("create", "--from", str(tmp_path / "a.jsonl"), "--resume", resume)
+    assert "line 1 of" in broken.err
+
+
+def test_dry_run_of_each_write_sends_nothing(sandbox: Sandbox, command: CommandLine, tmp_path: Path) -> None:
+    drafts = write_drafts(tmp_path / "drafts.jsonl", ["a", ""])
+    for arguments, shown in (
+        (("create", "--title", "Visit", *TIMES), {"title": "Visit"}),
+        (("create", "--from", drafts), {"status": "valid", "title": "a"}),
+        (("update", "an-id", "--title", "Moved"), {"appointment_id": "an-id", "title": "Moved"}),
+        (("delete", "an-id", "another"), {"appointment_id": "an-id", "deleted": False}),
+    ):
+        done = command(*arguments, "--dry-run", "--json")
+        assert done.records[0].items() >= shown.items(), arguments
+        assert done.err == "connector-async: dry run: nothing was sent\n"
+    assert sandbox.log.count() == 0
+
+
+def test_deleting_several_without_a_terminal_needs_yes(sandbox: Sandbox, command: CommandLine) -> None:
+    ids = [command.create(), command.create()]
+    rejected = command("delete", *ids)
+    assert rejected.code == ExitCode.USAGE
+    assert "--yes must be given to delete 2 appointments without a terminal to ask on" in rejected.err
+    assert sandbox.log.count(operation="delete") == 0
+    assert command("delete", *ids, "--yes").code == ExitCode.DONE
+
+
+@pytest.mark.parametrize("title", ["- buy milk", "--version", "--help", "-h"])
+def test_title_may_look_like_an_option(command: CommandLine, title: str) -> None:
+    (created,) = command("create", "--title", title, *TIMES, "--json").records
+    assert created["title"] == title
+
+
+def test_second_signal_cancels_the_creates_in_flight_and_names_them(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("CLIENT_ID", "CLIENT_SECRET"):
+        monkeypatch.delenv(f"CONNECTOR_{name}")
+    monkeypatch.setenv("CONNECTOR_TOKEN", "a-token")
+    resume = str(tmp_path / "resume.jsonl")
+    arguments = ("create", "--from", write_drafts(tmp_path / "drafts.jsonl", ["a", "b"]), "--resume", resume)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("CONNECTOR_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+            assert run.stderr is not None
+            connections = [server.accept()[0] for _ in range(2)]
+            for connection in connections:
+                assert connection.recv(1)  # the create was sent, and gets no response
+            run.send_signal(signal.SIGINT)
+            assert "a second signal cancels them" in run.stderr.readline()
+            run.send_signal(signal.SIGINT)
+            lines = run.stderr.read().splitlines()
+        for connection in connections:
+            connection.close()
+    assert run.returncode == ExitCode.INTERRUPTED
+    assert lines == [
+        "connector-async: numbers 1, 2 may have been created",
+        f"connector-async: to resume, repeat the command with --resume {resume}",
+        "connector-async: interrupted",
+    ]
+
+
+def test_first_distinct_reasons_of_failures_are_printed_with_their_counts(
+    sandbox: Sandbox, command: CommandLine, tmp_path: Path
+) -> None:
+    drafts = write_drafts(tmp_path / "drafts.jsonl", ["", "", "a", *"x" * 8])
+    for number in range(1, 7):
+        sandbox.faults.script(StatusFault(430 + number), operation="create")
+    done = command("create", "--from", drafts, "-q", "--json")
+    assert done.code == ExitCode.DEAD_LETTERS
+    reasons = done.err.splitlines()
+    assert reasons[0].startswith("connector-async: 2 failed: title must not be blank")
+    assert len(reasons) == 6
+    assert reasons[-1] == "connector-async: 2 more reasons; the records have them all"
+
+
+def test_members_that_are_ignored_are_counted(command: CommandLine, tmp_path: Path) -> None:
+    path = tmp_path / "drafts.jsonl"
+    path.write_bytes(orjson.dumps({"Subject": "a", "extra": {"room": "4"}, **FIELDS}) + b"\n")
+    done = command("create", "--from", str(path), "--map", "title=Subject", "--ignore-unknown")
+    assert (done.code, done.err) == (ExitCode.DONE, "connector-async: ignored: extra (1)\n")

@@ -1,0 +1,88 @@
+"""What the help, the topics and the manual page say, and that their examples are commands."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from connector_async.cli.commands import COMMANDS, app
+from connector_async.cli.examples import EXAMPLES
+from connector_async.cli.exit_codes import ExitCode
+from connector_async.cli.manual import manual_page
+from connector_async.cli.topics import TOPICS
+from tests.support.command_line import CommandLine
+
+REST = {"|", ">", "<"}
+
+
+def test_each_command_has_two_examples_that_it_accepts() -> None:
+    assert EXAMPLES.keys() == COMMANDS.keys()
+    for name, examples in EXAMPLES.items():
+        assert len(examples) == 2, name
+        for example in examples:
+            program, *words = shlex.split(example)
+            words = words[: next((index for index, word in enumerate(words) if word in REST), len(words))]
+            assert (program, " ".join(words).startswith(name)) == ("connector-async", True), example
+            app.parse_args(words, exit_on_error=False, print_error=False)
+
+
+def test_help_shows_the_examples_of_its_command(command: CommandLine) -> None:
+    for name in ("get", "sync run"):
+        assert f"Examples:\n  {EXAMPLES[name][0]}" in command(*name.split(), "--help").out
+    assert "Exit codes" not in command("sync", "--help").out
+
+
+def test_help_of_the_root_has_the_exit_codes_and_the_files(command: CommandLine) -> None:
+    shown = command("--help").out
+    assert all(f" {code.value}  " in shown for code in ExitCode)
+    assert "~/.config/connector-async/config.toml" in shown
+
+
+def test_defaults_are_shown_in_one_style(command: CommandLine) -> None:
+    command.secrets.clear()  # the help of the sandbox has its secret
+    for name in COMMANDS:
+        shown = " ".join(command(*name.split(), "--help").out.replace("│", " ").split())
+        assert "the default is" not in shown.lower(), name
+        assert "[default: False]" not in shown, name
+
+
+def test_topic_is_printed(command: CommandLine) -> None:
+    for name, text in TOPICS.items():
+        assert command("help", name).out == f"{text}\n"
+        assert all(len(line) < 80 for line in text.splitlines()), name
+
+
+def test_help_of_a_command_is_that_of_its_option(command: CommandLine) -> None:
+    assert command("help", "sync", "run").out == command("sync", "run", "--help").out
+    assert command("help").out == command("--help").out
+
+
+def test_unknown_topic_is_rejected(command: CommandLine) -> None:
+    done = command("help", "nothing")
+    assert (done.code, "TOPIC must be a command or one of settings, " in done.err) == (ExitCode.USAGE, True)
+
+
+def test_manual_page_has_every_command_and_topic(command: CommandLine) -> None:
+    page = command("help", "--man").out
+    assert page == manual_page(app)
+    for name in COMMANDS:
+        assert f".SS connector\\-async {name}".replace("retry-", "retry\\-") in page
+    assert ".SH EXIT STATUS" in page
+    assert ".B \\-\\-base\\-url" in page
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
+def test_manual_page_is_valid_roff() -> None:
+    done = subprocess.run(
+        ["groff", "-man", "-ww", "-Tutf8", "-z"], input=manual_page(app), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_package_can_be_run_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "connector_async", "--version"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

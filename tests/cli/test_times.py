@@ -1,0 +1,61 @@
+"""The times that options take."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from connector_async.cli.times import parse_time
+from tests.support.command_line import CommandLine
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NOW = datetime(2024, 1, 15, 23, 30, tzinfo=UTC)  # the 16th in Berlin
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2024-01-15T10:00:00Z", "2024-01-15T10:00:00+00:00"),
+        ("2024-01-15T10:00+02:00", "2024-01-15T08:00:00+00:00"),
+        ("2024-01-15 10:00", "2024-01-15T09:00:00+00:00"),
+        ("2024-06-15", "2024-06-14T22:00:00+00:00"),
+        ("now", "2024-01-15T23:30:00+00:00"),
+        ("Today", "2024-01-15T23:00:00+00:00"),
+        ("yesterday", "2024-01-14T23:00:00+00:00"),
+        ("tomorrow", "2024-01-16T23:00:00+00:00"),
+        ("+7d", "2024-01-22T23:30:00+00:00"),
+        ("-12h30m", "2024-01-15T11:00:00+00:00"),
+    ],
+)
+def test_time_is_read_in_the_time_zone(value: str, expected: str) -> None:
+    assert parse_time("start", value, BERLIN, now=NOW).isoformat() == expected
+
+
+@pytest.mark.parametrize(
+    "value", ["01/02/2024", "20240115", "2024-W03-1", "2024-02-30", "7d", "+7x", "+99999999d", "next week", ""]
+)
+def test_time_that_could_be_misread_is_rejected_with_what_is_accepted(value: str) -> None:
+    with pytest.raises(ValueError, match="is not a time; accepted are 2024-01-15T10:00Z; with --assume-zone") as caught:
+        parse_time("start", value, BERLIN, now=NOW)
+    assert str(caught.value).startswith(f"--start: {value!r}")
+
+
+def test_time_without_an_offset_needs_a_zone() -> None:
+    with pytest.raises(ValueError, match=r"--end: '2024-01-15 10:00' has no UTC offset, and --time-zone is not given"):
+        parse_time("end", "2024-01-15 10:00", zone_option="time-zone")
+
+
+def test_create_reads_times_in_the_given_time_zone(command: CommandLine) -> None:
+    times = ("--start-time", "2024-01-15 10:00", "--end-time", "2024-01-15 11:00", "--time-zone", "Europe/Berlin")
+    (created,) = command("create", "--title", "Visit", *times, "--json").records
+    assert (created["start_time"], created["end_time"]) == ("2024-01-15T09:00:00Z", "2024-01-15T10:00:00Z")
+    wrong = command("create", "--title", "Visit", *times[:-1], "Europe/Nowhere")
+    assert "--time-zone: 'Europe/Nowhere' must be the IANA or Windows name of a time zone" in wrong.err
+
+
+def test_preview_takes_days(command: CommandLine) -> None:
+    times = ("--start-time", "+1h", "--end-time", "+2h")
+    command("create", "--title", "Soon", *times)
+    command("create", "--title", "Past", "--start-time", "-3d", "--end-time", "-2d")
+    assert [row["title"] for row in command("preview", "--start", "now").rows] == ["Soon"]
+    assert [row["title"] for row in command("preview", "--end", "-1d").rows] == ["Past"]
