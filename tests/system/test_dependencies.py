@@ -41,7 +41,7 @@ def test_a_dependency_has_the_same_bounds_in_every_list() -> None:
 
 
 def test_extras_are_for_users_and_groups_for_developers() -> None:
-    assert set(PROJECT["optional-dependencies"]) == {"sandbox", "sync", "otel", "cli", "testing"}
+    assert set(PROJECT["optional-dependencies"]) == {"sandbox", "sync", "otel", "cli", "report", "viewer", "testing"}
     assert set(GROUPS) == {"lint", "test", "peers", "examples", "bench"}
 
 
