@@ -123,6 +123,11 @@ COMMANDS: Final = {
     ),
     "sync retry-failed": ("sync:retry_failed", "Retry the records that a run gave up, and no others."),
     "sync status": ("sync:status", "Print what the state holds and its latest runs, even while a run works with it."),
+    "sync report": (
+        "html_report:report",
+        "Write what a run did as one HTML page: requests over time, outcomes, dead letters with their reasons.\n\n"
+        "The page has no titles or descriptions, and needs no network.",
+    ),
     "sync explain": (
         "sync:explain",
         "Print everything that the state knows about a key: what is in sync, what is pending, and why it was given up.",

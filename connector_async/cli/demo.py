@@ -1,50 +1,40 @@
-"""The command `demo`: a bulk sync of three tenants with a local server, through a crash, and in two-way mode."""
+"""The command `demo`: it says what the demo is at once, and loads the packages that the demo needs only then."""
 
-import asyncio
-import os
-import signal
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import aclosing
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
-from rich.console import Console
 
-from connector_async.sandbox import (
-    DEFAULT_CLIENT_ID,
-    DEFAULT_CLIENT_SECRET,
-    BodyFormat,
-    DelayFault,
-    LimitWindow,
-    Sandbox,
-    SandboxLimit,
-)
-from connector_async.sync.bulk_sync import BulkSync
-from connector_async.sync.formats import file_mirror, file_source
-from connector_async.sync.planning.options import Mode, SyncOptions, SyncSettings
-from connector_async.sync.report import RunReport
-from connector_async.sync.state.inspection import read_status
-from connector_async.wire import WireFormat
-
-from .config_sources import PROJECT_FILE, read_settings
-from .demo_records import CALENDARS, TENANTS, compare, demo_scope, edit_on_server, edited, new_records, write
 from .exit_codes import ExitCode
-from .options import DisplayOptions
-from .progress import SyncProgress
-from .sync_report import print_report, report_exit_code, totals
-from .sync_run import RUN_STATE, TenantServices, open_sync
 
-# A hundred times the documented limit. With the documented one, the demo would take an hour.
-_REQUESTS_PER_MINUTE: Final = 6_000
-_LIMIT: Final = SandboxLimit(requests=_REQUESTS_PER_MINUTE, per=60.0, window=LimitWindow.SLIDING)
-_GRACE: Final = 1.0  # seconds; the sandbox shows a create at once
-_KILL_TIMEOUT: Final = 30.0  # seconds within which a run must reach the point where it is killed
-_FILE: Final = "visits.csv"
-_PROGRAM: Final = "from connector_async.cli.main import main; main()"
+_WIDTH: Final = 79
+_INTRODUCTION: Final = """\
+A bulk sync, from its first run through a crash to the last difference.
+
+connector_async keeps the appointments of many tenants in sync with a file. This \
+demo starts a local server of the API in this process, writes a file with {count:,} \
+appointments of three tenants, and syncs the two in five steps. Nothing leaves \
+this machine. It takes about {seconds} seconds.
+
+{files}
+
+Each run ends with its totals, below a table that has a row for each tenant:"""
+_COLUMNS: Final = {
+    "records": "appointments that the file has in the end",
+    "created": "appointments that the run created on the server",
+    "updated": "appointments that it updated on the server",
+    "deleted": "appointments that it deleted on the server",
+    "pulled": "changes on the server that it wrote to the file",
+    "requests": "requests that it sent, for tokens and retries too",
+    "waited": "the time in which requests waited for the rate limit",
+}
+_PER_SECOND: Final = 20  # appointments, with all steps of the demo
 
 
 async def demo(
@@ -58,187 +48,61 @@ async def demo(
     concurrency: Annotated[
         int, Parameter(validator=Number(gte=1, lte=1_000), help="Operations of a tenant that are in flight at a time.")
     ] = 4,
+    keep: Annotated[
+        Path | None,
+        Parameter(help="A new or empty folder for the files, which are kept; without it, they are removed at the end."),
+    ] = None,
 ) -> ExitCode:
     """Sync a file of three tenants with a local server of the API, through a crash and in two-way mode.
 
     It prints the report of each run, and compares the server with the file at the end. If they differ, the exit code
     is 1.
     """
-    succeeded = await run_demo(Console(), appointments=appointments, concurrency=concurrency)
+    with _folder(keep) as folder:
+        _introduce(appointments, folder, is_kept=keep is not None)
+        from rich.console import Console  # noqa: PLC0415 - the first line is printed before the packages are loaded
+
+        from .demo_run import run_demo  # noqa: PLC0415
+
+        console = Console()
+        succeeded = await run_demo(console, folder=folder, appointments=appointments, concurrency=concurrency)
+        if keep is not None:
+            _print_kept(folder)
     return ExitCode.DONE if succeeded else ExitCode.OTHER
 
 
-async def run_demo(console: Console, *, appointments: int, concurrency: int) -> bool:
-    """Run the demo, and print each step and the report of each run.
-
-    Returns:
-        Whether each run succeeded, the last one had nothing to send, and the server has what the file has.
-    """
-    barrier = _Barrier()
-    with tempfile.TemporaryDirectory(prefix="connector-async-") as folder:
-        async with Sandbox(body_format=BodyFormat.REFERENCE, limit=_LIMIT, sleep=barrier.sleep) as sandbox:
-            demo = _Demo(console, sandbox, barrier, Path(folder), appointments, concurrency)
-            try:
-                return await demo.run()
-            finally:
-                barrier.release()
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    """Yield the folder for the files: a given one, or one that is removed at the end."""
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="connector-async-") as folder:
+            yield Path(folder)
+        return
+    if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
+        raise ValueError("keep must be a new or empty folder")
+    keep.mkdir(parents=True, exist_ok=True)
+    yield keep.resolve()
 
 
-class _Barrier:
-    """Holds requests in the server until they are released, so that a run is killed while they are in flight."""
-
-    def __init__(self) -> None:
-        self._released = asyncio.Event()
-        self._all_held = asyncio.Event()
-        self._held = 0
-
-    async def sleep(self, _: float) -> None:
-        """Replace the sleep of the sandbox, which a `DelayFault` calls."""
-        self._held += 1
-        if self._held == len(TENANTS):
-            self._all_held.set()
-        await self._released.wait()
-
-    async def wait(self) -> None:
-        """Wait until a request of each tenant is held."""
-        await self._all_held.wait()
-
-    def release(self) -> None:
-        self._released.set()
+def _introduce(count: int, folder: Path, *, is_kept: bool) -> None:
+    """Print what the demo is, where its files are, and what the columns of its tables mean."""
+    files = "They are kept." if is_kept else "They are removed at the end; --keep DIR keeps them."
+    text = _INTRODUCTION.format(
+        count=count, seconds=max(10, count // _PER_SECOND), files=f"The files are in {folder}. {files}"
+    )
+    for paragraph in text.splitlines():
+        _print(textwrap.fill(paragraph, _WIDTH, break_long_words=False, break_on_hyphens=False))
+    for name, meaning in _COLUMNS.items():
+        _print(f"  {name:<10} {meaning}")
+    _print("")
 
 
-class _Demo:
-    def __init__(
-        self, console: Console, sandbox: Sandbox, barrier: _Barrier, folder: Path, appointments: int, concurrency: int
-    ) -> None:
-        self._console = console
-        self._sandbox = sandbox
-        self._barrier = barrier
-        self._folder = folder
-        self._path = folder / _FILE
-        self._state_path = self._path.with_suffix(RUN_STATE)
-        self._count = appointments
-        self._concurrency = concurrency
-        self._scope = demo_scope(appointments)
-        self._environment = _environment(sandbox)
-        (folder / PROJECT_FILE).touch(mode=0o600)  # ends the search for a project's file in the parent folders
-        self._settings = read_settings({}, environment=self._environment, folder=folder)
-        self._failures: list[str] = []
-
-    async def run(self) -> bool:
-        records = new_records(range(self._count))
-        await write(self._path, records)
-        self._say(
-            f"A server of the API listens on {self._sandbox.base_url}. {_FILE} has {self._count} appointments of "
-            f"{len(TENANTS)} tenants with {len(CALENDARS) // len(TENANTS)} users each. Each tenant may send "
-            f"{_REQUESTS_PER_MINUTE:,} requests a minute: a hundred times the real limit."
-        )
-        await self._sync("The first run")
-        await write(self._path, edited(records))
-        async with aclosing(TenantServices(self._settings)) as services:
-            changes = await edit_on_server(services, records, self._scope)
-        self._say(f"Half of the file is now changed, removed or added, and {changes} appointments on the server.")
-        await self._kill_run()
-        await self._sync("The run after the crash")
-        await self._sync("A two-way run", Mode.TWO_WAY)
-        last = await self._sync("A run with nothing to send")
-        if last.requests:
-            self._failures.append(f"The last run sent {last.requests} requests, but had nothing to send.")
-        await self._compare()
-        return not self._failures
-
-    async def _sync(self, title: str, mode: Mode = Mode.TRUST) -> RunReport:
-        self._console.rule(title)
-        source, mirror = file_source(self._path), file_mirror(self._path)
-        sync_settings = SyncSettings(wire_format=WireFormat.REFERENCE, concurrency=self._concurrency, grace=_GRACE)
-        async with open_sync(self._state_path, self._settings, wait=0) as (state, services):
-            progress = SyncProgress(self._console, seconds_between_lines=1.0)
-            sync = BulkSync(state, services, sync_settings, progress=progress)
-            options = SyncOptions(mode=mode, scope=self._scope)
-            report = await sync.run(source, options, mirror=mirror if mode is Mode.TWO_WAY else None)
-        print_report(report, DisplayOptions(output="table"), state=self._state_path)
-        self._console.print(totals(report, state=self._state_path), highlight=False, markup=False, soft_wrap=True)
-        if report_exit_code(report) is not ExitCode.DONE:
-            self._failures.append(f"{title}: not everything was done.")
-        return report
-
-    async def _kill_run(self) -> None:
-        self._console.rule("A run that is killed")
-        for tenant in TENANTS:
-            self._sandbox.faults.script(DelayFault(0), operation="create", tenant=tenant)
-        before = self._count_writes()
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", _PROGRAM, "sync", "run", _FILE, "--concurrency", str(self._concurrency)),
-            cwd=self._folder,
-            env=self._environment,
-            stdout=asyncio.subprocess.DEVNULL,  # a killed progress bar would leave the cursor hidden
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            await self._wait_until_held(process)
-        finally:
-            if process.returncode is None:
-                process.kill()
-            code = await process.wait()
-            self._sandbox.faults.clear()
-            self._barrier.release()
-        writes = self._count_writes() - before
-        if code != -signal.SIGKILL or not writes:
-            self._failures.append(f"The run was not killed halfway: it ended with exit code {code}.")
-        self._say(
-            f"connector-async sync run {_FILE} ran in a process of its own and was killed by SIGKILL after {writes} "
-            f"writes. {await self._count_pending_creates()} creates are pending: the state does not know whether they "
-            "happened, and the server does some of them only now."
-        )
-
-    async def _wait_until_held(self, process: asyncio.subprocess.Process) -> None:
-        """Wait until a create of each tenant is held, or the process has ended."""
-        tasks = [asyncio.ensure_future(self._barrier.wait()), asyncio.ensure_future(process.wait())]
-        try:
-            await asyncio.wait(tasks, timeout=_KILL_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-
-    async def _count_pending_creates(self) -> int:
-        async with open_sync(self._state_path, self._settings, wait=0) as (state, _):
-            return int((await read_status(state))["pending_creates"])
-
-    async def _compare(self) -> None:
-        self._console.rule("The server and the file")
-        async with aclosing(TenantServices(self._settings)) as services:
-            comparison = await compare(services, self._path, self._scope)
-        if comparison.missing or comparison.surplus:
-            self._failures.append(
-                f"The server lacks {comparison.missing} of the file's {comparison.records} appointments, and has "
-                f"{comparison.surplus} that the file lacks."
-            )
-        if limited := self._sandbox.log.count(status=429):
-            self._failures.append(f"{limited} requests exceeded the rate limit.")
-        for failure in self._failures:
-            self._say(failure)
-        if not self._failures:
-            self._say(
-                f"The server has exactly the {comparison.records} appointments of the file: none is missing, and none "
-                "exists twice. No request exceeded the rate limit."
-            )
-
-    def _count_writes(self) -> int:
-        log = self._sandbox.log
-        return log.count(operation="create") + log.count(operation="update") + log.count(operation="delete")
-
-    def _say(self, message: str) -> None:
-        self._console.print(message, style="bold", highlight=False, markup=False)
+def _print_kept(folder: Path) -> None:
+    _print(f"\nThe files are kept in {folder}. To look at them:")
+    for command in ("status", "report --html report.html"):
+        _print(f"  connector-async sync {command} --state {folder / 'visits.connector-sync.db'}")
 
 
-def _environment(sandbox: Sandbox) -> Mapping[str, str]:
-    """Return the environment of the runs, without any settings of the user."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CONNECTOR_")}
-    return inherited | {
-        "XDG_CONFIG_HOME": os.devnull,
-        "CONNECTOR_BASE_URL": sandbox.base_url,
-        "CONNECTOR_CLIENT_ID": DEFAULT_CLIENT_ID,
-        "CONNECTOR_CLIENT_SECRET": DEFAULT_CLIENT_SECRET,
-        "CONNECTOR_FORMAT": "reference",
-        "CONNECTOR_RATE_LIMIT": f"{_REQUESTS_PER_MINUTE}/60",
-    }
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

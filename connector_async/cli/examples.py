@@ -55,6 +55,10 @@ EXAMPLES: Final = {
         "connector-async sync retry-failed RUN visits.csv --dead-letters failed.jsonl",
     ),
     "sync status": ("connector-async sync status", "connector-async sync status --state visits.connector-sync.db"),
+    "sync report": (
+        "connector-async sync report --html run.html",
+        "connector-async sync report RUN --html run.html --state visits.connector-sync.db",
+    ),
     "sync explain": ("connector-async sync explain KEY", "connector-async sync explain KEY --archived"),
     "source check": (
         "connector-async source check visits.csv",

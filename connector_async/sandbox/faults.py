@@ -131,7 +131,7 @@ class Faults:
     """The faults of the requests to come. Requests for the OpenAPI document never get one."""
 
     def __init__(self, rates: FaultRates | None) -> None:
-        self._rates = {} if rates is None else rates.rates
+        self._rates: Mapping[Fault, float] = {} if rates is None else rates.rates
         self._random = random.Random(0 if rates is None else rates.seed)  # noqa: S311 - reproducible on purpose
         self._script: list[_ScriptedFault] = []
 
@@ -144,6 +144,15 @@ class Faults:
             tenant: The tenant to hit; None for any.
         """
         self._script += [_ScriptedFault(fault=fault, operation=operation, tenant=tenant) for fault in faults]
+
+    @property
+    def rates(self) -> Mapping[Fault, float]:
+        """The fraction of requests that each random fault hits."""
+        return self._rates
+
+    def set_rates(self, rates: FaultRates | None) -> None:
+        """Replace the random faults; `None` for no more of them. The seed stays as it is."""
+        self._rates = {} if rates is None else rates.rates
 
     def clear(self) -> None:
         """Remove the scripted faults that have not hit yet."""

@@ -12,6 +12,7 @@ from typing import Final
 import orjson
 from aiohttp import hdrs, web
 
+from .browser_pages import BrowserPages
 from .fault_injection import Sleep, apply_before_operation, drops_response, send_with_fault
 from .faults import DropBefore, Fault, Faults
 from .operations import Operations
@@ -31,21 +32,31 @@ class Handler:
     """The request handler that aiohttp's server calls."""
 
     def __init__(
-        self, *, operations: Operations, log: RequestLog, faults: Faults, limiter: RequestLimiter | None, sleep: Sleep
+        self,
+        *,
+        operations: Operations,
+        pages: BrowserPages,
+        log: RequestLog,
+        faults: Faults,
+        limiter: RequestLimiter | None,
+        sleep: Sleep,
     ) -> None:
         self._operations = operations
+        self._pages = pages
         self._log = log
         self._faults = faults
         self._limiter = limiter
         self._sleep = sleep
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Return the response and log the request.
+        """Return the response and log the request, unless it is for a page.
 
         Only cancellation and a client that disconnects make this raise.
         """
-        request_id = _new_request_id()
         target = resolve(request.method, request.rel_url.raw_path)
+        if not target.allowed_methods and self._pages.serves(request):
+            return await self._pages.respond(request)
+        request_id = _new_request_id()
         response, fault, applied = await self._respond(request, target, request_id)
         response.headers[_REQUEST_ID] = request_id
         self._log.record(

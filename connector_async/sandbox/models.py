@@ -77,6 +77,20 @@ class AppointmentChanges:
     show_as: str | None = None
 
 
+@frozen
+class CalendarSummary:
+    """What a calendar has."""
+
+    tenant: str
+    domain_id: str
+    """Empty, like `ad_id`, for the appointments in the guide format."""
+    ad_id: str
+    count: int
+    """The number of appointments."""
+    first_start: datetime
+    """The start of the first one, UTC."""
+
+
 @frozen(kw_only=True)
 class PreviewRange:
     """A time range of a user's calendar, from `start` up to but not including `end`."""

@@ -4,6 +4,7 @@ It holds no bodies and no headers, and so nothing private.
 """
 
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Final
 
 from attrs import frozen
@@ -43,6 +44,7 @@ class RequestLog:
     def __init__(self, *, keep: int = _KEPT_ENTRIES) -> None:
         self._latest: deque[LoggedRequest] = deque(maxlen=keep)
         self._counts: Counter[tuple[SandboxOperation, str, int, str | None]] = Counter()
+        self._listeners: list[Callable[[LoggedRequest], None]] = []
 
     @property
     def entries(self) -> tuple[LoggedRequest, ...]:
@@ -53,6 +55,16 @@ class RequestLog:
         """Add an entry and count it; the oldest entry is dropped when the log is full."""
         self._latest.append(entry)
         self._counts[entry.operation, entry.tenant, entry.status, entry.fault] += 1
+        for listener in self._listeners:
+            listener(entry)
+
+    def add_listener(self, listener: Callable[[LoggedRequest], None]) -> None:
+        """Call a function with each further entry when it is added. It must not raise."""
+        self._listeners.append(listener)
+
+    def remove_listener(self, listener: Callable[[LoggedRequest], None]) -> None:
+        """Call a function no longer."""
+        self._listeners.remove(listener)
 
     def count(
         self,

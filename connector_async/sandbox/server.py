@@ -16,6 +16,7 @@ from typing import Final, Self
 from aiohttp import web
 from attrs import frozen
 
+from .browser_pages import BrowserPages
 from .fault_injection import Sleep
 from .faults import FaultRates, Faults
 from .handler import Handler
@@ -200,7 +201,9 @@ class Sandbox:
                 raise ValueError("the database has appointment ids that are not integers")
             store = stack.enter_context(open_token_store(self._database))
             tokens = TokenIssuer(store=store, lifetime=self._settings.token_lifetime, now=self._now)
-            runner = await self._listen(self._handler(storage, tokens), stack)
+            pages = BrowserPages(storage=storage, log=self._log, faults=self._faults)
+            runner = await self._listen(self._handler(storage, tokens, pages), stack)
+            stack.callback(pages.close)
             base_url = _url(*runner.addresses[0][:2])
             self._running = _Running(base_url=base_url, storage=storage, tokens=tokens, resources=stack.pop_all())
 
@@ -215,9 +218,10 @@ class Sandbox:
             raise RuntimeError("the sandbox is not running")
         return self._running
 
-    def _handler(self, storage: Storage, tokens: TokenIssuer) -> Handler:
+    def _handler(self, storage: Storage, tokens: TokenIssuer, pages: BrowserPages) -> Handler:
         return Handler(
             operations=Operations(settings=self._settings, storage=storage, tokens=tokens),
+            pages=pages,
             log=self._log,
             faults=self._faults,
             limiter=self._limiter,

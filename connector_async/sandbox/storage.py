@@ -5,7 +5,7 @@ The values are trusted, except that the database rejects an end before the start
 
 import logging
 import sqlite3
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ from .models import (
     AppointmentChanges,
     AppointmentKey,
     AppointmentPage,
+    CalendarSummary,
     PageSelection,
     Position,
     PreviewRange,
@@ -87,6 +88,10 @@ UPDATE appointment SET
 WHERE {_KEY} RETURNING {_COLUMNS}
 """  # noqa: S608
 _DELETE: Final = f"DELETE FROM appointment WHERE {_KEY} RETURNING {_COLUMNS}"  # noqa: S608
+_SELECT_CALENDARS: Final = """
+SELECT tenant, domain_id, ad_id, count(*), min(start_time) FROM appointment
+GROUP BY tenant, domain_id, ad_id ORDER BY tenant, domain_id, ad_id LIMIT 1000
+"""
 _SELECT_NON_INTEGER_ID: Final = "SELECT 1 FROM appointment WHERE id GLOB '*[^0-9]*' LIMIT 1"
 
 
@@ -156,6 +161,14 @@ class Storage:
     async def delete(self, tenant: str, key: AppointmentKey) -> Appointment | None:
         """Delete the appointment with this key and return it as it was, or None if it does not exist."""
         return _first(await self._connection.execute_fetchall(_DELETE, _key(tenant, key)))
+
+    async def list_calendars(self) -> Sequence[CalendarSummary]:
+        """Return the calendars of all tenants that have an appointment, 1,000 at most."""
+        rows = await self._connection.execute_fetchall(_SELECT_CALENDARS)
+        return [
+            CalendarSummary(tenant, domain_id, ad_id, count, from_stored(start))
+            for tenant, domain_id, ad_id, count, start in rows
+        ]
 
     async def has_non_integer_ids(self) -> bool:
         """Return whether any tenant has an appointment id that is not a string of digits."""

@@ -247,6 +247,11 @@ class ConnectorSession:
         """
         await self._state.interruptible_sleep.sleep(seconds)
 
+    @property
+    def rate_limit(self) -> RateLimit:
+        """The most requests of each tenant."""
+        return self._tenant.limiter.limit
+
     async def penalize(self, seconds: float) -> None:
         """Send nothing for this tenant for a number of seconds, a day at most, because the server throttles.
 

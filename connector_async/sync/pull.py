@@ -168,7 +168,8 @@ class Pull:
         self._unread = dict.fromkeys(options.calendars)
         self._started: dict[str, float] = {}
         self._meters = {
-            tenant_id: TrafficMeter(self._budget, report) for tenant_id, report in self.report.tenants.items()
+            tenant_id: TrafficMeter(self._budget, report, self._clock)
+            for tenant_id, report in self.report.tenants.items()
         }
 
     @property

@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 import attrs
 
 from .budget import StopReason
+from .request_timeline import RequestTimeline
 from .scope import Scope
 
 MOST_REASONS: Final = 10
@@ -109,6 +110,8 @@ class TenantReport:
     """The most frequent reasons for what failed or was given up in this run, ten at most."""
     stopped: Stopped | None = None
     """Why the tenant's work was stopped; `None` if it was not, or only with the run."""
+    timeline: RequestTimeline = attrs.field(factory=RequestTimeline)
+    """When the requests were sent. It is in the state and in the page of the run, not in the JSON of the report."""
 
 
 @attrs.define(kw_only=True)
@@ -182,7 +185,7 @@ class RunReport:
 
 
 def _as_json(report: TenantReport) -> dict[str, Any]:
-    return attrs.asdict(report, filter=lambda field, _: field.name not in {"counts", "stopped"}) | {
+    return attrs.asdict(report, filter=lambda field, _: field.name not in {"counts", "stopped", "timeline"}) | {
         "counts": {fate.value: number for fate, number in report.counts.items() if number},
         "stopped": None if report.stopped is None else report.stopped.value,
     }

@@ -2,47 +2,95 @@
 
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from connector_async.cli import demo, demo_records
+from connector_async.cli import demo, demo_records, demo_run
 from connector_async.cli.exit_codes import ExitCode
 from connector_async.sync.formats import file_source
 from tests.support.command_line import CommandLine
 
 
-async def run_demo(monkeypatch: pytest.MonkeyPatch) -> tuple[bool, str]:
-    monkeypatch.setattr(demo, "_GRACE", 0.05)
+async def run_demo(monkeypatch: pytest.MonkeyPatch, folder: Path) -> tuple[bool, str]:
+    monkeypatch.setattr(demo_run, "_GRACE", 0.05)
     console = Console(file=io.StringIO(), width=1000)
-    succeeded = await demo.run_demo(console, appointments=30, concurrency=2)
+    succeeded = await demo_run.run_demo(console, folder=folder, appointments=30, concurrency=2)
     assert isinstance(console.file, io.StringIO)
     return succeeded, console.file.getvalue()
 
 
 def test_demo_ends_with_the_appointments_of_its_file_on_the_server(capfd: pytest.CaptureFixture[str]) -> None:
     done = CommandLine(capfd)("demo", "--appointments", "90")
-    assert (done.code, done.err) == (ExitCode.DONE, "")
-    first, resumed, two_way, last = re.findall(
-        r"^run \S+: (.+); (\d+) requests sent, (\d+) needed", done.out, re.MULTILINE
-    )
+    assert done.code == ExitCode.DONE
+    assert {line.partition(":")[0] for line in done.err.splitlines()} == {"sync"}
+    assert max(map(len, done.out.splitlines())) <= 80
+    shown = " ".join(done.out.split())
+    first, resumed, two_way, last = re.findall(r" run \d\S+: (.+?); (\d+) requests sent, (\d+) needed", shown)
     assert first == ("90 created", "102", "99")  # nine calendars are looked at first; and a token for each tenant
     assert " created" in resumed[0]
     # Beyond the needed requests: a token for each tenant, and a preview for each calendar with pending creates.
     assert 3 + 3 <= int(resumed[1]) - int(resumed[2]) <= 3 + 9
     assert two_way[0] == "27 pulled"
     assert last == ("nothing to do", "0", "0")
-    shown = " ".join(done.out.split())
-    killed = re.search(r"was killed by SIGKILL after (\d+) writes\. (\d+) creates are pending", shown)
+    killed = re.search(r"was killed after (\d+) writes\. (\d+) creates are pending", shown)
     assert killed is not None
     assert 0 < int(killed[1]) < 45
     assert int(killed[2]) >= 3
     assert "The server has exactly the 99 appointments of the file" in shown
 
 
-async def test_demo_fails_if_the_server_differs_from_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_says_what_it_is_before_it_loads_its_packages(tmp_path: Path) -> None:
+    program = (
+        "import sys; from connector_async.cli import demo; "
+        "demo._introduce(30, __import__('pathlib').Path('folder'), is_kept=False); "
+        "print([name for name in ('aiohttp', 'rich', 'sqlalchemy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    first, *_, loaded = done.stdout.splitlines()
+    assert (first, loaded) == ("A bulk sync, from its first run through a crash to the last difference.", "[]")
+    shown = " ".join(done.stdout.split())
+    assert "The files are in folder. They are removed at the end; --keep DIR keeps them." in shown
+    for column in demo_run._COLUMNS.split(",")[1:]:
+        assert f"\n  {column} " in done.stdout
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_files_are_removed_unless_they_are_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, is_kept: bool
+) -> None:
+    folders: list[Path] = []
+
+    async def write_file(_: object, *, folder: Path, **__: object) -> bool:
+        folders.append(folder)
+        (folder / "visits.csv").touch()
+        return True
+
+    monkeypatch.setattr(demo_run, "run_demo", write_file)
+    kept = tmp_path / "new" / "folder"
+    assert await demo.demo(keep=kept if is_kept else None) == ExitCode.DONE
+    (folder,) = folders
+    assert folder.exists() is is_kept
+    shown = capsys.readouterr().out
+    assert f"The files are in {folder}." in " ".join(shown.split())
+    assert (f"  connector-async sync status --state {kept / 'visits.connector-sync.db'}\n" in shown) is is_kept
+
+
+@pytest.mark.parametrize("name", ["file", "folder"])
+def test_files_are_not_kept_where_something_is(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "theirs").touch()
+    (tmp_path / "file").touch()
+    done = CommandLine(capsys)("demo", "--keep", str(tmp_path / name))
+    assert (done.code, done.out) == (ExitCode.USAGE, "")
+    assert done.err == "connector-async: --keep must be a new or empty folder\n"
+
+
+async def test_demo_fails_if_the_server_differs_from_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     async def compare(services: Any, path: Path, scope: Any) -> Any:
         service = services(demo_records.CALENDARS[0])
         (first, second, *_) = await service.preview(scope.start, scope.end).collect()
@@ -50,15 +98,15 @@ async def test_demo_fails_if_the_server_differs_from_the_file(monkeypatch: pytes
         await service.update(second.appointment_id, title="Something else")
         return await demo_records.compare(services, path, scope)
 
-    monkeypatch.setattr(demo, "compare", compare)
-    succeeded, shown = await run_demo(monkeypatch)
+    monkeypatch.setattr(demo_run, "compare", compare)
+    succeeded, shown = await run_demo(monkeypatch, tmp_path)
     assert succeeded is False
     assert "The server lacks 2 of the file's 38 appointments, and has 1 that the file lacks." in shown
 
 
-async def test_demo_fails_if_its_run_is_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "_PROGRAM", "")
-    succeeded, shown = await run_demo(monkeypatch)
+async def test_demo_fails_if_its_run_is_not_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(demo_run, "_PROGRAM", "")
+    succeeded, shown = await run_demo(monkeypatch, tmp_path)
     assert succeeded is False
     assert "The run was not killed halfway: it ended with exit code 0." in shown
 
@@ -72,7 +120,7 @@ async def test_demo_fails_if_its_run_is_not_killed(monkeypatch: pytest.MonkeyPat
     ids=["not done", "something to send"],
 )
 async def test_demo_fails_if_the_last_run_has_something_to_do(
-    monkeypatch: pytest.MonkeyPatch, edit: str, failure: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, edit: str, failure: str
 ) -> None:
     paths: list[Path] = []
 
@@ -83,8 +131,8 @@ async def test_demo_fails_if_the_last_run_has_something_to_do(
             path.write_text("".join([*lines, edit.format(last)]))
         return file_source(path)
 
-    monkeypatch.setattr(demo, "file_source", source)
-    succeeded, shown = await run_demo(monkeypatch)
+    monkeypatch.setattr(demo_run, "file_source", source)
+    succeeded, shown = await run_demo(monkeypatch, tmp_path)
     assert succeeded is False
     assert failure in shown
 
@@ -93,7 +141,7 @@ async def test_failed_demo_exits_with_1(monkeypatch: pytest.MonkeyPatch) -> None
     async def fail(*_: object, **__: object) -> bool:
         return False
 
-    monkeypatch.setattr(demo, "run_demo", fail)
+    monkeypatch.setattr(demo_run, "run_demo", fail)
     assert await demo.demo() == ExitCode.OTHER
 
 

@@ -18,6 +18,7 @@ from connector_async.sync import (
     StateDamagedError,
     StateError,
     StateVersionError,
+    TargetMismatchError,
     explain_key,
     find_damage,
     read_dead_letters,
@@ -53,7 +54,8 @@ async def ending(path: Path, work: Coroutine[Any, Any, object]) -> str:
         await work
     except StateError as error:
         assert str(error).startswith(str(path))
-        assert isinstance(error, StateDamagedError | StateVersionError) or "or a damaged one" in str(error)
+        rejected = isinstance(error, StateDamagedError | StateVersionError | TargetMismatchError)
+        assert rejected or "or a damaged one" in str(error)
         return "rejected"
     return "done"
 

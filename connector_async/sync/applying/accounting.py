@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from math import isfinite
 
 from connector_async._clock import Clock
 from connector_async.session import ConnectorSession, Traffic
@@ -40,14 +41,19 @@ async def recorded_run(
 class TrafficMeter:
     """Counts the requests that are sent for one tenant, from its first session on.
 
+    A request is counted when an operation of the tenant ends after it: a moment after it was sent.
+
     Args:
         budget: The budget that the requests are taken from.
-        report: The report that gets the sums.
+        report: The report that gets the sums, and their course over time.
+        clock: The clock for the course over time.
     """
 
-    def __init__(self, budget: Budget, report: TenantReport) -> None:
+    def __init__(self, budget: Budget, report: TenantReport, clock: Clock) -> None:
         self._budget = budget
         self._report = report
+        self._clock = clock
+        self._started_at = 0.0
         self._session: ConnectorSession | None = None
         self._before = Traffic()
 
@@ -56,6 +62,10 @@ class TrafficMeter:
         if self._session is None:
             self._session = session
             self._before = session.traffic
+            self._started_at = self._clock.monotonic()
+            limit, timeline = session.rate_limit, self._report.timeline
+            timeline.started_at = self._clock.time()
+            timeline.limit = (limit.limit, limit.per) if isfinite(limit.limit) else None
 
     @contextmanager
     def operation(self) -> Iterator[bool]:
@@ -72,7 +82,9 @@ class TrafficMeter:
             return
         now = self._session.traffic
         requests = now.requests - self._before.requests
-        self._budget.spend(requests - self._report.requests)
+        if sent := requests - self._report.requests:
+            self._budget.spend(sent)
+            self._report.timeline.add(self._clock.monotonic() - self._started_at, sent)
         self._report.requests = requests
         self._report.waited = now.waited - self._before.waited
 

@@ -80,7 +80,7 @@ class TenantWorker:
         self._planner = planner
         self._context = context
         self._report = report
-        self._meter = TrafficMeter(context.budget, report)
+        self._meter = TrafficMeter(context.budget, report, context.clock)
         self._outcomes = OutcomeCounter(tenant_id, context.state_reader, report)
         self._quantum = 1
         self._started_at: float | None = None

@@ -16,7 +16,7 @@ from connector_async.sync.report import Fate
 
 from .db.engine import State
 from .db.errors import value_errors
-from .schema import CALENDAR, archived, dead_letters, desired, failures, intents, items, pulled, runs
+from .schema import CALENDAR, PER_TENANT, archived, dead_letters, desired, failures, intents, items, pulled, runs
 
 _TIMES: Final = frozenset(
     {"started_at", "ended_at", "deleted_at", "written_at", "confirmed_at", "sent_at", "at", "resolved_at"}
@@ -48,6 +48,34 @@ async def read_status(state: State, *, limit: int = 10) -> dict[str, Any]:
             "awaiting_writeback": await _count(connection, pulled),
             "runs": latest_runs,
         }
+
+
+async def read_run(state: State, run_id: str | None = None) -> dict[str, Any] | None:
+    """Return a run, or the latest one, as JSON values without personal data; `None` if there is no such run.
+
+    `tenants` has the report of each tenant, with a `timeline` of its requests; it is empty until the run has ended.
+    `failures` has the distinct reasons of what is not in sync since the run, with the number of keys and calendars.
+
+    Raises:
+        StateError: If the state cannot be read.
+    """
+    query = select(runs).order_by(runs.c.started_at.desc()).limit(1)
+    if run_id is not None:
+        query = query.where(runs.c.run_id == run_id)
+    names = [failures.c[name] for name in ("tenant_id", "error", "status", "reason")]
+    count = func.count().label("count")
+    async with state.reading() as connection:
+        row = (await connection.execute(query)).mappings().first()
+        if row is None:
+            return None
+        reasons = select(*names, count).where(failures.c.run_id == row["run_id"]).group_by(*names)
+        failed = (await connection.execute(reasons.order_by(count.desc(), *names))).mappings().all()
+    with value_errors(state.location):
+        tenants = {
+            tenant_id: tenant | {"counts": _counts(tenant["counts"])}
+            for tenant_id, tenant in row["counts"].get(PER_TENANT, {}).items()
+        }
+        return _run_as_json(row) | {"tenants": tenants, "failures": [_as_json(reason) for reason in failed]}
 
 
 async def read_dead_letters(state: State, run_id: str | None = None) -> AsyncGenerator[dict[str, Any], None]:
@@ -135,11 +163,12 @@ def _instant(seconds: float | None) -> str | None:
 
 
 def _run_as_json(row: RowMapping) -> dict[str, Any]:
+    return _as_json(row) | {"conditions": _conditions(row["conditions"]), "counts": _counts(row["counts"])}
+
+
+def _counts(stored: Mapping[str, Any]) -> dict[str, int]:
     names = {fate.stored_name: fate.value for fate in Fate}
-    return _as_json(row) | {
-        "conditions": _conditions(row["conditions"]),
-        "counts": {names.get(name, name): number for name, number in row["counts"].items()},
-    }
+    return {names.get(name, name): number for name, number in stored.items() if name != PER_TENANT}
 
 
 def _conditions(stored: str) -> Any:

@@ -38,6 +38,9 @@ CALENDAR: Final = ("tenant_id", "domain_id", "ad_id")
 KEY: Final = (*CALENDAR, "key")
 """The columns that identify the record of a row."""
 
+PER_TENANT: Final = "tenants"
+"""The key in the counts of a run with the report of each tenant."""
+
 
 class String(TypeDecorator[str]):
     """A string. PostgreSQL cannot store U+0000, which an id of a server may have: it is written as U+FFFE and `0`."""
@@ -112,7 +115,8 @@ runs: Final = Table(
     Column("waited", Double, nullable=False),
     Column("counts", JSON, nullable=False),
 )
-"""The runs with their results and costs. `waited` is in seconds, and `counts` has the stored names of fates.
+"""The runs with their results and costs. `waited` is in seconds, and `counts` has the stored names of fates. Under
+`PER_TENANT`, it has the same of each tenant once the run has ended, and when its requests were sent.
 
 A run that resumes an interrupted one has the same `lineage`: the id of the first of these runs. A run only resumes one
 with the same `conditions`.
