@@ -35,7 +35,7 @@ _STATUSES: Final = {
 
 async def report(
     run: Annotated[
-        str | None, Parameter(name="RUN", help="The id of the run, as its report shows it; the default is the latest.")
+        str | None, Parameter(name="RUN", help="The id of the run, as its report shows it. Default: the latest.")
     ] = None,
     /,
     *,

@@ -38,7 +38,7 @@ def test_every_error_is_a_sync_error() -> None:
 def test_missing_extra_is_named() -> None:
     code = "import sys; sys.modules['sqlalchemy'] = None; from connector_async.sync import BulkSync"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    message = "ModuleNotFoundError: connector_async.sync needs SQLAlchemy: install connector-async[sync]"
+    message = "ImportError: connector_async.sync.BulkSync needs sqlalchemy: pip install 'connector-async[sync]'"
     assert (done.returncode, done.stderr.splitlines()[-1]) == (1, message)
 
 
