@@ -5,8 +5,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
