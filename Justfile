@@ -33,6 +33,10 @@ docs:
 postgres:
     .ci/run postgres
 
+# Build the site of docs/ into build/site.
+site:
+    .ci/run site
+
 # Run everything that must pass before a merge, on every supported Python version.
 ci:
     .ci/run

@@ -105,12 +105,13 @@ class _Found:
     def counts(self, source: FileSource) -> Record:
         """Return the counts of a reading, as the row of a table without what is zero, or as an object with all."""
         counts = attrs.asdict(source.counts, recurse=False)
-        ignored: Counter[str] = counts.pop("ignored")
+        counter: Counter[str] = counts.pop("ignored")
+        ignored = sorted(counter.items(), key=lambda part: (-part[1], part[0]))
         found = {"records": self.records, "problems": self.problems}
         window = _window(source)
         if self.display.is_structured:
-            return {"kind": "counts", **found, **counts, **window, "ignored": dict(ignored.most_common())}
-        shown = ", ".join(f"{name} ({number})" for name, number in ignored.most_common())
+            return {"kind": "counts", **found, **counts, **window, "ignored": dict(ignored)}
+        shown = ", ".join(f"{name} ({number})" for name, number in ignored)
         if self.display.hides_zeros:
             counts = {name: number for name, number in counts.items() if number}
         return {**found, **counts, **window, "ignored": shown or None}

@@ -74,6 +74,15 @@ def test_check_prints_counts_without_a_server(offline: CommandLine) -> None:
     assert sorted(path.name for path in Path().iterdir()) == ["visits.csv"]  # no state
 
 
+def test_columns_that_are_ignored_equally_often_are_sorted_by_name(offline: CommandLine) -> None:
+    name = put(
+        "visits.csv",
+        "key,title,start_time,end_time,f,e,d,c,b,a\n1,Visit,2024-01-01T10:00Z,2024-01-01T11:00Z,1,1,1,1,1,1\n",
+    )
+    done = offline("source", "check", name, "--ignore-unknown", "--tenant-id", "acme")
+    assert "a (1), b (1), c (1), d (1), e (1), f (1)" in done.out
+
+
 def test_check_prints_every_problem_with_line_key_and_reason(offline: CommandLine) -> None:
     bad = "".join(f"k-{number},Visit,never,2024-01-15T11:00:00Z\r\n" for number in range(2, 42))
     name = put("visits.csv", f"{PLAIN}{bad},,,x\r\n")

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +22,13 @@ from tests.support.postgres import FLAVORS, PostgresServer
 
 ROOT = Path(__file__).parents[2]
 REPOSITORY = "https://github.com/connector-async/connector-async/"
-PAGES = {page.stem: page.read_text() for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
+DOCS = ROOT / "docs"
+PAGES = {"README": (ROOT / "README.md").read_text()} | {
+    page.relative_to(DOCS).with_suffix("").as_posix(): page.read_text() for page in sorted(DOCS.rglob("*.md"))
+}
+"""The text of each page, by its path in docs/."""
 TESTS = ".venv/bin/python -m pytest -n auto --dist worksteal"
-RUN = ("python", "text", "console")
+RUN = ("python", "text", "console", "toml")
 """The languages of the blocks that the tests run; README.md also has two blocks of `sh`."""
 
 
@@ -132,11 +137,14 @@ def test_readme_is_short() -> None:
 
 
 def command_on_path(folder: Path) -> Path:
-    """Return a folder that has this interpreter's command `connector-async`."""
+    """Return a folder that has this interpreter as `python`, and its command `connector-async`."""
     command = folder / "bin" / "connector-async"
     command.parent.mkdir()
     command.write_text(f"#!{sys.executable}\nfrom connector_async.cli.main import main\nmain()\n")
     command.chmod(0o755)
+    interpreter = folder / "bin" / "python"
+    interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    interpreter.chmod(0o755)
     return command.parent
 
 
@@ -157,8 +165,19 @@ def test_sessions_print_what_their_page_shows(page: str, tmp_path: Path) -> None
         done = subprocess.run(
             ["bash", "-euc", script], capture_output=True, text=True, check=True, env=environment, cwd=tmp_path
         )
-    assert done.stderr == ""
+    assert done.stderr == "" or page == "tutorial"  # which leaves the progress out
     assert [generic(line) for line in done.stdout.splitlines()] == [generic(line) for line in shown]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "toml")])
+def test_settings_files_of_a_page_are_accepted(page: str, tmp_path: Path) -> None:
+    for block in blocks(page, "toml"):
+        (tmp_path / "connector-async.toml").write_text(block)
+        command = [str(command_on_path(tmp_path) / "connector-async"), "config", "show", "--json"]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, env={"HOME": str(tmp_path)}, cwd=tmp_path
+        )
+        assert done.stdout.count("connector-async.toml") >= len(tomllib.loads(block))
 
 
 def generic(line: str) -> str:
@@ -177,10 +196,12 @@ def test_every_block_is_run() -> None:
 
 def test_pages_have_programs_and_sessions() -> None:
     assert {page for page in PAGES if blocks(page, "python")} == {
-        "README", "appointments", "bulk", "middleware", "observability", "requests", "retries", "sessions", "sync",
-        "testing", "watch",
+        "README", "appointments", "bulk", "how-to/proxies-and-tls", "middleware", "observability", "requests",
+        "retries", "sessions", "sync", "testing", "watch",
     }  # fmt: skip
-    assert {page for page in PAGES if blocks(page, "console")} == {"command-line", "sync"}
+    assert {page for page in PAGES if blocks(page, "console")} == {
+        "command-line", "how-to/sync-from-a-file", "sync", "tutorial",
+    }  # fmt: skip
 
 
 def test_command_line_has_every_exit_code_topic_and_command() -> None:
@@ -224,16 +245,20 @@ def test_references_of_the_readme_are_defined_and_reach_every_page() -> None:
     text = PAGES["README"]
     defined = set(re.findall(r"^\[([\w.-]+)\]: ", text, re.MULTILINE))
     assert set(re.findall(r"\]\[([\w.-]+)\]", text)) == defined
-    assert set(PAGES) - {"README"} <= defined
+    in_the_sidebar = {"index", "tutorial", *(page for page in PAGES if "/" in page)}
+    assert set(PAGES) - {"README"} - in_the_sidebar <= defined
 
 
 @pytest.mark.parametrize("page", sorted({*PAGES} - {"README"}))
 def test_links_of_a_page_lead_to_files_and_headings(page: str) -> None:
     for link in links(PAGES[page]):
-        if link.startswith("https://"):
+        if link.startswith("https://") and not link.startswith(REPOSITORY):
             continue
         name, _, anchor = link.partition("#")
-        target = ROOT / "docs" / (name or f"{page}.md")
+        if name.startswith(REPOSITORY):
+            target = ROOT / name.removeprefix(f"{REPOSITORY}blob/main/")
+        else:
+            target = (DOCS / page).parent / name if name else DOCS / f"{page}.md"
         assert target.is_file(), link
         assert not anchor or anchor in anchors(target), link
 
@@ -268,7 +293,8 @@ def test_paths_in_the_ci_script_exist() -> None:
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
 def test_links_of_the_other_documents_lead_to_files(page: str) -> None:
     for link in links((ROOT / page).read_text()):
-        assert link.startswith("https://") or (ROOT / link).is_file(), link
+        path = link.removeprefix(f"{REPOSITORY}blob/main/")
+        assert path.startswith("https://") or (ROOT / path).is_file(), link
 
 
 def test_change_log_has_this_version() -> None:

@@ -43,7 +43,7 @@ def test_a_dependency_has_the_same_bounds_in_every_list() -> None:
 def test_extras_are_for_users_and_groups_for_developers() -> None:
     extras = {"sandbox", "sync", "postgres", "redis", "otel", "cli", "keyring", "report", "viewer", "testing"}
     assert set(PROJECT["optional-dependencies"]) == extras
-    assert set(GROUPS) == {"lint", "test", "peers", "examples", "bench"}
+    assert set(GROUPS) == {"lint", "test", "docs", "peers", "examples", "bench"}
 
 
 def test_no_group_names_the_package_itself() -> None:
@@ -53,4 +53,4 @@ def test_no_group_names_the_package_itself() -> None:
 
 def test_included_groups_exist() -> None:
     included = {one["include-group"] for one in chain(*GROUPS.values()) if not isinstance(one, str)}
-    assert included == {"lint", "peers", "examples"} <= set(GROUPS)
+    assert included == {"lint", "docs", "peers", "examples"} <= set(GROUPS)
