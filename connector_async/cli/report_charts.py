@@ -1,5 +1,6 @@
 """The charts of the page of a run, as SVG elements without scripts. Their colors are the variables of the page."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -7,6 +8,9 @@ from xml.etree import ElementTree as ET
 
 import pygal
 from pygal.style import Style
+
+# pygal adds a finder of plugins that Python 3.12 no longer takes. It would be asked for every later import.
+sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != pygal.__name__]
 
 _FONT: Final = "system-ui, sans-serif"
 _SIZES: Final = {f"{name}_font_size": 13 for name in ("label", "major_label", "value", "value_label", "legend")}

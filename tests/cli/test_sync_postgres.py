@@ -26,7 +26,7 @@ def test_state_is_in_the_database_of_a_url(
     command: CommandLine, source: Path, sandbox: Sandbox, url: str, tmp_path: Path
 ) -> None:
     name = fill(source)
-    assert "12 created" in command("sync", "run", name, "--state", url).out
+    assert "12 created" in command("sync", "run", name, "--state", url).err
     assert not list(tmp_path.glob("*.db*"))
     done = command("sync", "run", name, "--state", url, "--exit-code", "--json")
     assert done.code == ExitCode.NOTHING_TO_DO
@@ -42,7 +42,7 @@ def test_plan_of_a_database_is_applied_to_it(command: CommandLine, source: Path,
     assert command("sync", "plan", name, "--out", "plan.jsonl", "--state", url).code == ExitCode.DONE
     unnamed = command("sync", "apply", "plan.jsonl")
     assert (unnamed.code, "--state must name it" in unnamed.err) == (ExitCode.OTHER, True)
-    assert "12 created" in command("sync", "apply", "plan.jsonl", "--state", url).out
+    assert "12 created" in command("sync", "apply", "plan.jsonl", "--state", url).err
 
 
 def test_commands_for_files_are_rejected(command: CommandLine, url: str) -> None:
