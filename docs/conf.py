@@ -31,6 +31,7 @@ nitpick_ignore = [
             "bulk_calls.inputs.Inputs",
             "rate_limit.limiter.Sleep",
             "sync.formats.csv_file.CsvSource",
+            "sync.request_timeline.RequestTimeline",
             "sync.formats.icalendar.file.ICalendarSource",
             "sync.formats.json_lines.JsonLinesSource",
             "sync.guard.DeleteCount",

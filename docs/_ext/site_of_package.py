@@ -127,8 +127,7 @@ class ExitCodes(SphinxDirective):
         """Return a table."""
         from connector_async.cli.exit_codes import ExitCode  # noqa: PLC0415 - not at each start of Sphinx
 
-        texts = attribute_docs("connector_async.cli.exit_codes")
-        rows = [(str(code.value), texts["ExitCode", code.name]) for code in ExitCode]
+        rows = [(str(code.value), code.meaning) for code in ExitCode]
         return self.parse_text_to_nodes(table(["code", "meaning"], rows))
 
 
