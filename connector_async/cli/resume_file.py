@@ -5,6 +5,7 @@ Each line is an object of `number`, `digest`, `status` and `appointment_id`. A d
 """
 
 import hashlib
+import os
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +14,14 @@ from typing import Any, BinaryIO, Final, Self
 import attrs
 import orjson
 
+from connector_async._files import check_regular
 from connector_async.bulk_calls import Outcome, Status
 from connector_async.models import Appointment, NewAppointment
 
 from .messages import print_message
 
 _STARTED: Final = "started"
+_LINE_START: Final = b'{"number":'
 _MOST_NUMBERS: Final = 20
 
 
@@ -141,11 +144,17 @@ class ResumeFile:
     def _read(self, path: Path) -> None:
         if not path.exists():
             return
-        for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        check_regular(path)
+        lines = path.read_bytes().splitlines(keepends=True)
+        for number, line in enumerate(lines, 1):
             try:
                 entry = orjson.loads(line)
                 self._known[int(entry["number"])] = (str(entry["digest"]), str(entry["status"]))
             except (ValueError, TypeError, KeyError):
+                if number == len(lines) and line.startswith(_LINE_START) and not line.endswith(b"\n"):
+                    # Cut by a full disk or a kill: its draft was not sent, or has a `started` line before.
+                    os.truncate(path, path.stat().st_size - len(line))
+                    return
                 raise ValueError(f"--resume: line {number} of {path} is not of a file that --resume wrote") from None
 
     def _append(self, draft: Draft, status: str, appointment_id: str | None) -> None:

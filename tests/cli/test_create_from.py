@@ -1,5 +1,6 @@
 """`create --from` that is interrupted and resumed, dry runs, confirmations, and titles that look like options."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -83,6 +84,27 @@ def test_resume_file_of_other_drafts_is_rejected(sandbox: Sandbox, command: Comm
     Path(resume).write_text("[]\n")
     broken = command("create", "--from", str(tmp_path / "a.jsonl"), "--resume", resume)
     assert "line 1 of" in broken.err
+
+
+def test_resume_file_that_is_cut_in_its_last_line_is_resumed(
+    sandbox: Sandbox, command: CommandLine, tmp_path: Path
+) -> None:
+    resume = tmp_path / "resume.jsonl"
+    arguments = ("create", "--from", write_drafts(tmp_path / "drafts.jsonl", ["a", "b"]), "--resume", str(resume))
+    command(*arguments)
+    started = resume.read_bytes().splitlines(keepends=True)[0]
+    resume.write_bytes(resume.read_bytes() + started[:-20])
+    for _ in range(2):  # the cut line is gone, rather than joined with the next one
+        assert command(*arguments).code == ExitCode.DONE
+    assert titles_on_server(command) == ["a", "b"]
+
+
+def test_resume_file_that_is_not_a_regular_file_is_rejected(command: CommandLine, tmp_path: Path) -> None:
+    drafts = write_drafts(tmp_path / "drafts.jsonl", ["a"])
+    result = command("create", "--from", drafts, "--resume", os.devnull)
+    assert result.code == ExitCode.OTHER
+    assert f"{os.devnull}: must be a regular file" in result.err
+    assert titles_on_server(command) == []
 
 
 def test_dry_run_of_each_write_sends_nothing(sandbox: Sandbox, command: CommandLine, tmp_path: Path) -> None:
