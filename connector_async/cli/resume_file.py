@@ -4,12 +4,14 @@ Each line is an object of `number`, `digest`, `status` and `appointment_id`. A d
 (`started`) and one with its outcome. The file has no title and no description.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, Final, Self
 
 import attrs
 import orjson
@@ -50,7 +52,8 @@ class ResumeFile:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
+        self._failure: OSError | None = None
         self._known: dict[int, tuple[str, str]] = {}
         self._in_flight: set[int] = set()
         self.done_before = 0
@@ -75,7 +78,7 @@ class ResumeFile:
                 yield resume
             return
         resume._read(path)
-        with path.open("ab") as file, resume._explaining_interrupts():
+        with path.open("ab", buffering=0) as file, resume._explaining_interrupts():
             resume._file = file
             yield resume
 
@@ -102,9 +105,13 @@ class ResumeFile:
                 yield draft
 
     def start(self, draft: Draft) -> None:
-        """Remember that a draft is about to be sent."""
-        self._in_flight.add(draft.number)
+        """Remember that a draft is about to be sent.
+
+        Raises:
+            OSError: If the file cannot be written. The draft must not be sent then.
+        """
         self._append(draft, _STARTED, None)
+        self._in_flight.add(draft.number)
 
     def created(self, draft: Draft, appointment: Appointment) -> None:
         """Remember that a draft was created."""
@@ -117,7 +124,8 @@ class ResumeFile:
 
     def _end(self, draft: Draft, status: Status, appointment_id: str | None) -> None:
         self._in_flight.discard(draft.number)
-        self._append(draft, status.value, appointment_id)
+        with suppress(OSError):  # the file has the draft as started: it is not repeated
+            self._append(draft, status.value, appointment_id)
 
     def print_left_out(self) -> None:
         """Print how many drafts were left out, and why."""
@@ -166,8 +174,16 @@ class ResumeFile:
             "status": status,
             "appointment_id": appointment_id,
         }
-        self._file.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
-        self._file.flush()  # a killed process has then remembered what it sent
+        if self._failure is not None:  # a line could be joined with one that was cut
+            raise self._failure
+        line = orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
+        try:
+            # Without a buffer: a killed process has then remembered what it sent.
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self._failure = OSError(error.errno, error.strerror, str(self._path))
+            raise self._failure from None
 
 
 def _digest(draft: Draft) -> str:

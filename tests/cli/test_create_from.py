@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,6 +98,25 @@ def test_resume_file_that_is_cut_in_its_last_line_is_resumed(
     for _ in range(2):  # the cut line is gone, rather than joined with the next one
         assert command(*arguments).code == ExitCode.DONE
     assert titles_on_server(command) == ["a", "b"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the size of files is limited on POSIX only")
+def test_full_disk_loses_no_id_and_sends_nothing_that_is_not_remembered(
+    sandbox: Sandbox, command: CommandLine, tmp_path: Path
+) -> None:
+    titles = [f"Visit {index}" for index in range(30)]
+    resume = tmp_path / "resume.jsonl"
+    arguments = ("create", "--from", write_drafts(tmp_path / "drafts.jsonl", titles), "--resume", str(resume), "--json")
+    limited = ["sh", "-c", 'ulimit -f 2; exec "$@"', "sh", *COMMAND, *arguments]
+    run = subprocess.run(limited, capture_output=True, text=True, check=False)
+    results = [orjson.loads(line) for line in run.stdout.splitlines()]
+    done = sorted(result["title"] for result in results if result["status"] == "done")
+    assert done
+    assert done == titles_on_server(command)
+    assert {str(resume) in result["error"] for result in results if result["status"] == "failed"} == {True}
+    assert run.returncode == ExitCode.DEAD_LETTERS
+    assert command(*arguments).code == ExitCode.DEAD_LETTERS  # some are known as started only
+    assert titles_on_server(command) == sorted(titles)
 
 
 def test_resume_file_that_is_not_a_regular_file_is_rejected(command: CommandLine, tmp_path: Path) -> None:
