@@ -7,6 +7,7 @@ Each line is an object of `number`, `digest`, `status` and `appointment_id`. A d
 import errno
 import hashlib
 import os
+import sys
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -69,7 +70,7 @@ class ResumeFile:
         If the block is interrupted, a message says what may have been created, and how to resume.
 
         Raises:
-            ValueError: If the file is not one of a resumable command.
+            ValueError: If the file is not one of a resumable command, or another command is using it.
             OSError: If it cannot be read or written.
         """
         resume = cls(path)
@@ -77,10 +78,14 @@ class ResumeFile:
             with resume._explaining_interrupts():
                 yield resume
             return
-        resume._read(path)
-        with path.open("ab", buffering=0) as file, resume._explaining_interrupts():
-            resume._file = file
-            yield resume
+        if path.exists():
+            check_regular(path)
+        with path.open("ab", buffering=0) as file:
+            _lock(file, path)
+            resume._read(path)
+            with resume._explaining_interrupts():
+                resume._file = file
+                yield resume
 
     @property
     def left_out_count(self) -> int:
@@ -150,9 +155,6 @@ class ResumeFile:
             raise
 
     def _read(self, path: Path) -> None:
-        if not path.exists():
-            return
-        check_regular(path)
         lines = path.read_bytes().splitlines(keepends=True)
         for number, line in enumerate(lines, 1):
             try:
@@ -184,6 +186,22 @@ class ResumeFile:
         except OSError as error:
             self._failure = OSError(error.errno, error.strerror, str(self._path))
             raise self._failure from None
+
+
+def _lock(file: FileIO, path: Path) -> None:
+    """Lock the file until it is closed: another command would send the same drafts. Windows has no such lock.
+
+    Raises:
+        ValueError: If another command is using it.
+    """
+    if sys.platform == "win32":
+        return
+    import fcntl  # noqa: PLC0415 - POSIX only
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(f"--resume: another command is using {path}") from None
 
 
 def _digest(draft: Draft) -> str:

@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from connector_async.cli.exit_codes import ExitCode
+from connector_async.cli.resume_file import ResumeFile
 from connector_async.sandbox import DropAfter, Sandbox, StatusFault
 from tests.support.command_line import COMMAND, TIMES, CommandLine
 
@@ -98,6 +99,18 @@ def test_resume_file_that_is_cut_in_its_last_line_is_resumed(
     for _ in range(2):  # the cut line is gone, rather than joined with the next one
         assert command(*arguments).code == ExitCode.DONE
     assert titles_on_server(command) == ["a", "b"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such lock")
+def test_resume_file_that_another_command_uses_is_rejected(command: CommandLine, tmp_path: Path) -> None:
+    resume = tmp_path / "resume.jsonl"
+    with ResumeFile.opened(resume):
+        result = command("create", "--from", write_drafts(tmp_path / "drafts.jsonl", ["a"]), "--resume", str(resume))
+    assert (result.code, result.err) == (
+        ExitCode.USAGE,
+        f"connector-async: --resume: another command is using {resume}\n",
+    )
+    assert titles_on_server(command) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the size of files is limited on POSIX only")
