@@ -115,8 +115,9 @@ class ResumeFile:
         Raises:
             OSError: If the file cannot be written. The draft must not be sent then.
         """
-        self._append(draft, _STARTED, None)
-        self._in_flight.add(draft.number)
+        if draft.number not in self._in_flight:  # it is retried
+            self._append(draft, _STARTED, None)
+            self._in_flight.add(draft.number)
 
     def created(self, draft: Draft, appointment: Appointment) -> None:
         """Remember that a draft was created."""

@@ -198,6 +198,24 @@ def test_second_signal_cancels_the_creates_in_flight_and_names_them(
     ]
 
 
+def test_draft_that_waits_for_the_rate_limit_at_an_interrupt_is_not_said_to_be_sent(
+    sandbox: Sandbox, command: CommandLine, tmp_path: Path
+) -> None:
+    resume = str(tmp_path / "resume.jsonl")
+    arguments = ("create", "--from", write_drafts(tmp_path / "drafts.jsonl", list("abcdef")), "--resume", resume)
+    limited = [*COMMAND, *arguments, "--rate-limit", "2/60"]
+    with subprocess.Popen(limited, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        assert "rate-limit slot" in run.stderr.readline()
+        run.send_signal(signal.SIGINT)
+        assert "a second signal cancels them" in run.stderr.readline()
+        run.send_signal(signal.SIGINT)
+        message = run.stderr.read()
+    assert "may have been created" not in message
+    assert command(*arguments).code == ExitCode.DONE
+    assert titles_on_server(command) == list("abcdef")
+
+
 def test_first_distinct_reasons_of_failures_are_printed_with_their_counts(
     sandbox: Sandbox, command: CommandLine, tmp_path: Path
 ) -> None:
