@@ -13,6 +13,7 @@ from connector_async._clock import Clock
 from connector_async.bulk_calls import Bulk, Outcome, Status, bulk
 from connector_async.exceptions import AuthenticationError, DecodingError
 from connector_async.models import Appointment, NewAppointment
+from connector_async.session import before_each_write
 from connector_async.sync.budget import Budget
 from connector_async.sync.formats import format_of_suffix
 from connector_async.sync.records import Calendar, SourceProblem, SourceRecord
@@ -176,8 +177,12 @@ async def _create_drafts(
             async def create(draft: Draft) -> Appointment:
                 if draft.appointment is None:
                     raise ValueError(draft.problem)
-                done.start(draft)
-                appointment = await appointments.create(draft.appointment)
+
+                async def remember() -> None:
+                    done.start(draft)
+
+                with before_each_write(remember):  # not before: it is not sent while it waits for the rate limit
+                    appointment = await appointments.create(draft.appointment)
                 done.created(draft, appointment)
                 return appointment
 

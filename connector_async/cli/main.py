@@ -35,10 +35,21 @@ def main() -> None:
     Raises:
         SystemExit: With the exit code of the command, or with a message if a package is not installed.
     """
+    _open_closed_streams()
     try:
         _main()
     except KeyboardInterrupt:  # while modules were imported, or the second one while the first was handled
         _exit_at_once(ExitCode.INTERRUPTED)
+
+
+def _open_closed_streams() -> None:
+    """Open the standard streams that are closed, so that no other file takes their place. Writing the output fails."""
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY), "r", closefd=False)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", closefd=False)
 
 
 def _main() -> None:

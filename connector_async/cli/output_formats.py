@@ -8,13 +8,17 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from io import StringIO
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .escaping import json_text, printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Record = Mapping[str, Any]
 """One row: strings, numbers, booleans and `None` by column. Other values are written only as JSON and YAML."""
 
+_LEAST_WIDTH: Final = 10  # of a column that gives way to ids and times
 _UNLIMITED_WIDTH: Final = 100_000  # a table that is not read on a terminal is not cut
 
 
@@ -172,6 +176,7 @@ class _Table(_Rows):
 
     def rows(self, records: Sequence[Record]) -> str:
         from rich import box  # noqa: PLC0415 - the other formats do not need rich
+        from rich.cells import cell_len  # noqa: PLC0415
         from rich.console import Console  # noqa: PLC0415
         from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
@@ -188,16 +193,36 @@ class _Table(_Rows):
         )
         shown = [name for name in self._columns if any(record.get(name) is not None for record in records)]
         table = Table(box=box.ROUNDED if on_terminal else None, pad_edge=on_terminal)
+        least_width = 1  # with the borders
         for name in shown:
             cells = [_cell(record.get(name)) for record in records]
             # An id or a time is copied from the table: the other columns give way.
             is_copied = name == "key" or name.endswith(("_id", "_time"))
-            width = max(map(len, cells)) if is_copied else None
-            table.add_column(name, no_wrap=is_copied, overflow="fold", min_width=width)
+            width = max(map(cell_len, cells))
+            least_width += max(len(name), width if is_copied else min(width, _LEAST_WIDTH)) + 3
+            table.add_column(name, no_wrap=is_copied, overflow="fold", min_width=width if is_copied else None)
+        if on_terminal and least_width > console.width:
+            console.print(_fields_below_each_other(records, shown))
+            return text.getvalue()
         for record in records:
             table.add_row(*(Text(_cell(record.get(name))) for name in shown))
         console.print(table)
         return text.getvalue()
+
+
+def _fields_below_each_other(records: Sequence[Record], columns: Sequence[str]) -> "Table":
+    """Return a table with a line for each field, for a terminal that is too narrow for a row."""
+    from rich.table import Table  # noqa: PLC0415 - see _Table
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for record in records:
+        for name in columns:
+            table.add_row(Text(name, "bold"), Text(_cell(record.get(name))))
+        table.add_row()
+    return table
 
 
 def _cell(value: Any) -> str:

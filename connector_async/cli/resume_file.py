@@ -4,21 +4,27 @@ Each line is an object of `number`, `digest`, `status` and `appointment_id`. A d
 (`started`) and one with its outcome. The file has no title and no description.
 """
 
+import errno
 import hashlib
+import os
+import sys
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, Final, Self
 
 import attrs
 import orjson
 
+from connector_async._files import check_regular
 from connector_async.bulk_calls import Outcome, Status
 from connector_async.models import Appointment, NewAppointment
 
 from .messages import print_message
 
 _STARTED: Final = "started"
+_LINE_START: Final = b'{"number":'
 _MOST_NUMBERS: Final = 20
 
 
@@ -47,7 +53,8 @@ class ResumeFile:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
+        self._failure: OSError | None = None
         self._known: dict[int, tuple[str, str]] = {}
         self._in_flight: set[int] = set()
         self.done_before = 0
@@ -63,7 +70,7 @@ class ResumeFile:
         If the block is interrupted, a message says what may have been created, and how to resume.
 
         Raises:
-            ValueError: If the file is not one of a resumable command.
+            ValueError: If the file is not one of a resumable command, or another command is using it.
             OSError: If it cannot be read or written.
         """
         resume = cls(path)
@@ -71,10 +78,14 @@ class ResumeFile:
             with resume._explaining_interrupts():
                 yield resume
             return
-        resume._read(path)
-        with path.open("ab") as file, resume._explaining_interrupts():
-            resume._file = file
-            yield resume
+        if path.exists():
+            check_regular(path)
+        with path.open("ab", buffering=0) as file:
+            _lock(file, path)
+            resume._read(path)
+            with resume._explaining_interrupts():
+                resume._file = file
+                yield resume
 
     @property
     def left_out_count(self) -> int:
@@ -99,9 +110,14 @@ class ResumeFile:
                 yield draft
 
     def start(self, draft: Draft) -> None:
-        """Remember that a draft is about to be sent."""
-        self._in_flight.add(draft.number)
-        self._append(draft, _STARTED, None)
+        """Remember that a draft is about to be sent.
+
+        Raises:
+            OSError: If the file cannot be written. The draft must not be sent then.
+        """
+        if draft.number not in self._in_flight:  # it is retried
+            self._append(draft, _STARTED, None)
+            self._in_flight.add(draft.number)
 
     def created(self, draft: Draft, appointment: Appointment) -> None:
         """Remember that a draft was created."""
@@ -114,7 +130,8 @@ class ResumeFile:
 
     def _end(self, draft: Draft, status: Status, appointment_id: str | None) -> None:
         self._in_flight.discard(draft.number)
-        self._append(draft, status.value, appointment_id)
+        with suppress(OSError):  # the file has the draft as started: it is not repeated
+            self._append(draft, status.value, appointment_id)
 
     def print_left_out(self) -> None:
         """Print how many drafts were left out, and why."""
@@ -139,13 +156,16 @@ class ResumeFile:
             raise
 
     def _read(self, path: Path) -> None:
-        if not path.exists():
-            return
-        for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        lines = path.read_bytes().splitlines(keepends=True)
+        for number, line in enumerate(lines, 1):
             try:
                 entry = orjson.loads(line)
                 self._known[int(entry["number"])] = (str(entry["digest"]), str(entry["status"]))
             except (ValueError, TypeError, KeyError):
+                if number == len(lines) and line.startswith(_LINE_START) and not line.endswith(b"\n"):
+                    # Cut by a full disk or a kill: its draft was not sent, or has a `started` line before.
+                    os.truncate(path, path.stat().st_size - len(line))
+                    return
                 raise ValueError(f"--resume: line {number} of {path} is not of a file that --resume wrote") from None
 
     def _append(self, draft: Draft, status: str, appointment_id: str | None) -> None:
@@ -157,8 +177,32 @@ class ResumeFile:
             "status": status,
             "appointment_id": appointment_id,
         }
-        self._file.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
-        self._file.flush()  # a killed process has then remembered what it sent
+        if self._failure is not None:  # a line could be joined with one that was cut
+            raise self._failure
+        line = orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
+        try:
+            # Without a buffer: a killed process has then remembered what it sent.
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self._failure = OSError(error.errno, error.strerror, str(self._path))
+            raise self._failure from None
+
+
+def _lock(file: FileIO, path: Path) -> None:
+    """Lock the file until it is closed: another command would send the same drafts. Windows has no such lock.
+
+    Raises:
+        ValueError: If another command is using it.
+    """
+    if sys.platform == "win32":
+        return
+    import fcntl  # noqa: PLC0415 - POSIX only
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(f"--resume: another command is using {path}") from None
 
 
 def _digest(draft: Draft) -> str:

@@ -1,8 +1,10 @@
 """`create --from` that is interrupted and resumed, dry runs, confirmations, and titles that look like options."""
 
+import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ import orjson
 import pytest
 
 from connector_async.cli.exit_codes import ExitCode
+from connector_async.cli.resume_file import ResumeFile
 from connector_async.sandbox import DropAfter, Sandbox, StatusFault
 from tests.support.command_line import COMMAND, TIMES, CommandLine
 
@@ -85,6 +88,58 @@ def test_resume_file_of_other_drafts_is_rejected(sandbox: Sandbox, command: Comm
     assert "line 1 of" in broken.err
 
 
+def test_resume_file_that_is_cut_in_its_last_line_is_resumed(
+    sandbox: Sandbox, command: CommandLine, tmp_path: Path
+) -> None:
+    resume = tmp_path / "resume.jsonl"
+    arguments = ("create", "--from", write_drafts(tmp_path / "drafts.jsonl", ["a", "b"]), "--resume", str(resume))
+    command(*arguments)
+    started = resume.read_bytes().splitlines(keepends=True)[0]
+    resume.write_bytes(resume.read_bytes() + started[:-20])
+    for _ in range(2):  # the cut line is gone, rather than joined with the next one
+        assert command(*arguments).code == ExitCode.DONE
+    assert titles_on_server(command) == ["a", "b"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such lock")
+def test_resume_file_that_another_command_uses_is_rejected(command: CommandLine, tmp_path: Path) -> None:
+    resume = tmp_path / "resume.jsonl"
+    with ResumeFile.opened(resume):
+        result = command("create", "--from", write_drafts(tmp_path / "drafts.jsonl", ["a"]), "--resume", str(resume))
+    assert (result.code, result.err) == (
+        ExitCode.USAGE,
+        f"connector-async: --resume: another command is using {resume}\n",
+    )
+    assert titles_on_server(command) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the size of files is limited on POSIX only")
+def test_full_disk_loses_no_id_and_sends_nothing_that_is_not_remembered(
+    sandbox: Sandbox, command: CommandLine, tmp_path: Path
+) -> None:
+    titles = [f"Visit {index}" for index in range(30)]
+    resume = tmp_path / "resume.jsonl"
+    arguments = ("create", "--from", write_drafts(tmp_path / "drafts.jsonl", titles), "--resume", str(resume), "--json")
+    limited = ["sh", "-c", 'ulimit -f 2; exec "$@"', "sh", *COMMAND, *arguments]
+    run = subprocess.run(limited, capture_output=True, text=True, check=False)
+    results = [orjson.loads(line) for line in run.stdout.splitlines()]
+    done = sorted(result["title"] for result in results if result["status"] == "done")
+    assert done
+    assert done == titles_on_server(command)
+    assert {str(resume) in result["error"] for result in results if result["status"] == "failed"} == {True}
+    assert run.returncode == ExitCode.DEAD_LETTERS
+    assert command(*arguments).code == ExitCode.DEAD_LETTERS  # some are known as started only
+    assert titles_on_server(command) == sorted(titles)
+
+
+def test_resume_file_that_is_not_a_regular_file_is_rejected(command: CommandLine, tmp_path: Path) -> None:
+    drafts = write_drafts(tmp_path / "drafts.jsonl", ["a"])
+    result = command("create", "--from", drafts, "--resume", os.devnull)
+    assert result.code == ExitCode.OTHER
+    assert f"{os.devnull}: must be a regular file" in result.err
+    assert titles_on_server(command) == []
+
+
 def test_dry_run_of_each_write_sends_nothing(sandbox: Sandbox, command: CommandLine, tmp_path: Path) -> None:
     drafts = write_drafts(tmp_path / "drafts.jsonl", ["a", ""])
     for arguments, shown in (
@@ -141,6 +196,24 @@ def test_second_signal_cancels_the_creates_in_flight_and_names_them(
         f"connector-async: to resume, repeat the command with --resume {resume}",
         "connector-async: interrupted",
     ]
+
+
+def test_draft_that_waits_for_the_rate_limit_at_an_interrupt_is_not_said_to_be_sent(
+    sandbox: Sandbox, command: CommandLine, tmp_path: Path
+) -> None:
+    resume = str(tmp_path / "resume.jsonl")
+    arguments = ("create", "--from", write_drafts(tmp_path / "drafts.jsonl", list("abcdef")), "--resume", resume)
+    limited = [*COMMAND, *arguments, "--rate-limit", "2/60"]
+    with subprocess.Popen(limited, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        assert "rate-limit slot" in run.stderr.readline()
+        run.send_signal(signal.SIGINT)
+        assert "a second signal cancels them" in run.stderr.readline()
+        run.send_signal(signal.SIGINT)
+        message = run.stderr.read()
+    assert "may have been created" not in message
+    assert command(*arguments).code == ExitCode.DONE
+    assert titles_on_server(command) == list("abcdef")
 
 
 def test_first_distinct_reasons_of_failures_are_printed_with_their_counts(

@@ -130,6 +130,37 @@ def test_ids_are_not_broken_over_lines_on_a_narrow_terminal(
     assert max(map(len, shown.splitlines())) <= 80
 
 
+def test_table_that_is_too_wide_for_the_terminal_has_a_line_for_each_field(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    appointment_id = command.create("A long title of many words")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [line.rstrip() for line in command("get", appointment_id, "--output", "table").out.splitlines()]
+    assert lines[:4] == [
+        f"appointment_id  {appointment_id}",
+        "title           A long title of many words",
+        "start_time      2024-01-15T10:00:00Z",
+        "end_time        2024-01-15T11:00:00Z",
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell closes a stream on POSIX only")
+def test_closed_stream_is_reported_in_one_line(sandbox: Sandbox, command: CommandLine) -> None:
+    def run_with(closed: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *COMMAND, *arguments]
+        return subprocess.run(shell, capture_output=True, text=True, check=False)
+
+    created = run_with(">&-", "create", "--title", "Visit", *TIMES)
+    assert created.returncode == ExitCode.OUTPUT
+    (record,) = command("preview", "--json").records
+    assert created.stderr.splitlines()[0] == f"connector-async: created {record['appointment_id']}"
+    assert len(created.stderr.splitlines()) == 2
+    asked = run_with("<&-", "delete", "a", "b")
+    assert (asked.returncode, len(asked.stderr.splitlines())) == (ExitCode.USAGE, 1)
+
+
 def test_character_that_the_encoding_lacks_is_escaped_after_a_create(
     sandbox: Sandbox, command: CommandLine, tmp_path: Path
 ) -> None:
