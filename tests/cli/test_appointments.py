@@ -65,6 +65,7 @@ def test_table_on_a_terminal_has_styles_unless_no_color_is_set(
     appointment_id = command.create()
     monkeypatch.setenv("FORCE_COLOR", "1")  # what rich takes for a terminal
     monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "120")  # where the table fits
     monkeypatch.setenv("NO_COLOR", no_color)
     shown = command("get", appointment_id, "--output", "table").out
     assert "╭" in shown
