@@ -7,10 +7,12 @@ from typing import Annotated, Any, Final
 import orjson
 from cyclopts import Parameter
 
+from connector_async._checks import check_endpoint, check_headers, check_method
 from connector_async.protocol import Response
 
 from .config_sources import read_settings
 from .connect import service_of
+from .escaping import json_text
 from .line_reader import STANDARD_INPUT, read_chunks
 from .messages import print_message
 from .options import DEFAULT_CONNECTION, ConnectionOptions
@@ -42,6 +44,9 @@ async def api(
         Parameter(negative="", help="A further header: 'NAME: VALUE'. May be repeated."),
     ] = (),
     include: Annotated[bool, Parameter(negative="", help="Print the status and the headers before the body.")] = False,
+    dry_run: Annotated[
+        bool, Parameter(negative="", help="Check everything, print the request without its headers, and send nothing.")
+    ] = False,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> None:
     """Send a request below the tenant with the token, the rate limit and the retries of the other commands.
@@ -52,6 +57,12 @@ async def api(
     parameters, headers = _pairs("query", "=", query), _pairs("header", ":", header)
     body = None if json is None else await _body(json)
     async with service_of(settings) as appointments:
+        if dry_run:
+            method, headers = check_method(method).upper(), check_headers("header", headers)
+            url = appointments.session.url(check_endpoint(path, None), parameters or None)
+            write_output(f"{method} {url}\n" + ("" if body is None else f"{json_text(body)}\n"), "utf-8")
+            print_message("dry run: nothing was sent")
+            return
         response = await appointments.request(method, path, query=parameters or None, json=body, headers=headers)
     _print(response, include=include)
 

@@ -70,6 +70,14 @@ def test_invalid_argument_is_rejected_without_its_value(
     assert "hunter2" not in done.err
 
 
+def test_dry_run_prints_the_request_and_sends_nothing(sandbox: Sandbox, command: CommandLine) -> None:
+    done = command("api", "post", "/appointment", "--query", "a=b c", "--json", '{"x": 1}', "--dry-run")
+    assert (done.code, done.err) == (ExitCode.DONE, "connector-async: dry run: nothing was sent\n")
+    assert done.out == f'POST {sandbox.base_url}/acme/appointment?a=b+c\n{{"x":1}}\n'
+    assert command("api", "GET", "/../other", "--dry-run").code == ExitCode.USAGE
+    assert sandbox.log.count() == 0
+
+
 def test_write_with_an_unknown_outcome_says_so(sandbox: Sandbox, command: CommandLine) -> None:
     sandbox.faults.script(DropAfter(), operation="create")
     done = command("api", "POST", "/appointment", "--json", NEW)
