@@ -28,8 +28,8 @@ from .options import (
     check_window,
 )
 from .output import Printer
-from .settings import Settings
-from .source_options import DEFAULT_MAPPING, MappingOptions, assumed_zone
+from .settings import Settings, assumed_zone
+from .source_options import DEFAULT_MAPPING, MappingOptions
 from .standard_input import opened_source
 from .times import parse_time
 

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from connector_async._timestamps import zone_named
 from connector_async.appointments import AppointmentService
 from connector_async.models import DirectoryUser
 from connector_async.session import ConnectorSession
@@ -13,23 +12,10 @@ from connector_async.sync.records import Calendar
 from connector_async.wire import WireFormat
 
 from .activity import Activity
-from .config_sources import read_settings
 from .credentials import credentials_for
 from .messages import print_message
-from .options import ConnectionOptions
 from .secret_sources import SecretReader
-from .settings import Settings, SettingsError, parse_rate_limit
-
-
-@asynccontextmanager
-async def open_service(connection: ConnectionOptions) -> AsyncIterator[AppointmentService]:
-    """Yield the service that the settings describe, and close its session at the end.
-
-    Raises:
-        ValueError: If a setting is invalid or missing.
-    """
-    async with service_of(read_settings(connection.as_settings())) as service:
-        yield service
+from .settings import Settings, SettingsError, assumed_zone, parse_rate_limit
 
 
 @asynccontextmanager
@@ -55,13 +41,12 @@ def open_session(settings: Settings, tenant_id: str, **options: Any) -> Connecto
         ValueError: If a setting is invalid or missing.
     """
     base_url = settings.required("base_url")
-    zone = settings.get("assume_zone")
     arguments: dict[str, Any] = {
         "wire_format": selected_format(settings),
         "rate_limit": parse_rate_limit(settings.get("rate_limit")),
         "deadline": settings.get("deadline"),
         "allow_http": settings.get("allow_http"),
-        "assume_zone": None if zone is None else zone_named(zone),
+        "assume_zone": assumed_zone(settings),
         "user_agent_suffix": "connector-async-cli",
     }
     activity = Activity(log_level(settings), shows_headers=settings.get("debug_http"))

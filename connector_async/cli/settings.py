@@ -7,6 +7,7 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -391,3 +392,9 @@ def convert_text(setting: Setting, value: str) -> Any:
             return value
         return number if math.isfinite(number) else value
     return value
+
+
+def assumed_zone(settings: Settings) -> tzinfo | None:
+    """Return the time zone of times without a UTC offset; `None` if there is none."""
+    name = settings.get("assume_zone")
+    return None if name is None else zone_named(name)

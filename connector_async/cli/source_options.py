@@ -8,7 +8,6 @@ import attrs
 from cyclopts import Group, Parameter
 
 from connector_async._files import open_regular
-from connector_async._timestamps import zone_named
 from connector_async.sync.formats import (
     FieldMapping,
     FileFormat,
@@ -21,7 +20,7 @@ from connector_async.sync.formats.detection import SUFFIXES
 from connector_async.sync.formats.reading import source_error
 from connector_async.sync.scope import Scope
 
-from .settings import Settings
+from .settings import Settings, assumed_zone
 from .times import parse_time
 
 SOURCE_GROUP: Final = Group(
@@ -176,12 +175,6 @@ def mapping_of(settings: Settings) -> FieldMapping | None:
     if columns is None and date_format is None:
         return None
     return FieldMapping(columns=columns or {}, date_format=date_format)
-
-
-def assumed_zone(settings: Settings) -> Any:
-    """Return the time zone of local times; `None` if there is none."""
-    name = settings.get("assume_zone")
-    return None if name is None else zone_named(name)
 
 
 def open_source(

@@ -32,8 +32,8 @@ from .messages import print_message
 from .options import DEFAULT_CONNECTION, DEFAULT_DISPLAY, ConnectionOptions, DisplayOptions
 from .output import Printer
 from .progress import SyncProgress, error_console
-from .settings import Settings, is_url
-from .source_options import DEFAULT_SOURCE, SourceFile, SourceOptions, assumed_zone, mapping_of
+from .settings import Settings, assumed_zone, is_url
+from .source_options import DEFAULT_SOURCE, SourceFile, SourceOptions, mapping_of
 from .standard_input import is_standard_input, opened_source
 from .sync_options import (
     CompareOptions,

@@ -26,9 +26,9 @@ from .messages import print_message
 from .options import DisplayOptions
 from .progress import SyncProgress, error_console
 from .secret_sources import SecretReader
-from .settings import Settings, SettingsError, is_url, parse_rate_limit
+from .settings import Settings, SettingsError, assumed_zone, is_url, parse_rate_limit
 from .signals import stoppable
-from .source_options import SourceOptions, assumed_zone
+from .source_options import SourceOptions
 from .sync_options import LimitOptions, LockedStateOptions, PerformanceOptions
 from .sync_report import print_report, report_exit_code, totals, write_dead_letters
 
