@@ -47,7 +47,7 @@ _HASH_BYTES: Final = 8
 _UNKNOWN: Final = ""
 """The hash of a field that the server did not send."""
 _NEW: Final = " " * (len(_FIELDS) - 1)
-"""The fingerprint of an appointment of which nothing is known."""
+"""The fingerprint of an appointment without any known field."""
 _TRANSIENT_STATUSES: Final = frozenset({408, 423, 425, 429})
 
 

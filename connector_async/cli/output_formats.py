@@ -53,7 +53,7 @@ class Writer(abc.ABC):
 
     @abc.abstractmethod
     def rows(self, records: Sequence[Record]) -> str:
-        """Return the text of records, of which there is at least one."""
+        """Return the text of one or more records."""
 
     def end(self) -> str:
         """Return what stands after the last record."""

@@ -31,7 +31,7 @@ VERSION_TABLE: Final = "connector_sync_version"
 """The table with the revision of a state. It does not have Alembic's default name, since many databases have that."""
 
 STATE: Final = ""
-"""The `tenant_id` of the lease of a whole state, which whoever opens a file takes."""
+"""The `tenant_id` of the lease of a whole state. Opening a file takes it."""
 
 CALENDAR: Final = ("tenant_id", "domain_id", "ad_id")
 """The columns that identify the calendar of a row."""
