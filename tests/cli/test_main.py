@@ -11,13 +11,19 @@ from typing import Any
 import orjson
 import pytest
 
+from connector_async._version import VERSION
 from connector_async.cli import commands
 from connector_async.cli.exit_codes import ExitCode
 from connector_async.cli.main import main
 from connector_async.cli.messages import name_options
-from connector_async.protocol import VERSION
 from tests.support.command_line import COMMAND, TIMES, CommandLine
 
+UNNEEDED = (
+    *("aiohttp", "asyncio", "cattrs", "cyclopts.completion", "docutils", "email", "jwt", "logging", "orjson"),
+    *("rich.markdown", "rich.progress", "socket", "sqlalchemy", "ssl", "tzlocal", "zoneinfo"),
+    *("connector_async.protocol", "connector_async.cli.options", "connector_async.cli.completion"),
+)
+"""Modules that take long to import, or show that other ones of this package were imported."""
 IN_BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
 """Starts a program with SIGINT ignored, as the shell of a script starts background jobs."""
 
@@ -62,13 +68,13 @@ def test_help_of_a_command_is_the_docstring_of_its_function() -> None:
         assert " ".join((app.default_command.__doc__ or "").split()) == " ".join(listed.split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["sync", "--help"]], ids=" ".join)
-def test_help_does_not_import_the_client_the_sandbox_or_the_sync(arguments: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["sync", "--help"]], ids=" ".join)
+def test_help_and_version_import_what_they_need_alone(arguments: list[str]) -> None:
     code = (
         f"import sys; from connector_async.cli.main import main; sys.argv = ['connector-async', *{arguments}]\n"
         "try: main()\n"
         "except SystemExit as ended: assert not ended.code\n"
-        "heavy = ('aiohttp', 'cattrs', 'jwt', 'rich.markdown', 'rich.progress', 'sqlalchemy')\n"
+        f"heavy = {UNNEEDED}\n"
         "sys.exit(str([name for name in heavy if name in sys.modules]) if set(heavy) & set(sys.modules) else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
