@@ -1,5 +1,6 @@
 """The commands for appointments: get, preview, create, update and delete."""
 
+from collections import Counter
 from collections.abc import AsyncIterable
 from datetime import timedelta
 from pathlib import Path
@@ -12,10 +13,11 @@ from connector_async._timestamps import zone_named
 from connector_async.bulk_calls import Outcome, Status
 from connector_async.models import Appointment, AppointmentUpdate, NewAppointment
 
-from .bulk import create_drafts, is_plain_json_lines, print_outcomes, read_lines_as_drafts, read_records_as_drafts
+from .bulk import create_drafts, print_outcomes
 from .config_sources import read_settings
 from .confirmation import confirm
 from .connect import own_calendar, selected_format, selected_user, service_of
+from .draft_reader import DraftTimes, is_json_lines, read_lines_as_drafts, read_records_as_drafts
 from .exit_codes import ExitCode
 from .late_progress import LateProgress
 from .line_reader import count_lines
@@ -29,7 +31,7 @@ from .options import (
 )
 from .output import Printer
 from .settings import Settings, assumed_zone
-from .source_options import DEFAULT_MAPPING, MappingOptions
+from .source_options import DEFAULT_MAPPING, MappingOptions, line_mapper
 from .standard_input import opened_source
 from .times import parse_time
 
@@ -211,23 +213,25 @@ async def _create_from(
     dry_run: bool,
 ) -> ExitCode:
     """Create the appointments of a file, or check them."""
-    if is_plain_json_lines(source, options, settings):
+    times, calendar = DraftTimes(assumed_zone(settings)), own_calendar(settings)
+    if is_json_lines(source, options):
+        mapper = line_mapper(settings)
         code = await create_drafts(
-            read_lines_as_drafts(source),
+            read_lines_as_drafts(source, times, calendar, mapper),
             settings,
             display,
             resume=resume,
             dry_run=dry_run,
             total=await count_lines(source),
         )
+        ignored = Counter[str]() if mapper is None else mapper.counts.ignored
     else:
-        calendar = own_calendar(settings)
-        async with opened_source(Path(source), options, settings, derives_key=True) as (records, opened):
+        async with opened_source(Path(source), options, settings, time_reader=times.read) as (records, opened):
             drafts = read_records_as_drafts(records.records(), calendar)
             code = await create_drafts(drafts, settings, display, resume=resume, dry_run=dry_run)
-            if opened.counts.ignored:
-                names = (f"{name} ({count})" for name, count in opened.counts.ignored.most_common())
-                print_message(f"ignored: {', '.join(names)}")
+            ignored = opened.counts.ignored
+    if ignored:
+        print_message(f"ignored: {', '.join(f'{name} ({count})' for name, count in ignored.most_common())}")
     return _end_dry_run(settings, code) if dry_run else code
 
 

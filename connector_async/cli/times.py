@@ -7,10 +7,8 @@ from cyclopts import CycloptsError, convert
 
 from connector_async._timestamps import InstantError, has_offset, in_utc, parse_instant
 
-ACCEPTED: Final = (
-    "2024-01-15T10:00Z; with --{zone} also 2024-01-15 10:00 and 2024-01-15; now, today, tomorrow, yesterday; "
-    "+7d, -12h30m"
-)
+_ACCEPTED: Final = "2024-01-15T10:00Z; with {zone} also 2024-01-15 10:00 and 2024-01-15"
+_FROM_NOW: Final = "; now, today, tomorrow, yesterday; +7d, -12h30m"
 _DAYS: Final = {"yesterday": -1, "today": 0, "tomorrow": 1}
 
 
@@ -39,14 +37,19 @@ def parse_time(
         ValueError: If `read_time` rejects it. The message names the option and the value.
     """
     try:
-        return read_time(value, zone, zone_option=zone_option, now=now)
+        return read_time(value, zone, zone_from=f"--{zone_option}", now=now)
     except TimeError as error:
         reason = str(error)
     raise ValueError(f"--{option}: {value!r} {reason}")
 
 
 def read_time(
-    value: str, zone: tzinfo | None = None, *, zone_option: str = "assume-zone", now: datetime | None = None
+    value: str,
+    zone: tzinfo | None = None,
+    *,
+    zone_from: str,
+    now: datetime | None = None,
+    in_file: bool = False,
 ) -> datetime:
     """Return the time that a string names, in UTC.
 
@@ -58,8 +61,10 @@ def read_time(
             a sign.
         zone: The time zone of a time without a UTC offset. `None`: such a time is rejected, and days are those of the
             machine's time zone.
-        zone_option: The option that sets `zone`, for messages.
+        zone_from: What sets `zone`, for messages.
         now: The present time; `None`: by the machine's clock.
+        in_file: Whether only date-times and dates are accepted: in a file, what is counted from now is another time
+            whenever the file is read.
 
     Raises:
         TimeError: If `value` is none of them, has no UTC offset while `zone` is `None`, or is skipped by the clocks of
@@ -68,12 +73,12 @@ def read_time(
     now = datetime.now(UTC) if now is None else now
     word = value.strip().lower()
     try:
-        if word == "now":
+        if word == "now" and not in_file:
             return now
-        if word in _DAYS:
+        if word in _DAYS and not in_file:
             day = now.astimezone(zone or _machine_zone()).date() + timedelta(days=_DAYS[word])
             return parse_instant(f"{day.isoformat()}T00:00:00", zone or _machine_zone())
-        if word[:1] in {"+", "-"}:
+        if word[:1] in {"+", "-"} and not in_file:
             # In UTC a day has 24 hours: +1d is the same time of day only if the clocks do not change in between.
             return in_utc(now + _duration(value.strip()))
         return _parse_date_time(value.strip(), zone)
@@ -82,8 +87,8 @@ def read_time(
     except (InstantError, ValueError, OverflowError) as error:
         reason = str(error)
     has_no_zone = reason.startswith("no UTC offset")
-    what = f"has no UTC offset, and --{zone_option} is not given" if has_no_zone else "is not a time"
-    raise TimeError(f"{what}; accepted are {ACCEPTED.format(zone=zone_option)}")
+    what = f"has no UTC offset, and {zone_from} is not given" if has_no_zone else "is not a time"
+    raise TimeError(f"{what}; accepted are {_ACCEPTED.format(zone=zone_from)}{'' if in_file else _FROM_NOW}")
 
 
 def _duration(value: str) -> timedelta:
