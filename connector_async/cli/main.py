@@ -178,7 +178,7 @@ def _print_error(code: ExitCode, message: str, error: Exception, arguments: Sequ
 
 
 def _usage_message(error: "CycloptsError") -> str:
-    from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError  # noqa: PLC0415 - see main
+    from cyclopts.exceptions import UnknownCommandError, UnknownOptionError, UnusedCliTokensError  # noqa: PLC0415
 
     error.verbose = False
     if isinstance(error, UnusedCliTokensError):
@@ -188,7 +188,26 @@ def _usage_message(error: "CycloptsError") -> str:
     if isinstance(error, UnknownOptionError):
         option = error.token.keyword or error.token.value
         return message.replace(option, option.partition("=")[0])  # the value may be a secret
+    if isinstance(error, UnknownCommandError):
+        return _misplaced_option(error) or message.replace(*_without_value(error))
     return message
+
+
+def _without_value(error: "CycloptsError") -> tuple[str, str]:
+    """Return what stands where a command should, and the same without the value of an option: it may be a secret."""
+    (token, *_) = error.unused_tokens or ("",)
+    return token, token.partition("=")[0] if token.startswith("-") else token
+
+
+def _misplaced_option(error: "CycloptsError") -> str | None:
+    """Return where an option belongs that stands before a command; `None`: it is none, or no command follows."""
+    _, option = _without_value(error)
+    following = (word for word in error.unused_tokens or () if error.app is not None and word in error.app)
+    command = next(following, None)
+    if command is None or not option.startswith("-"):
+        return None
+    words = " ".join(("connector-async", *(error.command_chain or ()), command))
+    return f"options stand after the command: {words} ... {option}"
 
 
 def _options_by_argument(app: "App", arguments: Sequence[str]) -> Mapping[str, str]:

@@ -148,6 +148,12 @@ def test_closed_pipe_ends_the_command_without_a_message(command: CommandLine) ->
         (["get", "1", "--client-secret=Secret"], "Unknown option: --client-secret."),
         (["get", "1", "--token=Secret"], "Unknown option: --token."),
         (["unheard-of"], "unheard-of"),
+        (["-q", "get", "1"], "options stand after the command: connector-async get ... -q"),
+        (["--profile", "test", "get", "1"], "options stand after the command: connector-async get ... --profile"),
+        (["--token=Secret", "get"], "options stand after the command: connector-async get ... --token"),
+        (["sync", "-q", "run", "x"], "options stand after the command: connector-async sync run ... -q"),
+        (["--verison"], 'Unknown command "--verison".'),
+        (["--token=Secret"], 'Unknown command "--token".'),
     ],
 )
 def test_usage_error_is_one_line_without_values(command: CommandLine, arguments: list[str], message: str) -> None:
