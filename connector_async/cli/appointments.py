@@ -43,12 +43,16 @@ _Title = Annotated[str | None, Parameter(help="The title.")]
 _StartTime = Annotated[
     str | None,
     Parameter(
+        name=("--start-time", "--start"),
         allow_leading_hyphen=True,
         help="The start: 2024-01-15T10:00Z; with --time-zone or --assume-zone also 2024-01-15 10:00 and 2024-01-15; "
         "now, today, tomorrow; +7d or -2h from now.",
     ),
 ]
-_EndTime = Annotated[str | None, Parameter(allow_leading_hyphen=True, help="The end, like the start.")]
+_EndTime = Annotated[
+    str | None,
+    Parameter(name=("--end-time", "--end"), allow_leading_hyphen=True, help="The end, like the start."),
+]
 _Description = Annotated[str | None, Parameter(help="The description.")]
 _DescriptionType = Annotated[
     Literal["Text", "Html"] | None,
@@ -93,6 +97,7 @@ async def preview(
     start: Annotated[
         str | None,
         Parameter(
+            name=("--start", "--start-time"),
             allow_leading_hyphen=True,
             help="Only appointments that end after this time: 2024-01-15T10:00Z; with --assume-zone also 2024-01-15 "
             "10:00 and 2024-01-15; now, today, tomorrow; +7d or -2h from now.",
@@ -100,7 +105,11 @@ async def preview(
     ] = None,
     end: Annotated[
         str | None,
-        Parameter(allow_leading_hyphen=True, help="Only appointments that start before this time."),
+        Parameter(
+            name=("--end", "--end-time"),
+            allow_leading_hyphen=True,
+            help="Only appointments that start before this time.",
+        ),
     ] = None,
     window: Annotated[
         timedelta | None,

@@ -4,6 +4,7 @@ The commands are listed in `commands`.
 """
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from .exit_codes import ExitCode, exit_code
 from .messages import error_message, name_options, print_error_object, print_message
 
 if TYPE_CHECKING:
-    from cyclopts import App, CycloptsError
+    from cyclopts import App, Argument, CycloptsError
 
 _TEXTS: Final = frozenset({"--title", "--description"})
 """The options whose value may be any text, also one with a hyphen at its start."""
@@ -117,7 +118,7 @@ def _run_command(app: "App", arguments: Sequence[str], terminated: Sequence[int]
         if code is ExitCode.OTHER and not isinstance(error, ConnectorError):
             raise  # a bug: the traceback is what helps
         message = name_options(error_message(error), _options_by_argument(app, arguments))
-        _print_error(code, message, error, arguments)
+        _print_error(code, _as_typed(message, app, arguments), error, arguments)
         return code
     return result if isinstance(result, int) else ExitCode.DONE
 
@@ -212,12 +213,22 @@ def _misplaced_option(error: "CycloptsError") -> str | None:
 
 def _options_by_argument(app: "App", arguments: Sequence[str]) -> Mapping[str, str]:
     """Return the names on the command line of the called command's arguments, by their names in Python."""
+    return {argument.field_info.name: argument.name for argument in _shown_arguments(app, arguments)}
+
+
+def _as_typed(message: str, app: "App", arguments: Sequence[str]) -> str:
+    """Return a message with the names of options as they were typed, where an option has several."""
+    given = {argument.partition("=")[0] for argument in arguments}
+    for argument in _shown_arguments(app, arguments):
+        typed = next((name for name in argument.names if name in given), argument.name)
+        message = re.sub(rf"(?<![\w-]){re.escape(argument.name)}(?![\w-])", typed, message)
+    return message
+
+
+def _shown_arguments(app: "App", arguments: Sequence[str]) -> "list[Argument]":
+    """Return the arguments of the called command, without the classes of options, which have no name there."""
     _, apps, _ = app.parse_commands(arguments)
-    return {
-        argument.field_info.name: argument.name
-        for argument in apps[-1].assemble_argument_collection()
-        if argument.show  # not a class of options, which has no name on the command line
-    }
+    return [argument for argument in apps[-1].assemble_argument_collection() if argument.show]
 
 
 @contextmanager

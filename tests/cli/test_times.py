@@ -83,6 +83,24 @@ def test_create_reads_times_in_the_given_time_zone(command: CommandLine) -> None
     assert "--time-zone: 'Europe/Nowhere' must be the IANA or Windows name of a time zone" in wrong.err
 
 
+def test_times_of_an_appointment_and_of_a_range_have_the_same_options(command: CommandLine) -> None:
+    command("create", "--title", "Visit", "--start", "2024-01-15T10:00Z", "--end=2024-01-15T11:00Z")
+    for start, end in (("--start", "--end"), ("--start-time", "--end-time")):
+        (row,) = command("preview", start, "2024-01-15T00:00Z", f"{end}=2024-01-16T00:00Z").rows
+        assert row["title"] == "Visit"
+        moved = command("update", row["appointment_id"], start, "2024-01-15T10:15Z", end, "2024-01-15T10:45Z")
+        assert moved.code == 0
+
+
+@pytest.mark.parametrize(("start", "end"), [("--start", "--end"), ("--start-time", "--end-time")])
+def test_error_names_the_option_that_was_typed(command: CommandLine, start: str, end: str) -> None:
+    create = ("create", "--title", "Visit")
+    assert command("preview", f"{start}=soon").err.startswith(f"connector-async: {start}: 'soon' is not a time")
+    assert command(*create, start, "soon").err.startswith("connector-async: --end-time is missing")
+    assert command(*create, start, "+1h", end, "soon").err.startswith(f"connector-async: {end}: 'soon' is not")
+    assert command(*create, start, "+1h", end, "now").err == (f"connector-async: {end} must not be before {start}\n")
+
+
 def test_preview_takes_days(command: CommandLine) -> None:
     times = ("--start-time", "+1h", "--end-time", "+2h")
     command("create", "--title", "Soon", *times)
