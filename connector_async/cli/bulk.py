@@ -13,6 +13,7 @@ from connector_async.exceptions import AuthenticationError, DecodingError
 from connector_async.models import Appointment
 from connector_async.session import before_each_write
 from connector_async.sync.budget import Budget
+from connector_async.sync.exceptions import SourceError
 
 from .connect import service_of
 from .exit_codes import ExitCode, combined_exit_code, exit_code
@@ -100,7 +101,8 @@ async def create_drafts(
         The exit code of the command.
 
     Raises:
-        ValueError: If a setting is invalid, or a file cannot be read. The drafts before have been created.
+        ValueError: If a setting is invalid, or a file cannot be read, and nothing was sent.
+        SourceError: If a file cannot be read further. The drafts before have a result.
     """
     if dry_run:
         return await _check_drafts(drafts, display)
@@ -142,13 +144,19 @@ async def _create_drafts(
             left = _until_stopped(done.not_done(drafts), budget)
             calls = bulk(create, left, concurrency=_CONCURRENCY, ordered=True, ends_on=AuthenticationError)
             left_out = 0 if total is None else done.left_out_count
-            async with aclosing(_watched(calls, progress, None if total is None else total - left_out)) as outcomes:
-                async for outcome in outcomes:
-                    done.not_created(outcome)
-                    codes.add(_exit_code(outcome))
-                    if outcome.status is not Status.DONE:
-                        reasons[_reason(outcome)] += 1
-                    printer.add(outcome.input.position | _result(outcome))
+            try:
+                async with aclosing(_watched(calls, progress, None if total is None else total - left_out)) as outcomes:
+                    async for outcome in outcomes:
+                        done.not_created(outcome)
+                        codes.add(_exit_code(outcome))
+                        if outcome.status is not Status.DONE:
+                            reasons[_reason(outcome)] += 1
+                        printer.add(outcome.input.position | _result(outcome))
+            except ValueError as error:  # of the drafts
+                if codes <= {ExitCode.USAGE}:
+                    raise
+                failure = f"{error_message(error)}; the inputs before it have a result"
+                raise SourceError(failure) from None  # not a usage error, with which nothing was sent
     _print_reasons(reasons)
     done.print_left_out()
     if budget.reason is not None:

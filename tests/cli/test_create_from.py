@@ -88,6 +88,22 @@ def test_resume_file_of_other_drafts_is_rejected(sandbox: Sandbox, command: Comm
     assert "line 1 of" in broken.err
 
 
+def test_input_that_is_rejected_after_a_create_does_not_end_as_if_nothing_was_sent(
+    sandbox: Sandbox, command: CommandLine, tmp_path: Path
+) -> None:
+    drafts, resume = tmp_path / "drafts.jsonl", str(tmp_path / "resume.jsonl")
+    sandbox.faults.script(StatusFault(422), operation="create")
+    command("create", "--from", write_drafts(drafts, ["a", "b"]), "--resume", resume)
+    done = command("create", "--from", write_drafts(drafts, ["a", "c"]), "--resume", resume, "--json")
+    assert [record["title"] for record in done.records] == ["a"]
+    assert done.code == ExitCode.OTHER
+    assert (
+        "was written for another file: number 2 differs; the inputs before it have a result"
+        in done.err.splitlines()[-1]
+    )
+    assert titles_on_server(command) == ["a", "b"]
+
+
 def test_resume_file_that_is_cut_in_its_last_line_is_resumed(
     sandbox: Sandbox, command: CommandLine, tmp_path: Path
 ) -> None:
