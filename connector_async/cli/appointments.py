@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
-from connector_async._checks import check_appointment_id
 from connector_async._timestamps import zone_named
 from connector_async.bulk_calls import Outcome, Status
 from connector_async.models import Appointment, AppointmentUpdate, NewAppointment
@@ -19,6 +18,7 @@ from .confirmation import confirm
 from .connect import own_calendar, selected_format, selected_user, service_of
 from .draft_reader import DraftTimes, is_json_lines, read_lines_as_drafts, read_records_as_drafts
 from .exit_codes import ExitCode
+from .id_reader import is_list, read_ids
 from .late_progress import LateProgress
 from .line_reader import count_lines
 from .messages import print_message
@@ -38,7 +38,15 @@ from .times import parse_time
 _COLUMNS: Final = ("appointment_id", "title", "start_time", "end_time", "description", "description_type", "time_zone")
 
 _Id = Annotated[str, Parameter(name="ID", help="The id of an appointment.")]
-_MoreIds = Annotated[str, Parameter(name="IDS", help="The ids of more appointments.")]
+_FirstId = Annotated[
+    str,
+    Parameter(
+        name="ID",
+        allow_leading_hyphen=True,
+        help="The id of an appointment; - reads ids from the standard input, one a line.",
+    ),
+]
+_MoreIds = Annotated[str, Parameter(name="IDS", allow_leading_hyphen=True, help="The ids of more appointments.")]
 _Title = Annotated[str | None, Parameter(help="The title.")]
 _StartTime = Annotated[
     str | None,
@@ -69,7 +77,7 @@ _DryRun = Annotated[bool, Parameter(negative="", help="Check everything, print w
 
 
 async def get(
-    appointment_id: _Id,
+    appointment_id: _FirstId,
     /,
     *more: _MoreIds,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
@@ -79,9 +87,10 @@ async def get(
     printer = Printer(display, _COLUMNS)
     code = ExitCode.DONE
     settings = read_settings(connection.as_settings())
+    ids = await read_ids([appointment_id, *more])
     async with service_of(settings) as appointments:
-        if more:
-            ids, progress = [appointment_id, *more], LateProgress("get", settings, display)
+        if is_list(appointment_id, more):
+            progress = LateProgress("get", settings, display)
             calls = appointments.get_many(ids, ordered=True)
             code = await print_outcomes(
                 calls, printer, lambda _, appointment: appointment.to_dict(), progress, len(ids)
@@ -291,7 +300,7 @@ async def update(
 
 
 async def delete(
-    appointment_id: _Id,
+    appointment_id: _FirstId,
     /,
     *more: _MoreIds,
     yes: Annotated[
@@ -302,19 +311,19 @@ async def delete(
     display: DisplayOptions = DEFAULT_DISPLAY,
 ) -> ExitCode:
     """Delete appointments by id."""
-    ids = [check_appointment_id(name) for name in (appointment_id, *more)]
     settings = read_settings(connection.as_settings())
     printer = Printer(display, ("appointment_id", "deleted"), done="deleted")
+    ids = await read_ids([appointment_id, *more])
     if dry_run:
         with printer:
             for name in ids:
                 printer.add({"appointment_id": name, "deleted": False})
         return _end_dry_run(settings)
-    if more and not yes:
+    if len(ids) > 1 and not yes:
         confirm(f"delete {len(ids)} appointments")
     code = ExitCode.DONE
     async with service_of(settings) as appointments:
-        if more:
+        if is_list(appointment_id, more):
             calls = appointments.delete_many(ids, ordered=True)
             progress = LateProgress("delete", settings, display)
             code = await print_outcomes(calls, printer, lambda deleted_id, _: _deletion(deleted_id), progress, len(ids))

@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import PIPE, Popen
 
@@ -31,22 +31,6 @@ def offline(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     """Return the command line in an empty folder, without any setting."""
     isolate(monkeypatch, tmp_path)
     return CommandLine(capsys)
-
-
-@pytest.fixture
-def standard_input(tmp_path: Path) -> Iterator[Callable[[bytes], None]]:
-    """Return a function that sets the content of the standard input."""
-    before, path = os.dup(0), tmp_path / "standard-input"
-
-    def put(content: bytes) -> None:
-        path.write_bytes(content)
-        descriptor = os.open(path, os.O_RDONLY)
-        os.dup2(descriptor, 0)
-        os.close(descriptor)
-
-    yield put
-    os.dup2(before, 0)
-    os.close(before)
 
 
 @pytest.fixture
