@@ -103,7 +103,7 @@ class SecretReader:
         except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: ~user; ValueError: a NUL
             reason = getattr(error, "strerror", None) or "not a path"
             raise SettingsError(f"{source}: the file cannot be read: {reason}") from None
-        if mode & _MODE_OF_OTHERS:
+        if hasattr(os, "geteuid") and mode & _MODE_OF_OTHERS:  # Windows has access lists instead of a mode
             self._warn(f"{source}: others can access the file; chmod 600 restricts it to you")
         return content
 
@@ -171,6 +171,8 @@ def read_from_keyring(user: str, place: str) -> str:
 
 def _open_without_waiting(path: Path) -> int:
     """Open a file, or a pipe such as a shell's `<(command)`. A pipe without a writer is empty; nobody waits for one."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    if not hasattr(os, "O_NONBLOCK"):  # on Windows
+        return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     os.set_blocking(descriptor, True)
     return descriptor
