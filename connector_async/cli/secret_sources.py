@@ -141,12 +141,20 @@ class SecretReader:
 
 
 def keyring_backend() -> Any:
-    """Return the module `keyring` if it is installed and has a usable backend, and otherwise `None`."""
+    """Return the module `keyring` if it is installed and has a usable backend, and otherwise `None`.
+
+    Raises:
+        SettingsError: If the backend cannot be loaded that the environment or the settings of `keyring` name.
+    """
     try:
         import keyring  # noqa: PLC0415 - it is optional, and slow to import
     except ImportError:
         return None
-    return keyring if keyring.get_keyring().priority > 0 else None
+    try:
+        return keyring if keyring.get_keyring().priority > 0 else None
+    except (ImportError, AttributeError, ValueError, TypeError) as error:  # its name is wrong
+        reason = f"{type(error).__name__}: {error}"
+    raise SettingsError(f"the keyring cannot be loaded: {reason}; PYTHON_KEYRING_BACKEND names another one")
 
 
 def read_from_keyring(user: str, place: str) -> str:
