@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from connector_async.exceptions import ConnectorError
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 _TEXTS: Final = frozenset({"--title", "--description"})
 """The options whose value may be any text, also one with a hyphen at its start."""
-_WRITES: Final = frozenset({"create", "update", "delete", "api"})
-"""The commands that an interrupt may cut off while they write. A sync and `create --from` say more about it."""
 
 
 def main() -> None:
@@ -85,9 +83,13 @@ def _run(app: "App", arguments: Sequence[str], terminated: Sequence[int]) -> int
     try:
         return _run_command(app, arguments, terminated)
     finally:
-        activity = sys.modules.get("connector_async.cli.activity")  # only a command that sends has loaded it
-        if activity is not None:
+        if (activity := _loaded_activity()) is not None:
             activity.stop_watching()
+
+
+def _loaded_activity() -> ModuleType | None:
+    """Return the module `activity`; `None`: it is not loaded, because the command has sent nothing."""
+    return sys.modules.get("connector_async.cli.activity")
 
 
 def _run_command(app: "App", arguments: Sequence[str], terminated: Sequence[int]) -> int:
@@ -105,8 +107,8 @@ def _run_command(app: "App", arguments: Sequence[str], terminated: Sequence[int]
         return ExitCode.OTHER
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end is near; `_sigterm_as_sigint` restores the handler
-        writes = bool(arguments) and arguments[0] in _WRITES and "--from" not in arguments
-        writes = writes and not (arguments[0] == "api" and {"GET", "get", "HEAD", "head"} & set(arguments))
+        activity = _loaded_activity()
+        writes = activity is not None and activity.may_have_written()
         print_message("interrupted; a write in flight may have happened" if writes else "interrupted")
         return ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED
     except Exception as error:

@@ -1,6 +1,7 @@
 """The command as a process: help, usage errors, signals, closed pipes, and missing packages."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from connector_async.cli import commands
 from connector_async.cli.exit_codes import ExitCode
 from connector_async.cli.main import main
 from connector_async.cli.messages import name_options
+from connector_async.sandbox import DelayFault, Sandbox, SandboxOperation
 from tests.support.command_line import COMMAND, TIMES, CommandLine
 
 UNNEEDED = (
@@ -127,6 +129,31 @@ def test_signal_ends_a_command_that_waits_for_its_input(
         stopping, interrupted = process.stderr.read().splitlines()
         assert stopping.startswith(b"connector-async: stopping after the operations in flight")
         assert interrupted == b"connector-async: interrupted"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "operation", "message"),
+    [
+        (("update", "an-id", "--title", "a"), "update", "interrupted; a write in flight may have happened"),
+        (("api", "post", "/appointment", "--json", "{}"), "create", "interrupted; a write in flight may have happened"),
+        (("update", "an-id", "--title", "a"), "token", "interrupted"),
+        (("api", "GET", "/appointment/preview"), "preview", "interrupted"),
+        (("delete", "an-id"), "delete", "interrupted; a write in flight may have happened"),
+    ],
+)
+def test_interrupt_says_whether_a_write_was_in_flight(
+    sandbox: Sandbox, command: CommandLine, arguments: Sequence[str], operation: SandboxOperation, message: str
+) -> None:
+    sandbox.faults.script(DelayFault(20), operation=operation)
+    with start(*arguments, "--debug-http") as process:
+        assert process.stderr is not None
+        sent = re.compile("> [A-Z]+ .*/token$" if operation == "token" else r"> [A-Z]+ (?!.*/token$)")
+        while not sent.search(line := process.stderr.readline().decode().rstrip()):
+            assert line
+        process.send_signal(signal.SIGINT)
+        lines = process.stderr.read().decode().splitlines()
+        assert process.wait(timeout=30) == ExitCode.INTERRUPTED
+    assert lines[-1] == f"connector-async: {message}"
 
 
 def test_closed_pipe_ends_the_command_without_a_message(command: CommandLine) -> None:
