@@ -87,7 +87,7 @@ async def get(
     printer = Printer(display, _COLUMNS)
     code = ExitCode.DONE
     settings = read_settings(connection.as_settings())
-    ids = await read_ids([appointment_id, *more])
+    ids = await read_ids("get", [appointment_id, *more])
     async with service_of(settings) as appointments:
         if is_list(appointment_id, more):
             progress = LateProgress("get", settings, display)
@@ -313,7 +313,7 @@ async def delete(
     """Delete appointments by id."""
     settings = read_settings(connection.as_settings())
     printer = Printer(display, ("appointment_id", "deleted"), done="deleted")
-    ids = await read_ids([appointment_id, *more])
+    ids = await read_ids("delete", [appointment_id, *more])
     if dry_run:
         with printer:
             for name in ids:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
+from cyclopts import Token, UnknownOptionError
+
 from connector_async._checks import check_appointment_id
 
 from .line_reader import STANDARD_INPUT, read_lines
@@ -15,19 +17,26 @@ def is_list(first: str, more: Sequence[str]) -> bool:
     return bool(more) or first == STANDARD_INPUT
 
 
-async def read_ids(arguments: Sequence[str]) -> list[str]:
+async def read_ids(command: str, arguments: Sequence[str]) -> list[str]:
     """Return the ids that arguments name. `-` stands for the lines of the standard input.
 
     A line has one id. Blank lines are left out, and so is a heading `appointment_id`, as in the output of `preview
     --columns appointment_id`.
 
+    Args:
+        command: The command, which has the options.
+        arguments: What is given to it beside its options.
+
     Raises:
-        ValueError: If an argument is an unknown option, `-` is given twice, or an id is not valid. The message names
-            the line of the standard input.
+        UnknownOptionError: If an argument is an unknown option: the parser takes it for an id, as it takes `-`.
+        ValueError: If `-` is given twice, or an id is not valid. The message names the line of the standard input.
     """
     for argument in arguments:
         if argument.startswith("-") and argument != STANDARD_INPUT:
-            raise ValueError(f"Unknown option: {argument.partition('=')[0]}.")  # the value may be a secret
+            from .commands import app  # noqa: PLC0415 - it lists the command that calls this
+
+            options = app[command].assemble_argument_collection()
+            raise UnknownOptionError(token=Token(value=argument, source="cli"), argument_collection=options)
     if arguments.count(STANDARD_INPUT) > 1:
         raise ValueError(f"{STANDARD_INPUT} must be given once: the standard input is read once")
     ids = []

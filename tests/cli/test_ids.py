@@ -67,4 +67,8 @@ def test_standard_input_is_read_once(command: CommandLine) -> None:
 def test_unknown_option_is_not_an_id(command: CommandLine, arguments: list[str]) -> None:
     for name in ("get", "delete"):
         option = arguments[-1].partition("=")[0]
-        assert command(name, *arguments).err == f"connector-async: Unknown option: {option}.\n"
+        done = command(name, *arguments)
+        assert (done.code, done.err.startswith(f"connector-async: Unknown option: {option}.")) == (ExitCode.USAGE, True)
+        assert "Secret" not in done.err
+    misspelled = command("get", "1", "--collumns", "title")
+    assert misspelled.err == "connector-async: Unknown option: --collumns. Did you mean --columns?\n"
