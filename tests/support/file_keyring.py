@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from keyring.backend import KeyringBackend
+from keyring.compat import properties
 from keyring.errors import KeyringLocked, PasswordDeleteError
 
 FILE_VARIABLE: Final = "TEST_KEYRING_FILE"
@@ -15,7 +16,9 @@ FILE_VARIABLE: Final = "TEST_KEYRING_FILE"
 class FileKeyring(KeyringBackend):
     """Keeps secrets in a JSON file, by service and user."""
 
-    priority = 1
+    @properties.classproperty
+    def priority(self) -> float:
+        return 1
 
     def set_password(self, service: str, username: str, password: str) -> None:
         self._path.write_text(json.dumps(self._secrets() | {f"{service} {username}": password}))
