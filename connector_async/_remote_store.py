@@ -6,8 +6,6 @@ import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final, Generic, TypeVar
 
-from connector_async.exceptions import ConnectorError
-
 T = TypeVar("T")
 
 POOL_SIZE: Final = 2
@@ -75,7 +73,7 @@ async def call_store(
     errors: type[Exception],
     is_transient: Callable[[Exception], bool],
     name: str,
-    raises: Callable[[str], ConnectorError],
+    raises: Callable[[str], Exception],
 ) -> T:
     """Return the result of an operation, which is repeated after transient errors.
 
@@ -90,8 +88,7 @@ async def call_store(
         raises: Returns the error for a message.
 
     Raises:
-        ConnectorError: If it fails otherwise, or takes longer: that of `raises`. `__cause__` is the error of the last
-            attempt.
+        Exception: The one of `raises`, if it fails otherwise or takes longer. `__cause__` is that of the last attempt.
     """
     failed: Exception | None = None
     pause = _FIRST_PAUSE
