@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from connector_async import Clock
 from connector_async.sync import (
     BulkSync,
     Calendar,
@@ -91,15 +92,51 @@ async def test_second_run_for_a_tenant_is_refused_by_name(url: str, tmp_path: Pa
             assert (await run(sync, second, "acme")).counts == {}
 
 
+class HeldClock(Clock):
+    """A clock whose sleeps end when the test lets them."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.sleeps: asyncio.Queue[float] = asyncio.Queue()
+        self.wakes: asyncio.Queue[None] = asyncio.Queue()
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps.put_nowait(seconds)
+        await self.wakes.get()
+        self.now += seconds
+
+
 async def test_second_run_for_a_tenant_waits_until_the_first_is_closed(url: str) -> None:
+    clock = HeldClock()
     first = await State.open(url, owner="first")
     await first.lease(["acme", "globex"])
-    async with await State.open(url, owner="second", wait=60) as second:
+    async with await State.open(url, owner="second", wait=60, clock=clock) as second:
         waiting = asyncio.create_task(second.lease(["globex"]))
-        await asyncio.sleep(0.02)
-        assert not waiting.done()
+        for _ in range(2):  # it asks again after each sleep
+            assert await clock.sleeps.get() == 0.25
+            clock.wakes.put_nowait(None)
+        assert await clock.sleeps.get() == 0.25
         await first.aclose()
+        clock.wakes.put_nowait(None)
         await waiting
+        assert clock.sleeps.empty()
+
+
+async def test_second_run_for_a_tenant_is_refused_at_the_end_of_its_wait(url: str) -> None:
+    clock = HeldClock()
+    async with (
+        await State.open(url, owner="first") as first,
+        await State.open(url, owner="second", wait=0.4, clock=clock) as second,
+    ):
+        await first.lease(["acme"])
+        for _ in range(2):
+            clock.wakes.put_nowait(None)
+        with pytest.raises(StateBusyError, match="tenant acme is in use by first"):
+            await second.lease(["acme"])
+        assert [clock.sleeps.get_nowait() for _ in range(clock.sleeps.qsize())] == pytest.approx([0.25, 0.15])
 
 
 async def test_tenant_of_a_killed_process_is_taken_over_and_fenced(url: str) -> None:
