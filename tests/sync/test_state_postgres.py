@@ -2,23 +2,33 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from connector_async.sync import Fate, State, StateError, StateUnavailableError, StateVersionError, backup, find_damage
+from connector_async.sync import (
+    Fate,
+    State,
+    StateError,
+    StateUnavailableError,
+    StateVersionError,
+    backup,
+    bulk_sync,
+    find_damage,
+)
 from connector_async.sync.applying.executor import OperationExecutor
+from connector_async.sync.planning.operations import Kind
 from connector_async.sync.state import Transaction
 from connector_async.sync.state.db import retrying
 from connector_async.sync.state.db.errors import CommitLostError
 from connector_async.sync.state.db.location import Location
 from connector_async.sync.state.db.retrying import repeatable, repeatable_once
 from connector_async.sync.state.schema import REVISIONS, VERSION_TABLE, cells, metadata
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import FLAVORS, PostgresServer, UnavailableError
 from tests.support.sync_child import FORKS
-from tests.support.syncing import ListSource, record, syncing
+from tests.support.syncing import EVERYTHING, ListSource, record, syncing
 
 CELL = {
     "tenant_id": "acme",
@@ -224,15 +234,39 @@ async def test_strings_sort_by_code_point_and_integers_have_64_bits(postgres: Po
     assert sequences == [("bigint",)]
 
 
-async def test_run_is_right_whatever_the_collation_of_the_database_is(url: str, tmp_path: Path) -> None:
-    keys = ["a", "B", "ä", "Z", "z-1", "z1", "_", "é", "e", "E"]
-    async with syncing(tmp_path / "unused.db") as sync:
-        sync.location = url
-        await sync.run([record(key) for key in keys])
-        async with sync.opened() as (bulk_sync, _):
-            bulk_sync._runner._quantum = 3  # type: ignore[attr-defined]  # so that there are pages
-            report = await bulk_sync.run(ListSource([record(key, f"New {key}") for key in keys]), sync._options({}))
-        assert report.counts == {Fate.UPDATED: len(keys)}
+@pytest.fixture(params=list(FLAVORS))
+def url_of_flavor(request: pytest.FixtureRequest) -> Iterator[str]:
+    """An empty database of each build, one with the collation C, one with that of a language."""
+    try:
+        with PostgresServer.started(FLAVORS[request.param]) as server:
+            yield server.create("state")
+    except UnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.row("M1")
+async def test_keys_of_any_alphabet_are_synced_in_code_point_order_as_on_sqlite(
+    url_of_flavor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_sync, "_BATCH", 3)  # so that there are pages
+    keys = [*"aBäÄZ_éeEß9～😀", "z-1", "z1", "e\u0301", "ss", "10", "a b"]
+    known, wanted = [record(key) for key in keys[::2]], [record(key, f"New {key}") for key in keys[:-4]]
+
+    async def planned_and_done(url: str | None) -> tuple[list[tuple[Kind, str]], Mapping[Fate, int]]:
+        async with syncing(tmp_path / "state.db") as sync:
+            sync.location = url
+            await sync.run(known)
+            async with sync.opened() as (opened, _):
+                opened._runner._quantum = 3  # type: ignore[attr-defined]
+                options = sync._options({"max_delete": EVERYTHING})
+                planned = [(each.kind, each.key) async for each in opened.plan(ListSource(wanted), options)]
+                return planned, (await opened.run(ListSource(wanted), options)).counts
+
+    planned, counts = await planned_and_done(url_of_flavor)
+    assert (planned, counts) == await planned_and_done(None)
+    of_each_kind = [[key for kind, key in planned if kind is each] for each in Kind]
+    assert of_each_kind == [sorted(each) for each in of_each_kind]
+    assert counts == {Fate.CREATED: 7, Fate.UPDATED: 8, Fate.DELETED: 2}
 
 
 @pytest.mark.parametrize(
