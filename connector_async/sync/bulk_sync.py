@@ -143,7 +143,8 @@ class BulkSync:
         """Execute the operations of a saved plan.
 
         Raises:
-            StalePlanError: If the plan was made with another state, or the state has changed since; nothing was sent.
+            StalePlanError: If the plan was made with another state, or the state has changed since for one of its
+                tenants; nothing was sent.
             TargetMismatchError: If the plan or the state belongs to another server; nothing was sent.
             SourceError: If the plan names users and the wire format carries none, or the other way round; nothing was
                 sent.
@@ -152,7 +153,7 @@ class BulkSync:
         budget, mode = budget or Budget(self._clock), saved.options.mode.value
         await self._state.lease(saved.tenants())
         saved.check_state(await read_identity(self._state), self._state.location)
-        saved.check(await self._state.serial(), self._settings.wire_format)
+        saved.check(await self._state.serials(), self._settings.wire_format)
         await self._bind_plan(saved)
         journal = Journal.for_new_run(self._state, self._clock)
         report = RunReport(run_id=journal.run_id)
