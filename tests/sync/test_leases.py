@@ -25,7 +25,7 @@ from connector_async.sync.state import Transaction
 from connector_async.sync.state.db.lease import DatabaseClock
 from connector_async.sync.state.schema import cells
 from tests.support.postgres import PostgresServer
-from tests.support.syncing import ACME, EVERYTHING, ListSource, Syncing, record, syncing
+from tests.support.syncing import ACME, EVERYTHING, ListSource, MemorySource, Syncing, record, syncing
 
 GLOBEX = Calendar("globex")
 RECORDS = [record(key, calendar=calendar) for calendar in (ACME, GLOBEX) for key in "abc"]
@@ -199,10 +199,22 @@ async def test_run_for_some_tenants_leaves_the_others_alone(state_path: Path, op
         assert (await sync.run(changed[:1] + RECORDS[3:])).counts == {}
 
 
-@pytest.mark.parametrize("options", [{"mode": Mode.TWO_WAY}, {"rebind": True}])
-def test_tenants_are_rejected_where_the_whole_source_is_concerned(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="tenants must be None"):
-        SyncOptions(tenants=frozenset({"acme"}), **options)
+async def test_tenants_are_rejected_where_the_whole_source_is_concerned(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="tenants must be None with rebind"):
+        SyncOptions(tenants=frozenset({"acme"}), rebind=True)
+    async with syncing(tmp_path / "state.db") as sync:
+        with pytest.raises(ValueError, match="tenants must be None in a two-way run"):
+            await sync.run_two_way(MemorySource(), tenants=frozenset({"acme"}))
+
+
+async def test_two_way_plan_looks_at_some_tenants_only(tmp_path: Path) -> None:
+    async with syncing(tmp_path / "state.db") as sync:
+        await sync.run(RECORDS)
+        async with sync.opened() as (bulk_sync, _):
+            options = SyncOptions(mode=Mode.TWO_WAY, tenants=frozenset({"acme"}))
+            assert [each async for each in bulk_sync.plan(ListSource(RECORDS[1:3]), options)] != []
+        previews = [sync.sandbox.log.count(operation="preview", tenant=each) for each in ("acme", "globex")]
+        assert previews == [1, 0]
 
 
 async def test_times_are_by_the_clock_of_the_server(

@@ -39,10 +39,10 @@ class LeftOut:
 
 
 async def read_left_out(state: State, *, with_conflicts: bool) -> AsyncGenerator[LeftOut, None]:
-    """Yield the keys that a plan of the staged source leaves out, ordered by calendar and key.
+    """Yield the keys that a plan of the staged source leaves out, ordered by calendar and key, for its tenants.
 
     Args:
-        state: The state that the plan was made with.
+        state: The state that the plan was made with, and that has still leased its tenants.
         with_conflicts: Whether conflicts that were given up are included. A plan that looks at the server has an
             operation for each.
 
@@ -53,6 +53,7 @@ async def read_left_out(state: State, *, with_conflicts: bool) -> AsyncGenerator
     given_up = select(*order, dead_letters.c.reason).where(
         dead_letters.c.operation.not_in((*READ_OPERATIONS, *(() if with_conflicts else ("conflict",)))),
         dead_letters.c.resolved_at.is_(None),
+        state.is_leased(dead_letters.c.tenant_id),
         or_(
             exists().where(_has_key_of(desired), desired.c.content_hash == dead_letters.c.content_hash),
             and_(
@@ -63,8 +64,11 @@ async def read_left_out(state: State, *, with_conflicts: bool) -> AsyncGenerator
         ),
     )
     key_of_intent = [intents.c[name] for name in KEY]
-    pending = select(*key_of_intent, literal(_UNKNOWN_RESULT)).order_by(*key_of_intent)
-    for kind, query in ((LeftOutKind.GIVEN_UP, given_up.order_by(*order)), (LeftOutKind.PENDING, pending)):
+    pending = select(*key_of_intent, literal(_UNKNOWN_RESULT)).where(state.is_leased(intents.c.tenant_id))
+    for kind, query in (
+        (LeftOutKind.GIVEN_UP, given_up.order_by(*order)),
+        (LeftOutKind.PENDING, pending.order_by(*key_of_intent)),
+    ):
         for *calendar, key, reason in await _rows(state, query):
             yield LeftOut(kind=kind, calendar=Calendar(*calendar), key=key, reason=reason)
 
