@@ -40,6 +40,7 @@ nitpick_ignore = [
             "sync.planning.saved_plan._Section",
             "sync.records.LastSynced",
             "sync.scope.Selection",
+            "sync.state.db.engine.Serials",
             "sync.state.db.engine.Transaction",
             "sync.state.db.lease.Leases",
             "sync.state.db.location.Location",

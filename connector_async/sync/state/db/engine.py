@@ -32,6 +32,20 @@ LEASE_SECONDS: Final = 30.0
 _POLL: Final = 0.25  # seconds
 
 
+@attrs.frozen
+class Serials:
+    """How often a state has changed. The counters only grow."""
+
+    state: int
+    """The changes that concern all tenants."""
+    tenants: Mapping[str, int]
+    """The changes of the items of each tenant that had one."""
+
+    def total(self) -> int:
+        """Return the sum of all counters."""
+        return self.state + sum(self.tenants.values())
+
+
 @attrs.define
 class Transaction:
     """An atomic transaction on the state."""
@@ -366,6 +380,19 @@ class State:
         """
         async with self.reading() as connection:
             return await read_serial(connection)
+
+    @repeatable
+    async def serials(self) -> Serials:
+        """Return the counters of all changes of the items.
+
+        Raises:
+            StateError: If the database cannot be read.
+            RuntimeError: If this state is closed.
+        """
+        changed = select(tenants.c.tenant_id, tenants.c.number).where(tenants.c.number > 0)
+        async with self.reading() as connection:
+            of_state = (await connection.execute(select(serial.c.number))).scalar_one()
+            return Serials(of_state, dict(map(tuple, await connection.execute(changed))))
 
     def _check_open(self) -> None:
         if self._closed:
