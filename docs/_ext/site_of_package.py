@@ -3,8 +3,9 @@
 import importlib
 import io
 import pydoc
+import re
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from docutils import nodes
 from docutils.parsers.rst.states import Inliner
@@ -103,6 +104,13 @@ def check_public_names(_app: Sphinx, environment: BuildEnvironment) -> None:
         logger.warning("%s is public, and has no page in docs/reference/python", name)
 
 
+def name_diagrams(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: object) -> None:
+    """Give each diagram its text as a name, since screen readers do not read what is inside of an `object`."""
+    drawing = re.compile(r'(<object [^>]*class="graphviz"[^>]*)>(\s*<p class="warning">(.*?)</p>)', re.DOTALL)
+    if "body" in context:
+        context["body"] = drawing.sub(r'\1 role="img" aria-label="\3">\2', context["body"])
+
+
 class CommandHelp(SphinxDirective):
     """The help of each command, as `--help` prints it."""
 
@@ -198,4 +206,5 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("autodoc-process-docstring", put_back, priority=600)
     app.connect("autodoc-process-bases", leave_out_private_bases)
     app.connect("env-check-consistency", check_public_names)
+    app.connect("html-page-context", name_diagrams)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
