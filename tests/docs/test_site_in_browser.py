@@ -15,6 +15,8 @@ from tests.support.browser import PageViewer, page_viewer
 from tests.support.built_site import built_site, served
 
 PHONE = 360
+# The theme hides what is wider than the page, so the boxes in it are measured.
+WIDEST = "Math.max(...[...document.querySelectorAll('html, body, .main, .content, article')].map(e => e.scrollWidth))"
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 VARIED = ("index", "how-to/sync-from-a-file", "explanation/exact-sync", "reference/python/otel", "search")
 """Small pages that have between them every kind of block: tables, code, sessions, diagrams, signatures, a form."""
@@ -61,7 +63,7 @@ def test_pages_fit_a_phone_and_report_no_error(url: str, site: Path, browser: Pa
         widths = {}
         for name in pages(site):
             page.goto(url + name)
-            widths[name] = page.evaluate("document.documentElement.scrollWidth")
+            widths[name] = page.evaluate(WIDEST)
         return widths
 
     widths = browser.show(url, look, width=PHONE)  # fails for an error in the console, and a request to elsewhere
