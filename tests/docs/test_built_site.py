@@ -1,8 +1,11 @@
 """The built site in a browser: its search, its width on a phone, the keyboard, both color schemes, its links."""
 
 import html
+import importlib
+import posixpath
 import re
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -10,9 +13,10 @@ from urllib.parse import unquote, urlsplit
 import axe_playwright_python
 import pytest
 from playwright.sync_api import Page
+from sphinx.util.inventory import InventoryFile
 
 from tests.support.browser import PageViewer, page_viewer
-from tests.support.built_site import built_site, served
+from tests.support.built_site import ROOT, built_site, served
 
 PHONE = 360
 # The theme hides what is wider than the page, so the boxes in it are measured.
@@ -105,6 +109,17 @@ def test_text_is_readable_and_everything_has_a_name(url: str, browser: PageViewe
     assert shown["found"] == {}
     channels = [int(number) for number in re.findall(r"\d+", shown["background"])[:3]]
     assert (max(channels) < 64) is dark
+
+
+def test_inventory_has_every_public_name(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Other projects link to these entries. The build fails for a name without one: this checks what it has written.
+    monkeypatch.syspath_prepend(ROOT / "docs" / "_ext")
+    extension = importlib.import_module("site_of_package")
+    inventory = InventoryFile.load(BytesIO((site / "objects.inv").read_bytes()), "", posixpath.join)
+    names = {name for kind, entries in inventory.items() if kind.startswith("py:") for name in entries}
+    assert len(names) > 500
+    assert extension.missing_names(names) == []
+    assert extension.missing_names(names - {"connector_async.RetryPolicy", "connector_async.retry.RetryPolicy"})
 
 
 def test_links_between_the_pages_lead_to_pages_and_anchors(site: Path) -> None:
