@@ -284,6 +284,13 @@ def test_paths_and_tasks_in_contributing_exist() -> None:
     assert tasks == defined == recipes
 
 
+def test_tests_that_the_threat_model_names_exist() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text())
+    assert len(named) > 20
+    for path, test in named:
+        assert re.search(rf"^(?:async )?def {test}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path}::{test}"
+
+
 def test_paths_in_the_ci_script_exist() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     patterns = re.findall(r"tests/[\w/]+(?:\.py|\*)", script)
@@ -294,8 +301,9 @@ def test_paths_in_the_ci_script_exist() -> None:
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
 def test_links_of_the_other_documents_lead_to_files(page: str) -> None:
     for link in links((ROOT / page).read_text()):
-        path = link.removeprefix(f"{REPOSITORY}blob/main/")
+        path, _, anchor = link.removeprefix(f"{REPOSITORY}blob/main/").partition("#")
         assert path.startswith("https://") or (ROOT / path).is_file(), link
+        assert not anchor or anchor in anchors(ROOT / path), link
 
 
 def test_change_log_has_this_version() -> None:
