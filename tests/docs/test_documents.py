@@ -197,8 +197,8 @@ def test_every_block_is_run() -> None:
 
 def test_pages_have_programs_and_sessions() -> None:
     assert {page for page in PAGES if blocks(page, "python")} == {
-        "README", "appointments", "bulk", "how-to/proxies-and-tls", "middleware", "observability", "requests",
-        "retries", "sessions", "sync", "testing", "watch",
+        "README", "appointments", "bulk", "how-to/many-machines", "how-to/proxies-and-tls", "middleware",
+        "observability", "requests", "retries", "sessions", "sync", "testing", "watch",
     }  # fmt: skip
     assert {page for page in PAGES if blocks(page, "console")} == {
         "command-line", "how-to/sync-from-a-file", "sync", "tutorial",
