@@ -214,6 +214,18 @@ def test_command_line_has_every_exit_code_topic_and_command() -> None:
     assert [name for name in named if not re.search(rf"`{name}\b", page)] == []
 
 
+def test_page_for_those_on_call_has_every_exit_code_and_commands_that_exist() -> None:
+    page = PAGES["how-to/on-call"]
+    rows = re.findall(r"^\| ([\d, ]+) \|", page, re.MULTILINE)
+    codes = {int(code) for row in rows for code in row.split(",")}
+    assert codes == {code.value for code in ExitCode} - {0}
+    commands = re.findall(r"`connector-async ((?:[a-z]+ ?)+)", page)
+    assert commands
+    assert [name for name in commands if name.strip() not in COMMANDS] == []
+    errors = re.findall(r"`(\w+Error)`", page)
+    assert [name for name in errors if not hasattr(connector_async, name)] == []
+
+
 def test_table_of_errors_lists_the_whole_tree() -> None:
     listed = re.findall(r"^\| [├└]? ?`(\w+)`", PAGES["errors"], re.MULTILINE)
     errors = {
