@@ -33,7 +33,8 @@ def built_site() -> Path:
 
 
 def _newest_source() -> float:
-    return max(path.stat().st_mtime for pattern in _SOURCES for path in ROOT.glob(pattern))
+    paths = (path for pattern in _SOURCES for path in ROOT.glob(pattern))
+    return max(path.stat().st_mtime for path in paths if path.parent.name != "__pycache__")
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
