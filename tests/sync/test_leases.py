@@ -23,6 +23,7 @@ from connector_async.sync import (
 from connector_async.sync.state import Transaction
 from connector_async.sync.state.db.lease import DatabaseClock
 from connector_async.sync.state.schema import cells
+from tests.support.cancelling import is_cancelled_at
 from tests.support.postgres import PostgresServer
 from tests.support.syncing import ACME, EVERYTHING, ListSource, Syncing, record, syncing
 
@@ -100,6 +101,37 @@ async def test_second_run_for_a_tenant_waits_until_the_first_is_closed(url: str)
         assert not waiting.done()
         await first.aclose()
         await waiting
+
+
+async def test_tenants_of_a_cancelled_run_are_free_at_once_wherever_it_was_cancelled(url: str) -> None:
+    async def use_state() -> None:
+        async with await State.open(url, owner="cancelled") as state:
+            await state.lease(["acme"])
+            await state.write(put_cell, "acme")
+            await state.write(put_cell, "globex")  # takes the lease of globex
+            await state.release(["acme"])
+
+    steps = 0
+    while await is_cancelled_at(steps, use_state()):
+        async with await State.open(url, owner="next") as successor:
+            await successor.lease(["acme", "globex"])
+        steps += 1
+    assert steps > 10
+
+
+async def test_tenant_that_a_cancelled_transaction_took_is_free_once_the_state_is_closed(url: str) -> None:
+    async def write(state: State) -> None:
+        async with state.writing("acme") as transaction:
+            await put_cell(transaction)
+
+    steps, is_cancelled = 0, True
+    while is_cancelled:
+        async with await State.open(url, owner="cancelled") as state:
+            is_cancelled = await is_cancelled_at(steps, write(state))
+        async with await State.open(url, owner="next") as successor:
+            await successor.lease(["acme"])
+        steps += 1
+    assert steps > 5
 
 
 async def test_tenant_of_a_killed_process_is_taken_over_and_fenced(url: str) -> None:

@@ -127,6 +127,7 @@ class State:
         self._writing = asyncio.Lock()
         self._commits = GroupCommit(self.writing)
         self._renewal: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._closed = False
 
     @classmethod
@@ -206,10 +207,24 @@ class State:
         return self._location
 
     async def aclose(self) -> None:
-        """Close the state after all writes, and release it for other runs. The caller must have ended all reads."""
+        """Close the state after all writes, and release it for other runs. The caller must have ended all reads.
+
+        A cancellation is raised when the state is closed: otherwise other runs would wait until the leases expire. A
+        second one does not wait for that.
+        """
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name="connector_async close")
+        try:
+            await asyncio.shield(self._closing)
+        except asyncio.CancelledError:
+            await asyncio.wait([self._closing])
+            raise
+
+    async def _close(self) -> None:
         await self._commits.finish()
         if self._renewal is not None:
             self._renewal.cancel()
+        if self._leases.duration is not None and self._leases.were_taken:
             with suppress(StateError):  # then the leases expire
                 await self.release()
         async with self._writing:
@@ -229,6 +244,8 @@ class State:
     async def lease(self, tenant_ids: Iterable[str]) -> None:
         """Keep other runs from some tenants until this state is closed or `release` is called.
 
+        If this is cancelled, they may have been taken.
+
         Raises:
             StateBusyError: If another run has one of them, and the wait is over. Then none was taken.
             StateError: As for `writing`.
@@ -238,18 +255,13 @@ class State:
         deadline = Deadline(self._wait, self._clock)
         while wanted:
             try:
-                await self._lease(wanted)
+                await self.write(lambda transaction: transaction.lease(wanted))
             except StateBusyError:
                 if (remaining := deadline.remaining()) <= 0:
                     raise
                 await self._clock.sleep(min(_POLL, remaining))
             else:
                 return
-
-    @repeatable
-    async def _lease(self, tenant_ids: Sequence[str]) -> None:
-        async with self.writing() as transaction:
-            await transaction.lease(tenant_ids)
 
     async def release(self, tenant_ids: Sequence[str] | None = None) -> None:
         """Let other runs work for some tenants, or for all. This state must not write for them any more.
@@ -258,10 +270,9 @@ class State:
             StateError: As for `writing`.
             RuntimeError: If this state is closed.
         """
-        async with self.writing() as transaction:
-            await self._leases.release(transaction.connection, tenant_ids)
         for tenant_id in list(self._leases.epochs) if tenant_ids is None else tenant_ids:
             self._leases.epochs.pop(tenant_id, None)
+        await self._commits.write(lambda transaction: self._leases.release(transaction.connection, tenant_ids))
 
     def is_leased(self, tenant_id: Column[str]) -> ColumnElement[bool]:
         """Return the condition for rows of the tenants that this state has leased."""

@@ -89,6 +89,8 @@ class Leases:
         """Marks the leases of this open state."""
         self.epochs: dict[str, int] = {}
         """The epoch of each lease that was taken, by tenant."""
+        self.were_taken = False
+        """Whether `take` was called. Of a cancelled transaction it is not known whether it was committed."""
 
     async def take(self, connection: AsyncConnection, tenant_ids: Iterable[str]) -> dict[str, int]:
         """Take the leases of some tenants, and return their epochs. They count once the transaction is committed.
@@ -96,6 +98,7 @@ class Leases:
         Raises:
             StateBusyError: If another run has one of them.
         """
+        self.were_taken = True
         epochs: dict[str, int] = {}
         wanted = sorted(tenant_ids)
         now = await database_time(connection, self._clock)
