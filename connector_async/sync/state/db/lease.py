@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from connector_async._clock import Clock, Deadline
 from connector_async._timestamps import format_instant
-from connector_async.sync.exceptions import FencedError, StateBusyError
+from connector_async.sync.exceptions import FencedError, StateBusyError, StateError
 from connector_async.sync.state.schema import tenants
 
 from .errors import file_errors
@@ -191,8 +191,10 @@ def _by(row: Row[Any]) -> str:
 
 
 def _try_lock(descriptor: int) -> bool:
-    import fcntl  # noqa: PLC0415 - POSIX only; the package can be imported on Windows
-
+    try:
+        import fcntl  # noqa: PLC0415 - POSIX only; the package can be imported on Windows
+    except ImportError:
+        raise StateError("a file cannot be locked on this platform: use a state in PostgreSQL") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
