@@ -78,6 +78,7 @@ html_title = f"connector_async {version}"
 html_static_path = ["_static"]
 html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_theme_options = {
     "source_repository": "https://github.com/connector-async/connector-async/",
     "source_branch": "main",

@@ -3,6 +3,7 @@ import gc
 import importlib
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tests.support.postgres import FLAVORS, PostgresServer
 
 PEERS = (
     "aiohttp_alone",
+    "aiohttp_retry_client",
     "aiohttp_tenacity",
     "azure",
     "gcal",
@@ -28,7 +30,9 @@ PEERS = (
     "open_ai",
     "ours",
     "slack",
-    *(["niquests_session"] if importlib.util.find_spec("niquests") else []),  # not in the group `test`
+    # Not in the group `test`, like the next one, and one of the two generators needs Java.
+    *(["generated"] if importlib.util.find_spec("openapi_generator_cli") and shutil.which("java") else []),
+    *(["niquests_session"] if importlib.util.find_spec("niquests") else []),
 )
 
 
