@@ -37,6 +37,10 @@ postgres:
 site:
     .ci/run site
 
+# Count instructions, and compare them with those of benchmarks/instructions.json.
+instructions:
+    .ci/run instructions
+
 # Compare the public names with those of the newest tag.
 api:
     .ci/run api
