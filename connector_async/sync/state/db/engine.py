@@ -258,10 +258,15 @@ class State:
             StateError: As for `writing`.
             RuntimeError: If this state is closed.
         """
-        async with self.writing() as transaction:
-            await self._leases.release(transaction.connection, tenant_ids)
+        await self._release(tenant_ids)
         for tenant_id in list(self._leases.epochs) if tenant_ids is None else tenant_ids:
             self._leases.epochs.pop(tenant_id, None)
+
+    @repeatable
+    async def _release(self, tenant_ids: Sequence[str] | None) -> None:
+        # Were it given up, this state would go on to renew a lease that nobody works with.
+        async with self.writing() as transaction:
+            await self._leases.release(transaction.connection, tenant_ids)
 
     def is_leased(self, tenant_id: Column[str]) -> ColumnElement[bool]:
         """Return the condition for rows of the tenants that this state has leased."""
