@@ -41,7 +41,19 @@ def test_a_dependency_has_the_same_bounds_in_every_list() -> None:
 
 
 def test_extras_are_for_users_and_groups_for_developers() -> None:
-    extras = {"sandbox", "sync", "postgres", "redis", "otel", "cli", "keyring", "report", "viewer", "testing"}
+    extras = {
+        "sandbox",
+        "sync",
+        "postgres",
+        "distributed",
+        "redis",
+        "otel",
+        "cli",
+        "keyring",
+        "report",
+        "viewer",
+        "testing",
+    }
     assert set(PROJECT["optional-dependencies"]) == extras
     assert set(GROUPS) == {"lint", "test", "docs", "peers", "examples", "bench"}
 

@@ -125,6 +125,11 @@ class ShareWorker:
         """The budgets of the shares that are worked on, by tenant."""
         self._is_stopped = False
 
+    @property
+    def state(self) -> State:
+        """The open state."""
+        return self._state
+
     def stop(self) -> None:
         """Let no operation start any more. Shares end when their operations in flight have, and have more left."""
         self._is_stopped = True

@@ -241,7 +241,8 @@ shared_runs: Final = Table(
     Column("is_queued", _INTEGER, nullable=False),
 )
 """The runs whose tenants are worked on by several processes. `options` has everything that a process needs to know of
-the run, and the first records that cannot be read as its `problems`. `is_queued` is 1 once each share was put into the queue.
+the run, and the first records that cannot be read as its `problems`. `is_queued` is 1 once each share was put into the
+queue.
 """
 
 shares: Final = Table(

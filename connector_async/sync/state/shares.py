@@ -144,6 +144,15 @@ async def waiting_tenants(state: State, run_id: str) -> list[str]:
 
 
 @repeatable
+async def waiting_shares(state: State) -> list[tuple[str, str]]:
+    """Return the runs and the tenants of all waiting shares."""
+    query = select(shares.c.run_id, shares.c.tenant_id).join(shared_runs, shared_runs.c.run_id == shares.c.run_id)
+    async with state.reading() as connection:
+        rows = await connection.execute(query.where(_IS_WAITING).order_by(shares.c.run_id, shares.c.tenant_id))
+        return [(row.run_id, row.tenant_id) for row in rows]
+
+
+@repeatable
 async def read_share(state: State, run_id: str, tenant_id: str) -> StoredShare | None:
     """Return the share of a tenant in a run; `None` if the state has no such run or share."""
     query = (
