@@ -154,21 +154,38 @@ async def _work(
     if starter is not None and cron is not None:
         periodic = starter
         queue.add_schedule(cron, str(periodic.source), lambda: periodic.start(url, wait=0.0))
-    async with (
-        PostgresRateLimitStore(conninfo(Location.parse(url)), pool_size=1) as store,
-        aclosing(_services(settings, store)) as services,
-        await _open(url, lease) as state,
-        queue,
-    ):
-        await _connect(state, store, budget)
-        print_message(f"working on {state.location}")
-        shares = ShareWorker(state, services)
-        stopping = asyncio.create_task(_stop(queue, budget), name="connector_async stop")
-        try:
+    is_working = asyncio.Event()
+
+    async def run() -> None:
+        async with (
+            PostgresRateLimitStore(conninfo(Location.parse(url)), pool_size=1) as store,
+            aclosing(_services(settings, store)) as services,
+            await _open(url, lease) as state,
+            queue,
+        ):
+            await _connect(state, store)
+            is_working.set()
+            print_message(f"working on {state.location}")
+            shares = ShareWorker(state, services)
             await queue.work(shares, concurrency=concurrency, once=once, lease=lease, on_failure=_print_failure)
-        finally:
-            stopping.cancel()
-            await asyncio.wait([stopping])
+
+    running = asyncio.create_task(run(), name="connector_async work")
+    stopping = asyncio.create_task(budget.stopped(), name="connector_async stop")
+    try:
+        await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not running.done() and is_working.is_set():
+            queue.stop()
+        elif not running.done():  # it waits for the database
+            running.cancel()
+        await asyncio.wait([running])
+    except asyncio.CancelledError:
+        running.cancel()
+        await asyncio.wait([running])
+        raise
+    finally:
+        stopping.cancel()
+    if not running.cancelled():
+        running.result()
     return True
 
 
@@ -182,21 +199,16 @@ async def _open(url: str, lease: float) -> State:
     return await State.open(url, owner=f"worker {os.getpid()} on {socket.gethostname()}", lease=lease)
 
 
-async def _connect(state: State, store: "PostgresRateLimitStore", budget: Budget) -> None:
+async def _connect(state: State, store: "PostgresRateLimitStore") -> None:
     """Take the connections that the work needs. A worker without them would keep others from its tenants."""
     await state.serial()
-    while budget.reason is None:
+    while True:
         try:
             await store.delete_idle_keys()
         except RateLimitStoreError:
             print_message("the database has no connection for this worker; it waits")
         else:
             return
-
-
-async def _stop(queue: Any, budget: Budget) -> None:
-    await budget.stopped()
-    queue.stop()
 
 
 def _print_failure(share: Share | None, error: Exception) -> None:

@@ -7,12 +7,17 @@ from contextlib import suppress
 from typing import Any, Final, Self
 
 import croniter
-from procrastinate import App, JobContext, RetryStrategy, exceptions, jobs
+from procrastinate import App, BaseRetryStrategy, JobContext, RetryDecision, exceptions, jobs
 
 from connector_async import _log
 from connector_async._checks import check_int, check_seconds, check_text, check_type
 from connector_async._tracebacks import hiding_arguments
-from connector_async.sync.exceptions import StateBusyError, StateError, StateUnavailableError
+from connector_async.sync.exceptions import (
+    StateDamagedError,
+    StateError,
+    StateVersionError,
+    TargetMismatchError,
+)
 from connector_async.sync.state.db.engine import LEASE_SECONDS
 from connector_async.sync.state.db.location import Location
 from connector_async.sync.state.shares import waiting_shares
@@ -24,13 +29,24 @@ _QUEUE: Final = "connector_async"
 _SHARE_TASK: Final = "connector_async.share"
 _PERIODIC_TASK: Final = "connector_async.enqueue"
 _POLL: Final = 2.0  # seconds; as long may a share wait that is put while no other is waiting
-_BUSY_PAUSE: Final = 5.0  # seconds
-_RETRIES: Final = RetryStrategy(
-    max_attempts=10, exponential_wait=2, retry_exceptions=[StateUnavailableError, StateBusyError]
-)
+_BUSY_PAUSE: Final = 5  # seconds
+_MOST_RETRIES: Final = 20
+_LONGEST_PAUSE: Final = 60  # seconds between two
+_PERMANENT: Final = (TargetMismatchError, StateVersionError, StateDamagedError)
 
 Periodic = Callable[[], Awaitable[object]]
 """Starts a run of a schedule."""
+
+
+class _Retries(BaseRetryStrategy):
+    """Delivers a share again if the state could not be used for the moment."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: jobs.Job) -> RetryDecision | None:
+        """Return when, or `None` for never."""
+        is_transient = isinstance(exception, StateError) and not isinstance(exception, _PERMANENT)
+        if not is_transient or job.attempts >= _MOST_RETRIES:
+            return None
+        return RetryDecision(retry_in={"seconds": min(_LONGEST_PAUSE, 2**job.attempts)})
 
 
 class ProcrastinateQueue:
@@ -61,7 +77,7 @@ class ProcrastinateQueue:
         """What procrastinate calls the workers of this process."""
         self._worker: asyncio.Task[None] | None = None
         self._is_stopped = False
-        self._app.task(name=_SHARE_TASK, queue=_QUEUE, pass_context=True, retry=_RETRIES)(self._work_share)
+        self._app.task(name=_SHARE_TASK, queue=_QUEUE, pass_context=True, retry=_Retries())(self._work_share)
 
     async def __aenter__(self) -> Self:
         with queue_errors(self._location):
@@ -81,7 +97,7 @@ class ProcrastinateQueue:
         with queue_errors(self._location):
             await self._put(share)
 
-    async def _put(self, share: Share, pause: float = 0.0) -> None:
+    async def _put(self, share: Share, pause: int = 0) -> None:
         job = self._app.configure_task(
             _SHARE_TASK,
             allow_unknown=False,
@@ -141,7 +157,7 @@ class ProcrastinateQueue:
             lease: Seconds without a heartbeat after which the shares of a worker are delivered again; that of the
                 state.
             on_failure: Called with each share that failed, or with `None` for a schedule, and the error. A share with a
-                `StateError` is delivered again some times. `None`: failures are logged.
+                transient `StateError` is delivered again some times. `None`: failures are logged.
 
         Raises:
             StateUnavailableError: If the database does not respond for minutes.
@@ -215,7 +231,7 @@ class ProcrastinateQueue:
         try:
             result = await self._shares.work(share)
             if result.has_more:
-                await self._put(share, _BUSY_PAUSE if result is ShareResult.BUSY else 0.0)
+                await self._put(share, _BUSY_PAUSE if result is ShareResult.BUSY else 0)
         except Exception as error:
             self._on_failure(share, error)
             raise
