@@ -114,7 +114,7 @@ async def test_more_tenants_than_the_database_has_connections_for_are_done(tmp_p
         url = small.create("many")
         async with workers_of(url, tmp_path, tenants=200, creates=2, fault_rates=SLOW) as workers:
             await workers.enqueue()
-            await workers.start(6)
+            await workers.start(6, "--concurrency", "8")
             await check_all_created(workers)
             assert await workers.stop() == [0] * 6
         assert "too many clients already" in small.log()

@@ -177,8 +177,9 @@ class ProcrastinateQueue:
                         return
                     await asyncio.sleep(min(0.2, lease / 3))
         finally:
-            rescuing.cancel()
-            await asyncio.wait([rescuing])
+            while not rescuing.done():  # the pool of psycopg may take a cancellation for a broken connection
+                rescuing.cancel()
+                await asyncio.wait([rescuing], timeout=0.2)
 
     async def _wait_for_worker(self) -> None:
         worker = self._worker
