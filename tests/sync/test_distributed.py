@@ -272,6 +272,15 @@ async def test_source_that_is_staged_meanwhile_supersedes_the_shares(sharing: Sh
     assert (progress.waiting, progress.superseded) == (0, 2)
 
 
+async def test_source_without_a_tenant_supersedes_its_share(sharing: Sharing) -> None:
+    first = (await sharing.enqueue(RECORDS)).run_id
+    await sharing.enqueue(RECORDS[:3])
+    await sharing.drain()
+    assert sharing.sync.requests() == {"create": 3}
+    assert (await report_of(sharing, first)).counts == {Fate.NOT_STARTED: 6}
+    assert await status_of(sharing, first) == "superseded"
+
+
 async def test_ordinary_run_supersedes_the_shares_of_its_tenants(sharing: Sharing) -> None:
     run_id = (await sharing.enqueue(RECORDS)).run_id
     await sharing.sync.run(RECORDS, tenants=frozenset({"acme"}))
@@ -305,12 +314,12 @@ async def test_unreadable_record_protects_its_tenant_in_every_process(sharing: S
     await sharing.enqueue(RECORDS)
     await sharing.drain()
     problem = SourceProblem(source="file", line=2, reason="no key", calendar=ACME)
-    report = await sharing.enqueue([record("a"), problem, record("a", calendar=GLOBEX)], max_delete=EVERYTHING)
+    report = await sharing.enqueue([record("a", "New"), problem, record("a", calendar=GLOBEX)], max_delete=EVERYTHING)
     assert (report.unreadable, report.problems) == (1, ["file:2: no key"])
     await sharing.drain()
-    assert sharing.sync.requests() == {"create": 6, "delete": 2}
-    assert await sharing.sync.titles() == ["Visit a", "Visit b", "Visit c"]
-    assert (await report_of(sharing, report.run_id)).counts == {Fate.DELETED: 2, Fate.UNREADABLE: 1}
+    assert sharing.sync.requests() == {"create": 6, "update": 1, "delete": 2}
+    assert await sharing.sync.titles() == ["New", "Visit b", "Visit c"]
+    assert (await report_of(sharing, report.run_id)).counts == {Fate.UPDATED: 1, Fate.DELETED: 2, Fate.UNREADABLE: 1}
 
 
 async def test_guard_stops_the_run_before_any_share(sharing: Sharing) -> None:
@@ -349,6 +358,12 @@ async def test_refusals_are_counted_once_over_several_slices(sharing: Sharing) -
     ).run_id
     assert len(await sharing.drain()) > 1
     assert (await report_of(sharing, run_id)).counts == {Fate.CONFLICT: 3, Fate.CREATED: 9}
+
+
+async def test_quantum_that_does_not_suffice_for_any_result_is_doubled(sharing: Sharing) -> None:
+    run_id = (await sharing.enqueue(RECORDS[:1], quantum=1, assume_empty=False)).run_id
+    await sharing.drain()
+    assert (await report_of(sharing, run_id)).counts == {Fate.CREATED: 1}
 
 
 async def test_share_whose_quantum_brings_nothing_ends_after_some_deliveries(sharing: Sharing) -> None:

@@ -89,11 +89,11 @@ async def test_workers_survive_a_restart_of_the_database(
 async def test_workers_stopped_for_longer_than_their_lease_send_at_most_one_create_twice(
     url: str, tmp_path: Path
 ) -> None:
-    async with workers_of(url, tmp_path, tenants=8, creates=240, rate_limit="20/2") as workers:
+    async with workers_of(url, tmp_path, tenants=8, creates=160, rate_limit="20/2") as workers:
         await workers.enqueue()
         await workers.start(3)
         for number in range(5):
-            await workers.created(50 + 300 * number)
+            await workers.created(50 + 200 * number)
             stopped = workers.processes[number % 3].pid
             assert stopped is not None
             os.kill(stopped, signal.SIGSTOP)
@@ -112,7 +112,7 @@ async def test_workers_stopped_for_longer_than_their_lease_send_at_most_one_crea
 async def test_more_tenants_than_the_database_has_connections_for_are_done(tmp_path: Path) -> None:
     with PostgresServer.started(FLAVORS["pgserver"], max_connections="25") as small:
         url = small.create("many")
-        async with workers_of(url, tmp_path, tenants=200, creates=2, fault_rates=SLOW) as workers:
+        async with workers_of(url, tmp_path, tenants=200, creates=1) as workers:
             await workers.enqueue()
             await workers.start(6, "--concurrency", "8")
             await check_all_created(workers)
