@@ -173,15 +173,14 @@ async def read_shared_options(state: State, run_id: str) -> Any:
         return (await connection.execute(query)).scalar_one_or_none()
 
 
-@repeatable
 async def write_share(state: State, run_id: str, share: StoredShare) -> None:
     """Record how far a share is.
 
     Raises:
         FencedError: If another run has taken over the tenant. Nothing was written.
     """
-    async with state.writing(share.tenant_id) as transaction:
-        await transaction.upsert(shares, [_row(run_id, share)])
+    row = _row(run_id, share)
+    await state.write(lambda transaction: transaction.upsert(shares, [row]), share.tenant_id)
 
 
 @repeatable
