@@ -37,6 +37,18 @@ postgres:
 site:
     .ci/run site
 
+# Count instructions, and compare them with those of benchmarks/instructions.json.
+instructions:
+    .ci/run instructions
+
+# Compare the public names with those of the newest tag.
+api:
+    .ci/run api
+
+# Build what is published, check it, and try the wheel in clean environments.
+release:
+    .ci/run release
+
 # Run everything that must pass before a merge, on every supported Python version.
 ci:
     .ci/run

@@ -18,8 +18,8 @@ from benchmarks.picture import draw
 from benchmarks.tables import Settings, Table
 
 MODULES: Final = (
-    "limit", "single_call", "parts", "middleware", "conversion", "calendar_file", "bulk", "pages", "shared_limit",
-    "sync", "growth", "startup",
+    "limit", "single_call", "clients", "parts", "middleware", "conversion", "calendar_file", "bulk", "pages",
+    "shared_limit", "sync", "growth", "startup",
 )  # fmt: skip
 
 

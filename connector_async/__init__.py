@@ -18,6 +18,8 @@ Public are the names in `__all__`, and the modules `exceptions`, `otel`, `rate_l
     _json.py  _files.py                        the JSON parser; files that are replaced atomically
     _json_form.py  _pydantic.py  _unset.py     models in the JSON of applications, and in pydantic; fields not set
     _checks.py  _recent.py  _tracebacks.py     argument checks; bounded tables; tracebacks without secrets
+    _version.py                                the version
+    _postgres.py  _remote_store.py             statements in PostgreSQL; clients of a store in each event loop
 """
 
 from importlib import import_module
@@ -221,7 +223,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import a public name at its first use (PEP 562), so that the command line shows its help without aiohttp."""
     if name == "__version__":
-        return import_module(f"{__name__}.protocol").VERSION
+        return import_module(f"{__name__}._version").VERSION
     if name in __all__:
         for module in _MODULES:
             value = getattr(import_module(f"{__name__}.{module}"), name, None)

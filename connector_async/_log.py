@@ -68,6 +68,19 @@ def token_refresh_failure(*, tenant: str, retry_in: float, error: BaseException)
     )
 
 
+def token_store_failure(*, tenant: str, problem: str) -> None:
+    """Log that the tokens that processes share cannot be read or written, and the process fetches its own."""
+    _logger.warning("tenant %(tenant)s: the token is not shared: %(problem)s", {"tenant": tenant, "problem": problem})
+
+
+def token_store_mismatch(*, tenant: str) -> None:
+    """Log that a shared token is replaced, because this process has another key or client secret."""
+    _logger.warning(
+        "tenant %(tenant)s: the shared token was stored with another key or client secret, and is replaced",
+        {"tenant": tenant},
+    )
+
+
 def skipped_items(*, operation: str, tenant: str, count: int, request_id: str | None) -> None:
     """Log that invalid items of a page were skipped, as the caller asked for."""
     _logger.warning(

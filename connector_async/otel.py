@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 import attrs
 
 from ._checks import check_type
+from ._version import VERSION
 from .bulk_calls import Outcome
-from .protocol import VERSION, Response
+from .protocol import Response
 from .retry import last_call
 from .session import CallNext, OutgoingRequest
 

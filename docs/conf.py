@@ -40,6 +40,7 @@ nitpick_ignore = [
             "sync.planning.saved_plan._Section",
             "sync.records.LastSynced",
             "sync.scope.Selection",
+            "sync.state.db.engine.Serials",
             "sync.state.db.engine.Transaction",
             "sync.state.db.lease.Leases",
             "sync.state.db.location.Location",
@@ -77,6 +78,7 @@ html_title = f"connector_async {version}"
 html_static_path = ["_static"]
 html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_theme_options = {
     "source_repository": "https://github.com/connector-async/connector-async/",
     "source_branch": "main",

@@ -25,9 +25,9 @@ from .tokens import Secret, Token, TokenSend
 # Parts of a token's lifetime. In the advisory window it is renewed in the background; in the mandatory window callers
 # wait for the new token. A token that lives for an hour has windows of six minutes and of 72 seconds.
 _ADVISORY_WINDOW: Final = 0.1
-_MANDATORY_WINDOW: Final = 0.02
-_MIN_LIFETIME: Final = 1.0
-_MAX_LIFETIME: Final = 24 * 3600.0
+MANDATORY_WINDOW: Final = 0.02
+MIN_LIFETIME: Final = 1.0
+MAX_LIFETIME: Final = 24 * 3600.0
 _RENEWAL_PAUSE: Final = 60.0
 _REJECTION_LIFETIME: Final = 5.0
 _RECENT: Final = 10_000
@@ -177,6 +177,11 @@ class RenewingTokenProvider(abc.ABC):
             if cached is not None and cached.token is token:
                 cached.advisory_at = cached.expires_at = _REFUSED
 
+    def _held_value(self, tenant: str, base_url: str) -> Secret | None:
+        """Return the token that a fetch is to replace, also if it was refused or has expired."""
+        cached = self._cache.get(self._key(tenant, base_url))
+        return None if cached is None else cached.token.value
+
     def _key(self, tenant: str, base_url: str) -> _Key:
         return (base_url, tenant if self._per_tenant else "")
 
@@ -262,9 +267,9 @@ class RenewingTokenProvider(abc.ABC):
         A token of unknown lifetime that is fetched again stays the same object, so that a call does not send it a
         second time after a 401. One with a lifetime was issued anew, and is tried.
         """
-        bounded = None if fetched.lifetime is None else min(max(fetched.lifetime, _MIN_LIFETIME), _MAX_LIFETIME)
+        bounded = None if fetched.lifetime is None else min(max(fetched.lifetime, MIN_LIFETIME), MAX_LIFETIME)
         lifetime = math.inf if bounded is None else bounded
-        advisory_after, mandatory_after = lifetime * (1 - _ADVISORY_WINDOW), lifetime * (1 - _MANDATORY_WINDOW)
+        advisory_after, mandatory_after = lifetime * (1 - _ADVISORY_WINDOW), lifetime * (1 - MANDATORY_WINDOW)
         if fetched.renew_after is not None:
             advisory_after, mandatory_after = fetched.renew_after, 2 * fetched.renew_after
         key = self._key(tenant, base_url)

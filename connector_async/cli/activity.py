@@ -22,6 +22,7 @@ from .messages import print_message
 _LOGGER: Final = logging.getLogger("connector_async")
 _SECRET: Final = re.compile("auth|cookie|credential|key|passw|secret|signature|token", re.IGNORECASE)
 """A header or a parameter with such a name is shown without its value."""
+_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _WHOLE_SECONDS: Final = 10
 _HIDDEN: Final = "***"
 
@@ -46,6 +47,8 @@ class Activity(logging.Handler):
         self._patience = patience
         self._seconds_between = seconds_between
         self._said_at: dict[str, float] = {}
+        self.writes_in_flight = 0
+        """How many writes were sent and have no response, also because they were cancelled."""
 
     def start(self) -> None:
         """Become the only handler of its kind of the package's log, until `stop_watching`."""
@@ -84,8 +87,15 @@ class Activity(logging.Handler):
             _print_headers(">", request.headers)
         is_token = request.operation == "token"
         what = f"a token of {request.tenant_id}" if is_token else f"the response to {request.method}"
-        with self._watching(what):
-            response = await call_next(request)
+        is_write = not is_token and request.method not in _READS
+        self.writes_in_flight += is_write
+        try:
+            with self._watching(what):
+                response = await call_next(request)
+        except Exception:  # not a cancellation, after which nobody else says what may have happened
+            self.writes_in_flight -= is_write
+            raise
+        self.writes_in_flight -= is_write
         seconds = time.monotonic() - started_at
         status = f"{response.status} {_phrase(response.status)}".rstrip()
         if self._shows_headers:
@@ -117,12 +127,20 @@ class Activity(logging.Handler):
             print_message(message)
 
 
+def may_have_written() -> bool:
+    """Return whether a write was sent whose response was not awaited to its end."""
+    return any(activity.writes_in_flight for activity in _watching())
+
+
 def stop_watching() -> None:
     """Remove the handler from the log of the package."""
-    for handler in list(_LOGGER.handlers):
-        if isinstance(handler, Activity):
-            _LOGGER.removeHandler(handler)
-            _LOGGER.setLevel(logging.NOTSET)
+    for activity in _watching():
+        _LOGGER.removeHandler(activity)
+        _LOGGER.setLevel(logging.NOTSET)
+
+
+def _watching() -> list[Activity]:
+    return [handler for handler in _LOGGER.handlers if isinstance(handler, Activity)]
 
 
 def _rounded(seconds: float) -> str:

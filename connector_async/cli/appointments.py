@@ -1,5 +1,6 @@
 """The commands for appointments: get, preview, create, update and delete."""
 
+from collections import Counter
 from collections.abc import AsyncIterable
 from datetime import timedelta
 from pathlib import Path
@@ -7,16 +8,17 @@ from typing import Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
-from connector_async._checks import check_appointment_id
 from connector_async._timestamps import zone_named
 from connector_async.bulk_calls import Outcome, Status
 from connector_async.models import Appointment, AppointmentUpdate, NewAppointment
 
-from .bulk import create_drafts, is_plain_json_lines, print_outcomes, read_lines_as_drafts, read_records_as_drafts
+from .bulk import create_drafts, print_outcomes
 from .config_sources import read_settings
 from .confirmation import confirm
 from .connect import own_calendar, selected_format, selected_user, service_of
+from .draft_reader import DraftTimes, is_json_lines, read_lines_as_drafts, read_records_as_drafts
 from .exit_codes import ExitCode
+from .id_reader import is_list, read_ids
 from .late_progress import LateProgress
 from .line_reader import count_lines
 from .messages import print_message
@@ -29,24 +31,36 @@ from .options import (
 )
 from .output import Printer
 from .settings import Settings, assumed_zone
-from .source_options import DEFAULT_MAPPING, MappingOptions
+from .source_options import DEFAULT_MAPPING, MappingOptions, line_mapper
 from .standard_input import opened_source
 from .times import parse_time
 
 _COLUMNS: Final = ("appointment_id", "title", "start_time", "end_time", "description", "description_type", "time_zone")
 
 _Id = Annotated[str, Parameter(name="ID", help="The id of an appointment.")]
-_MoreIds = Annotated[str, Parameter(name="IDS", help="The ids of more appointments.")]
+_FirstId = Annotated[
+    str,
+    Parameter(
+        name="ID",
+        allow_leading_hyphen=True,
+        help="The id of an appointment; - reads ids from the standard input, one a line.",
+    ),
+]
+_MoreIds = Annotated[str, Parameter(name="IDS", allow_leading_hyphen=True, help="The ids of more appointments.")]
 _Title = Annotated[str | None, Parameter(help="The title.")]
 _StartTime = Annotated[
     str | None,
     Parameter(
+        name=("--start-time", "--start"),
         allow_leading_hyphen=True,
         help="The start: 2024-01-15T10:00Z; with --time-zone or --assume-zone also 2024-01-15 10:00 and 2024-01-15; "
         "now, today, tomorrow; +7d or -2h from now.",
     ),
 ]
-_EndTime = Annotated[str | None, Parameter(allow_leading_hyphen=True, help="The end, like the start.")]
+_EndTime = Annotated[
+    str | None,
+    Parameter(name=("--end-time", "--end"), allow_leading_hyphen=True, help="The end, like the start."),
+]
 _Description = Annotated[str | None, Parameter(help="The description.")]
 _DescriptionType = Annotated[
     Literal["Text", "Html"] | None,
@@ -63,7 +77,7 @@ _DryRun = Annotated[bool, Parameter(negative="", help="Check everything, print w
 
 
 async def get(
-    appointment_id: _Id,
+    appointment_id: _FirstId,
     /,
     *more: _MoreIds,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
@@ -73,9 +87,10 @@ async def get(
     printer = Printer(display, _COLUMNS)
     code = ExitCode.DONE
     settings = read_settings(connection.as_settings())
+    ids = await read_ids("get", [appointment_id, *more])
     async with service_of(settings) as appointments:
-        if more:
-            ids, progress = [appointment_id, *more], LateProgress("get", settings, display)
+        if is_list(appointment_id, more):
+            progress = LateProgress("get", settings, display)
             calls = appointments.get_many(ids, ordered=True)
             code = await print_outcomes(
                 calls, printer, lambda _, appointment: appointment.to_dict(), progress, len(ids)
@@ -91,6 +106,7 @@ async def preview(
     start: Annotated[
         str | None,
         Parameter(
+            name=("--start", "--start-time"),
             allow_leading_hyphen=True,
             help="Only appointments that end after this time: 2024-01-15T10:00Z; with --assume-zone also 2024-01-15 "
             "10:00 and 2024-01-15; now, today, tomorrow; +7d or -2h from now.",
@@ -98,7 +114,11 @@ async def preview(
     ] = None,
     end: Annotated[
         str | None,
-        Parameter(allow_leading_hyphen=True, help="Only appointments that start before this time."),
+        Parameter(
+            name=("--end", "--end-time"),
+            allow_leading_hyphen=True,
+            help="Only appointments that start before this time.",
+        ),
     ] = None,
     window: Annotated[
         timedelta | None,
@@ -211,23 +231,25 @@ async def _create_from(
     dry_run: bool,
 ) -> ExitCode:
     """Create the appointments of a file, or check them."""
-    if is_plain_json_lines(source, options, settings):
+    times, calendar = DraftTimes(assumed_zone(settings)), own_calendar(settings)
+    if is_json_lines(source, options):
+        mapper = line_mapper(settings)
         code = await create_drafts(
-            read_lines_as_drafts(source),
+            read_lines_as_drafts(source, times, calendar, mapper),
             settings,
             display,
             resume=resume,
             dry_run=dry_run,
             total=await count_lines(source),
         )
+        ignored = Counter[str]() if mapper is None else mapper.counts.ignored
     else:
-        calendar = own_calendar(settings)
-        async with opened_source(Path(source), options, settings, derives_key=True) as (records, opened):
+        async with opened_source(Path(source), options, settings, time_reader=times.read) as (records, opened):
             drafts = read_records_as_drafts(records.records(), calendar)
             code = await create_drafts(drafts, settings, display, resume=resume, dry_run=dry_run)
-            if opened.counts.ignored:
-                names = (f"{name} ({count})" for name, count in opened.counts.ignored.most_common())
-                print_message(f"ignored: {', '.join(names)}")
+            ignored = opened.counts.ignored
+    if ignored:
+        print_message(f"ignored: {', '.join(f'{name} ({count})' for name, count in ignored.most_common())}")
     return _end_dry_run(settings, code) if dry_run else code
 
 
@@ -278,7 +300,7 @@ async def update(
 
 
 async def delete(
-    appointment_id: _Id,
+    appointment_id: _FirstId,
     /,
     *more: _MoreIds,
     yes: Annotated[
@@ -289,19 +311,19 @@ async def delete(
     display: DisplayOptions = DEFAULT_DISPLAY,
 ) -> ExitCode:
     """Delete appointments by id."""
-    ids = [check_appointment_id(name) for name in (appointment_id, *more)]
     settings = read_settings(connection.as_settings())
     printer = Printer(display, ("appointment_id", "deleted"), done="deleted")
+    ids = await read_ids("delete", [appointment_id, *more])
     if dry_run:
         with printer:
             for name in ids:
                 printer.add({"appointment_id": name, "deleted": False})
         return _end_dry_run(settings)
-    if more and not yes:
+    if len(ids) > 1 and not yes:
         confirm(f"delete {len(ids)} appointments")
     code = ExitCode.DONE
     async with service_of(settings) as appointments:
-        if more:
+        if is_list(appointment_id, more):
             calls = appointments.delete_many(ids, ordered=True)
             progress = LateProgress("delete", settings, display)
             code = await print_outcomes(calls, printer, lambda deleted_id, _: _deletion(deleted_id), progress, len(ids))

@@ -2,26 +2,22 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import orjson
-
 from connector_async._clock import Clock
 from connector_async.bulk_calls import Bulk, Outcome, Status, bulk
 from connector_async.exceptions import AuthenticationError, DecodingError
-from connector_async.models import Appointment, NewAppointment
+from connector_async.models import Appointment
 from connector_async.session import before_each_write
 from connector_async.sync.budget import Budget
-from connector_async.sync.formats import format_of_suffix
-from connector_async.sync.records import Calendar, SourceProblem, SourceRecord
+from connector_async.sync.exceptions import SourceError
 
 from .connect import service_of
 from .exit_codes import ExitCode, combined_exit_code, exit_code
 from .late_progress import LateProgress
-from .line_reader import read_lines
 from .messages import error_message, print_message
 from .options import DisplayOptions
 from .output import Printer
@@ -29,7 +25,6 @@ from .output_formats import Record
 from .resume_file import Draft, ResumeFile
 from .settings import Settings
 from .signals import stoppable
-from .source_options import MappingOptions, mapping_of
 
 T = TypeVar("T")
 InputT = TypeVar("InputT")
@@ -81,47 +76,6 @@ async def _watched(
         progress.end()
 
 
-def is_plain_json_lines(source: str, options: MappingOptions, settings: Settings) -> bool:
-    """Return whether a file has drafts in JSON Lines under the names of their fields, which may have `extra`."""
-    if settings.get("ignore_unknown") or mapping_of(settings) is not None:
-        return False
-    return (options.source_format or format_of_suffix(source) or "jsonl") == "jsonl"
-
-
-async def read_lines_as_drafts(source: str) -> AsyncIterator[Draft]:
-    """Yield a draft for each line of a file of JSON Lines; `-` is the standard input.
-
-    Raises:
-        ValueError: If the file cannot be read.
-    """
-    async for number, line in read_lines(source):
-        try:
-            yield Draft({"line": number}, NewAppointment.from_dict(_decoded(line)))
-        except (ValueError, TypeError) as error:
-            yield Draft({"line": number}, None, error_message(error))
-
-
-async def read_records_as_drafts(
-    items: AsyncIterable[SourceRecord | SourceProblem], calendar: Calendar
-) -> AsyncIterator[Draft]:
-    """Yield a draft for each record of a source. A record of another calendar is a problem.
-
-    Raises:
-        SourceError: If the file cannot be read.
-    """
-    number = 0
-    async for item in items:
-        number += 1
-        position = {"record": number, "line": None, "key": item.key}
-        if isinstance(item, SourceProblem):
-            yield Draft(position | {"line": item.line}, None, item.reason)
-        elif item.calendar != calendar:
-            reason = "the calendar must be that of --tenant-id, --ad-id and --domain-id, or not be named"
-            yield Draft(position, None, reason)
-        else:
-            yield Draft(position, item.appointment)
-
-
 async def create_drafts(
     drafts: AsyncIterable[Draft],
     settings: Settings,
@@ -147,7 +101,8 @@ async def create_drafts(
         The exit code of the command.
 
     Raises:
-        ValueError: If a setting is invalid, or a file cannot be read. The drafts before have been created.
+        ValueError: If a setting is invalid, or a file cannot be read, and nothing was sent.
+        SourceError: If a file cannot be read further. The drafts before have a result.
     """
     if dry_run:
         return await _check_drafts(drafts, display)
@@ -189,13 +144,19 @@ async def _create_drafts(
             left = _until_stopped(done.not_done(drafts), budget)
             calls = bulk(create, left, concurrency=_CONCURRENCY, ordered=True, ends_on=AuthenticationError)
             left_out = 0 if total is None else done.left_out_count
-            async with aclosing(_watched(calls, progress, None if total is None else total - left_out)) as outcomes:
-                async for outcome in outcomes:
-                    done.not_created(outcome)
-                    codes.add(_exit_code(outcome))
-                    if outcome.status is not Status.DONE:
-                        reasons[_reason(outcome)] += 1
-                    printer.add(outcome.input.position | _result(outcome))
+            try:
+                async with aclosing(_watched(calls, progress, None if total is None else total - left_out)) as outcomes:
+                    async for outcome in outcomes:
+                        done.not_created(outcome)
+                        codes.add(_exit_code(outcome))
+                        if outcome.status is not Status.DONE:
+                            reasons[_reason(outcome)] += 1
+                        printer.add(outcome.input.position | _result(outcome))
+            except ValueError as error:  # of the drafts
+                if codes <= {ExitCode.USAGE}:
+                    raise
+                failure = f"{error_message(error)}; the inputs before it have a result"
+                raise SourceError(failure) from None  # not a usage error, with which nothing was sent
     _print_reasons(reasons)
     done.print_left_out()
     if budget.reason is not None:
@@ -242,13 +203,6 @@ async def _check_drafts(drafts: AsyncIterable[Draft], display: DisplayOptions) -
             else:
                 printer.add(draft.position | {"status": "valid"} | draft.appointment.to_dict())
     return combined_exit_code(codes)
-
-
-def _decoded(line: bytes) -> Any:
-    try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:
-        raise ValueError("not JSON") from None
 
 
 def _result(outcome: Outcome[Any, Appointment]) -> dict[str, Any]:

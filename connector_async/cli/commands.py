@@ -5,7 +5,7 @@ from typing import Final
 
 from cyclopts import App, Parameter
 
-from connector_async.protocol import VERSION
+from connector_async._version import VERSION
 
 from .examples import examples_of
 from .topics import ROOT_EPILOGUE
@@ -29,7 +29,12 @@ app = App(
     help_format="plaintext",  # markdown takes 27 ms to import
     suppress_keyboard_interrupt=False,
 )
-app.register_install_completion_command()
+app.command(
+    "connector_async.cli.completion:install",
+    name="--install-completion",
+    help="Install the completion of a shell for this command.",
+    help_epilogue="",
+)
 
 _GROUPS: Final = {
     "auth": "Store, show and check the credentials.",

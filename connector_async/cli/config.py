@@ -17,11 +17,13 @@ from .settings import (
     SETTINGS,
     SOURCE_SETTINGS,
     SOURCE_TABLE,
+    Layer,
     Setting,
     Settings,
     SettingsError,
     Value,
     convert_text,
+    resolve,
 )
 from .settings_file import write_settings
 
@@ -63,9 +65,10 @@ def set_(
     if setting.is_secret:
         raise SettingsError(f"{name} must not be in a file: use connector-async auth login, or {name}_file")
     target = Path.cwd() / PROJECT_FILE if project else user_file(os.environ)
-    write_settings(
-        target, {name: convert_text(setting, value) if value else None}, profile=profile, private=not project
-    )
+    converted = convert_text(setting, value) if value else None
+    if converted is not None:
+        resolve([Layer(kind="file", values={name: converted}, file="VALUE")])  # messages name what was typed
+    write_settings(target, {name: converted}, profile=profile, private=not project)
     print_message(f"{target} was written")
 
 

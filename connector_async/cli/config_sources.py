@@ -93,9 +93,10 @@ def user_file(environment: Mapping[str, str]) -> Path:
 
 def _check_owner(path: Path) -> None:
     """Reject a project's file that someone else may have written: it decides where secrets are sent and what runs."""
+    if not hasattr(os, "geteuid"):  # Windows has access lists instead of an owner and a mode
+        return
     status = path.stat()
-    is_own = status.st_uid in {0, os.geteuid()} if hasattr(os, "geteuid") else True
-    if not is_own or status.st_mode & _WRITABLE_BY_ALL:
+    if status.st_uid not in {0, os.geteuid()} or status.st_mode & _WRITABLE_BY_ALL:
         raise SettingsError(f"{path}: the file must belong to you or to root, and must not be writable by everybody")
 
 

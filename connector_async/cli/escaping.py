@@ -1,9 +1,6 @@
 """Text and JSON in one line, with the characters escaped that a terminal would interpret."""
 
-import json
 from typing import Any
-
-import orjson
 
 
 def printable(text: str) -> str:
@@ -13,9 +10,13 @@ def printable(text: str) -> str:
 
 def json_text(value: Any) -> str:
     """Return a value as JSON in one line, with characters that a terminal would interpret escaped."""
+    import orjson  # noqa: PLC0415 - it takes 15 ms, and help prints no JSON
+
     try:
         line = orjson.dumps(value).decode()
     except TypeError:  # an integer beyond 64 bits in an unknown field
+        import json  # noqa: PLC0415 - as above
+
         line = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return line if line.isprintable() else "".join(c if c.isprintable() else _json_escape(c) for c in line)
 

@@ -19,7 +19,7 @@ EXAMPLES: Final = {
         'connector-async update ID --title "Visit, room 4"',
         "connector-async update ID --start-time +1d --end-time +1d1h --dry-run",
     ),
-    "delete": ("connector-async delete ID", "connector-async delete ID1 ID2 --yes"),
+    "delete": ("connector-async delete ID1 ID2 --yes", "connector-async delete - --yes < ids"),
     "api": (
         "connector-async api GET /appointment/preview",
         "connector-async api PUT /appointment --query appointmentId=ID --json - --include",

@@ -32,7 +32,10 @@ class ExitCode(enum.IntEnum):
     DONE = 0, "Everything was done."
     OTHER = 1, "A failure without an exit code of its own, such as an appointment that does not exist."
     USAGE = 2, "An argument, a setting or an input is invalid; nothing was sent."
-    DEAD_LETTERS = 3, "Some of many inputs failed, or their outcome is unknown; the others were done."
+    DEAD_LETTERS = (
+        3,
+        "Of several inputs, at least one failed or has an unknown outcome, and perhaps all; each other one was done.",
+    )
     CREDENTIALS = 4, "The credentials were rejected, or do not permit this."
     RETRYABLE = (
         5,

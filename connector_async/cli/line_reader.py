@@ -59,7 +59,7 @@ async def read_chunks(path: str) -> AsyncGenerator[bytes, None]:
         ValueError: If the file cannot be read. The message names it.
     """
     try:
-        descriptor = os.dup(0) if path == STANDARD_INPUT else os.open(path, os.O_RDONLY)
+        descriptor = os.dup(0) if path == STANDARD_INPUT else os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'not a path'}") from None
     # Each chunk is read by a daemon thread of its own. If it blocks on a terminal or a pipe, the event loop and the

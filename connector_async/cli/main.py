@@ -4,12 +4,13 @@ The commands are listed in `commands`.
 """
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from connector_async.exceptions import ConnectorError
@@ -18,12 +19,10 @@ from .exit_codes import ExitCode, exit_code
 from .messages import error_message, name_options, print_error_object, print_message
 
 if TYPE_CHECKING:
-    from cyclopts import App, CycloptsError
+    from cyclopts import App, Argument, CycloptsError
 
 _TEXTS: Final = frozenset({"--title", "--description"})
 """The options whose value may be any text, also one with a hyphen at its start."""
-_WRITES: Final = frozenset({"create", "update", "delete", "api"})
-"""The commands that an interrupt may cut off while they write. A sync and `create --from` say more about it."""
 
 
 def main() -> None:
@@ -84,9 +83,13 @@ def _run(app: "App", arguments: Sequence[str], terminated: Sequence[int]) -> int
     try:
         return _run_command(app, arguments, terminated)
     finally:
-        activity = sys.modules.get("connector_async.cli.activity")  # only a command that sends has loaded it
-        if activity is not None:
+        if (activity := _loaded_activity()) is not None:
             activity.stop_watching()
+
+
+def _loaded_activity() -> ModuleType | None:
+    """Return the module `activity`; `None`: it is not loaded, because the command has sent nothing."""
+    return sys.modules.get("connector_async.cli.activity")
 
 
 def _run_command(app: "App", arguments: Sequence[str], terminated: Sequence[int]) -> int:
@@ -104,8 +107,8 @@ def _run_command(app: "App", arguments: Sequence[str], terminated: Sequence[int]
         return ExitCode.OTHER
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end is near; `_sigterm_as_sigint` restores the handler
-        writes = bool(arguments) and arguments[0] in _WRITES and "--from" not in arguments
-        writes = writes and not (arguments[0] == "api" and {"GET", "get", "HEAD", "head"} & set(arguments))
+        activity = _loaded_activity()
+        writes = activity is not None and activity.may_have_written()
         print_message("interrupted; a write in flight may have happened" if writes else "interrupted")
         return ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED
     except Exception as error:
@@ -117,7 +120,7 @@ def _run_command(app: "App", arguments: Sequence[str], terminated: Sequence[int]
         if code is ExitCode.OTHER and not isinstance(error, ConnectorError):
             raise  # a bug: the traceback is what helps
         message = name_options(error_message(error), _options_by_argument(app, arguments))
-        _print_error(code, message, error, arguments)
+        _print_error(code, _as_typed(message, app, arguments), error, arguments)
         return code
     return result if isinstance(result, int) else ExitCode.DONE
 
@@ -178,7 +181,7 @@ def _print_error(code: ExitCode, message: str, error: Exception, arguments: Sequ
 
 
 def _usage_message(error: "CycloptsError") -> str:
-    from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError  # noqa: PLC0415 - see main
+    from cyclopts.exceptions import UnknownCommandError, UnknownOptionError, UnusedCliTokensError  # noqa: PLC0415
 
     error.verbose = False
     if isinstance(error, UnusedCliTokensError):
@@ -188,17 +191,46 @@ def _usage_message(error: "CycloptsError") -> str:
     if isinstance(error, UnknownOptionError):
         option = error.token.keyword or error.token.value
         return message.replace(option, option.partition("=")[0])  # the value may be a secret
+    if isinstance(error, UnknownCommandError):
+        return _misplaced_option(error) or message.replace(*_without_value(error))
     return message
+
+
+def _without_value(error: "CycloptsError") -> tuple[str, str]:
+    """Return what stands where a command should, and the same without the value of an option: it may be a secret."""
+    (token, *_) = error.unused_tokens or ("",)
+    return token, token.partition("=")[0] if token.startswith("-") else token
+
+
+def _misplaced_option(error: "CycloptsError") -> str | None:
+    """Return where an option belongs that stands before a command; `None`: it is none, or no command follows."""
+    _, option = _without_value(error)
+    following = (word for word in error.unused_tokens or () if error.app is not None and word in error.app)
+    command = next(following, None)
+    if command is None or not option.startswith("-"):
+        return None
+    words = " ".join(("connector-async", *(error.command_chain or ()), command))
+    return f"options stand after the command: {words} ... {option}"
 
 
 def _options_by_argument(app: "App", arguments: Sequence[str]) -> Mapping[str, str]:
     """Return the names on the command line of the called command's arguments, by their names in Python."""
+    return {argument.field_info.name: argument.name for argument in _shown_arguments(app, arguments)}
+
+
+def _as_typed(message: str, app: "App", arguments: Sequence[str]) -> str:
+    """Return a message with the names of options as they were typed, where an option has several."""
+    given = {argument.partition("=")[0] for argument in arguments}
+    for argument in _shown_arguments(app, arguments):
+        typed = next((name for name in argument.names if name in given), argument.name)
+        message = re.sub(rf"(?<![\w-]){re.escape(argument.name)}(?![\w-])", typed, message)
+    return message
+
+
+def _shown_arguments(app: "App", arguments: Sequence[str]) -> "list[Argument]":
+    """Return the arguments of the called command, without the classes of options, which have no name there."""
     _, apps, _ = app.parse_commands(arguments)
-    return {
-        argument.field_info.name: argument.name
-        for argument in apps[-1].assemble_argument_collection()
-        if argument.show  # not a class of options, which has no name on the command line
-    }
+    return [argument for argument in apps[-1].assemble_argument_collection() if argument.show]
 
 
 @contextmanager

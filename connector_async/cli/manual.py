@@ -5,7 +5,7 @@ from typing import Final
 
 from cyclopts import App
 
-from connector_async.protocol import VERSION
+from connector_async._version import VERSION
 
 from .commands import COMMANDS
 from .examples import EXAMPLES

@@ -143,8 +143,8 @@ class DisplayOptions:
         """Whether a count of zero is left out: the columns of a table differ with what there is to say."""
         return self.format is OutputFormat.TABLE
 
-    def check(self, columns: Sequence[str]) -> None:
-        """Reject options that no output with these columns can have.
+    def check(self, columns: Sequence[str]) -> "tuple[tuple[str, ...] | None, ParsedResult | None]":
+        """Return the columns that `--columns` selects and the compiled `--query`; `None` without the option.
 
         Raises:
             ValueError: If two options exclude each other, `limit` is not above zero, `columns` names another column, or
@@ -156,15 +156,9 @@ class DisplayOptions:
             raise ValueError("--columns must not be given together with --query, which can select fields itself")
         if self.limit is not None and self.limit < 1:
             raise ValueError("--limit must be at least 1")
-        self.selected_columns(columns)
-        self.compiled_query()
+        return self._selected_columns(columns), self._compiled_query()
 
-    def selected_columns(self, columns: Sequence[str]) -> tuple[str, ...] | None:
-        """Return the columns that `--columns` selects, or `None` without it.
-
-        Raises:
-            ValueError: If one of them is not in `columns`.
-        """
+    def _selected_columns(self, columns: Sequence[str]) -> tuple[str, ...] | None:
         if self.columns is None:
             return None
         selected = tuple(name.strip() for name in self.columns.split(","))
@@ -173,12 +167,7 @@ class DisplayOptions:
             raise ValueError(f"--columns: {unknown!r} is not a column; the columns are {', '.join(columns)}")
         return selected
 
-    def compiled_query(self) -> "ParsedResult | None":
-        """Return the compiled `--query`, or `None` without it.
-
-        Raises:
-            ValueError: If it is not a JMESPath expression.
-        """
+    def _compiled_query(self) -> "ParsedResult | None":
         if self.query is None:
             return None
         import jmespath  # noqa: PLC0415 - only a query needs it

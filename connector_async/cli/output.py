@@ -30,10 +30,8 @@ class Printer:
     """
 
     def __init__(self, display: DisplayOptions, columns: Sequence[str], *, done: str | None = None) -> None:
-        display.check(columns)
-        selected = display.selected_columns(columns)
+        selected, self._query = display.check(columns)
         self._writer = writer_of(display.format, selected or columns, whole=selected is None)
-        self._query = display.compiled_query()
         self._format = display.format
         self._limit = display.limit
         self._done = done

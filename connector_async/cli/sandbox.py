@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sqlite3
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -184,7 +185,8 @@ async def sandbox(
             loop.remove_signal_handler(number)  # a second signal ends the process at once
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
+        with suppress(NotImplementedError):  # on Windows, SIGINT cancels the command
+            loop.add_signal_handler(number, stop)
     try:
         async with _sandbox(listen, behavior, faults) as server:
             for tenant in listen.tenant:

@@ -103,7 +103,7 @@ class SecretReader:
         except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: ~user; ValueError: a NUL
             reason = getattr(error, "strerror", None) or "not a path"
             raise SettingsError(f"{source}: the file cannot be read: {reason}") from None
-        if mode & _MODE_OF_OTHERS:
+        if hasattr(os, "geteuid") and mode & _MODE_OF_OTHERS:  # Windows has access lists instead of a mode
             self._warn(f"{source}: others can access the file; chmod 600 restricts it to you")
         return content
 
@@ -141,12 +141,20 @@ class SecretReader:
 
 
 def keyring_backend() -> Any:
-    """Return the module `keyring` if it is installed and has a usable backend, and otherwise `None`."""
+    """Return the module `keyring` if it is installed and has a usable backend, and otherwise `None`.
+
+    Raises:
+        SettingsError: If the backend cannot be loaded that the environment or the settings of `keyring` name.
+    """
     try:
         import keyring  # noqa: PLC0415 - it is optional, and slow to import
     except ImportError:
         return None
-    return keyring if keyring.get_keyring().priority > 0 else None
+    try:
+        return keyring if keyring.get_keyring().priority > 0 else None
+    except (ImportError, AttributeError, ValueError, TypeError) as error:  # its name is wrong
+        reason = f"{type(error).__name__}: {error}"
+    raise SettingsError(f"the keyring cannot be loaded: {reason}; PYTHON_KEYRING_BACKEND names another one")
 
 
 def read_from_keyring(user: str, place: str) -> str:
@@ -171,6 +179,8 @@ def read_from_keyring(user: str, place: str) -> str:
 
 def _open_without_waiting(path: Path) -> int:
     """Open a file, or a pipe such as a shell's `<(command)`. A pipe without a writer is empty; nobody waits for one."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    if not hasattr(os, "O_NONBLOCK"):  # on Windows
+        return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     os.set_blocking(descriptor, True)
     return descriptor

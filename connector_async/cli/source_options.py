@@ -1,8 +1,9 @@
 """The options that describe a source: its format, its columns, and the time in which recurring events are expanded."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import attrs
 from cyclopts import Group, Parameter
@@ -17,7 +18,8 @@ from connector_async.sync.formats import (
     format_of_suffix,
 )
 from connector_async.sync.formats.detection import SUFFIXES
-from connector_async.sync.formats.reading import source_error
+from connector_async.sync.formats.mapping import RowMapper, check_mapping, row_mapper
+from connector_async.sync.formats.reading import ReadingCounts, source_error
 from connector_async.sync.scope import Scope
 
 from .settings import Settings, assumed_zone
@@ -29,6 +31,8 @@ SOURCE_GROUP: Final = Group(
     "[source].",
     sort_key=1.5,
 )
+TimeReader: TypeAlias = Callable[[str, str, Any], str]
+"""Returns a time of a file as an RFC 3339 date-time; see `FieldMapping.time_reader`."""
 _WINDOW: Final = timedelta(days=365)
 
 SourceFile = Annotated[
@@ -88,13 +92,14 @@ class MappingOptions:
         now = datetime.now(UTC)
         return Scope(start=now, end=now + _WINDOW)
 
-    def source(self, path: Path, settings: Settings, *, derives_key: bool = False) -> FileSource:
+    def source(self, path: Path, settings: Settings, *, time_reader: TimeReader | None = None) -> FileSource:
         """Return the source for a file, without opening it.
 
         Args:
             path: The file.
             settings: Describe the source.
-            derives_key: Whether a record of CSV or JSON Lines without a key gets one.
+            time_reader: Reads the times of CSV for `create`, where a record without a key gets one; `None`: as for a
+                sync.
 
         Raises:
             ValueError: If an option or a setting is invalid, or the format is not known.
@@ -107,8 +112,8 @@ class MappingOptions:
             if self.map or self.date_format or self.preset is not None:
                 raise ValueError("--map, --date-format and --preset must not be given for iCalendar")
             mapping = None  # a table of the settings describes the other files of the folder
-        elif derives_key:
-            mapping = attrs.evolve(mapping or FieldMapping(), derives_key=True)
+        elif time_reader is not None:
+            mapping = attrs.evolve(mapping or FieldMapping(), derives_key=True, time_reader=time_reader)
         return file_source(
             path,
             format=chosen,
@@ -177,12 +182,24 @@ def mapping_of(settings: Settings) -> FieldMapping | None:
     return FieldMapping(columns=columns or {}, date_format=date_format)
 
 
+def line_mapper(settings: Settings) -> RowMapper | None:
+    """Return what reads the fields of lines of JSON; `None`: each member has the name of its field.
+
+    Raises:
+        ValueError: If the settings do not fit together.
+    """
+    mapping, zone = mapping_of(settings), assumed_zone(settings)
+    check_mapping(mapping, zone)
+    ignores = settings.get("ignore_unknown")
+    return row_mapper(mapping, assume_zone=zone, ignore_unknown=ignores, counts=ReadingCounts())
+
+
 def open_source(
     path: Path,
     options: MappingOptions,
     settings: Settings,
     *,
-    derives_key: bool = False,
+    time_reader: TimeReader | None = None,
 ) -> FileSource:
     """Return the source for a file, which must exist: otherwise a state would be created beside it.
 
@@ -190,13 +207,13 @@ def open_source(
         path: The file.
         options: Describe the source.
         settings: Describe the source.
-        derives_key: Whether a record of CSV or JSON Lines without a key gets one.
+        time_reader: Reads the times of CSV for `create`, where a record without a key gets one; `None`: as for a sync.
 
     Raises:
         ValueError: If an option or a setting is invalid, or the format is not known.
         SourceError: If the file cannot be opened.
     """
-    source = options.source(path, settings, derives_key=derives_key)
+    source = options.source(path, settings, time_reader=time_reader)
     try:
         open_regular(path).close()
     except OSError as error:

@@ -16,7 +16,7 @@ from connector_async.sync.scope import Scope
 
 from .line_reader import STANDARD_INPUT, read_chunks
 from .settings import Settings
-from .source_options import MappingOptions, open_source
+from .source_options import MappingOptions, TimeReader, open_source
 
 _NAME: Final = "standard input"
 
@@ -32,7 +32,7 @@ async def opened_source(
     options: MappingOptions,
     settings: Settings,
     *,
-    derives_key: bool = False,
+    time_reader: TimeReader | None = None,
 ) -> AsyncIterator[tuple[Source, FileSource]]:
     """Yield the source for a command's file, and the source that reads the file itself or its copy.
 
@@ -43,7 +43,7 @@ async def opened_source(
         path: The file; `-` is the standard input.
         options: Describe the source.
         settings: Describe the source.
-        derives_key: Whether a record of CSV or JSON Lines without a key gets one.
+        time_reader: Reads the times of CSV for `create`, where a record without a key gets one; `None`: as for a sync.
 
     Raises:
         ValueError: If an option or a setting is invalid, or the standard input has no format or cannot be read.
@@ -53,7 +53,7 @@ async def opened_source(
         raise ValueError("--source-format must be given with standard input")
     options.source(path, settings)  # rejects invalid options before anything is read
     async with _readable_file(path) as file:
-        source = open_source(file, options, settings, derives_key=derives_key)
+        source = open_source(file, options, settings, time_reader=time_reader)
         yield _StandardInput(source) if is_standard_input(path) else source, source
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 import attrs
 from cyclopts import Group, Parameter
 
-from connector_async._checks import check_seconds
+from connector_async._checks import check_seconds, check_tenant_id
 from connector_async._clock import Clock
 from connector_async._files import check_replaceable
 from connector_async.sync.budget import Budget
@@ -122,6 +122,15 @@ class CompareOptions(ScopeOptions):
             "or neither (fail)."
         ),
     ] = "local"
+    only_tenant: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Leave out all tenants but this one, in the source, the state and on the server; may be repeated. A "
+            "tenant that is nowhere has nothing to do.",
+        ),
+    ] = ()
 
     def sync_options(
         self,
@@ -145,6 +154,8 @@ class CompareOptions(ScopeOptions):
             ValueError: If an option is invalid.
         """
         max_delete, allow_empty = self._guard()
+        if self.only_tenant and rebind:
+            raise ValueError("--only-tenant must not be given with --rebind, which is for all tenants")
         return SyncOptions(
             mode=mode,
             rules=ConflictRules(policy=Policy(self.conflict)),
@@ -155,7 +166,21 @@ class CompareOptions(ScopeOptions):
             retry_run=retry_run,
             rebind=rebind,
             assume_empty=self.assumes_empty(),
+            tenants=self._tenants(),
         )
+
+    def _tenants(self) -> frozenset[str] | None:
+        """Return the tenants to sync; `None` means all.
+
+        Raises:
+            ValueError: If one is not the id of a tenant.
+        """
+        for tenant_id in self.only_tenant:
+            try:
+                check_tenant_id(tenant_id)
+            except ValueError as error:
+                raise ValueError(f"--only-tenant: {error}") from None
+        return frozenset(self.only_tenant) or None
 
     def _guard(self) -> tuple[MaxDelete, bool]:
         """Return how much may be deleted, and whether everything: a comparison deletes nothing."""
@@ -199,6 +224,11 @@ class RunOptions(CompareOptions):
     def assumes_empty(self) -> bool:
         """Return whether calendars that were never looked at are taken to be empty."""
         return self.assume_empty
+
+    def _tenants(self) -> frozenset[str] | None:
+        if self.only_tenant and self.mode == "two-way":
+            raise ValueError("--only-tenant must not be given with --mode two-way, which writes the whole source back")
+        return super()._tenants()
 
     def deletion_limit(self) -> MaxDelete:
         """Return how many appointments may be deleted.

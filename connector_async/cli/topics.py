@@ -53,7 +53,9 @@ A time is one of
   +7d, -12h30m       from now
 
 Days without a time zone are those of the machine. --time-zone and
---assume-zone take IANA and Windows names."""
+--assume-zone take IANA and Windows names. A time that the clocks skip there
+is rejected; one that occurs twice is the first, unless an offset is given.
+Files of create --from have the first three."""
 
 _MESSAGES: Final = """\
 A long wait is printed after a second, and so is the progress of a command

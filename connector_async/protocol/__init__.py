@@ -4,12 +4,11 @@ It knows neither an HTTP library nor the fields of an appointment.
 """
 
 from .pickled import reduced
-from .request import TOKEN_PATH, VERSION, quote_path, user_agent
+from .request import TOKEN_PATH, quote_path, user_agent
 from .response import Response, error_for, request_id, retry_after
 
 __all__ = [
     "TOKEN_PATH",
-    "VERSION",
     "Response",
     "error_for",
     "quote_path",

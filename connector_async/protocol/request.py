@@ -4,8 +4,7 @@ from typing import Final
 from urllib.parse import quote
 
 from connector_async._checks import check_header_text
-
-VERSION: Final = "0.1.0"
+from connector_async._version import VERSION
 
 TOKEN_PATH: Final = ("authentication", "token")
 """The token endpoint, as path segments below the tenant (contract, "Authentication")."""

@@ -3,40 +3,24 @@
 The rules are those of the memory store, as SQL. All times are seconds since 1970 by the clock of the server.
 """
 
-import asyncio
 import random
 import time
 from collections.abc import Mapping
 from typing import Any, Final, LiteralString, Self
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
 from connector_async import _log
 from connector_async._checks import check_int, check_seconds
+from connector_async._postgres import Connections, Row, checked_url, is_transient
+from connector_async._remote_store import POOL_SIZE, TIMEOUT, PerLoop, call_store
 from connector_async._tracebacks import hiding_arguments
-from connector_async.exceptions import InvalidArgumentError, RateLimitStoreError
+from connector_async.exceptions import RateLimitStoreError
 
 from .limit import RateLimit
-from .remote_store import POOL_SIZE, TIMEOUT, PerLoop, call_store
 from .store import Reservation
 
-_Row = tuple[Any, ...]
-
 _CLEANING_INTERVAL: Final = 3600.0
-
-_TRANSIENT: Final = frozenset(
-    {
-        None,  # the connection was lost, or there was none
-        "40001",  # serialization_failure
-        "40P01",  # deadlock_detected
-        "53300",  # too_many_connections
-        "55P03",  # lock_not_available
-        "57P01",  # admin_shutdown
-        "57P02",  # crash_shutdown
-        "57P03",  # cannot_connect_now
-    }
-)
 
 # The lock (the number is "conn") lets one process create the table. The fillfactor leaves room for new versions of a
 # row in its page, so that no update touches the index. An unlogged table would forget the penalties in a crash.
@@ -148,53 +132,6 @@ DELETE FROM connector_rate_limits WHERE key IN (
 """
 
 
-class _Connections:
-    """The connections of one event loop, `size` at most."""
-
-    def __init__(self, url: str, size: int) -> None:
-        self._url = url
-        self._idle: list[psycopg.AsyncConnection[_Row]] = []
-        self._free = asyncio.Semaphore(size)
-        self._closed = False
-        self._running: set[asyncio.Task[_Row | None]] = set()
-
-    async def execute(self, query: LiteralString, parameters: Mapping[str, Any] | None = None) -> _Row | None:
-        """Execute a statement in a transaction of its own, and return its first row.
-
-        A call that is cancelled leaves the statement to end by itself, so that a deadline holds when the server hangs.
-        """
-        await self._free.acquire()
-        task = asyncio.create_task(self._execute(query, parameters), name="connector_async rate limit")
-        self._running.add(task)
-        task.add_done_callback(self._finish)
-        return await asyncio.shield(task)
-
-    def _finish(self, task: asyncio.Task[_Row | None]) -> None:
-        self._running.discard(task)
-        self._free.release()
-        if not task.cancelled():
-            task.exception()  # otherwise asyncio reports that it was never retrieved
-
-    async def _execute(self, query: LiteralString, parameters: Mapping[str, Any] | None) -> _Row | None:
-        connection = self._idle.pop() if self._idle else await self._connect()
-        try:
-            cursor = await connection.execute(query, parameters)
-            return await cursor.fetchone() if cursor.description else None
-        finally:
-            if connection.closed or self._closed:
-                await connection.close()
-            else:
-                self._idle.append(connection)
-
-    async def _connect(self) -> psycopg.AsyncConnection[_Row]:
-        return await psycopg.AsyncConnection.connect(self._url, autocommit=True)
-
-    async def aclose(self) -> None:
-        self._closed = True
-        while self._idle:
-            await self._idle.pop().close()
-
-
 class PostgresRateLimitStore:
     """Keeps the slots of rate limits in PostgreSQL, so that all processes that use the database keep one pace.
 
@@ -217,10 +154,10 @@ class PostgresRateLimitStore:
 
     @hiding_arguments  # the URL may have a password
     def __init__(self, url: str, *, pool_size: int = POOL_SIZE, timeout: float = TIMEOUT) -> None:
-        url = _checked_url(url)
+        url = checked_url(url)
         check_int("pool_size", pool_size)
         self._timeout = check_seconds("timeout", timeout, above_zero=True)
-        self._connections = PerLoop(lambda: _Connections(url, pool_size), _Connections.aclose)
+        self._connections = PerLoop(lambda: Connections(url, pool_size), Connections.aclose)
         # Processes that start together clean at different times.
         self._clean_at = time.monotonic() + _CLEANING_INTERVAL * random.random()  # noqa: S311 - not used for secrets
 
@@ -306,8 +243,8 @@ class PostgresRateLimitStore:
         """Close the connections of the running event loop. Other loops close theirs when they shut down."""
         await self._connections.aclose()
 
-    async def _run(self, query: LiteralString, parameters: Mapping[str, Any]) -> _Row | None:
-        async def execute() -> _Row | None:
+    async def _run(self, query: LiteralString, parameters: Mapping[str, Any]) -> Row | None:
+        async def execute() -> Row | None:
             connections = await self._connections.get()
             try:
                 return await connections.execute(query, parameters)
@@ -315,25 +252,11 @@ class PostgresRateLimitStore:
                 await connections.execute(_CREATE)
             return await connections.execute(query, parameters)
 
-        return await call_store(execute, seconds=self._timeout, errors=psycopg.Error, is_transient=_is_transient)
-
-
-def _is_transient(error: Exception) -> bool:
-    return isinstance(error, psycopg.OperationalError) and error.sqlstate in _TRANSIENT
-
-
-def _checked_url(url: str) -> str:
-    """Return a URL as libpq takes it, without the driver that a URL of SQLAlchemy may name."""
-    if not isinstance(url, str):
-        raise TypeError(f"url must be a str, not {type(url).__name__}")
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in {"postgres", "postgresql", "postgresql+psycopg"}:
-        raise InvalidArgumentError("url must start with postgresql://", argument="url")
-    checked = f"postgresql://{rest}"
-    try:
-        conninfo_to_dict(checked)
-    except psycopg.ProgrammingError:  # its message may hold the password
-        checked = ""
-    if not checked:
-        raise InvalidArgumentError("url must be a URL as libpq defines it", argument="url")
-    return checked
+        return await call_store(
+            execute,
+            seconds=self._timeout,
+            errors=psycopg.Error,
+            is_transient=is_transient,
+            name="the store of the rate limits",
+            raises=RateLimitStoreError,
+        )

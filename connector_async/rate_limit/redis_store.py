@@ -13,11 +13,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from connector_async._checks import check_int, check_seconds
+from connector_async._remote_store import POOL_SIZE, TIMEOUT, PerLoop, call_store
 from connector_async._tracebacks import hiding_arguments
-from connector_async.exceptions import InvalidArgumentError
+from connector_async.exceptions import InvalidArgumentError, RateLimitStoreError
 
 from .limit import RateLimit
-from .remote_store import POOL_SIZE, TIMEOUT, PerLoop, call_store
 from .store import Reservation
 
 _PREFIX: Final = "connector_async:rate_limit:"
@@ -222,7 +222,12 @@ class RedisRateLimitStore:
             return await client.register_script(script)(keys=[_PREFIX + key], args=arguments)
 
         return await call_store(
-            execute, seconds=self._timeout, errors=exceptions.RedisError, is_transient=_is_transient
+            execute,
+            seconds=self._timeout,
+            errors=exceptions.RedisError,
+            is_transient=_is_transient,
+            name="the store of the rate limits",
+            raises=RateLimitStoreError,
         )
 
 

@@ -158,7 +158,11 @@ class _Paths:
         return {"200": _json_response("Done.", ref(default if kind is None else schemas[kind]))}
 
     def _links(self) -> _Json:
-        """Return the links that pass the id of a created appointment to the other operations."""
+        """Return the links that pass the id of a created appointment to the other operations.
+
+        A link may have a `requestBody` of any type, but openapi-generator rejects a document with one that is not a
+        string, and a string is no body of these operations. So their links describe the body instead.
+        """
         kind = self._settings.write_response
         if kind in EMPTY_STATUS:
             return {}
@@ -166,10 +170,11 @@ class _Paths:
         guide = self._settings.body_format is BodyFormat.GUIDE
         user = {} if guide else {name: f"$request.body#/{name}" for name in ("domainId", "adId")}
         key, tenant = {"appointmentId": appointment_id, **user}, {"path.tenantId": "$request.path.tenantId"}
+        body = "In the body: " + ", ".join(f"{name} is {expression}" for name, expression in key.items()) + "."
         return {
             "get": {"operationId": "getAppointment", "parameters": {**tenant, **key}},
-            "update": {"operationId": "updateAppointment", "parameters": tenant, "requestBody": key},
-            "delete": {"operationId": "deleteAppointment", "parameters": tenant, "requestBody": key},
+            "update": {"operationId": "updateAppointment", "parameters": tenant, "description": body},
+            "delete": {"operationId": "deleteAppointment", "parameters": tenant, "description": body},
         }
 
     def _query(self, schemas: Mapping[str, _Json], *, required: bool = True) -> Sequence[_Json]:

@@ -19,6 +19,7 @@ from connector_async.exceptions import ConnectorError, DeadlineExceededError
 from connector_async.protocol import Response
 from connector_async.retry import THROTTLED_STATUSES
 
+from .client_request import complete_headers
 from .tenant import Tenant
 
 Transmit = Callable[[str, URL, CIMultiDict[str], bytes | None, Deadline | None], Awaitable[Response]]
@@ -175,6 +176,7 @@ class RequestSender:
                 raise TypeError(f"{type(self.auth).__name__} must return a Token, not {type(token).__name__}")
             headers = self._tenant.headers()
             headers.update(self._extra_headers)
+            complete_headers(headers, self._tenant.url(()))
             headers[_AUTHORIZATION] = f"Bearer {token.value.reveal()}"
             json_headers = headers.copy()
             json_headers[_CONTENT_TYPE] = "application/json"

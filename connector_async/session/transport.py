@@ -32,6 +32,7 @@ from connector_async.exceptions import (
 )
 from connector_async.protocol import Response
 
+from .client_request import DirectRequest
 from .pool import CheckedConnector, NotConnectedError, mark_never_connected, never_connected
 from .timeouts import Timeout, Timeouts
 
@@ -217,6 +218,7 @@ class Transport:
             connector=connector,
             timeout=self._timeout(),
             cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=DirectRequest,
             response_class=_SentOnceResponse,
         )
         opened = _Opened(loop, session, Timeouts(loop))

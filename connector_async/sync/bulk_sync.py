@@ -95,8 +95,9 @@ class BulkSync:
                 `MergingMirror` may be edited by others meanwhile, and have records that cannot be read.
 
         Raises:
-            ValueError: If `mirror` is missing with `Mode.TWO_WAY`, given with another mode, or has another `tenant_id`
-                than the source, or if the options ask for what the wire format cannot do; nothing was written.
+            ValueError: If `mirror` is missing with `Mode.TWO_WAY`, given with another mode or `options.tenants`, or has
+                another `tenant_id` than the source, or if the options ask for what the wire format cannot do; nothing
+                was written.
             TypeError: If `options` is not a `SyncOptions`.
             SourceError: If the source cannot be read at all, or has a record that cannot be read and `mirror` is not a
                 `MergingMirror`. If the mirror cannot be written; what it should get is kept for the next run.
@@ -108,6 +109,8 @@ class BulkSync:
         if (options.mode is Mode.TWO_WAY) is (mirror is None):
             raise ValueError("mirror must be given with Mode.TWO_WAY, and only then")
         if mirror is not None:
+            if options.tenants is not None:
+                raise ValueError("tenants must be None in a two-way run, which writes the whole source back")
             check_same_reading(source, mirror)
         options.check(self._settings.wire_format)
         budget = budget or Budget(self._clock)
@@ -191,7 +194,8 @@ class BulkSync:
         """Execute the operations of a saved plan.
 
         Raises:
-            StalePlanError: If the plan was made with another state, or the state has changed since; nothing was sent.
+            StalePlanError: If the plan was made with another state, or the state has changed since for one of its
+                tenants; nothing was sent.
             TargetMismatchError: If the plan or the state belongs to another server; nothing was sent.
             SourceError: If the plan names users and the wire format carries none, or the other way round; nothing was
                 sent.
@@ -200,7 +204,7 @@ class BulkSync:
         budget, mode = budget or Budget(self._clock), saved.options.mode.value
         await self._state.lease(saved.tenants())
         saved.check_state(await read_identity(self._state), self._state.location)
-        saved.check(await self._state.serial(), self._settings.wire_format)
+        saved.check(await self._state.serials(), self._settings.wire_format)
         await self._bind_plan(saved)
         journal = Journal.for_new_run(self._state, self._clock)
         report = RunReport(run_id=journal.run_id)

@@ -3,8 +3,9 @@
 import importlib
 import io
 import pydoc
+import re
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from docutils import nodes
 from docutils.parsers.rst.states import Inliner
@@ -103,6 +104,13 @@ def check_public_names(_app: Sphinx, environment: BuildEnvironment) -> None:
         logger.warning("%s is public, and has no page in docs/reference/python", name)
 
 
+def name_diagrams(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: object) -> None:
+    """Give each diagram its text as a name, since screen readers do not read what is inside of an `object`."""
+    drawing = re.compile(r'(<object [^>]*class="graphviz"[^>]*)>(\s*<p class="warning">(.*?)</p>)', re.DOTALL)
+    if "body" in context:
+        context["body"] = drawing.sub(r'\1 role="img" aria-label="\3">\2', context["body"])
+
+
 class CommandHelp(SphinxDirective):
     """The help of each command, as `--help` prints it."""
 
@@ -132,18 +140,67 @@ class ExitCodes(SphinxDirective):
 
 
 class SettingsTable(SphinxDirective):
-    """The settings of the command, from the table that the command itself reads."""
+    """The settings of the command, from the table that the command itself reads; `source` for those of a source."""
+
+    optional_arguments = 1
+    kinds: ClassVar = {str: "string", float: "number", bool: "boolean", tuple: "string, or list", dict: "table"}
 
     def run(self) -> list[nodes.Node]:
         """Return a table."""
-        from connector_async.cli.settings import SETTINGS  # noqa: PLC0415 - as above
+        from connector_async.cli.settings import SETTINGS, SOURCE_SETTINGS, Setting  # noqa: PLC0415 - as above
 
+        def cells(setting: Setting) -> tuple[str, ...]:
+            value = str(setting.default).lower() if isinstance(setting.default, bool) else setting.default
+            default = "" if value is None else f"``{value}``"
+            return (f"``{setting.name}``", self.kinds[setting.kind], default)
+
+        if self.arguments == ["source"]:
+            return self.parse_text_to_nodes(
+                table(["in the table ``[source]``", "kind", "default"], [cells(one) for one in SOURCE_SETTINGS])
+            )
         rows = []
         for setting in SETTINGS:
-            default = "" if setting.default is None else f"``{setting.default}``"
             where = "the environment alone" if setting.is_secret else "per tenant as well" if setting.per_tenant else ""
-            rows.append((f"``{setting.name}``", f"``{setting.variable}``", default, where))
-        return self.parse_text_to_nodes(table(["in a file", "variable", "default", "where"], rows))
+            rows.append((*cells(setting), f"``{setting.variable}``", where))
+        return self.parse_text_to_nodes(table(["in a file", "kind", "default", "variable", "where"], rows))
+
+
+class WireFields(SphinxDirective):
+    """The key of each field in the two wire formats, and what is sent unless a model sets it, from the layouts."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return a table."""
+        import attrs  # noqa: PLC0415 - as above
+
+        from connector_async.models import Appointment, DirectoryUser  # noqa: PLC0415 - as above
+        from connector_async.wire.field_layout import GUIDE_LAYOUT, REFERENCE_LAYOUT  # noqa: PLC0415 - as above
+
+        layouts = (GUIDE_LAYOUT, REFERENCE_LAYOUT)
+        rows = []
+        for field in [name for name in attrs.fields_dict(Appointment) if name != "extra"]:
+            keys = [layout.keys.get(field, "") for layout in layouts]
+            defaults = {**REFERENCE_LAYOUT.create_defaults, **REFERENCE_LAYOUT.description_defaults}
+            rows.append((f"``{field}``", *map(code, keys), code(defaults.get(keys[1], ""))))
+        for field in attrs.fields_dict(DirectoryUser):
+            keys = [layout.user_keys.get(field, "") for layout in layouts]
+            rows.append((f"``{field}`` of the user", *map(code, keys), ""))
+        heads = ["field", "``WireFormat.GUIDE``", "``WireFormat.REFERENCE``", "default in the reference's format"]
+        return self.parse_text_to_nodes(table(heads, rows))
+
+
+class RecordFields(SphinxDirective):
+    """The fields of a record in each file format, from the tables of the formats."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return a table."""
+        from connector_async.sync.formats.icalendar.event import FIELD_OF  # noqa: PLC0415 - as above
+        from connector_async.sync.records import FIELDS  # noqa: PLC0415 - as above
+
+        rows = []
+        for field in FIELDS:
+            properties = [code(name) for name, of in FIELD_OF.items() if of == field]
+            rows.append((f"``{field}``", f"``{field}``", f"``{field}``", ", ".join(properties)))
+        return self.parse_text_to_nodes(table(["field", "member of JSON Lines", "column of CSV", "iCalendar"], rows))
 
 
 class StateSchema(SphinxDirective):
@@ -156,7 +213,7 @@ class StateSchema(SphinxDirective):
         from connector_async.sync.state import schema  # noqa: PLC0415 - as above
 
         texts = attribute_docs("connector_async.sync.state.schema")
-        lines: list[str] = []
+        lines: list[str] = [f"These are the tables of revision ``{schema.REVISIONS[-1]}``, the newest.", ""]
         for one in schema.metadata.tables.values():
             lines += [one.name, "-" * len(one.name), "", *texts["", one.name].splitlines(), ""]
             rows = []
@@ -173,6 +230,11 @@ def attribute_docs(module: str) -> dict[tuple[str, str], str]:
 
     found = ModuleAnalyzer.for_module(module).find_attr_docs()
     return {name: "\n".join(lines).strip() for name, lines in found.items()}
+
+
+def code(string: str) -> str:
+    """Return a string as code; an empty one stays empty."""
+    return f"``{string}``" if string else ""
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -193,9 +255,12 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_directive("exit-codes", ExitCodes)
     app.add_directive("settings-table", SettingsTable)
     app.add_directive("state-schema", StateSchema)
+    app.add_directive("wire-fields", WireFields)
+    app.add_directive("record-fields", RecordFields)
     app.connect("missing-reference", leave_as_code)
     app.connect("autodoc-process-docstring", keep_from_napoleon, priority=400)  # napoleon has 500
     app.connect("autodoc-process-docstring", put_back, priority=600)
     app.connect("autodoc-process-bases", leave_out_private_bases)
     app.connect("env-check-consistency", check_public_names)
+    app.connect("html-page-context", name_diagrams)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

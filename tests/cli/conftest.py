@@ -1,4 +1,5 @@
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,19 @@ def command(
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     return tmp_path / "visits.jsonl"
+
+
+@pytest.fixture
+def standard_input(tmp_path: Path) -> Iterator[Callable[[bytes], None]]:
+    """Return a function that sets the content of the standard input."""
+    before, path = os.dup(0), tmp_path / "standard-input"
+
+    def put(content: bytes) -> None:
+        path.write_bytes(content)
+        descriptor = os.open(path, os.O_RDONLY)
+        os.dup2(descriptor, 0)
+        os.close(descriptor)
+
+    yield put
+    os.dup2(before, 0)
+    os.close(before)

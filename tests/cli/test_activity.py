@@ -172,7 +172,7 @@ def test_options_of_the_level_exclude_each_other(command: CommandLine) -> None:
     done = command("preview", "-q", "-v")
     assert (done.code, done.err) == (
         ExitCode.USAGE,
-        "connector-async: --verbose, --quiet and --log-level must not be given together\n",
+        "connector-async: -v, -q and --log-level must not be given together\n",
     )
 
 

@@ -125,7 +125,7 @@ def test_each_line_of_a_file_has_a_result(sandbox: Sandbox, command: CommandLine
         (6, "done"),
     ]
     assert [record.get("title") for record in done.records] == ["one", None, None, None, "two"]
-    assert done.records[1]["error"].startswith("start_time: not an RFC 3339 date-time")
+    assert done.records[1]["error"].startswith("start_time has no UTC offset, and a time_zone or --assume-zone is not")
     assert [record["error"] for record in done.records[2:4]] == [
         "not JSON",
         "expected an object of the fields of NewAppointment, not list",

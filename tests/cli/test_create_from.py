@@ -88,6 +88,22 @@ def test_resume_file_of_other_drafts_is_rejected(sandbox: Sandbox, command: Comm
     assert "line 1 of" in broken.err
 
 
+def test_input_that_is_rejected_after_a_create_does_not_end_as_if_nothing_was_sent(
+    sandbox: Sandbox, command: CommandLine, tmp_path: Path
+) -> None:
+    drafts, resume = tmp_path / "drafts.jsonl", str(tmp_path / "resume.jsonl")
+    sandbox.faults.script(StatusFault(422), operation="create")
+    command("create", "--from", write_drafts(drafts, ["a", "b"]), "--resume", resume)
+    done = command("create", "--from", write_drafts(drafts, ["a", "c"]), "--resume", resume, "--json")
+    assert [record["title"] for record in done.records] == ["a"]
+    assert done.code == ExitCode.OTHER
+    assert (
+        "was written for another file: number 2 differs; the inputs before it have a result"
+        in done.err.splitlines()[-1]
+    )
+    assert titles_on_server(command) == ["a", "b"]
+
+
 def test_resume_file_that_is_cut_in_its_last_line_is_resumed(
     sandbox: Sandbox, command: CommandLine, tmp_path: Path
 ) -> None:
@@ -232,6 +248,86 @@ def test_first_distinct_reasons_of_failures_are_printed_with_their_counts(
 
 def test_members_that_are_ignored_are_counted(command: CommandLine, tmp_path: Path) -> None:
     path = tmp_path / "drafts.jsonl"
-    path.write_bytes(orjson.dumps({"Subject": "a", "extra": {"room": "4"}, **FIELDS}) + b"\n")
+    path.write_bytes(orjson.dumps({"Subject": "a", "room": "4", **FIELDS}) + b"\n")
     done = command("create", "--from", str(path), "--map", "title=Subject", "--ignore-unknown")
-    assert (done.code, done.err) == (ExitCode.DONE, "connector-async: ignored: extra (1)\n")
+    assert (done.code, done.err) == (ExitCode.DONE, "connector-async: ignored: room (1)\n")
+
+
+def test_extra_is_sent_also_with_mapped_members(command: CommandLine, tmp_path: Path) -> None:
+    path = tmp_path / "drafts.jsonl"
+    path.write_bytes(orjson.dumps({"Subject": "a", "description": "", "extra": {"room": "4"}, **FIELDS}) + b"\n")
+    arguments = ("create", "--from", str(path), "--map", "title=Subject", "--dry-run", "--json")
+    (sent,) = command(*arguments).records
+    assert (sent["title"], sent["description"], sent["extra"]) == ("a", "", {"room": "4"})
+    path.write_bytes(orjson.dumps({"Subject": "a", "extra": "b", **FIELDS}) + b"\n")
+    (sent,) = command(*arguments, "--map", "description=extra").records
+    assert (sent["description"], sent["extra"]) == ("b", {})
+    path.write_bytes(orjson.dumps({"Subject": ["a"], **FIELDS}) + b"\n")
+    assert command(*arguments).records[0]["error"].startswith("title must be a str")
+
+
+def test_mapped_line_of_another_calendar_is_not_sent(sandbox: Sandbox, command: CommandLine, tmp_path: Path) -> None:
+    path = tmp_path / "drafts.jsonl"
+    path.write_bytes(orjson.dumps({"Subject": "a", "tenant_id": "globex", **FIELDS}) + b"\n")
+    (failed,) = command("create", "--from", str(path), "--map", "title=Subject", "--json").records
+    assert failed["error"].startswith("the calendar must be that of --tenant-id")
+    assert sandbox.log.count(operation="create") == 0
+
+
+LOCAL = {"title": "a", "start_time": "2024-01-15 10:00", "end_time": "2024-01-16"}
+SKIPPED = {"title": "a", "start_time": "2024-03-31T02:30", "end_time": "2024-03-31T04:30"}
+
+
+def write_as(name: str, fields: dict[str, str]) -> str:
+    """Write one draft as JSON Lines or CSV, by the suffix of the name."""
+    content = f"{','.join(fields)}\n{','.join(fields.values())}\n".encode()
+    Path(name).write_bytes(content if name.endswith(".csv") else orjson.dumps(fields))
+    return name
+
+
+@pytest.mark.parametrize("name", ["drafts.jsonl", "drafts.csv"])
+def test_times_of_a_file_are_read_as_those_of_options(command: CommandLine, name: str) -> None:
+    (created,) = command("create", "--from", write_as(name, LOCAL), "--assume-zone", "Europe/Berlin", "--json").records
+    assert (created["start_time"], created["end_time"]) == ("2024-01-15T09:00:00Z", "2024-01-15T23:00:00Z")
+    for zone in ({"time_zone": "Europe/Berlin"}, {"time_zone": "W. Europe Standard Time"}):
+        (valid,) = command("create", "--from", write_as(name, LOCAL | zone), "--dry-run", "--json").records
+        assert valid["start_time"] == "2024-01-15T09:00:00Z"
+
+
+@pytest.mark.parametrize("name", ["drafts.jsonl", "drafts.csv"])
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        (
+            LOCAL,
+            "start_time has no UTC offset, and a time_zone or --assume-zone is not given; accepted are 2024-01-15T10",
+        ),
+        (
+            SKIPPED | {"time_zone": "Europe/Berlin"},
+            "start_time does not exist in Europe/Berlin: the clocks skip it; 2024",
+        ),
+        (
+            {**FIELDS, "title": "a", "end_time": "Secret"},
+            "end_time is not a time; accepted are 2024-01-15T10:00Z; with",
+        ),
+        (
+            {**FIELDS, "title": "a", "end_time": "tomorrow"},
+            "end_time is not a time; accepted are 2024-01-15T10:00Z; with",
+        ),
+        ({**FIELDS, "title": "a", "end_time": "+7d"}, "end_time is not a time; accepted are 2024-01-15T10:00Z; with"),
+    ],
+)
+def test_time_of_a_file_is_rejected_with_what_is_accepted(
+    sandbox: Sandbox, command: CommandLine, name: str, fields: dict[str, str], error: str
+) -> None:
+    done = command("create", "--from", write_as(name, fields), "--json")
+    assert done.records[0]["error"].startswith(error)
+    assert "Secret" not in done.out + done.err
+    assert sandbox.log.count(operation="create") == 0
+
+
+def test_file_for_a_user_need_not_name_the_user(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = write_as("drafts.csv", {"title": "a", **FIELDS})
+    reference = ("--format", "reference", "--ad-id", "ann", "--domain-id", "acme.example")
+    (valid,) = command("create", "--from", name, *reference, "--dry-run", "--json").records
+    assert valid["status"] == "valid"

@@ -1,6 +1,7 @@
 """The command as a process: help, usage errors, signals, closed pipes, and missing packages."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,13 +12,20 @@ from typing import Any
 import orjson
 import pytest
 
+from connector_async._version import VERSION
 from connector_async.cli import commands
 from connector_async.cli.exit_codes import ExitCode
 from connector_async.cli.main import main
 from connector_async.cli.messages import name_options
-from connector_async.protocol import VERSION
+from connector_async.sandbox import DelayFault, Sandbox, SandboxOperation
 from tests.support.command_line import COMMAND, TIMES, CommandLine
 
+UNNEEDED = (
+    *("aiohttp", "asyncio", "cattrs", "cyclopts.completion", "docutils", "email", "jwt", "logging", "orjson"),
+    *("rich.markdown", "rich.progress", "socket", "sqlalchemy", "ssl", "tzlocal", "zoneinfo"),
+    *("connector_async.protocol", "connector_async.cli.options", "connector_async.cli.completion"),
+)
+"""Modules that take long to import, or show that other ones of this package were imported."""
 IN_BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
 """Starts a program with SIGINT ignored, as the shell of a script starts background jobs."""
 
@@ -62,13 +70,13 @@ def test_help_of_a_command_is_the_docstring_of_its_function() -> None:
         assert " ".join((app.default_command.__doc__ or "").split()) == " ".join(listed.split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["sync", "--help"]], ids=" ".join)
-def test_help_does_not_import_the_client_the_sandbox_or_the_sync(arguments: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["sync", "--help"]], ids=" ".join)
+def test_help_and_version_import_what_they_need_alone(arguments: list[str]) -> None:
     code = (
         f"import sys; from connector_async.cli.main import main; sys.argv = ['connector-async', *{arguments}]\n"
         "try: main()\n"
         "except SystemExit as ended: assert not ended.code\n"
-        "heavy = ('aiohttp', 'cattrs', 'jwt', 'rich.markdown', 'rich.progress', 'sqlalchemy')\n"
+        f"heavy = {UNNEEDED}\n"
         "sys.exit(str([name for name in heavy if name in sys.modules]) if set(heavy) & set(sys.modules) else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -123,6 +131,31 @@ def test_signal_ends_a_command_that_waits_for_its_input(
         assert interrupted == b"connector-async: interrupted"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "operation", "message"),
+    [
+        (("update", "an-id", "--title", "a"), "update", "interrupted; a write in flight may have happened"),
+        (("api", "post", "/appointment", "--json", "{}"), "create", "interrupted; a write in flight may have happened"),
+        (("update", "an-id", "--title", "a"), "token", "interrupted"),
+        (("api", "GET", "/appointment/preview"), "preview", "interrupted"),
+        (("delete", "an-id"), "delete", "interrupted; a write in flight may have happened"),
+    ],
+)
+def test_interrupt_says_whether_a_write_was_in_flight(
+    sandbox: Sandbox, command: CommandLine, arguments: Sequence[str], operation: SandboxOperation, message: str
+) -> None:
+    sandbox.faults.script(DelayFault(20), operation=operation)
+    with start(*arguments, "--debug-http") as process:
+        assert process.stderr is not None
+        sent = re.compile("> [A-Z]+ .*/token$" if operation == "token" else r"> [A-Z]+ (?!.*/token$)")
+        while not sent.search(line := process.stderr.readline().decode().rstrip()):
+            assert line
+        process.send_signal(signal.SIGINT)
+        lines = process.stderr.read().decode().splitlines()
+        assert process.wait(timeout=30) == ExitCode.INTERRUPTED
+    assert lines[-1] == f"connector-async: {message}"
+
+
 def test_closed_pipe_ends_the_command_without_a_message(command: CommandLine) -> None:
     command.create()
     for arguments in (["preview", "--json"], ["preview"]):
@@ -142,6 +175,12 @@ def test_closed_pipe_ends_the_command_without_a_message(command: CommandLine) ->
         (["get", "1", "--client-secret=Secret"], "Unknown option: --client-secret."),
         (["get", "1", "--token=Secret"], "Unknown option: --token."),
         (["unheard-of"], "unheard-of"),
+        (["-q", "get", "1"], "options stand after the command: connector-async get ... -q"),
+        (["--profile", "test", "get", "1"], "options stand after the command: connector-async get ... --profile"),
+        (["--token=Secret", "get"], "options stand after the command: connector-async get ... --token"),
+        (["sync", "-q", "run", "x"], "options stand after the command: connector-async sync run ... -q"),
+        (["--verison"], 'Unknown command "--verison".'),
+        (["--token=Secret"], 'Unknown command "--token".'),
     ],
 )
 def test_usage_error_is_one_line_without_values(command: CommandLine, arguments: list[str], message: str) -> None:

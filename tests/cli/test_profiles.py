@@ -244,3 +244,12 @@ def test_file_that_is_not_toml_is_not_overwritten(command: CommandLine, user: Pa
 def test_map_of_a_file_is_rejected_in_the_words_of_a_file(command: CommandLine, user: Path) -> None:
     write(user, "[source]\nmap = { title = 'a\"b' }\n")
     assert "map must be a table such as { title =" in command("config", "show").err
+
+
+def test_invalid_value_is_blamed_on_what_was_typed_and_not_on_the_file(command: CommandLine, user: Path) -> None:
+    for name, value, rule in (
+        ("deadline", "soon", "deadline must be a number"),
+        ("assume_zone", "Europe/Nowhere", "assume_zone must be the IANA or Windows name of a time zone"),
+    ):
+        assert command("config", "set", name, value, "--profile", "test").err == f"connector-async: VALUE: {rule}\n"
+    assert not user.exists()

@@ -7,7 +7,7 @@ import pytest
 
 from connector_async.cli.exit_codes import ExitCode
 from connector_async.sandbox import DropBefore, Sandbox, StatusFault
-from tests.support.cli_syncing import delete_on_server, fill, row, write_source
+from tests.support.cli_syncing import TENANTS, count_writes, delete_on_server, fill, row, titles, write_source
 from tests.support.command_line import CommandLine
 
 FORBIDDEN = "ForbiddenError: POST /acme/appointment returned 403 Forbidden"
@@ -131,3 +131,39 @@ def test_pull_mirrors_the_others_and_believes_an_emptied_calendar_if_told_to(
     assert command(*pull, "--max-delete", "100%").code == ExitCode.GUARD
     assert command(*pull, "--max-delete", "100%", "--allow-empty").code == ExitCode.DONE
     assert [line.split(",")[1] for line in mirror.read_text().splitlines()[1:]] == ["globex"]
+
+
+def test_only_some_tenants_are_run_planned_and_checked(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
+    name = fill(source, 2)
+    two = ("--only-tenant", "globex", "--only-tenant", "initech")
+    assert command("sync", "run", name, *two).code == ExitCode.DONE
+    assert [len(titles(sandbox, tenant_id)) for tenant_id in TENANTS] == [0, 2, 2]
+    assert {each["tenant_id"] for each in command("sync", "plan", name, "--json").records} == {"acme"}
+    assert command("sync", "plan", name, *two, "--json").records == []
+    refuse(sandbox, "create", status=422)
+    command("sync", "run", name, "--only-tenant", "acme")
+    assert command("sync", "check", name, *two, "--json").records == []
+    assert len(command("sync", "check", name, "--only-tenant", "acme", "--json").records) == 2
+
+
+def test_tenant_that_is_nowhere_has_nothing_to_do(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
+    done = command("sync", "run", fill(source), "--only-tenant", "umbrella", "--exit-code")
+    assert done.code == ExitCode.NOTHING_TO_DO
+    assert count_writes(sandbox) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--only-tenant", ".."), "--only-tenant: tenant_id must"),
+        (("--only-tenant", "acme", "--mode", "two-way"), "--only-tenant must not be given with --mode two-way"),
+        (("--only-tenant", "acme", "--rebind"), "--only-tenant must not be given with --rebind"),
+    ],
+)
+def test_tenant_that_cannot_be_selected_is_rejected(
+    command: CommandLine, source: Path, sandbox: Sandbox, arguments: tuple[str, ...], message: str
+) -> None:
+    done = command("sync", "run", fill(source), *arguments)
+    assert done.code == ExitCode.USAGE
+    assert message in done.err
+    assert sandbox.log.count() == 0

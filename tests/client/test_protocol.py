@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from connector_async import exceptions
 from connector_async._checks import check_appointment_id, check_base_url, check_tenant_id
-from connector_async.protocol import VERSION, Response, error_for, quote_path, request_id, retry_after, user_agent
+from connector_async._version import VERSION
+from connector_async.protocol import Response, error_for, quote_path, request_id, retry_after, user_agent
 
 NOW = 1_700_000_000.0
 

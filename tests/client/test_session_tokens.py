@@ -22,8 +22,8 @@ from connector_async import (
     TokenSend,
     TransportError,
 )
+from connector_async._version import VERSION
 from connector_async.auth import Secret
-from connector_async.protocol import VERSION
 from connector_async.sandbox import Sandbox
 from tests.conftest import ManualClock
 from tests.support.hostile import HostileServer, ScriptedResponse, drop, hang, http

@@ -16,8 +16,8 @@ import pytest
 
 from connector_async import RateLimit, RateLimitStore, RateLimitStoreError, Reservation, ThrottledError
 from connector_async._clock import Clock, Deadline
+from connector_async._remote_store import PerLoop
 from connector_async.rate_limit import Limiter, PostgresRateLimitStore, RedisRateLimitStore, postgres_store
-from connector_async.rate_limit.remote_store import PerLoop
 from connector_async.retry import RetryQuotaStore
 from connector_async.session.session_state import InterruptibleSleep
 from tests.support.command_line import in_development_mode

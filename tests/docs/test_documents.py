@@ -197,8 +197,8 @@ def test_every_block_is_run() -> None:
 
 def test_pages_have_programs_and_sessions() -> None:
     assert {page for page in PAGES if blocks(page, "python")} == {
-        "README", "appointments", "bulk", "how-to/proxies-and-tls", "middleware", "observability", "requests",
-        "retries", "sessions", "sync", "testing", "watch",
+        "README", "appointments", "bulk", "how-to/many-machines", "how-to/proxies-and-tls", "middleware",
+        "observability", "requests", "retries", "sessions", "sync", "testing", "watch",
     }  # fmt: skip
     assert {page for page in PAGES if blocks(page, "console")} == {
         "command-line", "how-to/sync-from-a-file", "sync", "tutorial",
@@ -212,6 +212,18 @@ def test_command_line_has_every_exit_code_topic_and_command() -> None:
     groups = {"sync", "state"}  # described elsewhere
     named = [name for name in COMMANDS if name.partition(" ")[0] not in groups]
     assert [name for name in named if not re.search(rf"`{name}\b", page)] == []
+
+
+def test_page_for_those_on_call_has_every_exit_code_and_commands_that_exist() -> None:
+    page = PAGES["how-to/on-call"]
+    rows = re.findall(r"^\| ([\d, ]+) \|", page, re.MULTILINE)
+    codes = {int(code) for row in rows for code in row.split(",")}
+    assert codes == {code.value for code in ExitCode} - {0}
+    commands = re.findall(r"`connector-async ((?:[a-z]+ ?)+)", page)
+    assert commands
+    assert [name for name in commands if name.strip() not in COMMANDS] == []
+    errors = re.findall(r"`(\w+Error)`", page)
+    assert [name for name in errors if not hasattr(connector_async, name)] == []
 
 
 def test_table_of_errors_lists_the_whole_tree() -> None:
@@ -242,12 +254,11 @@ def test_links_of_the_readme_are_absolute_and_lead_to_files() -> None:
         assert (ROOT / link.removeprefix(f"{REPOSITORY}blob/main/")).is_file(), link
 
 
-def test_references_of_the_readme_are_defined_and_reach_every_page() -> None:
+def test_readme_leads_to_five_pages_which_it_defines() -> None:
     text = PAGES["README"]
     defined = set(re.findall(r"^\[([\w.-]+)\]: ", text, re.MULTILINE))
     assert set(re.findall(r"\]\[([\w.-]+)\]", text)) == defined
-    in_the_sidebar = {"index", "tutorial", *(page for page in PAGES if "/" in page)}
-    assert set(PAGES) - {"README"} - in_the_sidebar <= defined
+    assert len(defined) == 5
 
 
 @pytest.mark.parametrize("page", sorted({*PAGES} - {"README"}))
@@ -284,6 +295,13 @@ def test_paths_and_tasks_in_contributing_exist() -> None:
     assert tasks == defined == recipes
 
 
+def test_tests_that_the_threat_model_names_exist() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text())
+    assert len(named) > 20
+    for path, test in named:
+        assert re.search(rf"^(?:async )?def {test}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path}::{test}"
+
+
 def test_paths_in_the_ci_script_exist() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     patterns = re.findall(r"tests/[\w/]+(?:\.py|\*)", script)
@@ -294,8 +312,9 @@ def test_paths_in_the_ci_script_exist() -> None:
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
 def test_links_of_the_other_documents_lead_to_files(page: str) -> None:
     for link in links((ROOT / page).read_text()):
-        path = link.removeprefix(f"{REPOSITORY}blob/main/")
+        path, _, anchor = link.removeprefix(f"{REPOSITORY}blob/main/").partition("#")
         assert path.startswith("https://") or (ROOT / path).is_file(), link
+        assert not anchor or anchor in anchors(ROOT / path), link
 
 
 def test_change_log_has_this_version() -> None:

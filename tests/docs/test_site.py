@@ -84,10 +84,15 @@ def test_unknown_name_in_a_role_is_a_warning(tmp_path: Path) -> None:
         ("command-help", "Usage: connector-async sync run"),
         ("exit-codes", "SIGTERM ended the command."),
         ("settings-table", "CONNECTOR_BASE_URL"),
+        ("settings-table", "boolean"),
+        ("settings-table:: source", "date_format"),
         ("state-schema", "replaced_hashes"),
+        ("state-schema", "These are the tables of revision 0005"),
+        ("wire-fields", "body.contentType"),
+        ("record-fields", "X-CONNECTOR-TENANT-ID"),
     ],
 )
 def test_generated_page_has_what_the_package_says(directive: str, text: str, tmp_path: Path) -> None:
-    html, warnings = build(tmp_path, f".. {directive}::")
+    html, warnings = build(tmp_path, f".. {directive}" + ("" if "::" in directive else "::"))
     assert others(warnings) == []
     assert text in re.sub(r"<[^>]+>", "", html)

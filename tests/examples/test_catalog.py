@@ -2,7 +2,10 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from connector_async.cli.commands import COMMANDS
+from connector_async.cli.settings import SETTINGS
 from tests.support.example_process import EXAMPLES
 
 PROGRAMS = sorted(path.name for path in EXAMPLES.glob("*.py"))
@@ -25,3 +28,15 @@ def test_each_example_is_run_by_a_test() -> None:
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py") if path != Path(__file__))
     for program in PROGRAMS:
         assert re.search(rf'"{program.removesuffix(".py")}(\.py|:\w+)?"', tests), program
+
+
+def test_compose_file_runs_a_command_with_settings_that_exist() -> None:
+    services = yaml.safe_load((EXAMPLES / "postgres-compose.yaml").read_text())["services"]
+    sync = services["sync"]
+    assert " ".join(sync["command"][:2]) in COMMANDS
+    named = {name for name in sync["environment"] if name.startswith("CONNECTOR_")}
+    assert named <= {setting.variable for setting in SETTINGS}
+    database = services["database"]["environment"]
+    user, name = database["POSTGRES_USER"], database["POSTGRES_DB"]
+    assert sync["environment"]["CONNECTOR_STATE"] == f"postgresql://{user}@database/{name}"
+    assert sync["environment"]["PGPASSWORD"] == database["POSTGRES_PASSWORD"]

@@ -178,6 +178,23 @@ def test_docs_page_renders_the_openapi_document(browser: PageViewer, tmp_path: P
         browser.show(f"{sandbox.base_url}/docs", look)
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_docs_page_follows_the_color_scheme(browser: PageViewer, tmp_path: Path, *, dark: bool) -> None:
+    with ThreadedSandbox() as sandbox:
+
+        def look(page: Page) -> None:
+            page.locator(".opblock").first.wait_for()
+            take_screenshot(page, tmp_path / "docs.png")
+            paper = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+            assert (paper == "rgb(28, 32, 34)") is dark
+            page.emulate_media(color_scheme="light" if dark else "dark")
+            page.wait_for_function(
+                f"document.documentElement.classList.contains('dark-mode') === {str(not dark).lower()}"
+            )
+
+        browser.show(f"{sandbox.base_url}/docs", look, dark=dark)
+
+
 async def test_docs_page_without_the_viewer_names_the_extra(served: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(browser_pages, "find_spec", lambda _: None)
     async with aiohttp.ClientSession(served.base_url, headers=HTML) as session:

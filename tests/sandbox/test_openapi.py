@@ -231,6 +231,29 @@ async def test_document_has_only_the_statuses_of_the_settings() -> None:
                 assert item[method]["responses"].keys() - always == expected
 
 
+@pytest.mark.parametrize(
+    ("settings", "body"),
+    [
+        ({}, "In the body: appointmentId is $response.body#/appointmentId."),
+        (
+            {"body_format": BodyFormat.REFERENCE, "write_response": WriteResponse.BARE_ID},
+            "In the body: appointmentId is $response.body, domainId is $request.body#/domainId,"
+            " adId is $request.body#/adId.",
+        ),
+    ],
+)
+async def test_links_of_a_create_describe_bodies_since_openapi_generator_takes_none(
+    settings: dict[str, Any], body: str
+) -> None:
+    async with Sandbox(**settings) as sandbox:
+        document = Document(await fetch_document(sandbox))
+    links = document.operation("POST", "/appointment")["responses"]["200"]["links"]
+    assert {name: "requestBody" in link for name, link in links.items()} == dict.fromkeys(
+        ("get", "update", "delete"), False
+    )
+    assert [links[name]["description"] for name in ("update", "delete")] == [body, body]
+
+
 async def test_document_contains_no_secret_of_given_clients() -> None:
     async with Sandbox(clients={"me": "mine"}) as sandbox:
         document = json.dumps(await fetch_document(sandbox))

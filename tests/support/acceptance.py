@@ -91,6 +91,8 @@ ROWS = {
     "S14": "Two-way syncs that are killed, for each policy: nothing twice, nothing missing, both sides equal.",
     "S15": "After a power loss, the state has forgotten only what is durable in the source.",
     # Many machines
+    # `.ci/run postgres` runs the tests of the sync on PostgreSQL, with the collation of a language and with C.
+    "M1": "A sync is the same on PostgreSQL as on SQLite, whatever the collation of the database is.",
     "M2": "Of processes that open an empty database at once, one creates the state; a run survives a restart of it.",
     "M3": "A run by shares has every record once, whatever workers or restarts of PostgreSQL end in the middle of it.",
     "M4": "Workers that are stopped for longer than a lease send at most one create twice, and it is reported.",

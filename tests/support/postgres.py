@@ -20,6 +20,7 @@ import psycopg
 
 from connector_async.sync.state.db.location import Location
 from connector_async.sync.state.db.upgrade import create_or_upgrade
+from tests.support.watchdog import ended_with_this_process
 
 _ACCOUNT: Final = "nobody"
 _SETTINGS: Final = {
@@ -95,7 +96,7 @@ class PostgresServer:
     @classmethod
     @contextlib.contextmanager
     def started(cls, flavor: Flavor, **settings: str) -> Iterator[Self]:
-        """Start a server, with some settings of its own, and stop it at the end.
+        """Start a server, with some settings of its own, and stop it at the end, or when this process is killed.
 
         Raises:
             UnavailableError: If this machine does not have the binaries.
@@ -110,11 +111,12 @@ class PostgresServer:
                 shutil.chown(folder, _ACCOUNT)
             server = cls(folder, installation, flavor, settings)
             server._initialize()
-            server.start()
-            try:
-                yield server
-            finally:
-                server.stop()
+            with ended_with_this_process(folder, pid_file=folder / "data" / "postmaster.pid", signal="QUIT"):
+                server.start()
+                try:
+                    yield server
+                finally:
+                    server.stop()
 
     def _initialize(self) -> None:
         self._call(

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.support.watchdog import ended_with_this_process
+
 
 def find_server() -> str:
     """Return the path of a server's program. Skip the test if there is none."""
@@ -27,20 +29,22 @@ class RedisServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._pid_file = folder / "pid"
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"unix://{folder}/socket"
 
     @classmethod
     @contextlib.contextmanager
     def started(cls) -> Iterator["RedisServer"]:
-        """Start a server, and stop it at the end."""
+        """Start a server, and stop it at the end, or when this process is killed."""
         with tempfile.TemporaryDirectory(prefix="redis-") as name:  # its path is short enough for a socket
             server = cls(Path(name))
-            server.start()
-            try:
-                yield server
-            finally:
-                server.stop()
+            with ended_with_this_process(Path(name), pid_file=server._pid_file, signal="KILL"):
+                server.start()
+                try:
+                    yield server
+                finally:
+                    server.stop()
 
     def start(self) -> None:
         """Start the server, and return when it accepts connections."""
@@ -48,6 +52,7 @@ class RedisServer:
             "port": "0",
             "unixsocket": f"{self._folder}/socket",
             "dir": str(self._folder),
+            "pidfile": str(self._pid_file),
             "save": "",
             "appendonly": "yes",
         }

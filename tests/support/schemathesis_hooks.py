@@ -1,5 +1,6 @@
 """The rules of this API that OpenAPI cannot express, as hooks that the schemathesis command loads."""
 
+import re
 from typing import Any, Final
 
 import schemathesis
@@ -10,6 +11,15 @@ _ORDER_ERRORS: Final = {
     "endTime": ["The endTime field must not be before startTime."],
     "endDate": ["The endDate field must not be before startDate."],
 }
+
+
+@schemathesis.hook
+def before_load_schema(context: schemathesis.HookContext, raw_schema: dict[str, Any]) -> None:
+    """Give the links of a create the bodies that they describe, so that its appointment is updated and deleted."""
+    for response in raw_schema["paths"]["/{tenantId}/appointment"]["post"]["responses"].values():
+        for link in response.get("links", {}).values():
+            if body := re.findall(r"(\w+) is (\$\S+?)(?=, |\.$)", link.get("description", "")):
+                link["requestBody"] = dict(body)
 
 
 @schemathesis.hook

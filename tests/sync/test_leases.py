@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from connector_async import Clock
 from connector_async.sync import (
     BulkSync,
     Calendar,
@@ -23,8 +24,9 @@ from connector_async.sync import (
 from connector_async.sync.state import Transaction
 from connector_async.sync.state.db.lease import DatabaseClock
 from connector_async.sync.state.schema import cells
+from tests.support.cancelling import is_cancelled_at
 from tests.support.postgres import PostgresServer
-from tests.support.syncing import ACME, EVERYTHING, ListSource, Syncing, record, syncing
+from tests.support.syncing import ACME, EVERYTHING, ListSource, MemorySource, Syncing, record, syncing
 
 GLOBEX = Calendar("globex")
 RECORDS = [record(key, calendar=calendar) for calendar in (ACME, GLOBEX) for key in "abc"]
@@ -91,15 +93,82 @@ async def test_second_run_for_a_tenant_is_refused_by_name(url: str, tmp_path: Pa
             assert (await run(sync, second, "acme")).counts == {}
 
 
+class HeldClock(Clock):
+    """A clock whose sleeps end when the test lets them."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.sleeps: asyncio.Queue[float] = asyncio.Queue()
+        self.wakes: asyncio.Queue[None] = asyncio.Queue()
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps.put_nowait(seconds)
+        await self.wakes.get()
+        self.now += seconds
+
+
 async def test_second_run_for_a_tenant_waits_until_the_first_is_closed(url: str) -> None:
+    clock = HeldClock()
     first = await State.open(url, owner="first")
     await first.lease(["acme", "globex"])
-    async with await State.open(url, owner="second", wait=60) as second:
+    async with await State.open(url, owner="second", wait=60, clock=clock) as second:
         waiting = asyncio.create_task(second.lease(["globex"]))
-        await asyncio.sleep(0.02)
-        assert not waiting.done()
+        for _ in range(2):  # it asks again after each sleep
+            assert await clock.sleeps.get() == 0.25
+            clock.wakes.put_nowait(None)
+        assert await clock.sleeps.get() == 0.25
         await first.aclose()
+        clock.wakes.put_nowait(None)
         await waiting
+        assert clock.sleeps.empty()
+
+
+async def test_second_run_for_a_tenant_is_refused_at_the_end_of_its_wait(url: str) -> None:
+    clock = HeldClock()
+    async with (
+        await State.open(url, owner="first") as first,
+        await State.open(url, owner="second", wait=0.4, clock=clock) as second,
+    ):
+        await first.lease(["acme"])
+        for _ in range(2):
+            clock.wakes.put_nowait(None)
+        with pytest.raises(StateBusyError, match="tenant acme is in use by first"):
+            await second.lease(["acme"])
+        assert [clock.sleeps.get_nowait() for _ in range(clock.sleeps.qsize())] == pytest.approx([0.25, 0.15])
+
+
+async def test_tenants_of_a_cancelled_run_are_free_at_once_wherever_it_was_cancelled(url: str) -> None:
+    async def use_state() -> None:
+        async with await State.open(url, owner="cancelled") as state:
+            await state.lease(["acme"])
+            await state.write(put_cell, "acme")
+            await state.write(put_cell, "globex")  # takes the lease of globex
+            await state.release(["acme"])
+
+    steps = 0
+    while await is_cancelled_at(steps, use_state()):
+        async with await State.open(url, owner="next") as successor:
+            await successor.lease(["acme", "globex"])
+        steps += 1
+    assert steps > 10
+
+
+async def test_tenant_that_a_cancelled_transaction_took_is_free_once_the_state_is_closed(url: str) -> None:
+    async def write(state: State) -> None:
+        async with state.writing("acme") as transaction:
+            await put_cell(transaction)
+
+    steps, is_cancelled = 0, True
+    while is_cancelled:
+        async with await State.open(url, owner="cancelled") as state:
+            is_cancelled = await is_cancelled_at(steps, write(state))
+        async with await State.open(url, owner="next") as successor:
+            await successor.lease(["acme"])
+        steps += 1
+    assert steps > 5
 
 
 async def test_tenant_of_a_killed_process_is_taken_over_and_fenced(url: str) -> None:
@@ -162,10 +231,22 @@ async def test_run_for_some_tenants_leaves_the_others_alone(state_path: Path, op
         assert (await sync.run(changed[:1] + RECORDS[3:])).counts == {}
 
 
-@pytest.mark.parametrize("options", [{"mode": Mode.TWO_WAY}, {"rebind": True}])
-def test_tenants_are_rejected_where_the_whole_source_is_concerned(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="tenants must be None"):
-        SyncOptions(tenants=frozenset({"acme"}), **options)
+async def test_tenants_are_rejected_where_the_whole_source_is_concerned(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="tenants must be None with rebind"):
+        SyncOptions(tenants=frozenset({"acme"}), rebind=True)
+    async with syncing(tmp_path / "state.db") as sync:
+        with pytest.raises(ValueError, match="tenants must be None in a two-way run"):
+            await sync.run_two_way(MemorySource(), tenants=frozenset({"acme"}))
+
+
+async def test_two_way_plan_looks_at_some_tenants_only(tmp_path: Path) -> None:
+    async with syncing(tmp_path / "state.db") as sync:
+        await sync.run(RECORDS)
+        async with sync.opened() as (bulk_sync, _):
+            options = SyncOptions(mode=Mode.TWO_WAY, tenants=frozenset({"acme"}))
+            assert [each async for each in bulk_sync.plan(ListSource(RECORDS[1:3]), options)] != []
+        previews = [sync.sandbox.log.count(operation="preview", tenant=each) for each in ("acme", "globex")]
+        assert previews == [1, 0]
 
 
 async def test_times_are_by_the_clock_of_the_server(

@@ -5,11 +5,13 @@ from typing import Any
 
 import orjson
 import pytest
+from sqlalchemy import update
 
 from connector_async.sandbox import BodyFormat, DropAfter, StatusFault
-from connector_async.sync import Budget, Fate, SavedPlan, SourceError, StalePlanError
+from connector_async.sync import Budget, Calendar, Fate, SavedPlan, SourceError, StalePlanError
 from connector_async.sync.state.identity import read_identity
-from tests.support.syncing import record, syncing
+from connector_async.sync.state.schema import serial
+from tests.support.syncing import EVERYTHING, record, syncing
 
 
 async def test_saved_plan_executes_no_operation_twice(state_path: Path, tmp_path: Path) -> None:
@@ -44,6 +46,52 @@ async def test_plan_is_stale_after_any_write(state_path: Path, tmp_path: Path) -
                 await bulk_sync.apply(plan)
 
 
+GLOBEX = Calendar("globex")
+
+
+async def test_plan_survives_changes_of_other_tenants(state_path: Path, tmp_path: Path) -> None:
+    async with syncing(state_path) as sync:
+        await sync.run([record("z"), record("z", calendar=GLOBEX)])
+        plan = await sync.save(tmp_path / "plan", [record("a")], tenants=frozenset({"acme"}))
+        await sync.run([record("b", calendar=GLOBEX)], tenants=frozenset({"globex"}), max_delete=EVERYTHING)
+        async with sync.opened() as (bulk_sync, _):
+            await bulk_sync.apply(plan)
+        assert await sync.titles() == ["Visit a"]
+
+
+async def test_plan_is_stale_after_a_change_of_the_whole_state(state_path: Path, tmp_path: Path) -> None:
+    async with syncing(state_path) as sync:
+        await sync.run([record("z")])
+        plan = await sync.save(tmp_path / "plan", [record("a")])
+        async with sync.opened() as (bulk_sync, state):
+            async with state.writing() as transaction:
+                await transaction.connection.execute(update(serial).values(number=serial.c.number + 1))
+            with pytest.raises(StalePlanError, match="the state has changed"):
+                await bulk_sync.apply(plan)
+
+
+@pytest.mark.parametrize("changed", [False, True])
+async def test_plan_without_the_counters_of_tenants_is_stale_after_a_change_of_any(
+    state_path: Path,
+    tmp_path: Path,
+    changed: bool,  # noqa: FBT001
+) -> None:
+    async with syncing(state_path) as sync:
+        await sync.save(tmp_path / "plan", [record("a")], tenants=frozenset({"acme"}))
+        head, *lines = (tmp_path / "plan").read_bytes().splitlines(keepends=True)
+        old = {name: value for name, value in orjson.loads(head).items() if not name.endswith("_serials")}
+        (tmp_path / "plan").write_bytes(b"".join([orjson.dumps(old), b"\n", *lines]))
+        plan = SavedPlan.open(tmp_path / "plan")
+        if changed:
+            await sync.run([record("b", calendar=GLOBEX)], tenants=frozenset({"globex"}))
+        async with sync.opened() as (bulk_sync, _):
+            if changed:
+                with pytest.raises(StalePlanError, match="the state has changed"):
+                    await bulk_sync.apply(plan)
+            else:
+                assert (await bulk_sync.apply(plan)).counts == {Fate.CREATED: 1}
+
+
 LINE: dict[str, Any] = {
     "tenant_id": "acme",
     "domain_id": "",
@@ -72,6 +120,8 @@ HEAD: dict[str, Any] = {
     "base_url": "http://localhost",
     "wire_format": "guide",
     "serial": 1,
+    "state_serial": 0,
+    "tenant_serials": {"acme": 1},
     "mode": "trust",
     "policy": "local",
 }
@@ -100,7 +150,17 @@ def test_missing_file_is_rejected(tmp_path: Path) -> None:
         b"x",
         b"{}",
         orjson.dumps(HEAD | {"connector_async_plan": 2}),
-        *[orjson.dumps(HEAD | change) for change in ({"serial": "1"}, {"mode": "two-way"}, {"policy": "mine"})],
+        *[
+            orjson.dumps(HEAD | change)
+            for change in (
+                {"serial": "1"},
+                {"state_serial": None},
+                {"tenant_serials": {"acme": "1"}},
+                {"tenant_serials": 1},
+                {"mode": "two-way"},
+                {"policy": "mine"},
+            )
+        ],
         *[orjson.dumps(HEAD | {name: 1}) for name in ("state_id", "state", "base_url", "wire_format")],
     ],
 )

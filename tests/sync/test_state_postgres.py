@@ -1,24 +1,42 @@
 """The state on PostgreSQL: what differs from SQLite. All other tests run on it with `--state-backend`."""
 
 import asyncio
+import contextlib
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from connector_async.sync import Fate, State, StateError, StateUnavailableError, StateVersionError, backup, find_damage
+from connector_async import WireFormat
+from connector_async.sync import (
+    Calendar,
+    Fate,
+    State,
+    StateError,
+    StateUnavailableError,
+    StateVersionError,
+    backup,
+    bulk_sync,
+    find_damage,
+)
 from connector_async.sync.applying.executor import OperationExecutor
-from connector_async.sync.state import Transaction
+from connector_async.sync.planning.operations import Kind
+from connector_async.sync.state import Transaction, inspection, staging
 from connector_async.sync.state.db import retrying
 from connector_async.sync.state.db.errors import CommitLostError
 from connector_async.sync.state.db.location import Location
 from connector_async.sync.state.db.retrying import repeatable, repeatable_once
-from connector_async.sync.state.schema import REVISIONS, VERSION_TABLE, cells, metadata
-from tests.support.postgres import PostgresServer
+from connector_async.sync.state.left_out import read_left_out
+from connector_async.sync.state.schema import REVISIONS, VERSION_TABLE, cells, desired, metadata
+from tests.support.postgres import FLAVORS, PostgresServer, UnavailableError
 from tests.support.sync_child import FORKS
-from tests.support.syncing import ListSource, record, syncing
+from tests.support.syncing import EVERYTHING, ListSource, record, syncing
 
 CELL = {
     "tenant_id": "acme",
@@ -136,6 +154,71 @@ def end_connections(postgres: PostgresServer, url: str) -> None:
     )
 
 
+async def items_of(generator: AsyncGenerator[Any, None]) -> list[Any]:
+    return [each async for each in generator]
+
+
+async def test_reports_survive_the_end_of_their_connection(
+    postgres: PostgresServer, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: dict[str, Callable[[State], Awaitable[object]]] = {
+        "status": inspection.read_status,
+        "run": inspection.read_run,
+        "dead letters": lambda state: items_of(inspection.read_dead_letters(state)),
+        "key": lambda state: inspection.explain_key(state, "a"),
+        "lost versions": lambda state: inspection.read_lost_versions(state, "a"),
+        "left out": lambda state: items_of(read_left_out(state, with_conflicts=True)),
+    }
+    reading, due, interrupted = State.reading, list[str](), list[str]()
+
+    @contextlib.asynccontextmanager
+    async def interrupted_once(self: State) -> AsyncIterator[AsyncConnection]:
+        async with reading(self) as connection:
+            if due:
+                interrupted.append(due.pop())
+                await connection.execute(cells.select())
+                end_connections(postgres, url)
+            yield connection
+
+    async with await State.open(url, owner="test") as state:
+        monkeypatch.setattr(State, "reading", interrupted_once)
+        for name, read in reads.items():
+            due.append(name)
+            await read(state)
+    assert interrupted == list(reads)
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+async def test_staging_survives_a_commit_whose_result_was_lost(
+    state_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_written: bool,  # noqa: FBT001
+) -> None:
+    monkeypatch.setattr(staging, "_ROWS_PER_WRITE", 2)
+    writing, commits = State.writing, itertools.count()
+
+    @contextlib.asynccontextmanager
+    async def losing_every_other(self: State, *tenant_ids: str) -> AsyncIterator[Transaction]:
+        is_lost = tenant_ids != () and next(commits) % 2 == 0
+        async with writing(self, *tenant_ids) as transaction:
+            yield transaction
+            if is_lost and not is_written:
+                raise CommitLostError("the connection was lost")  # it is rolled back
+        if is_lost:
+            raise CommitLostError("the connection was lost")
+
+    monkeypatch.setattr(State, "writing", losing_every_other)
+    globex = Calendar("globex")
+    records = [*(record(key) for key in "abac"), record("d", calendar=globex), *(record(key) for key in "ea")]
+    async with await State.open(state_path, owner="test") as state:
+        staged = await staging.stage(ListSource(records), state, WireFormat.GUIDE, lambda: None)
+        async with state.reading() as connection:
+            rows = await connection.execute(select(desired.c.key, desired.c.copies).order_by(desired.c.key))
+            assert list(map(tuple, rows)) == [("a", 3), ("b", 1), ("c", 1), ("d", 1), ("e", 1)]
+    assert next(commits) == 8  # four batches, each written or looked for twice
+    assert staged.records == {"acme": 3, "globex": 1}
+
+
 async def test_commit_whose_result_was_lost_is_repeated_only_if_twice_is_the_same_as_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -224,15 +307,39 @@ async def test_strings_sort_by_code_point_and_integers_have_64_bits(postgres: Po
     assert sequences == [("bigint",)]
 
 
-async def test_run_is_right_whatever_the_collation_of_the_database_is(url: str, tmp_path: Path) -> None:
-    keys = ["a", "B", "ä", "Z", "z-1", "z1", "_", "é", "e", "E"]
-    async with syncing(tmp_path / "unused.db") as sync:
-        sync.location = url
-        await sync.run([record(key) for key in keys])
-        async with sync.opened() as (bulk_sync, _):
-            bulk_sync._runner._quantum = 3  # type: ignore[attr-defined]  # so that there are pages
-            report = await bulk_sync.run(ListSource([record(key, f"New {key}") for key in keys]), sync._options({}))
-        assert report.counts == {Fate.UPDATED: len(keys)}
+@pytest.fixture(params=list(FLAVORS))
+def url_of_flavor(request: pytest.FixtureRequest) -> Iterator[str]:
+    """An empty database of each build, one with the collation C, one with that of a language."""
+    try:
+        with PostgresServer.started(FLAVORS[request.param]) as server:
+            yield server.create("state")
+    except UnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.row("M1")
+async def test_keys_of_any_alphabet_are_synced_in_code_point_order_as_on_sqlite(
+    url_of_flavor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_sync, "_BATCH", 3)  # so that there are pages
+    keys = [*"aBäÄZ_éeEß9～😀", "z-1", "z1", "e\u0301", "ss", "10", "a b"]
+    known, wanted = [record(key) for key in keys[::2]], [record(key, f"New {key}") for key in keys[:-4]]
+
+    async def planned_and_done(url: str | None) -> tuple[list[tuple[Kind, str]], Mapping[Fate, int]]:
+        async with syncing(tmp_path / "state.db") as sync:
+            sync.location = url
+            await sync.run(known)
+            async with sync.opened() as (opened, _):
+                opened._runner._quantum = 3  # type: ignore[attr-defined]
+                options = sync._options({"max_delete": EVERYTHING})
+                planned = [(each.kind, each.key) async for each in opened.plan(ListSource(wanted), options)]
+                return planned, (await opened.run(ListSource(wanted), options)).counts
+
+    planned, counts = await planned_and_done(url_of_flavor)
+    assert (planned, counts) == await planned_and_done(None)
+    of_each_kind = [[key for kind, key in planned if kind is each] for each in Kind]
+    assert of_each_kind == [sorted(each) for each in of_each_kind]
+    assert counts == {Fate.CREATED: 7, Fate.UPDATED: 8, Fate.DELETED: 2}
 
 
 @pytest.mark.parametrize(

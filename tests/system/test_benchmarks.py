@@ -3,6 +3,7 @@ import gc
 import importlib
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as suite
-from benchmarks import calendar_file, conversion, rounds, server, shared_limit, workload
+from benchmarks import calendar_file, conversion, instructions, rounds, server, shared_limit, workload
 from benchmarks.libraries import Library, all_libraries
 from benchmarks.peers import Calls, Draft, Peer
 from benchmarks.rounds import FLOOR_AGAIN, Figures, Measurement, quartiles
@@ -21,6 +22,7 @@ from tests.support.postgres import FLAVORS, PostgresServer
 
 PEERS = (
     "aiohttp_alone",
+    "aiohttp_retry_client",
     "aiohttp_tenacity",
     "azure",
     "gcal",
@@ -28,7 +30,9 @@ PEERS = (
     "open_ai",
     "ours",
     "slack",
-    *(["niquests_session"] if importlib.util.find_spec("niquests") else []),  # not in the group `test`
+    # Not in the group `test`, like the next one, and one of the two generators needs Java.
+    *(["generated"] if importlib.util.find_spec("openapi_generator_cli") and shutil.which("java") else []),
+    *(["niquests_session"] if importlib.util.find_spec("niquests") else []),
 )
 
 
@@ -216,3 +220,15 @@ def test_sizes_are_scaled_and_at_least_one() -> None:
 
     assert (settings.size(100_000), settings.size(10), settings.rounds_or(7)) == (100, 1, 7)
     assert Settings(rounds=3).rounds_or(7) == 3
+
+
+def test_ratio_that_has_grown_by_more_than_the_margin_is_reported() -> None:
+    ratios = {"get": 1.06, "create": 1.02, "new": 0.1}
+    assert instructions.grown(ratios, {"get": 1.0, "create": 1.0}) == [
+        "get: 1.060 times the instructions of its floor, 1.000 before",
+        "new: 0.100 times the instructions of its floor, 0.000 before",
+    ]
+
+
+def test_every_counted_case_has_a_ratio_to_compare_with() -> None:
+    assert json.loads(instructions.BASELINE.read_text(encoding="utf-8")).keys() == instructions.CASES.keys()

@@ -46,6 +46,7 @@ def test_extras_are_for_users_and_groups_for_developers() -> None:
         "sync",
         "postgres",
         "distributed",
+        "shared-tokens",
         "redis",
         "otel",
         "cli",
@@ -55,7 +56,7 @@ def test_extras_are_for_users_and_groups_for_developers() -> None:
         "testing",
     }
     assert set(PROJECT["optional-dependencies"]) == extras
-    assert set(GROUPS) == {"lint", "test", "docs", "peers", "examples", "bench"}
+    assert set(GROUPS) == {"lint", "test", "docs", "peers", "examples", "bench", "release"}
 
 
 def test_no_group_names_the_package_itself() -> None:

@@ -5,7 +5,7 @@ It knows no file format: it makes one row of `FIELDS` from another row.
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any, Final, Literal, Self, TypeAlias
@@ -128,6 +128,10 @@ class FieldMapping:
     """Whether a record without a key gets one of its start and a hash of its title."""
     ignore_unknown: bool = attrs.field(default=False, validator=validator(check_type, bool))
     """Whether columns and members that no field is read from are ignored."""
+    time_reader: Callable[[str, str, Any], str] | None = None
+    """Reads a time where no `date_format` is given: called with `start_time` or `end_time`, the string of the file and
+    the `time_zone` of the row, it returns an RFC 3339 date-time with an offset or raises a `ValueError`. `None`: the
+    string is such a date-time."""
 
     def __attrs_post_init__(self) -> None:
         if ALL_DAY in self.columns and not self.date_format:
@@ -217,7 +221,8 @@ class RowMapper:
         self.mapping = mapping
         self.ignores_unknown = ignore_unknown or mapping.ignore_unknown
         self._zone = assume_zone
-        self._counts = counts
+        self.counts: Final = counts
+        """Counts what is ignored."""
         self._columns = {field: mapping.columns_of(field) for field in FIELDS}
         self._all_day = mapping.columns_of(ALL_DAY)
         used = {name for columns in self._columns.values() for name in columns}
@@ -245,13 +250,15 @@ class RowMapper:
             self._count_unknown(name)
         if self.mapping.date_format:
             self._convert_times(row, values)
+        elif self.mapping.time_reader is not None:
+            _read_times(row, self.mapping.time_reader)
         if self.mapping.derives_key and not row.get("key"):
             _derive_key(row)
 
     def _count_unknown(self, name: str) -> None:
         if not self.ignores_unknown:
             raise ValueError(unknown_reason(name))
-        ignored = self._counts.ignored
+        ignored = self.counts.ignored
         name = name.encode("utf-8", "backslashreplace").decode()  # it may have bytes of another encoding
         # Memory stays bounded if each object has other names.
         ignored[name if name in ignored or len(ignored) < _MOST_NAMES else _OTHER_NAMES] += 1
@@ -304,6 +311,12 @@ def _joined(values: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     parts = [values[name] for name in names if values.get(name) not in (None, "")]
     other = next((part for part in parts if not isinstance(part, str)), None)
     return " ".join(parts) if other is None else other
+
+
+def _read_times(row: dict[str, Any], read: Callable[[str, str, Any], str]) -> None:
+    for field in ("start_time", "end_time"):
+        if isinstance(string := row.get(field), str) and string:
+            row[field] = read(field, string, row.get("time_zone"))
 
 
 def _parsed(field: str, string: str, formats: tuple[str, ...]) -> datetime:

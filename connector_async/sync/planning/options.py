@@ -107,11 +107,12 @@ class SyncOptions:
     tenants: frozenset[str] | None = attrs.field(
         default=None, validator=validator(check_type, frozenset, optional=True)
     )
-    """The tenants to sync; everything else in the source and in the state is left alone. `None`: all."""
+    """The tenants to sync; everything else in the source and in the state is left alone. `None`: all. It must be `None`
+    with `rebind` and in a two-way run, which concern the whole source."""
 
     def __attrs_post_init__(self) -> None:
-        if self.tenants is not None and (self.mode is Mode.TWO_WAY or self.rebind):
-            raise ValueError("tenants must be None in two-way mode and with rebind, which concern the whole source")
+        if self.tenants is not None and self.rebind:
+            raise ValueError("tenants must be None with rebind, which concerns the whole source")
 
     @property
     def looks_at_all_calendars(self) -> bool:

@@ -1,7 +1,7 @@
 """A plan as a file: JSON Lines, a head, one operation a line, and the number of operations as the last line.
 
-It is applied only with the state and to the server that it was made with, while the state is as it was, and only as a
-whole: a file without the last line was cut off.
+It is applied only with the state and to the server that it was made with, while the state is as it was for the tenants
+of its operations, and only as a whole: a file without the last line was cut off.
 
 The file holds the records that are to be sent: personal data.
 """
@@ -19,6 +19,7 @@ from connector_async._files import atomic_replace, open_regular
 from connector_async.sync.exceptions import SourceError, StalePlanError, TargetMismatchError
 from connector_async.sync.records import ABSENT, Calendar, LastSynced, content_hash, record_from_row
 from connector_async.sync.state import State
+from connector_async.sync.state.db.engine import Serials
 from connector_async.sync.state.diff import TenantProgress
 from connector_async.sync.state.identity import Identity, Target, read_identity
 from connector_async.sync.state.reader import StateReader
@@ -43,7 +44,17 @@ class _Origin:
     state: str
     """The place of the state."""
     serial: int
-    """How often the state had changed."""
+    """How often the state had changed: the sum of all counters."""
+    serials: Serials | None
+    """How often it had changed for each tenant. `None`: the file is of a version that counted only the sum."""
+
+    def is_current(self, serials: Serials, tenants: Iterable[str]) -> bool:
+        """Return whether the state has not changed for some tenants since."""
+        if serials.total() == self.serial:  # also after an import, which keeps only the sum
+            return True
+        if self.serials is None or self.serials.state != serials.state:
+            return False
+        return all(self.serials.tenants.get(each, 0) == serials.tenants.get(each, 0) for each in tenants)
 
 
 @attrs.define
@@ -122,14 +133,14 @@ class SavedPlan:
                 f"{self._path}: this plan was made for {self._origin.identity.target}, not {target}"
             )
 
-    def check(self, serial: int, wire_format: WireFormat) -> None:
+    def check(self, serials: Serials, wire_format: WireFormat) -> None:
         """Reject the plan if it cannot be applied now.
 
         Raises:
-            StalePlanError: If the state has changed since the plan was made.
+            StalePlanError: If the state has changed for one of its tenants since the plan was made.
             SourceError: If the plan names users and the wire format carries none, or the other way round.
         """
-        if serial != self._origin.serial:
+        if not self._origin.is_current(serials, self.tenants()):
             raise StalePlanError(f"{self._path}: the state has changed since this plan was made; make a new one")
         try:
             for calendar in self._sections:
@@ -246,14 +257,16 @@ async def save_plan(
 
 async def _head(state: State, options: SyncOptions) -> dict[str, Any]:
     """Return the first line of a plan, as a JSON object."""
-    identity = await read_identity(state)
+    identity, serials = await read_identity(state), await state.serials()
     return {
         "connector_async_plan": _FORMAT,
         "state_id": identity.state_id,
         "state": str(state.location),
         "base_url": None if identity.target is None else identity.target.base_url,
         "wire_format": None if identity.target is None else identity.target.wire_format,
-        "serial": await state.serial(),
+        "serial": serials.total(),
+        "state_serial": serials.state,
+        "tenant_serials": serials.tenants,
         "mode": options.mode.value,
         "policy": options.rules.policy.value,
     }
@@ -274,7 +287,16 @@ def _origin(head: Mapping[str, Any]) -> _Origin:
         check_type("base_url", base_url, str)
         check_type("wire_format", wire_format, str)
         target = Target(base_url, wire_format)
-    return _Origin(identity=Identity(head["state_id"], target), state=head["state"], serial=head["serial"])
+    serials = None
+    if "tenant_serials" in head:
+        check_type("state_serial", head["state_serial"], int)
+        check_type("tenant_serials", head["tenant_serials"], dict)
+        for number in head["tenant_serials"].values():
+            check_type("tenant_serials", number, int)
+        serials = Serials(head["state_serial"], head["tenant_serials"])
+    return _Origin(
+        identity=Identity(head["state_id"], target), state=head["state"], serial=head["serial"], serials=serials
+    )
 
 
 def _sections(path: Path, lines: Iterable[bytes], offset: int) -> dict[Calendar, _Section]:

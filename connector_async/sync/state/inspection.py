@@ -16,6 +16,7 @@ from connector_async.sync.report import Fate
 
 from .db.engine import State
 from .db.errors import value_errors
+from .db.retrying import repeatable
 from .schema import CALENDAR, PER_TENANT, archived, dead_letters, desired, failures, intents, items, pulled, runs
 
 _TIMES: Final = frozenset(
@@ -24,6 +25,7 @@ _TIMES: Final = frozenset(
 """The columns with seconds since 1970, which are shown as RFC 3339 strings."""
 
 
+@repeatable
 async def read_status(state: State, *, limit: int = 10) -> dict[str, Any]:
     """Return the number of rows of each kind, and the latest runs, as JSON values.
 
@@ -50,6 +52,7 @@ async def read_status(state: State, *, limit: int = 10) -> dict[str, Any]:
         }
 
 
+@repeatable
 async def read_run(state: State, run_id: str | None = None) -> dict[str, Any] | None:
     """Return a run, or the latest one, as JSON values without personal data; `None` if there is no such run.
 
@@ -84,16 +87,22 @@ async def read_dead_letters(state: State, run_id: str | None = None) -> AsyncGen
     Raises:
         StateError: If the state cannot be read.
     """
+    for letter in await _dead_letters(state, run_id):
+        yield letter
+
+
+@repeatable
+async def _dead_letters(state: State, run_id: str | None) -> list[dict[str, Any]]:
     query = select(dead_letters).order_by(dead_letters.c.dead_letter_id)
     if run_id is not None:
         query = query.where(dead_letters.c.run_id == run_id)
     async with state.reading() as connection:
-        for row in (await connection.execute(query)).mappings():
-            with value_errors(state.location):
-                letter = _as_json(row)
-            yield letter
+        rows = (await connection.execute(query)).mappings()
+        with value_errors(state.location):
+            return [_as_json(row) for row in rows]
 
 
+@repeatable
 async def explain_key(state: State, key: str) -> list[dict[str, Any]]:
     """Return all rows about a key in any calendar, as JSON values without personal data.
 
@@ -133,6 +142,7 @@ def _owners(rows: Iterable[Mapping[str, Any]]) -> set[tuple[str, ...]]:
     return calendars | {(tenant_id, "", "") for tenant_id, *_ in calendars if tenant_id}
 
 
+@repeatable
 async def read_lost_versions(state: State, key: str) -> list[dict[str, Any]]:
     """Return the versions of a key that lost a conflict, oldest first, with their content: personal data.
 

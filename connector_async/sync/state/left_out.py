@@ -2,15 +2,16 @@
 
 import enum
 from collections.abc import AsyncGenerator
-from typing import Final
+from typing import Any, Final
 
 import attrs
-from sqlalchemy import Table, and_, exists, or_, select
+from sqlalchemy import Select, Table, and_, exists, literal, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from connector_async.sync.records import ABSENT, Calendar
 
 from .db.engine import State
+from .db.retrying import repeatable
 from .reader import READ_OPERATIONS
 from .schema import KEY, dead_letters, desired, intents, items
 
@@ -38,10 +39,10 @@ class LeftOut:
 
 
 async def read_left_out(state: State, *, with_conflicts: bool) -> AsyncGenerator[LeftOut, None]:
-    """Yield the keys that a plan of the staged source leaves out, ordered by calendar and key.
+    """Yield the keys that a plan of the staged source leaves out, ordered by calendar and key, for its tenants.
 
     Args:
-        state: The state that the plan was made with.
+        state: The state that the plan was made with, and that has still leased its tenants.
         with_conflicts: Whether conflicts that were given up are included. A plan that looks at the server has an
             operation for each.
 
@@ -52,6 +53,7 @@ async def read_left_out(state: State, *, with_conflicts: bool) -> AsyncGenerator
     given_up = select(*order, dead_letters.c.reason).where(
         dead_letters.c.operation.not_in((*READ_OPERATIONS, *(() if with_conflicts else ("conflict",)))),
         dead_letters.c.resolved_at.is_(None),
+        state.is_leased(dead_letters.c.tenant_id),
         or_(
             exists().where(_has_key_of(desired), desired.c.content_hash == dead_letters.c.content_hash),
             and_(
@@ -61,12 +63,20 @@ async def read_left_out(state: State, *, with_conflicts: bool) -> AsyncGenerator
             ),
         ),
     )
-    pending = select(*(intents.c[name] for name in KEY)).order_by(*(intents.c[name] for name in KEY))
+    key_of_intent = [intents.c[name] for name in KEY]
+    pending = select(*key_of_intent, literal(_UNKNOWN_RESULT)).where(state.is_leased(intents.c.tenant_id))
+    for kind, query in (
+        (LeftOutKind.GIVEN_UP, given_up.order_by(*order)),
+        (LeftOutKind.PENDING, pending.order_by(*key_of_intent)),
+    ):
+        for *calendar, key, reason in await _rows(state, query):
+            yield LeftOut(kind=kind, calendar=Calendar(*calendar), key=key, reason=reason)
+
+
+@repeatable
+async def _rows(state: State, query: Select[Any]) -> list[tuple[Any, ...]]:
     async with state.reading() as connection:
-        for *calendar, key, reason in map(tuple, await connection.execute(given_up.order_by(*order))):
-            yield LeftOut(kind=LeftOutKind.GIVEN_UP, calendar=Calendar(*calendar), key=key, reason=reason)
-        for *calendar, key in map(tuple, await connection.execute(pending)):
-            yield LeftOut(kind=LeftOutKind.PENDING, calendar=Calendar(*calendar), key=key, reason=_UNKNOWN_RESULT)
+        return [tuple(row) for row in await connection.execute(query)]
 
 
 def _has_key_of(table: Table) -> ColumnElement[bool]:

@@ -4,7 +4,7 @@ An appointment is not deleted if its record may be one of those that cannot be r
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -24,7 +24,8 @@ from connector_async.sync.records import (
 )
 from connector_async.wire import WireFormat
 
-from .db.engine import State, streamed
+from .db.engine import State, Transaction, streamed
+from .db.errors import CommitLostError
 from .db.retrying import repeatable, repeatable_once
 from .journal import DeadLetter
 from .schema import KEY, desired, intents, items, shares
@@ -83,7 +84,7 @@ async def stage(
     staged = Staged()
     await _clear(state)
     batch: list[dict[str, Any]] = []
-    seen: set[str] = set()
+    written: Counter[str] = Counter()
     count = position = 0
     async for item in source.records():
         if position % _RECORDS_PER_CHECK == 0:
@@ -94,10 +95,10 @@ async def stage(
         count += 1
         batch += _rows_for(item, staged, source.name, wire_format)
         if len(batch) >= _ROWS_PER_WRITE:
-            await _write_batch(state, batch, seen)
+            await _write_batch(state, batch, written)
             batch = []
     if batch:
-        await _write_batch(state, batch, seen)
+        await _write_batch(state, batch, written)
     if staged.problems:
         await _protect_occurrences(state, staged)
         await _protect_other_calendars(state)
@@ -175,27 +176,57 @@ async def _clear(state: State) -> None:
         await supersede(transaction, state.is_leased(shares.c.tenant_id))
 
 
-async def _write_batch(state: State, rows: Sequence[dict[str, Any]], seen: set[str]) -> None:
-    """Write rows, and add their tenants to those that were seen."""
-    tenant_ids = {row["tenant_id"] for row in rows}
-    new = tenant_ids - seen
+async def _write_batch(state: State, rows: Sequence[dict[str, Any]], written: Counter[str]) -> None:
+    """Write rows, and add their number to that of each tenant's written rows."""
+    added = Counter(row["tenant_id"] for row in rows)
+    new = added.keys() - written.keys()
     if new:
         await state.lease(new)
-    await _write(state, rows, tenant_ids, new)
-    seen |= new
+    batch = _Batch(rows, added.keys(), new)
+    try:
+        await _write(state, batch)
+    except CommitLostError:
+        await _write_unless_written(state, batch, written)
+    written.update(added)
+
+
+@attrs.frozen
+class _Batch:
+    """Rows that are written in one transaction."""
+
+    rows: Sequence[dict[str, Any]]
+    tenant_ids: Collection[str]
+    """The tenants of the rows."""
+    new: Collection[str]
+    """Those of them without written rows."""
+
+    async def write(self, transaction: Transaction) -> None:
+        if self.new:  # another run may have staged and released them meanwhile
+            await transaction.connection.execute(delete(desired).where(desired.c.tenant_id.in_(self.new)))
+            await supersede(transaction, shares.c.tenant_id.in_(self.new))
+        # Which of two records with the same key is meant is unknown, so the key loses its content.
+        duplicate = dict.fromkeys(_CONTENT) | {"copies": desired.c.copies + 1}
+        await transaction.upsert(desired, [row | {"copies": 1} for row in self.rows], on_conflict=duplicate)
 
 
 @repeatable_once
-async def _write(
-    state: State, rows: Sequence[dict[str, Any]], tenant_ids: Collection[str], new: Collection[str]
-) -> None:
-    async with state.writing(*tenant_ids) as transaction:
-        if new:  # another run may have staged and released them meanwhile
-            await transaction.connection.execute(delete(desired).where(desired.c.tenant_id.in_(new)))
-            await supersede(transaction, shares.c.tenant_id.in_(new))
-        # Which of two records with the same key is meant is unknown, so the key loses its content.
-        duplicate = dict.fromkeys(_CONTENT) | {"copies": desired.c.copies + 1}
-        await transaction.upsert(desired, [row | {"copies": 1} for row in rows], on_conflict=duplicate)
+async def _write(state: State, batch: _Batch) -> None:
+    async with state.writing(*batch.tenant_ids) as transaction:
+        await batch.write(transaction)
+
+
+@repeatable
+async def _write_unless_written(state: State, batch: _Batch, written: Mapping[str, int]) -> None:
+    """Write a batch of which it is not known whether it was written. A second time would make its keys duplicates.
+
+    For new tenants that does no harm: their rows are deleted first.
+    """
+    known = {tenant_id: written[tenant_id] for tenant_id in batch.tenant_ids if tenant_id not in batch.new}
+    copies = select(desired.c.tenant_id, func.sum(desired.c.copies)).where(desired.c.tenant_id.in_(known))
+    async with state.writing(*batch.tenant_ids) as transaction:
+        found = await transaction.connection.execute(copies.group_by(desired.c.tenant_id))
+        if dict(map(tuple, found)) == known:
+            await batch.write(transaction)
 
 
 @repeatable

@@ -32,6 +32,20 @@ LEASE_SECONDS: Final = 30.0
 _POLL: Final = 0.25  # seconds
 
 
+@attrs.frozen
+class Serials:
+    """How often a state has changed. The counters only grow."""
+
+    state: int
+    """The changes that concern all tenants."""
+    tenants: Mapping[str, int]
+    """The changes of the items of each tenant that had one."""
+
+    def total(self) -> int:
+        """Return the sum of all counters."""
+        return self.state + sum(self.tenants.values())
+
+
 @attrs.define
 class Transaction:
     """An atomic transaction on the state."""
@@ -127,6 +141,7 @@ class State:
         self._writing = asyncio.Lock()
         self._commits = GroupCommit(self.writing)
         self._renewal: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._closed = False
 
     @classmethod
@@ -206,10 +221,24 @@ class State:
         return self._location
 
     async def aclose(self) -> None:
-        """Close the state after all writes, and release it for other runs. The caller must have ended all reads."""
+        """Close the state after all writes, and release it for other runs. The caller must have ended all reads.
+
+        A cancellation is raised when the state is closed: otherwise other runs would wait until the leases expire. A
+        second one does not wait for that.
+        """
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name="connector_async close")
+        try:
+            await asyncio.shield(self._closing)
+        except asyncio.CancelledError:
+            await asyncio.wait([self._closing])
+            raise
+
+    async def _close(self) -> None:
         await self._commits.finish()
         if self._renewal is not None:
             self._renewal.cancel()
+        if self._leases.duration is not None and self._leases.were_taken:
             with suppress(StateError):  # then the leases expire
                 await self.release()
         async with self._writing:
@@ -229,6 +258,8 @@ class State:
     async def lease(self, tenant_ids: Iterable[str]) -> None:
         """Keep other runs from some tenants until this state is closed or `release` is called.
 
+        If this is cancelled, they may have been taken.
+
         Raises:
             StateBusyError: If another run has one of them, and the wait is over. Then none was taken.
             StateError: As for `writing`.
@@ -238,18 +269,13 @@ class State:
         deadline = Deadline(self._wait, self._clock)
         while wanted:
             try:
-                await self._lease(wanted)
+                await self.write(lambda transaction: transaction.lease(wanted))
             except StateBusyError:
                 if (remaining := deadline.remaining()) <= 0:
                     raise
                 await self._clock.sleep(min(_POLL, remaining))
             else:
                 return
-
-    @repeatable
-    async def _lease(self, tenant_ids: Sequence[str]) -> None:
-        async with self.writing() as transaction:
-            await transaction.lease(tenant_ids)
 
     async def release(self, tenant_ids: Sequence[str] | None = None) -> None:
         """Let other runs work for some tenants, or for all. This state must not write for them any more.
@@ -258,15 +284,10 @@ class State:
             StateError: As for `writing`.
             RuntimeError: If this state is closed.
         """
-        await self._release(tenant_ids)
         for tenant_id in list(self._leases.epochs) if tenant_ids is None else tenant_ids:
             self._leases.epochs.pop(tenant_id, None)
-
-    @repeatable
-    async def _release(self, tenant_ids: Sequence[str] | None) -> None:
-        # Were it given up, this state would go on to renew a lease that nobody works with.
-        async with self.writing() as transaction:
-            await self._leases.release(transaction.connection, tenant_ids)
+        # It is repeated: were it given up, this state would go on to renew a lease that nobody works with.
+        await self._write(lambda transaction: self._leases.release(transaction.connection, tenant_ids))
 
     def is_leased(self, tenant_id: Column[str]) -> ColumnElement[bool]:
         """Return the condition for rows of the tenants that this state has leased."""
@@ -360,6 +381,19 @@ class State:
         """
         async with self.reading() as connection:
             return await read_serial(connection)
+
+    @repeatable
+    async def serials(self) -> Serials:
+        """Return the counters of all changes of the items.
+
+        Raises:
+            StateError: If the database cannot be read.
+            RuntimeError: If this state is closed.
+        """
+        changed = select(tenants.c.tenant_id, tenants.c.number).where(tenants.c.number > 0)
+        async with self.reading() as connection:
+            of_state = (await connection.execute(select(serial.c.number))).scalar_one()
+            return Serials(of_state, dict(map(tuple, await connection.execute(changed))))
 
     def _check_open(self) -> None:
         if self._closed:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from connector_async._clock import Clock, Deadline
 from connector_async._timestamps import format_instant
-from connector_async.sync.exceptions import FencedError, StateBusyError
+from connector_async.sync.exceptions import FencedError, StateBusyError, StateError
 from connector_async.sync.state.schema import tenants
 
 from .errors import file_errors
@@ -89,6 +89,8 @@ class Leases:
         """Marks the leases of this open state."""
         self.epochs: dict[str, int] = {}
         """The epoch of each lease that was taken, by tenant."""
+        self.were_taken = False
+        """Whether `take` was called. Of a cancelled transaction it is not known whether it was committed."""
 
     async def take(self, connection: AsyncConnection, tenant_ids: Iterable[str]) -> dict[str, int]:
         """Take the leases of some tenants, and return their epochs. They count once the transaction is committed.
@@ -96,6 +98,7 @@ class Leases:
         Raises:
             StateBusyError: If another run has one of them.
         """
+        self.were_taken = True
         epochs: dict[str, int] = {}
         wanted = sorted(tenant_ids)
         now = await database_time(connection, self._clock)
@@ -188,8 +191,10 @@ def _by(row: Row[Any]) -> str:
 
 
 def _try_lock(descriptor: int) -> bool:
-    import fcntl  # noqa: PLC0415 - POSIX only; the package can be imported on Windows
-
+    try:
+        import fcntl  # noqa: PLC0415 - POSIX only; the package can be imported on Windows
+    except ImportError:
+        raise StateError("a file cannot be locked on this platform: use a state in PostgreSQL") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,12 +1,10 @@
-"""What the stores on a server share: a client in each event loop, retries while the server restarts, and one error."""
+"""What stores on a server share: a client in each event loop, retries while the server restarts, and one error."""
 
 import asyncio
 import copy
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final, Generic, TypeVar
-
-from connector_async.exceptions import RateLimitStoreError
 
 T = TypeVar("T")
 
@@ -74,19 +72,23 @@ async def call_store(
     seconds: float,
     errors: type[Exception],
     is_transient: Callable[[Exception], bool],
+    name: str,
+    raises: Callable[[str], Exception],
 ) -> T:
     """Return the result of an operation, which is repeated after transient errors.
 
-    To repeat one whose result was lost is harmless: at worst a slot stays unused.
+    An operation may be repeated after it was done and its result was lost, so that this must be harmless.
 
     Args:
         operation: Makes one attempt.
         seconds: How long to try.
         errors: The class of the errors of the server's client.
         is_transient: Returns whether another attempt may succeed.
+        name: What the message calls the store.
+        raises: Returns the error for a message.
 
     Raises:
-        RateLimitStoreError: If it fails otherwise, or takes longer. `__cause__` is the error of the last attempt.
+        Exception: The one of `raises`, if it fails otherwise or takes longer. `__cause__` is that of the last attempt.
     """
     failed: Exception | None = None
     pause = _FIRST_PAUSE
@@ -101,10 +103,10 @@ async def call_store(
                     break
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - not used for secrets
                 pause = min(2 * pause, _LONGEST_PAUSE)
-        message = "the store of the rate limits failed"
+        message = f"{name} failed"
     except TimeoutError:
-        message = f"the store of the rate limits did not respond in {seconds:g} seconds"
+        message = f"{name} did not respond in {seconds:g} seconds"
     reason = "" if failed is None else f" ({type(failed).__name__})"
     # A copy has neither the frames of the client nor, with psycopg, the connection with its password.
     failed = copy.copy(failed)
-    raise RateLimitStoreError(message + reason) from failed
+    raise raises(message + reason) from failed

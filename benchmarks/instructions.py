@@ -1,0 +1,263 @@
+"""Instructions that a call or an item takes, as callgrind counts them: they repeat to 1 %, also on a busy machine.
+
+All cases run in one process under callgrind, each once to warm up and once to be counted. The guard compares the ratio
+of a case to its floor with the one in `instructions.json`: another build of Python has other numbers for everything.
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import orjson
+
+from benchmarks import server
+from benchmarks.peers import Peer, aiohttp_alone, ours
+from benchmarks.sync_setup import calendars_of, open_setup, records_of
+from benchmarks.tables import Settings, Table
+from benchmarks.workload import workload
+from connector_async import Appointment, WireFormat
+from connector_async.sync.bulk_sync import BulkSync
+from connector_async.sync.formats import IterableSource
+from connector_async.sync.planning.options import SyncOptions, SyncSettings
+
+BASELINE: Final = Path(__file__).with_name("instructions.json")
+"""The ratio of each case to its floor."""
+MARGIN: Final = 0.03
+"""How much a ratio may grow, as a part of it."""
+
+_CALLS, _ITEMS = 96, 300
+
+Run = Callable[[str], Awaitable[int]]
+"""Runs a case against the server of a URL, the counted part in `_counted`. Returns the number of calls or items."""
+
+
+@attrs.frozen
+class Case:
+    """What is counted, and the floor with which it is compared."""
+
+    unit: str
+    run: Run
+    floor: Run
+    floor_name: str
+
+
+@contextmanager
+def _counted() -> Iterator[None]:
+    """Count the instructions of the block: callgrind dumps its counters when the C function `getppid` is entered."""
+    gc.collect()  # of what was made since `gc.freeze`
+    os.getppid()
+    yield
+    os.getppid()
+
+
+def _calls(peer: Peer, operation: str) -> Run:
+    async def run(base_url: str) -> int:
+        async with peer.open(base_url) as calls:
+            call = workload(calls, operation, tasks=1)
+            await call(1)
+            with _counted():
+                await call(_CALLS)
+        return _CALLS
+
+    return run
+
+
+def _case_of_calls(operation: str) -> Case:
+    return Case("call", _calls(ours.PEER, operation), _calls(aiohttp_alone.PEER, operation), aiohttp_alone.PEER.name)
+
+
+def _previews() -> list[dict[str, str]]:
+    return [
+        {
+            "appointmentId": f"7c01f588-{number}",
+            "title": f"Meeting {number}",
+            "startTime": f"2024-01-{number % 28 + 1:02}T{number % 24:02}:{number % 60:02}:00Z",
+            "endTime": f"2024-02-{number % 28 + 1:02}T{number % 24:02}:{number % 60:02}:00Z",
+            "description": f"Quarterly review {number}",
+        }
+        for number in range(_ITEMS)
+    ]
+
+
+def _decode_by_hand(body: bytes) -> list[Appointment]:
+    return [
+        Appointment(
+            appointment_id=each["appointmentId"],
+            title=each["title"],
+            start_time=datetime.fromisoformat(each["startTime"]),
+            end_time=datetime.fromisoformat(each["endTime"]),
+            description=each["description"],
+        )
+        for each in orjson.loads(body)
+    ]
+
+
+def _encode_by_hand(appointment: Appointment) -> bytes:
+    return orjson.dumps(
+        {
+            "appointmentId": appointment.appointment_id,
+            "title": appointment.title,
+            "startTime": appointment.start_time,
+            "endTime": appointment.end_time,
+            "description": appointment.description,
+        }
+    )
+
+
+def _decoding(decode: Callable[[bytes], object]) -> Run:
+    async def run(_: str) -> int:
+        body = orjson.dumps(_previews())
+        with _counted():
+            decode(body)
+        return _ITEMS
+
+    return run
+
+
+def _encoding(encode: Callable[[Any], bytes]) -> Run:
+    async def run(_: str) -> int:
+        appointments = _decode_by_hand(orjson.dumps(_previews()))
+        with _counted():
+            for appointment in appointments:
+                encode(appointment)
+        return _ITEMS
+
+    return run
+
+
+async def _plan(_: str) -> int:
+    async with open_setup(None) as setup:
+        sync = BulkSync(setup.state, setup.service, SyncSettings(wire_format=WireFormat.REFERENCE))
+        records = records_of(calendars_of(1, 1), _ITEMS)
+        with _counted():
+            assert (
+                len([each async for each in sync.plan(IterableSource(records), SyncOptions(assume_empty=True))])
+                == _ITEMS
+            )
+    return _ITEMS
+
+
+async def _insert(_: str) -> int:
+    records = records_of(calendars_of(1, 1), _ITEMS)
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute("CREATE TABLE record (key TEXT PRIMARY KEY, appointment BLOB)")
+        with _counted():
+            rows = [(record.key, orjson.dumps(record.appointment.to_dict())) for record in records]
+            database.executemany("INSERT INTO record VALUES (?, ?)", rows)
+    return _ITEMS
+
+
+CASES: Final[Mapping[str, Case]] = {
+    "get": _case_of_calls("get"),
+    "create": _case_of_calls("create"),
+    "decoding": Case(
+        "preview",
+        _decoding(lambda body: WireFormat.GUIDE.structure(body, list[Appointment])),
+        _decoding(_decode_by_hand),
+        "by hand, without checks",
+    ),
+    "encoding": Case("preview", _encoding(WireFormat.GUIDE.unstructure), _encoding(_encode_by_hand), "by hand"),
+    "planning": Case("record", _plan, _insert, "JSON into one table"),
+}
+
+
+async def _run_all(base_url: str, names: Iterable[str]) -> None:
+    gc.freeze()
+    for name in names:
+        for run in (CASES[name].run, CASES[name].floor):
+            for _ in range(2):
+                print(await run(base_url), flush=True)
+
+
+def count(names: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Return the instructions of some cases and of their floors, for one call or item.
+
+    Raises:
+        FileNotFoundError: If valgrind is not installed.
+    """
+    with server.running() as base_url, tempfile.TemporaryDirectory() as folder:
+        options = ["--tool=callgrind", "--dump-before=getppid", f"--callgrind-out-file={folder}/dump", "--quiet"]
+        done = subprocess.run(
+            ["valgrind", *options, sys.executable, "-m", "benchmarks.instructions", "--run", base_url, *names],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONHASHSEED": "0"},
+        )
+        numbers = [int(line) for line in done.stdout.split()]
+        # The dump after the n-th marker, counted from 1, ends there. Markers of one run: its start and its end.
+        per_item = [_total(Path(folder, f"dump.{2 * n + 2}")) / number for n, number in enumerate(numbers)]
+    counted = iter(per_item[1::2])
+    return {name: (next(counted), next(counted)) for name in names}
+
+
+def _total(dump: Path) -> int:
+    found = re.search(r"^summary: (\d+)", dump.read_text(), re.MULTILINE)
+    assert found is not None, dump
+    return int(found[1])
+
+
+def measure(_: Settings) -> list[Table]:
+    """Return a table of all cases."""
+    counts = count(list(CASES))
+    rows = [
+        [name, f"{ours_:,.0f}", f"{floor:,.0f}", f"{ours_ / floor:.3f}", CASES[name].floor_name]
+        for name, (ours_, floor) in counts.items()
+    ]
+    return [
+        Table(
+            name="instructions.all",
+            title="Instructions of one call, preview or record",
+            columns=["", "connector_async", "floor", "ratio", "the floor"],
+            rows=rows,
+            figures={name: list(pair) for name, pair in counts.items()},
+        )
+    ]
+
+
+def grown(ratios: Mapping[str, float], baseline: Mapping[str, float]) -> list[str]:
+    """Return a line for each ratio that exceeds the one of the baseline by more than `MARGIN`, or is not in it."""
+    return [
+        f"{name}: {ratio:.3f} times the instructions of its floor, {known:.3f} before"
+        for name, ratio in ratios.items()
+        if not ratio <= (known := baseline.get(name, 0.0)) * (1 + MARGIN)
+    ]
+
+
+def _guard(*, writes: bool) -> None:
+    (table,) = measure(Settings())
+    print(table)
+    ratios = {name: round(ours_ / floor, 3) for name, (ours_, floor) in table.figures.items()}
+    if writes:
+        BASELINE.write_text(json.dumps(ratios, indent=1) + "\n", encoding="utf-8")
+    elif lines := grown(ratios, json.loads(BASELINE.read_text(encoding="utf-8"))):
+        sys.exit("\n".join(lines))
+
+
+def main() -> None:
+    """Count, and compare with the baseline or replace it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.instructions", description=__doc__)
+    parser.add_argument("--write", action="store_true", help=f"replace {BASELINE.name}")
+    parser.add_argument("--run", nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run is None:
+        _guard(writes=options.write)
+    else:
+        asyncio.run(_run_all(options.run[0], options.run[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""aiohttp's `ClientRequest` with two shortcuts: complete headers are sent as they are, and a body together with them.
+
+They save 5 % of the instructions of a `get` and 13 % of a `create`. A reader can skip this module: without it requests
+are the same bytes. Borrowed sessions, proxies, large bodies and other versions of aiohttp do without the second one.
+"""
+
+import inspect
+from collections.abc import Iterable
+from typing import Any, Final
+
+from aiohttp import ClientRequest, ClientResponse, hdrs
+from aiohttp.http import StreamWriter
+from aiohttp.payload import BytesPayload
+from multidict import CIMultiDict
+from yarl import URL
+
+_LARGEST_BODY: Final = 16 * 1024
+"""In bytes. Less than what a transport buffers before it pauses writing, 64 KiB."""
+_RESPONSE_ARGUMENTS: Final = frozenset(
+    (
+        "self",
+        "method",
+        "url",
+        "writer",
+        "continue100",
+        "timer",
+        "request_info",
+        "traces",
+        "loop",
+        "session",
+        "stream_writer",
+    )
+)
+_REQUEST_ATTRIBUTES: Final = frozenset(("_body", "_continue", "_traces", "_timer", "_session"))
+
+
+def complete_headers(headers: CIMultiDict[str], url: URL) -> None:
+    """Add what aiohttp adds to the headers of each request to the host of `url`."""
+    headers[hdrs.HOST] = url.host_port_subcomponent or ""
+    for name, value in ClientRequest.DEFAULT_HEADERS.items():
+        headers.setdefault(name, value)
+
+
+class DirectRequest(ClientRequest):
+    """A request whose headers are complete if they have a `Host`."""
+
+    is_complete = False
+    """Whether the headers were complete."""
+
+    def update_headers(self, headers: Any) -> None:
+        """Take complete headers, which aiohttp's session has copied for this request, without a look at each."""
+        if type(headers) is CIMultiDict and hdrs.HOST in headers:
+            self.headers = headers
+            self.is_complete = True
+        else:
+            super().update_headers(headers)
+
+    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
+        """Add headers unless they are complete."""
+        if not self.is_complete:
+            super().update_auto_headers(skip_auto_headers)
+
+    async def send(self, conn: Any) -> ClientResponse:
+        """Send head and body in one write, without the task that aiohttp starts for a body."""
+        body = self._body
+        if not self.is_complete or not self._has_shortcut(conn.protocol, body):
+            return await super().send(conn)
+        writer = StreamWriter(conn.protocol, self.loop)
+        await writer.write_headers(f"{self.method} {self.url.raw_path_qs} HTTP/1.1", self.headers)
+        if body is None:
+            writer.set_eof()
+        else:
+            await writer.write_eof(await body.as_bytes())
+        conn.protocol.start_timeout()
+        self.response = self.response_class(
+            self.method,
+            self.original_url,
+            writer=None,
+            continue100=None,
+            timer=self._timer,
+            request_info=self.request_info,
+            traces=self._traces,
+            loop=self.loop,
+            session=self._session,
+            stream_writer=writer,
+        )
+        return self.response
+
+    def _has_shortcut(self, protocol: Any, body: Any) -> bool:
+        return (
+            _KNOWS_AIOHTTP
+            and (body is None or (type(body) is BytesPayload and (body.size or 0) <= _LARGEST_BODY))
+            and self.proxy is None
+            and not self.chunked
+            and not self.compress
+            and self._continue is None
+            and getattr(self, "_upload_tracker", None) is None
+            and not self._traces
+            and not protocol.writing_paused
+        )
+
+
+def _knows_aiohttp() -> bool:
+    """Return whether the installed aiohttp has what `DirectRequest.send` uses besides its public names."""
+    attributes = {*vars(ClientRequest), *ClientRequest.__init__.__code__.co_names}
+    return (
+        inspect.signature(ClientResponse.__init__).parameters.keys() == _RESPONSE_ARGUMENTS
+        and attributes >= _REQUEST_ATTRIBUTES
+        and hasattr(BytesPayload, "as_bytes")
+    )
+
+
+_KNOWS_AIOHTTP: Final = _knows_aiohttp()
