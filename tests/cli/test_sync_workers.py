@@ -13,6 +13,7 @@ import pytest
 
 from connector_async.cli.exit_codes import ExitCode
 from connector_async.sandbox import Sandbox
+from connector_async.sync.distributed import ShareWorker
 from tests.support.cli_syncing import HELD, Gate, count_writes, fill, holding, started, titles, write_source
 from tests.support.command_line import CommandLine, isolate, sandbox_environment
 from tests.support.postgres import PostgresServer
@@ -102,15 +103,34 @@ def test_guard_stops_an_enqueue(command: CommandLine, source: Path) -> None:
 
 
 @pytest.mark.usefixtures("state")
-def test_failure_of_a_share_is_printed(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
+def test_worker_for_another_server_ends(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
     command("sync", "enqueue", fill(source, 1, "acme"))
     command("sync", "work", "--once")
     command("sync", "enqueue", fill(source, 2, "acme"))
     done = command("sync", "work", "--once", "--base-url", "http://127.0.0.1:9")
-    assert done.code == ExitCode.DONE
-    assert "tenant acme of run" in done.err
-    assert "belongs to" in done.err
+    assert (done.code, "belongs to" in done.err) == (ExitCode.OTHER, True)
     assert count_writes(sandbox) == {"create": 1}
+    assert command("sync", "work", "--once").code == ExitCode.DONE
+    assert count_writes(sandbox) == {"create": 2}
+
+
+@pytest.mark.usefixtures("state")
+def test_permanent_failure_ends_the_run_and_decides_the_exit_code(
+    command: CommandLine, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise ValueError("services must return a service in the guide format")
+
+    command("sync", "enqueue", fill(source, 2, "acme"))
+    monkeypatch.setattr(ShareWorker, "work", fail)
+    worked = command("sync", "work", "--once")
+    assert worked.code == ExitCode.DEAD_LETTERS
+    assert "tenant acme of run" in worked.err
+    assert "services must return" in worked.err
+    watched = command("sync", "status", "--watch")
+    assert (watched.code, "1 of 1 tenants done, 1 failed, 0 left" in watched.err) == (ExitCode.DEAD_LETTERS, True)
+    rows = command("sync", "explain", "k0", "--json").records
+    assert [(row["error"], row["tenant_id"]) for row in rows if row["what"] == "failure"] == [("ValueError", "acme")]
 
 
 @pytest.mark.parametrize(

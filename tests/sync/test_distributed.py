@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ from connector_async.sync import (
     SourceProblem,
     State,
     StateBusyError,
+    StateError,
+    StateVersionError,
+    Stopped,
     SyncOptions,
     SyncSettings,
     explain_key,
@@ -45,6 +48,7 @@ from connector_async.sync.distributed import (
 from connector_async.sync.distributed.share import add_report
 from connector_async.sync.distributed.stored_options import RunSettings
 from connector_async.sync.report import TenantReport
+from connector_async.sync.state.schema import shared_runs
 from connector_async.sync.state.shares import waiting_tenants
 from tests.support.postgres import PostgresServer
 from tests.support.sharing import Sharing
@@ -74,6 +78,18 @@ async def shared(url: str, state_path: Path) -> AsyncIterator[Sharing]:
     async with syncing(state_path) as sync:
         sync.location = url
         yield Sharing(sync)
+
+
+def _raise_after_two(execute: Callable[..., Awaitable[Fate]]) -> Callable[..., Awaitable[Fate]]:
+    """Return a function that calls another one twice, and raises then."""
+    left = iter((True, True))
+
+    async def executed(*arguments: Any) -> Fate:
+        if not next(left, False):
+            raise StateError("the disk is full")
+        return await execute(*arguments)
+
+    return executed
 
 
 async def report_of(sharing: Sharing, run_id: str) -> RunReport:
@@ -437,6 +453,65 @@ async def test_run_whose_worker_was_killed_before_it_recorded_the_end_ends_later
     await sharing.queue.put(share)
     await sharing.drain()
     assert await status_of(sharing, run_id) == "ended"
+
+
+async def test_share_that_is_given_up_ends_its_run_with_the_reason(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = (await sharing.enqueue(RECORDS)).run_id
+    share = sharing.queue.take()
+    async with sharing.opened() as state:
+        worker = ShareWorker(state, sharing.sync.service)
+        with monkeypatch.context() as patch:
+            patch.setattr(OperationExecutor, "execute", _raise_after_two(OperationExecutor.execute))
+            with pytest.raises(StateError):
+                await worker.work(share)
+        await worker.give_up(share, StateError("the disk is full"))
+        await worker.give_up(share, StateError("again"))  # it is not waiting any more
+        assert await worker.work(share) is ShareResult.DONE
+    await sharing.drain()
+    assert await status_of(sharing, run_id) == "failed"
+    report = await report_of(sharing, run_id)
+    assert report.stopped(Stopped.ERROR) == ["acme"]
+    assert report.tenants["acme"].counts == {Fate.CREATED: 2, Fate.NOT_STARTED: 1}
+    async with sharing.opened() as state:
+        (failure,) = [row for row in await explain_key(state, "c") if row["what"] == "failure"]
+        assert (failure["tenant_id"], failure["error"], failure["reason"]) == ("acme", "StateError", "the disk is full")
+    await sharing.enqueue(RECORDS)  # the next run does what is left
+    await sharing.drain()
+    assert sharing.sync.requests() == {"create": 6}
+    async with sharing.opened() as state:
+        assert (await read_status(state))["failures"] == 0
+
+
+async def test_reason_of_an_error_of_a_program_is_not_recorded(sharing: Sharing) -> None:
+    await sharing.enqueue(RECORDS[:1])
+    async with sharing.opened() as state:
+        await ShareWorker(state, sharing.sync.service).give_up(sharing.queue.take(), ValueError("Visit of Jane"))
+        (failure,) = [row for row in await explain_key(state, "a") if row["what"] == "failure"]
+    assert failure["error"] == "ValueError"
+    assert "Jane" not in failure["reason"]
+
+
+async def test_share_is_not_given_up_while_it_is_worked_on(sharing: Sharing) -> None:
+    await sharing.enqueue([record(f"k{number}") for number in range(5)])
+    share = sharing.queue.take()
+    async with sharing.opened() as state:
+        worker = ShareWorker(state, sharing.sync.service)
+        working = asyncio.create_task(worker.work(share))
+        await asyncio.sleep(0)
+        with pytest.raises(StateBusyError, match="this process works on tenant acme"):
+            await worker.give_up(share, StateError("wrong"))
+        assert await working is ShareResult.DONE
+
+
+async def test_options_of_another_version_are_reported(sharing: Sharing) -> None:
+    await sharing.enqueue(RECORDS[:1])
+    async with sharing.opened() as state:
+        async with state.writing() as transaction:
+            await transaction.connection.execute(shared_runs.update().values(options={"problems": [], "mode": "new"}))
+        with pytest.raises(StateVersionError, match="another version of connector_async has started run"):
+            await ShareWorker(state, sharing.sync.service).work(sharing.queue.take())
 
 
 async def test_shares_that_an_enqueue_could_not_put_are_put_later(

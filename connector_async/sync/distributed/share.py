@@ -12,17 +12,18 @@ import attrs
 
 from connector_async._checks import check_int, check_tenant_id, check_text, check_type, validator
 from connector_async._clock import Clock, checked_clock
+from connector_async.exceptions import ConnectorError
 from connector_async.sync.budget import Budget, StopReason
 from connector_async.sync.bulk_sync import BulkSync
-from connector_async.sync.exceptions import FencedError, StateBusyError
+from connector_async.sync.exceptions import FencedError, StateBusyError, StateVersionError
+from connector_async.sync.failures import Failure
 from connector_async.sync.guard import MissingGuard
 from connector_async.sync.planning.options import Services
 from connector_async.sync.planning.planner import PlanningContext
-from connector_async.sync.report import Fate, RunReport, TenantReport
+from connector_async.sync.report import Fate, RunReport, Stopped, TenantReport
 from connector_async.sync.request_timeline import RequestTimeline
 from connector_async.sync.state import State
 from connector_async.sync.state.db.engine import LEASE_SECONDS
-from connector_async.sync.state.db.errors import value_errors
 from connector_async.sync.state.journal import Journal
 from connector_async.sync.state.shares import (
     ShareStatus,
@@ -32,6 +33,7 @@ from connector_async.sync.state.shares import (
     read_share,
     read_shared_options,
     read_shared_report,
+    write_failed_share,
     write_share,
 )
 
@@ -86,7 +88,7 @@ class ShareResult(enum.Enum):
     """What became of a share."""
 
     DONE = "done"
-    """Nothing is left: the tenant is done, or another source was staged for it."""
+    """Nothing is left: the tenant is done or has failed, or another source was staged for it."""
     MORE = "more"
     """Its quantum was used up, or the worker was stopped: put it into the queue again."""
     BUSY = "busy"
@@ -140,7 +142,11 @@ class ShareWorker:
         """Send what is left of a share, its quantum at most, and return what became of it.
 
         Raises:
-            StateError: If the state cannot be used. The share must be delivered again.
+            TargetMismatchError: If the state belongs to another server: this process cannot work on any share of it.
+            StateVersionError: If another version of this package has started the run, with options that this one does
+                not know.
+            StateError: If the state cannot be used. The share must be delivered again, some times at most; `give_up`
+                ends it.
             ValueError: If `services` returns a service with another wire format than the run.
         """
         check_type("share", share, Share)
@@ -164,6 +170,52 @@ class ShareWorker:
                 await self._state.release([share.tenant_id])
         finally:
             del self._budgets[share.tenant_id]
+
+    async def give_up(self, share: Share, error: Exception) -> None:
+        """Record that a share has failed permanently, so that its run can end. The next run does what is left of it.
+
+        Nothing is recorded if the share is not waiting any more. The reason is the message of a `ConnectorError`; that
+        of another error may have personal data, and only its class is recorded.
+
+        Args:
+            share: The share.
+            error: What its work has raised.
+
+        Raises:
+            StateBusyError: If the tenant is worked on, in another process or in this one.
+            StateError: If the state cannot be used.
+        """
+        check_type("share", share, Share)
+        check_type("error", error, Exception)
+        if share.tenant_id in self._budgets:
+            raise StateBusyError(f"{self._state.location}: this process works on tenant {share.tenant_id}")
+        self._budgets[share.tenant_id] = Budget(self._clock)
+        try:
+            await self._state.lease([share.tenant_id])
+            try:
+                stored = await read_share(self._state, share.run_id, share.tenant_id)
+                if stored is not None and stored.status is ShareStatus.WAITING:
+                    await self._record_failed(share, stored, error)
+            finally:
+                await self._state.release([share.tenant_id])
+        finally:
+            del self._budgets[share.tenant_id]
+        await end_shared_run(self._state, share.run_id, self._clock)
+
+    async def _record_failed(self, share: Share, stored: StoredShare, error: Exception) -> None:
+        report = stored.report
+        before = report.counts.total()
+        await self._correct(share, report)
+        settled = report.counts.total() - before  # keys that were not started when the last slice ended
+        report.counts[Fate.NOT_STARTED] = max(0, report.counts[Fate.NOT_STARTED] - settled)
+        report.stopped = Stopped.ERROR
+        if isinstance(error, ConnectorError):
+            failure = attrs.evolve(Failure.of(error), operation="sync")
+        else:
+            reason = "an error in the program or its settings; the log of the worker has it"
+            failure = Failure(operation="sync", error=type(error).__name__, reason=reason)
+        at = self._clock.time()
+        await write_failed_share(self._state, share.run_id, stored, failure, at=at)
 
     async def _ended(self, share: Share) -> ShareResult | None:
         """Return the result of a share that is not waiting; `None` if it is."""
@@ -237,8 +289,13 @@ class ShareWorker:
     async def _run(self, run_id: str) -> tuple[RunSettings, BulkSync]:
         if run_id not in self._runs:
             stored = await read_shared_options(self._state, run_id)
-            with value_errors(self._state.location):
+            try:
                 run = RunSettings.from_json(stored)
+            except (ValueError, TypeError, LookupError):
+                raise StateVersionError(
+                    f"{self._state.location}: another version of connector_async has started run {run_id}, with "
+                    "options that this version does not know; let workers of that version do it"
+                ) from None
             while len(self._runs) >= _MOST_RUNS:
                 del self._runs[next(iter(self._runs))]
             sync = BulkSync(self._state, self._services, run.settings, clock=self._clock)
