@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -155,6 +156,28 @@ async def test_every_record_of_a_run_by_shares_is_accounted_for(sharing: Sharing
         (run,) = (await read_status(state))["runs"]
         assert [row["what"] for row in await explain_key(state, "a")] == ["synced", "synced"] + ["in the source"] * 2
     assert (run["status"], run["counts"], run["requests_sent"]) == ("ended", {"created": 6}, 8)
+
+
+async def test_share_of_one_create_takes_few_transactions(sharing: Sharing, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: Counter[str] = Counter()
+
+    def counted(name: str) -> None:
+        enter = getattr(State, name)
+
+        def entered(*arguments: Any) -> Any:
+            counts[name] += 1
+            return enter(*arguments)
+
+        monkeypatch.setattr(State, name, entered)
+
+    await sharing.enqueue(RECORDS[:1])
+    async with sharing.opened() as state:
+        counted("reading")
+        counted("_write")
+        assert await ShareWorker(state, sharing.sync.service).work(sharing.queue.take()) is ShareResult.DONE
+    # The lease, the pending create, the created appointment, and the result with the end of the lease.
+    assert counts["_write"] == 4
+    assert counts["reading"] <= 13
 
 
 async def test_run_without_work_ends_at_once(sharing: Sharing) -> None:
@@ -312,13 +335,13 @@ async def test_share_superseded_before_its_lease_was_taken_sends_nothing(
     share = sharing.queue.take()
     lease = State.lease
 
-    async def lease_too_late(self: State, tenant_ids: list[str]) -> None:
-        await lease(self, tenant_ids)
-        if tenant_ids == ["acme"]:
-            monkeypatch.undo()
-            await BulkSync(self, sharing.sync.service, SyncSettings())._stage(
-                ListSource(RECORDS), SyncOptions(), Budget(self.clock), forget=True
-            )
+    async def lease_too_late(self: State, tenant_ids: list[str], *then: Any) -> None:
+        monkeypatch.undo()
+        await BulkSync(self, sharing.sync.service, SyncSettings())._stage(
+            ListSource(RECORDS), SyncOptions(), Budget(self.clock), forget=True
+        )
+        await self.release()
+        await lease(self, tenant_ids, *then)
 
     async with sharing.opened() as state:
         monkeypatch.setattr(State, "lease", lease_too_late)

@@ -30,10 +30,10 @@ from connector_async.sync.state.shares import (
     StoredShare,
     count_settled,
     ending_of,
-    read_share,
+    has_share,
+    lease_share,
     read_shared_options,
     read_shared_report,
-    write_failed_share,
     write_share,
 )
 
@@ -156,20 +156,23 @@ class ShareWorker:
             return ShareResult.BUSY
         self._budgets[share.tenant_id] = Budget(self._clock)
         try:
-            if (ended := await self._ended(share)) is not None:
-                return ended
             try:
-                await self._state.lease([share.tenant_id])
+                stored = await lease_share(self._state, share.run_id, share.tenant_id)
             except StateBusyError:
                 return ShareResult.BUSY
+            if stored is None:
+                return await self._ended(share)
             try:
-                return await self._work_leased(share)
+                result = await self._work_leased(share, stored)
             except FencedError:  # this process was stopped for longer than a lease, and another one works on it
                 return ShareResult.BUSY
             finally:
-                await self._state.release([share.tenant_id])
+                await self._release(share.tenant_id)
         finally:
             del self._budgets[share.tenant_id]
+        if result is ShareResult.DONE:
+            await end_shared_run(self._state, share.run_id, self._clock)
+        return result
 
     async def give_up(self, share: Share, error: Exception) -> None:
         """Record that a share has failed permanently, so that its run can end. The next run does what is left of it.
@@ -191,13 +194,12 @@ class ShareWorker:
             raise StateBusyError(f"{self._state.location}: this process works on tenant {share.tenant_id}")
         self._budgets[share.tenant_id] = Budget(self._clock)
         try:
-            await self._state.lease([share.tenant_id])
+            stored = await lease_share(self._state, share.run_id, share.tenant_id)
             try:
-                stored = await read_share(self._state, share.run_id, share.tenant_id)
-                if stored is not None and stored.status is ShareStatus.WAITING:
+                if stored is not None:
                     await self._record_failed(share, stored, error)
             finally:
-                await self._state.release([share.tenant_id])
+                await self._release(share.tenant_id)
         finally:
             del self._budgets[share.tenant_id]
         await end_shared_run(self._state, share.run_id, self._clock)
@@ -214,23 +216,21 @@ class ShareWorker:
         else:
             reason = "an error in the program or its settings; the log of the worker has it"
             failure = Failure(operation="sync", error=type(error).__name__, reason=reason)
-        at = self._clock.time()
-        await write_failed_share(self._state, share.run_id, stored, failure, at=at)
+        await write_share(self._state, share.run_id, attrs.evolve(stored, status=ShareStatus.FAILED), failure)
 
-    async def _ended(self, share: Share) -> ShareResult | None:
-        """Return the result of a share that is not waiting; `None` if it is."""
-        stored = await read_share(self._state, share.run_id, share.tenant_id)
-        if stored is None:
+    async def _release(self, tenant_id: str) -> None:
+        """Release the lease of a tenant, unless that was done with the result of the work."""
+        if self._state.has_lease(tenant_id):
+            await self._state.release([tenant_id])
+
+    async def _ended(self, share: Share) -> ShareResult:
+        """Return the result of a share that is not waiting."""
+        if not await has_share(self._state, share.run_id, share.tenant_id):
             return ShareResult.UNKNOWN
-        if stored.status is ShareStatus.WAITING:
-            return None
         await end_shared_run(self._state, share.run_id, self._clock)  # a worker may have been killed just before
         return ShareResult.DONE
 
-    async def _work_leased(self, share: Share) -> ShareResult:
-        stored = await read_share(self._state, share.run_id, share.tenant_id)
-        if stored is None or stored.status is not ShareStatus.WAITING:  # until the lease was taken
-            return await self._ended(share) or ShareResult.UNKNOWN
+    async def _work_leased(self, share: Share, stored: StoredShare) -> ShareResult:
         run, sync = await self._run(share.run_id)
         # A quantum that did not suffice for any result, such as one preview of many pages, is doubled.
         budget = Budget(self._clock, max_requests=share.quantum << stored.idle)
@@ -266,10 +266,7 @@ class ShareWorker:
             await self._correct(share, stored.report)
         status = ShareStatus.WAITING if has_more else ShareStatus.DONE
         await write_share(self._state, share.run_id, attrs.evolve(stored, status=status, idle=idle))
-        if has_more:
-            return ShareResult.MORE
-        await end_shared_run(self._state, share.run_id, self._clock)
-        return ShareResult.DONE
+        return ShareResult.MORE if has_more else ShareResult.DONE
 
     async def _correct(self, share: Share, report: TenantReport) -> None:
         """Count what processes have done that were killed before they could report it.

@@ -159,16 +159,15 @@ async def waiting_shares(state: State) -> list[tuple[str, str]]:
 
 
 @repeatable
-async def read_share(state: State, run_id: str, tenant_id: str) -> StoredShare | None:
-    """Return the share of a tenant in a run; `None` if the state has no such run or share."""
+async def has_share(state: State, run_id: str, tenant_id: str) -> bool:
+    """Return whether the state has a share of a tenant in a run."""
     query = (
-        select(shares)
+        select(shares.c.status)
         .join(shared_runs, shared_runs.c.run_id == shares.c.run_id)
         .where(shares.c.run_id == run_id, shares.c.tenant_id == tenant_id)
     )
     async with state.reading() as connection:
-        row = (await connection.execute(query)).first()
-    return None if row is None else _share(state, row)
+        return (await connection.execute(query)).first() is not None
 
 
 @repeatable
@@ -179,29 +178,48 @@ async def read_shared_options(state: State, run_id: str) -> Any:
         return (await connection.execute(query)).scalar_one_or_none()
 
 
-async def write_share(state: State, run_id: str, share: StoredShare) -> None:
-    """Record how far a share is.
+class _NotWaitingError(Exception):
+    """Ends the transaction that would take a lease for nothing."""
+
+
+async def lease_share(state: State, run_id: str, tenant_id: str) -> StoredShare | None:
+    """Take the lease of a tenant, and return its share in a run; `None`, without the lease, if it is not waiting.
+
+    Raises:
+        StateBusyError: If another run works on the tenant.
+    """
+    query = select(shares).where(shares.c.run_id == run_id, shares.c.tenant_id == tenant_id, _IS_WAITING)
+    found: Row[Any] | None = None
+
+    async def read(transaction: Transaction) -> None:
+        nonlocal found
+        found = (await transaction.connection.execute(query)).first()
+        if found is None:
+            raise _NotWaitingError
+
+    try:
+        await state.lease([tenant_id], read)
+    except _NotWaitingError:
+        return None
+    assert found is not None  # noqa: S101 - `read` was called
+    return _share(state, found)
+
+
+async def write_share(state: State, run_id: str, share: StoredShare, failure: Failure | None = None) -> None:
+    """Record how far a share is, perhaps with a failure of its whole tenant, and release the lease of the tenant.
 
     Raises:
         FencedError: If another run has taken over the tenant. Nothing was written.
     """
-    row = _row(run_id, share)
-    await state.write(lambda transaction: transaction.upsert(shares, [row]), share.tenant_id)
-
-
-async def write_failed_share(state: State, run_id: str, share: StoredShare, failure: Failure, *, at: float) -> None:
-    """Record that a share has failed, and why: a failure of its whole tenant.
-
-    Raises:
-        StateBusyError: If another run works on the tenant. Nothing was written.
-    """
-    row = _row(run_id, attrs.evolve(share, status=ShareStatus.FAILED))
+    row, at = _row(run_id, share), state.clock.time()
 
     async def write(transaction: Transaction) -> None:
         await transaction.upsert(shares, [row])
-        await write_failure(transaction, Calendar(share.tenant_id), failure, run_id=run_id, at=at)
+        if failure is not None:
+            await write_failure(transaction, Calendar(share.tenant_id), failure, run_id=run_id, at=at)
+        await transaction.release(share.tenant_id)
 
-    await state.write(write, share.tenant_id)
+    await state.write(write)
 
 
 @repeatable
