@@ -49,6 +49,7 @@ from connector_async.sync.distributed import (
 from connector_async.sync.distributed.share import add_report
 from connector_async.sync.distributed.stored_options import RunSettings
 from connector_async.sync.report import TenantReport
+from connector_async.sync.state.journal import Journal
 from connector_async.sync.state.schema import shared_runs
 from connector_async.sync.state.shares import waiting_tenants
 from tests.support.postgres import PostgresServer
@@ -295,6 +296,21 @@ async def test_process_that_lost_its_lease_leaves_the_share_to_the_other(
             patch.setattr(OperationExecutor, "execute", lose)
             assert await worker.work(share) is ShareResult.BUSY
         assert await worker.work(share) is ShareResult.DONE
+
+
+@pytest.mark.row("M4")
+async def test_create_that_another_process_may_have_sent_as_well_is_reported(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def lose(*_: object) -> bool:
+        raise FencedError("state: other has taken over tenant acme")
+
+    await sharing.enqueue(RECORDS[:1])
+    async with sharing.opened() as state:
+        monkeypatch.setattr(Journal, "record_written", lose)
+        assert await ShareWorker(state, sharing.sync.service).work(sharing.queue.take()) is ShareResult.BUSY
+    (created,) = [item async for item in sharing.sync.service(ACME).preview()]
+    assert f"tenant acme: appointment {created.appointment_id} was created, but another process" in caplog.text
 
 
 async def test_source_that_is_staged_meanwhile_supersedes_the_shares(sharing: Sharing) -> None:
