@@ -8,16 +8,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import Popen
+from threading import Thread
 
 import psutil
 import pytest
 
 from connector_async.cli.exit_codes import ExitCode
 from connector_async.sandbox import Sandbox
-from connector_async.sync.distributed import ShareWorker
+from connector_async.sync.distributed import ShareWorker, procrastinate_connection
+from connector_async.sync.state.db import retrying
 from tests.support.cli_syncing import HELD, Gate, count_writes, fill, holding, started, titles, write_source
 from tests.support.command_line import CommandLine, isolate, sandbox_environment
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import FLAVORS, PostgresServer
 
 
 @pytest.fixture
@@ -157,6 +159,37 @@ def test_invalid_arguments_are_rejected(
     fill(source)
     done = command("sync", *arguments)
     assert (done.code, message in done.err) == (ExitCode.USAGE, True), done.err
+
+
+def test_database_that_is_never_available_is_a_transient_failure(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(retrying, "_LONGEST", 0.0)
+    monkeypatch.setenv("CONNECTOR_STATE", f"postgresql://user:secret@/db?host={tmp_path}")
+    done = command("sync", "work", "--once")
+    assert (done.code, "secret" in done.err) == (ExitCode.RETRYABLE, False), done.err
+
+
+def test_database_that_is_lost_for_good_ends_the_worker_as_a_transient_failure(
+    command: CommandLine, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (retrying, procrastinate_connection):
+        monkeypatch.setattr(module, "_LONGEST", 0.5)
+    with PostgresServer.started(FLAVORS["pgserver"]) as server:
+        monkeypatch.setenv("CONNECTOR_STATE", server.create("lost"))
+        command("sync", "enqueue", fill(source))
+
+        def lose() -> None:
+            while not server.execute("SELECT 1 FROM procrastinate_workers", "lost"):
+                time.sleep(0.02)
+            server.stop()
+
+        losing = Thread(target=lose)
+        losing.start()
+        done = command("sync", "work", "--lease", "1", "--rate-limit", "1/60")
+        losing.join()
+        server.start()
+    assert done.code == ExitCode.RETRYABLE, done.err
 
 
 def test_missing_packages_are_named(

@@ -313,6 +313,22 @@ async def test_create_that_another_process_may_have_sent_as_well_is_reported(
     assert f"tenant acme: appointment {created.appointment_id} was created, but another process" in caplog.text
 
 
+async def test_create_that_another_process_has_found_is_not_reported(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    record_written = Journal.record_written
+
+    async def lose(*arguments: Any) -> bool:
+        await record_written(*arguments)
+        raise FencedError("state: other has taken over tenant acme")
+
+    await sharing.enqueue(RECORDS[:1])
+    async with sharing.opened() as state:
+        monkeypatch.setattr(Journal, "record_written", lose)
+        assert await ShareWorker(state, sharing.sync.service).work(sharing.queue.take()) is ShareResult.BUSY
+    assert "but another process" not in caplog.text
+
+
 async def test_source_that_is_staged_meanwhile_supersedes_the_shares(sharing: Sharing) -> None:
     first = (await sharing.enqueue(RECORDS)).run_id
     second = (await sharing.enqueue([*RECORDS[:3], record("d", calendar=GLOBEX)], allow_empty=True)).run_id

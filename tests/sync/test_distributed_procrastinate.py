@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,30 @@ async def test_processes_that_start_at_once_create_the_tables_once(database: Dat
 
     await asyncio.gather(*(opened() for _ in range(4)))
     assert database.statuses() == []
+
+
+async def test_tables_of_another_version_of_procrastinate_are_rejected(
+    database: Database, queue: ProcrastinateQueue
+) -> None:
+    ((comment,),) = database.execute("SELECT obj_description('procrastinate_jobs'::regclass)")
+    older = re.sub(r"migration .*", "migration 03.00.00_01_older", str(comment))
+    database.execute(f"COMMENT ON TABLE procrastinate_jobs IS '{older}'")
+    with pytest.raises(StateVersionError, match=r"migration 03\.00\.00_01_older, but procrastinate 3\.\d+.* needs"):
+        async with ProcrastinateQueue(database.url):
+            pass
+    database.execute("COMMENT ON TABLE procrastinate_jobs IS NULL")  # of an application, or by hand
+    async with ProcrastinateQueue(database.url):
+        pass
+
+
+async def test_states_in_two_schemas_of_a_database_have_queues_of_their_own(database: Database) -> None:
+    database.execute("CREATE SCHEMA first")
+    database.execute("CREATE SCHEMA second")
+    for path in ("first", "second%2Cfirst"):
+        async with ProcrastinateQueue(f"{database.url}&options=-csearch_path%3D{path}") as queue:
+            await queue.put(SHARE)
+    assert database.execute("SELECT count(*) FROM first.procrastinate_jobs") == [(1,)]
+    assert database.execute("SELECT count(*) FROM second.procrastinate_jobs") == [(1,)]
 
 
 async def test_share_of_a_worker_without_heartbeat_is_delivered_again(

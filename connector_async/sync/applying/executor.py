@@ -191,9 +191,10 @@ class OperationExecutor:
         try:
             is_own = await self._journal.record_written(operation.calendar, pair)
         except FencedError:
-            # This process was stopped between the check of its lease and the request, or during that. In the first case
-            # the other one may have sent the create as well.
-            _log.unrecorded_create(tenant=operation.calendar.tenant_id, appointment_id=created.appointment_id)
+            # This process was stopped between the check of its lease and the response. Unless the other one has found
+            # the appointment since, it may have sent the create as well.
+            if not await self._journal.has_appointment(operation.calendar, created.appointment_id):
+                _log.unrecorded_create(tenant=operation.calendar.tenant_id, appointment_id=created.appointment_id)
             raise
         self._resolver.resolved(operation.calendar, operation.key)
         if not is_own:

@@ -2,15 +2,18 @@
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import procrastinate
 import psycopg
 from procrastinate import PsycopgConnector, exceptions, sql
 from procrastinate.schema import SchemaManager
+from psycopg import sql as psycopg_sql
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from connector_async._tracebacks import drop_frames
-from connector_async.sync.exceptions import StateUnavailableError
+from connector_async.sync.exceptions import StateUnavailableError, StateVersionError
 from connector_async.sync.state.db.location import Location
 
 _LONGEST: Final = 120.0  # seconds from the first failure on
@@ -20,6 +23,13 @@ _OPTIONS: Final = {
     "tcp_user_timeout": 30_000,  # milliseconds
 }
 _LOCK: Final = 0x636F6E6E71756575  # any number that other applications are unlikely to take
+
+_COMMENT: Final = """
+    SELECT obj_description(pg_class.oid, 'pg_class')
+    FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE relname = 'procrastinate_jobs' AND nspname = current_schema()
+"""
+_MIGRATION: Final = "connector_async: created by procrastinate after its migration "
 
 _OF_A_JOB: Final = (sql.queries["finish_job"], sql.queries["retry_job"])
 
@@ -78,23 +88,41 @@ def conninfo(location: Location) -> str:
 
 
 async def apply_schema(location: Location) -> None:
-    """Create the tables of procrastinate if the database does not have them. Processes do so one at a time.
+    """Create the tables of procrastinate if the schema does not have them. Processes do so one at a time.
+
+    Only the first schema of the search path counts: in that of another state, the queue has the shares of that state.
 
     Raises:
+        StateVersionError: If another version of procrastinate has created the tables, and they differ.
         ConnectorException: If the database does not respond.
     """
+    needed = _last_migration()
 
     async def apply() -> None:
         try:
             async with await psycopg.AsyncConnection.connect(conninfo(location), **_OPTIONS) as connection:  # type: ignore[arg-type]
                 await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-                cursor = await connection.execute("SELECT to_regclass('procrastinate_jobs')")
-                if await cursor.fetchone() == (None,):
+                row = await (await connection.execute(_COMMENT)).fetchone()
+                if row is None:
                     await connection.execute(SchemaManager.get_schema())
+                    comment = psycopg_sql.Literal(f"{_MIGRATION}{needed}")
+                    set_comment = psycopg_sql.SQL("COMMENT ON TABLE procrastinate_jobs IS {}")
+                    await connection.execute(set_comment.format(comment))
+                elif str(row[0]).startswith(_MIGRATION) and (found := row[0].removeprefix(_MIGRATION)) != needed:
+                    raise StateVersionError(
+                        f"{location}: the queue has the tables of another version of procrastinate: those after its "
+                        f"migration {found}, but procrastinate {procrastinate.__version__} needs those after {needed}; "
+                        "install that version, or stop all workers and apply the migrations of procrastinate"
+                    )
         except psycopg.Error as error:
             raise exceptions.ConnectorException from error
 
     await _repeating(apply)
+
+
+def _last_migration() -> str:
+    """Return the name of the last migration that the tables of the installed version have in them."""
+    return max(path.stem for path in Path(SchemaManager.get_migrations_path()).glob("*.sql"))
 
 
 @contextmanager
