@@ -10,7 +10,7 @@ from pathlib import Path
 from subprocess import Popen
 from threading import Thread
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from connector_async.cli.exit_codes import ExitCode
@@ -175,18 +175,19 @@ def test_database_that_is_lost_for_good_ends_the_worker_as_a_transient_failure(
 ) -> None:
     for module in (retrying, procrastinate_connection):
         monkeypatch.setattr(module, "_LONGEST", 0.5)
+    monkeypatch.setattr(procrastinate_connection, "_CONNECTION_TIMEOUT", 0.5)
     with PostgresServer.started(FLAVORS["pgserver"]) as server:
         monkeypatch.setenv("CONNECTOR_STATE", server.create("lost"))
-        command("sync", "enqueue", fill(source))
+        command("sync", "enqueue", fill(source, 99, "acme"))
 
         def lose() -> None:
             while not server.execute("SELECT 1 FROM procrastinate_workers", "lost"):
                 time.sleep(0.02)
             server.stop()
 
-        losing = Thread(target=lose)
+        losing = Thread(target=lose, daemon=True)
         losing.start()
-        done = command("sync", "work", "--lease", "1", "--rate-limit", "1/60")
+        done = command("sync", "work", "--lease", "1", "--rate-limit", "2/60")
         losing.join()
         server.start()
     assert done.code == ExitCode.RETRYABLE, done.err

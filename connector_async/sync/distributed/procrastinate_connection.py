@@ -1,5 +1,6 @@
 """The connection of procrastinate to PostgreSQL, which survives a restart of the server, and refused connections."""
 
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from connector_async.sync.exceptions import StateUnavailableError, StateVersionE
 from connector_async.sync.state.db.location import Location
 
 _LONGEST: Final = 120.0  # seconds from the first failure on
+_CONNECTION_TIMEOUT: Final = 30.0  # seconds
 _OPTIONS: Final = {
     "application_name": "connector-async queue",
     "connect_timeout": 10,  # seconds
@@ -41,23 +43,30 @@ class RepeatingConnector(PsycopgConnector):
 
     Procrastinate's worker would end with the first error. All its statements may be repeated, except for the one that
     fetches a job: a job whose fetch was lost is found later, since its worker does not work on it.
+
+    Args:
+        location: The database.
+        on_lost: Called when the server has not responded for minutes. Procrastinate goes on without heartbeats then.
     """
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, on_lost: Callable[[], None]) -> None:
         super().__init__(
             conninfo=conninfo(location),
             kwargs=_OPTIONS,
             # It is opened when it is needed: a worker starts also if the server has no free connection.
             min_size=0,
             max_size=1,
-            timeout=30.0,
+            timeout=_CONNECTION_TIMEOUT,
         )
+        self._on_lost = on_lost
+        self._fetches_since: float | None = None
+        """Since when no job could be fetched, by the monotonic clock."""
 
     async def execute_query_async(self, query: Any, **arguments: Any) -> None:
         """Execute a statement."""
         execute = super().execute_query_async
         try:
-            await _repeating(lambda: execute(query, **arguments))
+            await self._repeat(lambda: execute(query, **arguments))
         except exceptions.ConnectorException as error:
             # The job was finished already: the response was lost, or this process was taken for dead, and another one
             # has had its job since.
@@ -69,17 +78,35 @@ class RepeatingConnector(PsycopgConnector):
         execute: Callable[..., Awaitable[dict[str, Any]]] = super().execute_query_one_async
         if query == sql.queries["fetch_job"]:
             try:
-                return await execute(query, **arguments)
+                fetched = await execute(query, **arguments)
             except exceptions.ConnectorException as error:
                 if not _is_transient(error):
                     raise
+                self._note_failed_fetch()
                 return {"id": None}  # as when there is none
-        return await _repeating(lambda: execute(query, **arguments))
+            self._fetches_since = None
+            return fetched
+        return await self._repeat(lambda: execute(query, **arguments))
 
     async def execute_query_all_async(self, query: Any, **arguments: Any) -> list[dict[str, Any]]:
         """Execute a statement, and return its rows."""
         execute: Callable[..., Awaitable[list[dict[str, Any]]]] = super().execute_query_all_async
-        return await _repeating(lambda: execute(query, **arguments))
+        return await self._repeat(lambda: execute(query, **arguments))
+
+    async def _repeat(self, execute: Callable[[], Awaitable[_T]]) -> _T:
+        try:
+            return await _repeating(execute)
+        except exceptions.ConnectorException as error:
+            if _is_transient(error):
+                self._on_lost()
+            raise
+
+    def _note_failed_fetch(self) -> None:
+        now = time.monotonic()
+        if self._fetches_since is None:
+            self._fetches_since = now
+        elif now - self._fetches_since > _LONGEST:
+            self._on_lost()
 
 
 def conninfo(location: Location) -> str:

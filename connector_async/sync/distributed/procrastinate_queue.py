@@ -12,7 +12,7 @@ from procrastinate import App, BaseRetryStrategy, JobContext, RetryDecision, exc
 from connector_async import _log
 from connector_async._checks import check_int, check_seconds, check_text, check_type
 from connector_async._tracebacks import hiding_arguments
-from connector_async.sync.exceptions import StateBusyError, StateError, TargetMismatchError
+from connector_async.sync.exceptions import StateBusyError, StateError, StateUnavailableError, TargetMismatchError
 from connector_async.sync.state.db.engine import LEASE_SECONDS
 from connector_async.sync.state.db.location import Location
 from connector_async.sync.state.shares import waiting_shares
@@ -60,7 +60,7 @@ class ProcrastinateQueue:
         self._location = Location.parse(url)
         if self._location.path is not None:
             raise ValueError("url must start with postgresql://: a queue for several processes needs PostgreSQL")
-        self._app = App(connector=RepeatingConnector(self._location))
+        self._app = App(connector=RepeatingConnector(self._location, self._end_without_database))
         self._queues = [_QUEUE]
         self._shares: ShareWorker | None = None
         self._on_failure: Callable[[Share | None, Exception], None] = _log_failure
@@ -70,7 +70,8 @@ class ProcrastinateQueue:
         """What procrastinate calls the workers of this process."""
         self._worker: asyncio.Task[None] | None = None
         self._is_stopped = False
-        self._mismatch: TargetMismatchError | None = None
+        self._error: StateError | None = None
+        """Why this process cannot work any more."""
         self.failed = 0
         """How many shares this process has given up; see `ShareWorker.give_up`."""
         self._app.task(name=_SHARE_TASK, queue=_QUEUE, pass_context=True, retry=_Retries())(self._work_share)
@@ -175,8 +176,8 @@ class ProcrastinateQueue:
                     if once and not self._is_stopped and await self._is_empty():
                         break
                     await asyncio.sleep(min(0.2, lease / 3))
-                if self._mismatch is not None:
-                    raise self._mismatch
+                if self._error is not None:
+                    raise self._error
         finally:
             while not rescuing.done():  # the pool of psycopg may take a cancellation for a broken connection
                 rescuing.cancel()
@@ -220,6 +221,11 @@ class ProcrastinateQueue:
         if self._worker is not None:
             self._worker.cancel()  # procrastinate waits for its jobs then
 
+    def _end_without_database(self) -> None:
+        if self._worker is not None:
+            self._error = StateUnavailableError(f"{self._location}: the queue does not respond")
+            self.stop()
+
     async def _work_share(self, context: JobContext, /, **fields: Any) -> None:
         """Work on the share of a job."""
         job_id, task = context.job.id, asyncio.current_task()
@@ -243,7 +249,7 @@ class ProcrastinateQueue:
         """Raise the error if the share is delivered again for it; otherwise end the share, or this worker."""
         assert self._shares is not None  # noqa: S101 - `_work_share` has checked it
         if isinstance(error, TargetMismatchError):  # it concerns each share, and the other workers perhaps not
-            self._mismatch = error
+            self._error = error
             await self._put(share)
             self.stop()
             return
