@@ -23,6 +23,7 @@ from datetime import datetime, tzinfo
 from typing import Any, Final
 
 import attrs
+from cattrs.fns import identity
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.preconf.orjson import OrjsonConverter, make_converter
 
@@ -167,6 +168,9 @@ def _make_strict_converter(assume_zone: tzinfo | None, check_extra: _CheckExtra,
     ):
         # Registered by a predicate, because cattrs' own hook for unions would come before one for a type.
         converter.register_structure_hook_func(functools.partial(operator.contains, types), hook)
+    # Fields of these unions are written as they are. Generated code leaves out a call of `identity`.
+    unions = str | None, str | Unset, str | Unset | None, datetime | Unset
+    converter.register_unstructure_hook_func(functools.partial(operator.contains, unions), identity)
     return converter
 
 
@@ -200,7 +204,6 @@ def _register_model(
     converter: OrjsonConverter, model: type[Any], layout: FieldLayout, check_extra: _CheckExtra
 ) -> None:
     overrides = _make_overrides(model, layout)
-    unstructure_fields = _make_unstructure(model, converter, _cattrs_omit_if_default=True, **overrides)
     start_key, end_key = layout.keys["start_time"], layout.keys["end_time"]
     has_zone = "time_zone" in layout.keys
     known_keys = layout.known_keys
@@ -222,12 +225,10 @@ def _register_model(
         check_extra(extra)
         return attrs.evolve(structure_fields()(flat, type_), extra=extra)
 
-    def unstructure(instance: Any) -> dict[str, Any]:
-        fields: dict[str, Any] = unstructure_fields(instance)
-        return {**instance.extra, **fields} if instance.extra else fields
-
     converter.register_structure_hook(model, make_object_hook(structure))
-    converter.register_unstructure_hook(model, unstructure)
+    converter.register_unstructure_hook(
+        model, _make_unstructure(model, converter, _cattrs_omit_if_default=True, **overrides)
+    )
 
 
 def _is_in_utc(value: object) -> bool:
