@@ -336,12 +336,12 @@ def _structure_usual(items: list[Any]) -> list[Appointment] | None:
     try:
         if set(map(len, items)) != {len(GUIDE_LAYOUT.known_keys)}:
             return None
+        ids, titles = [item["appointmentId"] for item in items], [item["title"] for item in items]
+        "".join(ids + titles)  # a TypeError unless all are strings
         starts, ends = [item["startTime"] for item in items], [item["endTime"] for item in items]
         if not have_separators_in_utc(starts + ends):
             return None
-        ids, titles = [item["appointmentId"] for item in items], [item["title"] for item in items]
         descriptions = [item["description"] for item in items]
-        "".join(ids + titles)  # a TypeError unless all are strings
         if not (all(ids) and set(map(type, descriptions)) <= _OPTIONAL_STRING):
             return None
         parse = datetime.fromisoformat
