@@ -65,6 +65,7 @@ def test_extras_are_for_users_and_groups_for_developers() -> None:
         "sandbox",
         "sync",
         "postgres",
+        "distributed",
         "shared-tokens",
         "redis",
         "otel",
