@@ -118,6 +118,8 @@ async def work(
     check_seconds("lease", lease, above_zero=True)
     if (source is None) is not (cron is None):
         raise ValueError("--cron must be given with SOURCE, and SOURCE with --cron")
+    if once and cron is not None:
+        raise ValueError("--once must not be given with --cron, which goes on for ever")
     starter = None
     if source is not None:
         if is_standard_input(source):

@@ -148,6 +148,7 @@ def test_permanent_failure_ends_the_run_and_decides_the_exit_code(
         (("work", "visits.jsonl"), "--cron must be given with SOURCE"),
         (("work", "--cron", "* * * * *"), "SOURCE with --cron"),
         (("work", "-", "--cron", "* * * * *"), "SOURCE must be a file"),
+        (("work", "visits.jsonl", "--cron", "* * * * *", "--once"), "--once must not be given with --cron"),
         (("work", "visits.jsonl", "--cron", "hourly", "--state", "postgresql://u@h/d"), "--cron must be five fields"),
         (("work", "--postgres-folder", "data"), "--postgres-folder must be given with --embedded-postgres"),
         (("work", "--embedded-postgres", "--state", "postgresql://u@h/d"), "--state must not be given"),
