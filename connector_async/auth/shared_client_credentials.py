@@ -5,6 +5,7 @@ few seconds and fetches; the others read until the token is there. No connection
 seconds since 1970 by the clock of the database.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 from typing import Any, Final, LiteralString, Self
@@ -31,6 +32,9 @@ _CLAIM: Final = 5.0
 
 _LONGEST_WAIT: Final = 10.0
 """Seconds that a process waits for the fetches of others before it fetches by itself."""
+
+_LONGEST_RELEASE: Final = 0.5
+"""Seconds to let another process fetch after a failure. A session that is being closed waits for that."""
 
 _PAUSE: Final = 0.1
 """Seconds between two looks for the token that another process fetches."""
@@ -176,16 +180,20 @@ class SharedClientCredentials(ClientCredentials):
             return await super()._fetch_token(tenant, send)
         if isinstance(found, FetchedToken):
             return found
-        started_at = self._clock.monotonic()
         try:
-            fetched = await super()._fetch_token(tenant, send)
-        except Exception:
-            await self._try(tenant, _RELEASE, row | {"claim": found.until})
+            return await self._fetch_and_store(tenant, send, row)
+        except (Exception, asyncio.CancelledError):  # cancelled: the session is being closed
+            seconds = min(self._store_timeout, _LONGEST_RELEASE)
+            await self._try(tenant, _RELEASE, row | {"claim": found.until}, seconds=seconds)
             raise
+
+    async def _fetch_and_store(self, tenant: str, send: TokenSend, row: Mapping[str, str]) -> FetchedToken:
+        started_at = self._clock.monotonic()
+        fetched = await super()._fetch_token(tenant, send)
         lifetime = MAX_LIFETIME if fetched.lifetime is None else min(fetched.lifetime, MAX_LIFETIME)
         left = lifetime - (self._clock.monotonic() - started_at)
         if await self._try(
-            tenant, _WRITE, row | {"token": self._sealed(row, fetched.value), "lifetime": lifetime, "left": left}
+            tenant, _WRITE, {**row, "token": self._sealed(row, fetched.value), "lifetime": lifetime, "left": left}
         ):
             await self._try(tenant, _CLEAN, {})
         return fetched
@@ -227,17 +235,23 @@ class SharedClientCredentials(ClientCredentials):
         parts = [*row.values(), self._client_secret.reveal()]
         return hashlib.sha256(orjson.dumps(parts)).hexdigest()
 
-    async def _try(self, tenant: str, query: LiteralString, parameters: Mapping[str, Any]) -> bool:
+    async def _try(
+        self, tenant: str, query: LiteralString, parameters: Mapping[str, Any], *, seconds: float | None = None
+    ) -> bool:
         """Execute a statement that may fail, and return whether it did not."""
         try:
-            await self._run(query, parameters)
+            await self._run(query, parameters, seconds=seconds)
         except _StoreError as failure:
             _log.token_store_failure(tenant=tenant, problem=str(failure))
             return False
         return True
 
-    async def _run(self, query: LiteralString, parameters: Mapping[str, Any]) -> Row | None:
+    async def _run(
+        self, query: LiteralString, parameters: Mapping[str, Any], *, seconds: float | None = None
+    ) -> Row | None:
         async def execute() -> Row | None:
+            if self._connections.closed:  # while it fetched a token
+                raise _StoreError("the store of the tokens is closed")
             connections = await self._connections.get()
             try:
                 return await connections.execute(query, parameters)
@@ -247,7 +261,7 @@ class SharedClientCredentials(ClientCredentials):
 
         return await call_store(
             execute,
-            seconds=self._store_timeout,
+            seconds=self._store_timeout if seconds is None else seconds,
             errors=psycopg.Error,
             is_transient=is_transient,
             name="the store of the tokens",
