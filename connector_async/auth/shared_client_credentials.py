@@ -109,12 +109,12 @@ class SharedClientCredentials(ClientCredentials):
     """`ClientCredentials` for many processes: they share the tokens in a table of PostgreSQL, so that one fetches.
 
     The tokens are encrypted with a key of yours (Fernet: AES-128 in CBC mode, with HMAC-SHA256). A row also has, in
-    plain text, the base URL, the tenant, the client id, and the time at which the token expires. Who has both the
-    database and the key can send requests until then. The client secret is not stored.
+    plain text, the base URL, the tenant, the client id, and the time at which the token expires. Someone who has both
+    the database and the key can send requests until then. The client secret is not stored.
 
     In each process the tokens are cached and renewed as those of `ClientCredentials` are. A token that the server
     refused, or that is to be renewed, is replaced by the one that another process has stored meanwhile, or by a new
-    one. A token stored with another key or client secret is replaced with a warning in the log.
+    one. A token that was stored with another key or client secret is replaced, with a warning in the log.
 
     The table is a cache, and never fails a call: when the database is down, each process fetches its own tokens. The
     table `connector_tokens` is created at the first use, in the first schema of the `search_path`. Expired rows are
@@ -129,7 +129,8 @@ class SharedClientCredentials(ClientCredentials):
         url: `postgresql://` and a database, with the options of libpq.
         key: 32 random bytes in URL-safe Base64, as `cryptography.fernet.Fernet.generate_key()` returns. All processes
             need the same one. Keep it where the client secret is kept, not in the database.
-        timeout: Seconds for one operation of the database, including retries. A fetch has up to two when it is down.
+        timeout: Seconds for one operation of the database, including retries. A fetch takes so much longer when it is
+            down, and twice as much if it goes down meanwhile.
         clock: The clock that tokens expire by. `None`: the machine's.
 
     Raises:
@@ -231,7 +232,7 @@ class SharedClientCredentials(ClientCredentials):
         return Secret(value) if owner == self._owner(row) else None
 
     def _owner(self, row: Mapping[str, str]) -> str:
-        # It is stored encrypted only: a hash of the secret would let who reads the database try out secrets.
+        # It is only stored encrypted: with a hash of the secret, a reader of the database could try out secrets.
         parts = [*row.values(), self._client_secret.reveal()]
         return hashlib.sha256(orjson.dumps(parts)).hexdigest()
 

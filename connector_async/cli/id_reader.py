@@ -1,4 +1,4 @@
-"""Reads the ids of appointments that a command is given: its arguments, and the lines of the standard input."""
+"""Reads the ids of appointments that a command is given, as arguments or as lines of the standard input."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -28,7 +28,7 @@ def _is_option(argument: str) -> bool:
 
 
 def is_list(first: str, more: Sequence[str]) -> bool:
-    """Return whether arguments stand for a list of ids, in which some may fail, rather than for one id."""
+    """Return whether arguments name several ids, of which some may fail, rather than one."""
     return bool(more) or first == STANDARD_INPUT
 
 

@@ -225,7 +225,7 @@ class State:
     async def aclose(self) -> None:
         """Close the state after all writes, and release it for other runs. The caller must have ended all reads.
 
-        If PostgreSQL is down, the leases are left to expire after ten seconds, or after their own duration.
+        If PostgreSQL is down, it waits for ten seconds at most, and leaves the leases to expire.
 
         A cancellation is raised when the state is closed: otherwise other runs would wait until the leases expire. A
         second one does not wait for that.
