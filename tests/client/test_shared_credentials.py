@@ -121,6 +121,20 @@ async def test_refused_token_is_replaced_once_for_all(sandbox: Sandbox, url: str
     assert sandbox.log.count(operation="preview", status=401) == 2
 
 
+async def test_call_succeeds_although_its_token_and_the_renewed_one_are_refused(
+    sandbox: Sandbox, url: str, clock: ManualClock
+) -> None:
+    async with session_of(sandbox, shared(url)) as behind, session_of(sandbox, shared(url, clock=clock)) as ahead:
+        for session in (behind, ahead):
+            await session.request("GET", ("appointment", "preview"))
+        clock.now += 3599
+        await ahead.fetch_token()
+        sandbox.revoke_tokens("acme")
+        for session in (behind, ahead):
+            await session.request("GET", ("appointment", "preview"))
+    assert tokens_of(sandbox) == 3
+
+
 async def test_token_that_is_to_be_renewed_is_replaced_once_for_all(
     sandbox: Sandbox, url: str, clock: ManualClock
 ) -> None:
