@@ -89,7 +89,7 @@ async def work(
         str | None,
         Parameter(
             group=_WORK,
-            help="Enqueue SOURCE again and again: minute, hour, day of the month, month, day of the week, such as "
+            help="Enqueue SOURCE on this schedule: minute, hour, day of the month, month, day of the week, such as "
             "'0 * * * *' for each hour. Of the workers with the same SOURCE, one does so.",
         ),
     ] = None,
@@ -213,7 +213,7 @@ async def _connect(state: State, store: "PostgresRateLimitStore") -> None:
 
 def _print_failure(share: Share | None, error: Exception) -> None:
     what = "the schedule" if share is None else f"tenant {share.tenant_id} of run {share.run_id}"
-    unavailable = "; it is tried again" if isinstance(error, StateUnavailableError) else ""
+    unavailable = "; it is retried" if isinstance(error, StateUnavailableError) else ""
     print_message(f"{what}: {error_message(error)}{unavailable}")
 
 
