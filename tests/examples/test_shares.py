@@ -83,7 +83,8 @@ async def test_two_workers_that_cron_starts_share_a_run_and_end_with_it(url: str
             workers.sandbox.faults.script(DelayFault(1), operation="create", tenant=f"tenant-{tenant}")
         await workers.enqueue()
         await workers.start(2, "--once", "--concurrency", "2")
-        assert (await workers.report()).counts == {Fate.CREATED: 12}
+        async with asyncio.timeout(60):
+            assert (await workers.report()).counts == {Fate.CREATED: 12}
         for process in workers.processes:
             await asyncio.to_thread(process.join, 30)
         assert [process.exitcode for process in workers.processes] == [0, 0]
@@ -109,5 +110,5 @@ def test_airflow_maps_a_task_over_the_shares_of_a_run(url: str, source: Path, mo
         assert [share["tenant_id"] for share in shares] == list(TENANTS)
         assert sandbox.log.count(operation="create") == 0
         for share in [*shares, shares[0]]:
-            example.work(share)
+            example.work(share | {"quantum": 1})  # needs more than one slice of work
         assert sandbox.log.count(operation="create") == 6
