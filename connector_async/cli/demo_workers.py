@@ -111,33 +111,33 @@ class _Gate:
 
 @attrs.define(kw_only=True)
 class _Demo:
-    _console: Console
-    _sandbox: Sandbox
-    _gate: _Gate
-    _folder: Path
-    _url: str
-    _workers: int
-    _count: int
-    _concurrency: int
-    _step: int = 0
-    _failures: list[str] = attrs.field(factory=list)
+    console: Console
+    sandbox: Sandbox
+    gate: _Gate
+    folder: Path
+    url: str
+    workers: int
+    count: int
+    concurrency: int
+    _step: int = attrs.field(default=0, init=False)
+    _failures: list[str] = attrs.field(factory=list, init=False)
     _path: Path = attrs.field(init=False)
     _calendars: list[Calendar] = attrs.field(init=False)
     _environment: Mapping[str, str] = attrs.field(init=False)
     _settings: Settings = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._path = self._folder / _FILE
-        numbers = range(1, self._workers * _TENANTS_OF_WORKER + 1)
+        self._path = self.folder / _FILE
+        numbers = range(1, self.workers * _TENANTS_OF_WORKER + 1)
         self._calendars = [Calendar(f"clinic-{number:02}", "contoso", "ann") for number in numbers]
-        self._environment = demo_environment(self._sandbox, f"{_REQUESTS_OF_WORKERS}/{_SECONDS}")
-        (self._folder / PROJECT_FILE).touch(mode=0o600)  # ends the search for a project's file in the parent folders
-        self._settings = read_settings({}, environment=self._environment, folder=self._folder)
+        self._environment = demo_environment(self.sandbox, f"{_REQUESTS_OF_WORKERS}/{_SECONDS}")
+        (self.folder / PROJECT_FILE).touch(mode=0o600)  # ends the search for a project's file in the parent folders
+        self._settings = read_settings({}, environment=self._environment, folder=self.folder)
 
     async def run(self) -> bool:
-        await write(self._path, new_records(range(self._count), self._calendars))
+        await write(self._path, new_records(range(self.count), self._calendars))
         self._say(
-            f"The server listens on {self._sandbox.base_url}. Each tenant may send {_REQUESTS} requests in any "
+            f"The server listens on {self.sandbox.base_url}. Each tenant may send {_REQUESTS} requests in any "
             f"{_SECONDS} seconds: nine times the real limit. The workers keep to {_REQUESTS_OF_WORKERS}, all together."
         )
         self._start_step(
@@ -147,12 +147,12 @@ class _Demo:
         )
         run_id = await self._enqueue()
         self._start_step(
-            f"{self._workers} workers",
+            f"{self.workers} workers",
             f"Each is a process of its own, and would be on a machine of its own: connector-async sync work "
             f"--concurrency {_TENANTS_OF_WORKER} --lease {_LEASE:g}",
         )
         self._hold_creates()
-        processes = [await self._start_worker() for _ in range(self._workers)]
+        processes = [await self._start_worker() for _ in range(self.workers)]
         try:
             if await self._wait_until_held(processes):
                 await self._kill_first(processes)
@@ -167,12 +167,12 @@ class _Demo:
         return not self._failures
 
     async def _enqueue(self) -> str:
-        settings = SyncSettings(wire_format=WireFormat.REFERENCE, concurrency=self._concurrency, grace=_GRACE)
+        settings = SyncSettings(wire_format=WireFormat.REFERENCE, concurrency=self.concurrency, grace=_GRACE)
         async with (
             aclosing(TenantServices(self._settings)) as services,
-            ProcrastinateQueue(self._url) as queue,
+            ProcrastinateQueue(self.url) as queue,
         ):
-            report = await enqueue(file_source(self._path), self._url, queue, services, settings=settings)
+            report = await enqueue(file_source(self._path), self.url, queue, services, settings=settings)
         self._say(
             f"{report.counts[Fate.NOT_STARTED]} creates of {len(report.tenants)} tenants are to be done.", style=""
         )
@@ -180,11 +180,11 @@ class _Demo:
 
     def _hold_creates(self) -> None:
         """Let the first creates of each tenant pass, and hold those after them."""
-        passing = min(_FIRST_CREATES, self._count // len(self._calendars) // 2)
+        passing = min(_FIRST_CREATES, self.count // len(self._calendars) // 2)
         for number, calendar in enumerate(self._calendars, start=1):
-            self._sandbox.faults.script(
+            self.sandbox.faults.script(
                 *[DelayFault(0)] * passing,
-                *[DelayFault(number)] * self._concurrency,
+                *[DelayFault(number)] * self.concurrency,
                 operation="create",
                 tenant=calendar.tenant_id,
             )
@@ -193,8 +193,8 @@ class _Demo:
         options = ("--concurrency", str(_TENANTS_OF_WORKER), "--lease", f"{_LEASE:g}")
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", PROGRAM, "sync", "work", *options),
-            cwd=self._folder,
-            env={**self._environment, "CONNECTOR_STATE": self._url},
+            cwd=self.folder,
+            env={**self._environment, "CONNECTOR_STATE": self.url},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -202,7 +202,7 @@ class _Demo:
 
     async def _wait_until_held(self, processes: Iterable[asyncio.subprocess.Process]) -> bool:
         """Wait until a create of each tenant is held, and return whether one is."""
-        held = asyncio.ensure_future(self._gate.wait())
+        held = asyncio.ensure_future(self.gate.wait())
         tasks = [held, *(asyncio.ensure_future(process.wait()) for process in processes)]
         try:
             await asyncio.wait(tasks, timeout=_START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
@@ -212,7 +212,7 @@ class _Demo:
                 task.cancel()
         if is_held:
             self._say(
-                f"All {self._workers} are working, each on {_TENANTS_OF_WORKER} tenants: {self._creates()} creates "
+                f"All {self.workers} are working, each on {_TENANTS_OF_WORKER} tenants: {self._creates()} creates "
                 "were sent, and some of each tenant are in flight.",
                 style="",
             )
@@ -226,8 +226,8 @@ class _Demo:
         first.kill()
         if (code := await first.wait()) != KILLED:
             self._failures.append(f"A worker was not killed: it ended with exit code {code}.")
-        self._sandbox.faults.clear()
-        self._gate.open()
+        self.sandbox.faults.clear()
+        self.gate.open()
         self._say(
             "The state does not know whether its creates happened, and the server does some of them only now.", style=""
         )
@@ -238,7 +238,7 @@ class _Demo:
             f"{_LEASE:g} seconds later its leases expire, and its tenants go to the other workers. They look at the "
             "server to find out which creates have happened, and send the rest.",
         )
-        async with await State.open(self._url, owner="demo", read_only=True) as state:
+        async with await State.open(self.url, owner="demo", read_only=True) as state:
             console, printed_at = Console(stderr=True), 0.0
             while (progress := await read_progress(state, run_id)) is not None and progress.waiting:
                 if all(process.returncode is not None for process in processes):
@@ -269,11 +269,11 @@ class _Demo:
             self._failures.append(f"The other workers ended with exit codes {sorted(codes)}.")
 
     async def _compare(self) -> None:
-        self._console.print()
-        self._console.rule("The server and the file")
-        limited = self._sandbox.log.count(status=429)  # the comparison does not share the limit of the workers
+        self.console.print()
+        self.console.rule("The server and the file")
+        limited = self.sandbox.log.count(status=429)  # the comparison does not share the limit of the workers
         async with aclosing(TenantServices(self._settings)) as services:
-            comparison = await compare(services, self._path, demo_scope(self._count), self._calendars)
+            comparison = await compare(services, self._path, demo_scope(self.count), self._calendars)
         if comparison.missing or comparison.surplus:
             self._failures.append(
                 f"The server lacks {comparison.missing} of the file's {comparison.records} appointments, and has "
@@ -290,13 +290,13 @@ class _Demo:
             )
 
     def _creates(self) -> int:
-        return self._sandbox.log.count(operation="create")
+        return self.sandbox.log.count(operation="create")
 
     def _start_step(self, title: str, what_happens: str) -> None:
         self._step += 1
-        self._console.print()
-        self._console.rule(f"{self._step} of {_STEPS}: {title}")
+        self.console.print()
+        self.console.rule(f"{self._step} of {_STEPS}: {title}")
         self._say(what_happens)
 
     def _say(self, message: str, style: str = "bold") -> None:
-        self._console.print(message, style=style, highlight=False, markup=False)
+        self.console.print(message, style=style, highlight=False, markup=False)
