@@ -15,7 +15,7 @@ _GRAY: Final = "#808890"
 _OURS: Final = "#e0782f"
 _OTHERS: Final = ("#4c8ed9", "#4aa564", "#a06cd5")
 _COLUMNS: Final = 2
-_MARKS: Final = ("o-", "s--", "^:")  # lines may overlap
+_MARKS: Final = ("o-", "s--", "^:", "d-.")  # lines may overlap
 _MINIMUM: Final = 0.01  # what a logarithmic axis shows for zero
 _STYLE: Final[Any] = {
     "svg.fonttype": "none",

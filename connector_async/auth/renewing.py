@@ -182,6 +182,11 @@ class RenewingTokenProvider(abc.ABC):
         cached = self._cache.get(self._key(tenant, base_url))
         return None if cached is None else cached.token.value
 
+    def _is_refused(self, tenant: str, base_url: str) -> bool:
+        """Return whether a fetch is to replace a token that the server refused."""
+        cached = self._cache.get(self._key(tenant, base_url))
+        return cached is not None and cached.expires_at == _REFUSED
+
     def _key(self, tenant: str, base_url: str) -> _Key:
         return (base_url, tenant if self._per_tenant else "")
 

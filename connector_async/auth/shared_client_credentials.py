@@ -5,6 +5,7 @@ few seconds and fetches; the others read until the token is there. No connection
 seconds since 1970 by the clock of the database.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 from typing import Any, Final, LiteralString, Self
@@ -31,6 +32,9 @@ _CLAIM: Final = 5.0
 
 _LONGEST_WAIT: Final = 10.0
 """Seconds that a process waits for the fetches of others before it fetches by itself."""
+
+_LONGEST_RELEASE: Final = 0.5
+"""Seconds to let another process fetch after a failure. A session that is being closed waits for that."""
 
 _PAUSE: Final = 0.1
 """Seconds between two looks for the token that another process fetches."""
@@ -94,6 +98,13 @@ class _StoreError(Exception):
 
 
 @attrs.frozen
+class _StoredToken:
+    value: Secret
+    is_after_refusal: bool
+    """Whether it has replaced a token that the server refused, and not one that was to be renewed."""
+
+
+@attrs.frozen
 class _Claim:
     """What a process that has to fetch knows of its row."""
 
@@ -105,12 +116,13 @@ class SharedClientCredentials(ClientCredentials):
     """`ClientCredentials` for many processes: they share the tokens in a table of PostgreSQL, so that one fetches.
 
     The tokens are encrypted with a key of yours (Fernet: AES-128 in CBC mode, with HMAC-SHA256). A row also has, in
-    plain text, the base URL, the tenant, the client id, and the time at which the token expires. Who has both the
-    database and the key can send requests until then. The client secret is not stored.
+    plain text, the base URL, the tenant, the client id, and the time at which the token expires. Someone who has both
+    the database and the key can send requests until then. The client secret is not stored.
 
-    In each process the tokens are cached and renewed as those of `ClientCredentials` are. A token that the server
-    refused, or that is to be renewed, is replaced by the one that another process has stored meanwhile, or by a new
-    one. A token stored with another key or client secret is replaced with a warning in the log.
+    In each process the tokens are cached and renewed as those of `ClientCredentials` are. A token that is to be renewed
+    is replaced by the one that another process has stored meanwhile, or by a new one. So is a token that the server
+    refused, but only by one that has replaced a refused one. A token that was stored with another key or client secret
+    is replaced, with a warning in the log.
 
     The table is a cache, and never fails a call: when the database is down, each process fetches its own tokens. The
     table `connector_tokens` is created at the first use, in the first schema of the `search_path`. Expired rows are
@@ -125,7 +137,8 @@ class SharedClientCredentials(ClientCredentials):
         url: `postgresql://` and a database, with the options of libpq.
         key: 32 random bytes in URL-safe Base64, as `cryptography.fernet.Fernet.generate_key()` returns. All processes
             need the same one. Keep it where the client secret is kept, not in the database.
-        timeout: Seconds for one operation of the database, including retries. A fetch has up to two when it is down.
+        timeout: Seconds for one operation of the database, including retries. A fetch takes so much longer when it is
+            down, and twice as much if it goes down meanwhile.
         clock: The clock that tokens expire by. `None`: the machine's.
 
     Raises:
@@ -176,17 +189,21 @@ class SharedClientCredentials(ClientCredentials):
             return await super()._fetch_token(tenant, send)
         if isinstance(found, FetchedToken):
             return found
-        started_at = self._clock.monotonic()
         try:
-            fetched = await super()._fetch_token(tenant, send)
-        except Exception:
-            await self._try(tenant, _RELEASE, row | {"claim": found.until})
+            return await self._fetch_and_store(tenant, send, row)
+        except (Exception, asyncio.CancelledError):  # cancelled: the session is being closed
+            seconds = min(self._store_timeout, _LONGEST_RELEASE)
+            await self._try(tenant, _RELEASE, row | {"claim": found.until}, seconds=seconds)
             raise
+
+    async def _fetch_and_store(self, tenant: str, send: TokenSend, row: Mapping[str, str]) -> FetchedToken:
+        started_at = self._clock.monotonic()
+        is_after_refusal = self._is_refused(tenant, send.base_url)
+        fetched = await super()._fetch_token(tenant, send)
         lifetime = MAX_LIFETIME if fetched.lifetime is None else min(fetched.lifetime, MAX_LIFETIME)
         left = lifetime - (self._clock.monotonic() - started_at)
-        if await self._try(
-            tenant, _WRITE, row | {"token": self._sealed(row, fetched.value), "lifetime": lifetime, "left": left}
-        ):
+        token = self._sealed(row, _StoredToken(fetched.value, is_after_refusal))
+        if await self._try(tenant, _WRITE, {**row, "token": token, "lifetime": lifetime, "left": left}):
             await self._try(tenant, _CLEAN, {})
         return fetched
 
@@ -197,47 +214,61 @@ class SharedClientCredentials(ClientCredentials):
             _StoreError: If the database fails, or does not respond in time.
         """
         held = self._held_value(row["tenant_id"], row["base_url"])
+        is_refused = self._is_refused(row["tenant_id"], row["base_url"])
         give_up_at = self._clock.monotonic() + _LONGEST_WAIT
         while True:
             seen, lifetime, left, claimed = await self._run(_READ, row) or (None, 0.0, 0.0, False)
-            value = None if seen is None else self._opened(row, seen)
-            if value is not None and value != held and left >= max(MIN_LIFETIME, MANDATORY_WINDOW * lifetime):
-                return FetchedToken(value, lifetime=left)
+            stored = None if seen is None else self._opened(row, seen)
+            if (
+                stored is not None
+                and stored.value != held
+                # A server that refuses a token may refuse the one by which another process had renewed it, too.
+                and (stored.is_after_refusal or not is_refused)
+                and left >= max(MIN_LIFETIME, MANDATORY_WINDOW * lifetime)
+            ):
+                return FetchedToken(stored.value, lifetime=left)
             claim = None if claimed else await self._run(_CLAIM_ROW, {**row, "seen": seen, "seconds": _CLAIM})
             if claim is not None or self._clock.monotonic() >= give_up_at:
-                if seen is not None and value is None:
+                if seen is not None and stored is None:
                     _log.token_store_mismatch(tenant=row["tenant_id"])
                 return _Claim(None if claim is None else claim[0])
             await self._clock.sleep(_PAUSE * (1 + self._clock.random()) / 2)
 
-    def _sealed(self, row: Mapping[str, str], value: Secret) -> str:
+    def _sealed(self, row: Mapping[str, str], token: _StoredToken) -> str:
         """Return a token as it is stored: encrypted, with what it belongs to, so that no row can pass for another."""
-        return self._fernet.encrypt(orjson.dumps([self._owner(row), value.reveal()])).decode()
+        content = [self._owner(row), token.value.reveal(), token.is_after_refusal]
+        return self._fernet.encrypt(orjson.dumps(content)).decode()
 
-    def _opened(self, row: Mapping[str, str], stored: str) -> Secret | None:
+    def _opened(self, row: Mapping[str, str], stored: str) -> _StoredToken | None:
         """Return a stored token; `None` if it was stored with another key or client secret, or for another row."""
         try:
-            owner, value = orjson.loads(self._fernet.decrypt(stored))
+            owner, value, is_after_refusal = orjson.loads(self._fernet.decrypt(stored))
         except (InvalidToken, ValueError, TypeError):  # the last two: the key is used for something else, too
             return None
-        return Secret(value) if owner == self._owner(row) else None
+        return _StoredToken(Secret(value), is_after_refusal) if owner == self._owner(row) else None
 
     def _owner(self, row: Mapping[str, str]) -> str:
-        # It is stored encrypted only: a hash of the secret would let who reads the database try out secrets.
+        # It is only stored encrypted: with a hash of the secret, a reader of the database could try out secrets.
         parts = [*row.values(), self._client_secret.reveal()]
         return hashlib.sha256(orjson.dumps(parts)).hexdigest()
 
-    async def _try(self, tenant: str, query: LiteralString, parameters: Mapping[str, Any]) -> bool:
+    async def _try(
+        self, tenant: str, query: LiteralString, parameters: Mapping[str, Any], *, seconds: float | None = None
+    ) -> bool:
         """Execute a statement that may fail, and return whether it did not."""
         try:
-            await self._run(query, parameters)
+            await self._run(query, parameters, seconds=seconds)
         except _StoreError as failure:
             _log.token_store_failure(tenant=tenant, problem=str(failure))
             return False
         return True
 
-    async def _run(self, query: LiteralString, parameters: Mapping[str, Any]) -> Row | None:
+    async def _run(
+        self, query: LiteralString, parameters: Mapping[str, Any], *, seconds: float | None = None
+    ) -> Row | None:
         async def execute() -> Row | None:
+            if self._connections.closed:  # while it fetched a token
+                raise _StoreError("the store of the tokens is closed")
             connections = await self._connections.get()
             try:
                 return await connections.execute(query, parameters)
@@ -247,7 +278,7 @@ class SharedClientCredentials(ClientCredentials):
 
         return await call_store(
             execute,
-            seconds=self._store_timeout,
+            seconds=self._store_timeout if seconds is None else seconds,
             errors=psycopg.Error,
             is_transient=is_transient,
             name="the store of the tokens",

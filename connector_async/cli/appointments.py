@@ -96,7 +96,7 @@ async def get(
                 calls, printer, lambda _, appointment: appointment.to_dict(), progress, len(ids)
             )
         else:
-            printer.add((await appointments.get(appointment_id)).to_dict())
+            printer.add((await appointments.get(ids[0])).to_dict())
     printer.end()
     return code
 
@@ -328,8 +328,8 @@ async def delete(
             progress = LateProgress("delete", settings, display)
             code = await print_outcomes(calls, printer, lambda deleted_id, _: _deletion(deleted_id), progress, len(ids))
         else:
-            await appointments.delete(appointment_id)
-            printer.add(_deletion(appointment_id))
+            await appointments.delete(ids[0])
+            printer.add(_deletion(ids[0]))
     printer.end()
     return code
 

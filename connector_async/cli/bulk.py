@@ -51,15 +51,16 @@ async def print_outcomes(
     Returns:
         The exit code of the command.
     """
-    codes = set()
+    codes, was_ended = set(), False
     async with aclosing(_watched(calls, progress, total)) as outcomes:
         async for outcome in outcomes:
             codes.add(_exit_code(outcome))
+            was_ended |= isinstance(outcome.error, AuthenticationError)
             if outcome.status is Status.DONE:
                 printer.add(record(outcome.input, outcome.result))  # type: ignore[arg-type]  # a T when it is done
             else:
                 print_message(f"{outcome.input}: {_reason(outcome)}")
-    return combined_exit_code(codes)
+    return combined_exit_code(codes, was_ended=was_ended)
 
 
 async def _watched(
@@ -124,7 +125,8 @@ async def _create_drafts(
     budget: Budget,
     total: int | None,
 ) -> ExitCode:
-    codes, reasons, printer = set(), Counter[str](), Printer(display, _RESULT_COLUMNS, done="created")
+    codes, was_ended = set(), False
+    reasons, printer = Counter[str](), Printer(display, _RESULT_COLUMNS, done="created")
     progress = LateProgress("create", settings, display)
     with ResumeFile.opened(resume) as done, printer:
         async with service_of(settings) as appointments:
@@ -149,6 +151,7 @@ async def _create_drafts(
                     async for outcome in outcomes:
                         done.not_created(outcome)
                         codes.add(_exit_code(outcome))
+                        was_ended |= isinstance(outcome.error, AuthenticationError)
                         if outcome.status is not Status.DONE:
                             reasons[_reason(outcome)] += 1
                         printer.add(outcome.input.position | _result(outcome))
@@ -161,7 +164,9 @@ async def _create_drafts(
     done.print_left_out()
     if budget.reason is not None:
         done.print_how_to_resume()
-    return combined_exit_code(codes | ({ExitCode.DEAD_LETTERS} if done.unknown_before else set()))
+    if done.unknown_before:
+        codes.add(ExitCode.DEAD_LETTERS)
+    return combined_exit_code(codes, was_ended=was_ended)
 
 
 async def _until_stopped(drafts: AsyncGenerator[Draft, None], budget: Budget) -> AsyncGenerator[Draft, None]:

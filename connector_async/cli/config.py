@@ -1,7 +1,6 @@
 """The commands `config show`, `config path` and `config set`. They read no secret and send nothing."""
 
 import os
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -24,6 +23,7 @@ from .settings import (
     Value,
     convert_text,
     resolve,
+    split_command,
 )
 from .settings_file import write_settings
 
@@ -98,7 +98,7 @@ def _shown(setting: Setting, value: Any) -> Any:
     if setting.has_secret(value):
         return setting.masked(value)
     if setting.name.endswith("_command"):
-        return f"{shlex.split(value)[0]} {_HIDDEN}"  # the arguments may hold a secret
+        return f"{split_command(value)[0]} {_HIDDEN}"  # the arguments may hold a secret
     if setting.kind is dict:
         return ", ".join(f"{field}={'+'.join(columns)}" for field, columns in value.items())
     if setting.kind is tuple:

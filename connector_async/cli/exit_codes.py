@@ -77,14 +77,18 @@ def exit_code(error: BaseException) -> ExitCode:
     return next((code for classes, code in _CODES if isinstance(error, classes)), ExitCode.OTHER)
 
 
-def combined_exit_code(codes: AbstractSet[ExitCode]) -> ExitCode:
+def combined_exit_code(codes: AbstractSet[ExitCode], *, was_ended: bool = False) -> ExitCode:
     """Return the exit code of a command with many inputs.
 
     Args:
         codes: The exit code that each input would have alone.
+        was_ended: Whether rejected credentials have ended the command. One input may also be forbidden alone.
     """
     if codes <= {ExitCode.DONE}:
         return ExitCode.DONE
-    if ExitCode.CREDENTIALS in codes:  # they ended the whole command
+    if was_ended:
         return ExitCode.CREDENTIALS
-    return ExitCode.RETRYABLE if codes == {ExitCode.RETRYABLE} else ExitCode.DEAD_LETTERS
+    for code in (ExitCode.CREDENTIALS, ExitCode.RETRYABLE):
+        if codes == {code}:
+            return code
+    return ExitCode.DEAD_LETTERS

@@ -96,6 +96,10 @@ def _run_command(app: "App", arguments: Sequence[str], terminated: Sequence[int]
     from cyclopts import CycloptsError  # noqa: PLC0415 - see main
 
     arguments = _join_texts(arguments)
+    if arguments[:1] in (["get"], ["delete"]):
+        from .id_reader import mark_ids  # noqa: PLC0415 - --help and --version read no ids
+
+        arguments = mark_ids(arguments)
     try:
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()

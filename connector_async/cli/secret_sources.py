@@ -4,7 +4,6 @@ No message holds the secret or the output of a command.
 """
 
 import os
-import shlex
 import stat
 import subprocess
 import threading
@@ -17,7 +16,7 @@ from attrs import frozen
 from connector_async._checks import check_text
 from connector_async.auth import Secret
 
-from .settings import SettingsError
+from .settings import SettingsError, split_command
 
 SecretKind = Literal["value", "file", "command", "keyring"]
 
@@ -110,7 +109,7 @@ class SecretReader:
     def _output(self, source: SecretSource, command: str) -> bytes:
         try:
             process = subprocess.Popen(  # noqa: S603 - no shell; the command is the user's own setting
-                shlex.split(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                split_command(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "not a command"

@@ -4,6 +4,7 @@ It reads neither files nor the environment; `config_sources` does. No message re
 """
 
 import math
+import os
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -130,9 +131,23 @@ def _check_zone(name: str, value: str) -> None:
         raise ValueError(f"{name} must be the IANA or Windows name of a time zone")
 
 
+def split_command(command: str, *, windows: bool = os.name == "nt") -> list[str]:
+    """Return a program and its arguments, which are quoted as in a shell. On Windows a backslash is one of a path.
+
+    Raises:
+        ValueError: If a quotation mark is missing.
+    """
+    words = shlex.shlex(command, posix=True, punctuation_chars=False)
+    words.whitespace_split = True
+    words.commenters = ""
+    if windows:
+        words.escape = ""
+    return list(words)
+
+
 def _check_command(name: str, value: str) -> None:
     try:
-        words = shlex.split(value)
+        words = split_command(value)
     except ValueError:
         words = []
     if not words:

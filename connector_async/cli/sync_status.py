@@ -1,4 +1,4 @@
-"""The command `sync status`: what the state holds, once or again and again until a run by shares has ended."""
+"""The command `sync status`: what the state holds, once, or with `--watch` until a run by shares has ended."""
 
 import asyncio
 import time

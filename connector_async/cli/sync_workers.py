@@ -89,7 +89,7 @@ async def work(
         str | None,
         Parameter(
             group=_WORK,
-            help="Enqueue SOURCE again and again: minute, hour, day of the month, month, day of the week, such as "
+            help="Enqueue SOURCE on this schedule: minute, hour, day of the month, month, day of the week, such as "
             "'0 * * * *' for each hour. Of the workers with the same SOURCE, one does so.",
         ),
     ] = None,

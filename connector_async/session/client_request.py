@@ -1,7 +1,8 @@
 """aiohttp's `ClientRequest` with two shortcuts: complete headers are sent as they are, and a body together with them.
 
-They save 5 % of the instructions of a `get` and 13 % of a `create`. A reader can skip this module: without it requests
-are the same bytes. Borrowed sessions, proxies, large bodies and other versions of aiohttp do without the second one.
+They save 5 % of the instructions of a `get` and 13 % of a `create`. A reader can skip this module: without it the same
+requests are sent, apart from the `Content-Type` that aiohttp adds to a write without a body. Borrowed sessions do
+without both shortcuts. Proxies, large bodies and other versions of aiohttp do without the second one.
 """
 
 import inspect
@@ -34,11 +35,13 @@ _RESPONSE_ARGUMENTS: Final = frozenset(
 _REQUEST_ATTRIBUTES: Final = frozenset(("_body", "_continue", "_traces", "_timer", "_session"))
 
 
-def complete_headers(headers: CIMultiDict[str], url: URL) -> None:
-    """Add what aiohttp adds to the headers of each request to the host of `url`."""
-    headers[hdrs.HOST] = url.host_port_subcomponent or ""
+def complete_headers(headers: CIMultiDict[str], url: URL) -> CIMultiDict[str]:
+    """Return headers with those that aiohttp adds to each request to the host of `url`. `Host` is the first."""
+    complete = CIMultiDict({hdrs.HOST: url.host_port_subcomponent or ""})
+    complete.update(headers)
     for name, value in ClientRequest.DEFAULT_HEADERS.items():
-        headers.setdefault(name, value)
+        complete.setdefault(name, value)
+    return complete
 
 
 class DirectRequest(ClientRequest):

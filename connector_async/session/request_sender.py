@@ -176,7 +176,7 @@ class RequestSender:
                 raise TypeError(f"{type(self.auth).__name__} must return a Token, not {type(token).__name__}")
             headers = self._tenant.headers()
             headers.update(self._extra_headers)
-            complete_headers(headers, self._tenant.url(()))
+            headers = complete_headers(headers, self._tenant.url(()))
             headers[_AUTHORIZATION] = f"Bearer {token.value.reveal()}"
             json_headers = headers.copy()
             json_headers[_CONTENT_TYPE] = "application/json"

@@ -126,8 +126,8 @@ class DeleteGuard:
         for tenant_id, count in self._tenants.items():
             if count.deletes and not count.records and not self._allow_empty:
                 raise GuardError(
-                    f"the source has no record of tenant {tenant_id}, but {count.known} of its appointments are known; "
-                    "to delete them all, allow an empty source"
+                    f"the source has no record of tenant {tenant_id}, but the state has {count.known} of it; "
+                    "allow_empty (--allow-empty) deletes them all"
                 )
             self._check(f"tenant {tenant_id}", count)
         self._check("the run", self._run)

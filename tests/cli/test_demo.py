@@ -1,19 +1,26 @@
 """The demo, and that it notices each way to fail."""
 
+import asyncio
 import io
+import os
 import re
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from connector_async.cli import demo, demo_records, demo_run
+from connector_async.cli import demo, demo_records, demo_run, demo_workers
+from connector_async.cli.embedded_postgres import SharedStateOptions
 from connector_async.cli.exit_codes import ExitCode
+from connector_async.sandbox import RequestLog
 from connector_async.sync.formats import file_source
 from tests.support.command_line import CommandLine
+from tests.support.postgres import PostgresServer
 
 
 async def run_demo(monkeypatch: pytest.MonkeyPatch, folder: Path) -> tuple[bool, str]:
@@ -105,7 +112,7 @@ async def test_demo_fails_if_the_server_differs_from_the_file(monkeypatch: pytes
 
 
 async def test_demo_fails_if_its_run_is_not_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(demo_run, "_PROGRAM", "")
+    monkeypatch.setattr(demo_run, "PROGRAM", "")
     succeeded, shown = await run_demo(monkeypatch, tmp_path)
     assert succeeded is False
     assert "The run was not killed halfway: it ended with exit code 0." in shown
@@ -145,8 +152,113 @@ async def test_failed_demo_exits_with_1(monkeypatch: pytest.MonkeyPatch) -> None
     assert await demo.demo() == ExitCode.OTHER
 
 
-@pytest.mark.parametrize("arguments", [("--appointments", "1"), ("--concurrency", "0")])
+@pytest.mark.parametrize("arguments", [("--appointments", "1"), ("--concurrency", "0"), ("--workers", "1")])
 def test_invalid_option_is_rejected_by_name(arguments: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     done = CommandLine(capsys)("demo", *arguments)
     assert (done.code, done.out) == (ExitCode.USAGE, "")
     assert f"for {arguments[0]}." in done.err
+
+
+@pytest.mark.slow
+def test_demo_with_workers_survives_the_kill_of_one(capfd: pytest.CaptureFixture[str]) -> None:
+    done = CommandLine(capfd)("demo", "--workers", "2", "--appointments", "60")
+    shown = " ".join(done.out.split())
+    assert done.code == ExitCode.DONE, shown
+    assert {line.partition(":")[0] for line in done.err.splitlines()} == {"sync"}
+    assert max(map(len, done.out.splitlines())) <= 80
+    assert "60 creates of 4 tenants are to be done." in shown
+    assert re.search(r"run \d\S+: 60 created; \d+ requests sent, \d+ needed", shown)
+    assert (
+        "The server has exactly the 60 appointments of the file: 0 are missing, and 0 exist twice. No request exceeded "
+        "the rate limit."
+    ) in shown
+
+
+@pytest.fixture
+def run_with_workers(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Callable[[], Awaitable[tuple[bool, str]]]]:
+    """Run the demo of two workers with a database of the tests."""
+    name = f"test_demo_{os.getpid()}"
+    url = postgres.create(name)
+
+    @asynccontextmanager
+    async def opened_url(_: object) -> AsyncIterator[str]:
+        yield url
+
+    monkeypatch.setattr(SharedStateOptions, "opened_url", opened_url)
+
+    async def run() -> tuple[bool, str]:
+        console = Console(file=io.StringIO(), width=1000)
+        succeeded = await demo_workers.run_workers_demo(
+            console, folder=tmp_path, workers=2, appointments=30, concurrency=2
+        )
+        assert isinstance(console.file, io.StringIO)
+        return succeeded, console.file.getvalue()
+
+    yield run
+    postgres.drop(name)
+
+
+async def test_demo_with_workers_fails_if_they_do_not_start(
+    run_with_workers: Callable[[], Awaitable[tuple[bool, str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count(_: object, **conditions: object) -> int:
+        return 2 if conditions == {"status": 429} else 0
+
+    monkeypatch.setattr(demo_workers, "PROGRAM", "raise SystemExit(3)")
+    monkeypatch.setattr(RequestLog, "count", count)
+    succeeded, shown = await run_with_workers()
+    assert succeeded is False
+    assert "Not all workers have started to work.\n" in shown
+    assert "The other workers ended with exit codes [" in shown
+    assert "The server lacks 30 of the file's 30 appointments, and has 0 that the file lacks.\n" in shown
+    assert "2 requests exceeded the rate limit.\n" in shown
+
+
+async def test_demo_with_workers_fails_if_no_worker_is_left(
+    run_with_workers: Callable[[], Awaitable[tuple[bool, str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_first = demo_workers._Demo._kill_first
+
+    async def kill_all(self: Any, processes: list[asyncio.subprocess.Process]) -> None:
+        for process in processes[1:]:
+            process.kill()
+            await process.wait()
+        await kill_first(self, processes)
+
+    monkeypatch.setattr(demo_workers._Demo, "_kill_first", kill_all)
+    monkeypatch.setattr(demo_workers, "KILLED", 0)
+    succeeded, shown = await run_with_workers()
+    assert succeeded is False
+    assert "A worker was not killed: it ended with exit code -9.\n" in shown
+    assert "All workers have ended before the run.\n" in shown
+
+
+def test_demo_with_workers_says_what_it_is_before_it_loads_its_packages() -> None:
+    program = (
+        "import sys; from connector_async.cli import demo; "
+        "demo._introduce_workers(4, 300, __import__('pathlib').Path('folder')); "
+        "print([name for name in ('aiohttp', 'rich', 'sqlalchemy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    first, *_, loaded = done.stdout.splitlines()
+    assert (first, loaded) == ("A bulk sync by 4 processes, as on 4 machines. One of them is killed.", "[]")
+    for column in demo_workers._COLUMNS.split(",")[1:]:
+        assert f"\n  {column} " in done.stdout
+
+
+def test_packages_that_workers_need_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "find_spec", lambda name: None if name == "procrastinate" else object())
+    with pytest.raises(
+        SystemExit, match=r"--workers needs procrastinate: pip install 'connector-async\[distributed\]'"
+    ):
+        CommandLine(capsys)("demo", "--workers", "2")
+
+
+def test_files_of_workers_are_not_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = CommandLine(capsys)("demo", "--workers", "2", "--keep", str(tmp_path / "folder"))
+    assert (done.code, done.out) == (ExitCode.USAGE, "")
+    assert "--keep must not be given with --workers" in done.err

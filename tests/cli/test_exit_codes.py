@@ -13,7 +13,10 @@ from connector_async.exceptions import (
     RateLimitedError,
     ServerError,
 )
+from connector_async.sandbox import Sandbox, StatusFault
+from connector_async.sandbox.routing import SandboxOperation
 from connector_async.sync.exceptions import GuardError, StateBusyError, StateError
+from tests.support.command_line import CommandLine
 
 DONE, OTHER, RETRYABLE = ExitCode.DONE, ExitCode.OTHER, ExitCode.RETRYABLE
 
@@ -52,8 +55,18 @@ def test_error_has_its_exit_code(error: BaseException, code: int) -> None:
         ({RETRYABLE}, 5),
         ({DONE, RETRYABLE}, 3),
         ({RETRYABLE, OTHER}, 3),
-        ({DONE, ExitCode.CREDENTIALS, OTHER}, 4),
+        ({DONE, ExitCode.CREDENTIALS}, 3),
+        ({ExitCode.CREDENTIALS}, 4),
     ],
 )
 def test_many_inputs_have_one_exit_code(codes: set[ExitCode], code: int) -> None:
     assert combined_exit_code(codes) == code
+
+
+@pytest.mark.parametrize(("fault", "operation", "code"), [(StatusFault(403), "get", 3), (StatusFault(401), "token", 4)])
+def test_one_forbidden_id_of_many_fails_and_rejected_credentials_end_the_command(
+    sandbox: Sandbox, command: CommandLine, fault: StatusFault, operation: SandboxOperation, code: int
+) -> None:
+    names = [command.create()] * 20
+    sandbox.faults.script(fault, operation=operation)
+    assert command("get", *names).code == code

@@ -63,6 +63,15 @@ def test_standard_input_is_read_once(command: CommandLine) -> None:
     assert "- must be given once" in command("get", "-", "-").err
 
 
+@pytest.mark.parametrize("name", ["get", "delete"])
+def test_argument_after_two_hyphens_is_an_id(command: CommandLine, standard_input: Input, name: str) -> None:
+    one = command(name, "--", "-x")
+    assert (one.code, "404" in one.err) == (ExitCode.OTHER, True)
+    standard_input(b"b\n")
+    many = command(name, *(["--yes"] if name == "delete" else []), "a", "--", "--json", "-", "--")
+    assert [line.split(":")[1].strip() for line in many.err.splitlines()] == ["a", "--json", "b", "--"]
+
+
 @pytest.mark.parametrize("arguments", [["--bogus=Secret"], ["1", "--bogus=Secret"], ["1", "-x"]])
 def test_unknown_option_is_not_an_id(command: CommandLine, arguments: list[str]) -> None:
     for name in ("get", "delete"):

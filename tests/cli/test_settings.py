@@ -9,7 +9,7 @@ import pytest
 from connector_async import RateLimit, WireFormat
 from connector_async.cli.config_sources import read_settings, user_file
 from connector_async.cli.connect import open_session
-from connector_async.cli.settings import SETTINGS, Settings, SettingsError, parse_rate_limit
+from connector_async.cli.settings import SETTINGS, Settings, SettingsError, parse_rate_limit, split_command
 from tests.support.command_line import CommandLine, isolate
 
 TENANT = "tenant_id"
@@ -265,3 +265,14 @@ def test_invalid_option_is_rejected_by_name(command: CommandLine, option: str) -
     done = command("config", "show", option, "0")
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert f"{option} must" in done.err or f"for {option}." in done.err
+
+
+@pytest.mark.parametrize(
+    ("command", "windows", "words"),
+    [
+        (r'"C:\Program Files\vault.exe" get C:\new', True, [r"C:\Program Files\vault.exe", "get", r"C:\new"]),
+        (r"vault get a\ b 'c # d'", False, ["vault", "get", "a b", "c # d"]),
+    ],
+)
+def test_command_is_split_as_on_its_platform(command: str, *, windows: bool, words: list[str]) -> None:
+    assert split_command(command, windows=windows) == words

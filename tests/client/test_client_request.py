@@ -50,6 +50,13 @@ async def test_requests_are_those_of_aiohttp_without_a_coroutine_for_the_body(bo
         assert [request.headers["host"] for request in of_aiohttp] == [f"127.0.0.1:{server.port}"] * 2
 
 
+async def test_headers_are_in_the_order_of_aiohttp() -> None:
+    async with HostileServer(RESPONSE) as server, aiohttp.ClientSession() as borrowed:
+        of_aiohttp, own = await requests_of(server, borrowed), await requests_of(server)
+        assert [list(request.headers) for request in own] == [list(request.headers) for request in of_aiohttp]
+        assert next(iter(own[0].headers)) == "host"  # a proxy may look for it first (RFC 9110, section 7.2)
+
+
 async def test_large_body_is_written_by_aiohttp(body_tasks: list[str]) -> None:
     async with HostileServer(RESPONSE) as server:
         (update, _) = await requests_of(server, title="x" * 20_000)

@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet
 
 from connector_async import AuthenticationError, ClientCredentials, ConnectorSession, RateLimit
 from connector_async.auth import SharedClientCredentials
-from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Sandbox, StatusFault
+from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DelayFault, Sandbox, StatusFault
 from tests.conftest import ManualClock
 from tests.support.exposure import exposed
 from tests.support.postgres import FLAVORS, PostgresServer
@@ -121,6 +121,20 @@ async def test_refused_token_is_replaced_once_for_all(sandbox: Sandbox, url: str
     assert sandbox.log.count(operation="preview", status=401) == 2
 
 
+async def test_call_succeeds_although_its_token_and_the_renewed_one_are_refused(
+    sandbox: Sandbox, url: str, clock: ManualClock
+) -> None:
+    async with session_of(sandbox, shared(url)) as behind, session_of(sandbox, shared(url, clock=clock)) as ahead:
+        for session in (behind, ahead):
+            await session.request("GET", ("appointment", "preview"))
+        clock.now += 3599
+        await ahead.fetch_token()
+        sandbox.revoke_tokens("acme")
+        for session in (behind, ahead):
+            await session.request("GET", ("appointment", "preview"))
+    assert tokens_of(sandbox) == 3
+
+
 async def test_token_that_is_to_be_renewed_is_replaced_once_for_all(
     sandbox: Sandbox, url: str, clock: ManualClock
 ) -> None:
@@ -216,6 +230,19 @@ async def test_failed_fetch_lets_the_next_process_fetch_at_once(
     assert rows(postgres, "token, claimed_until") == [(None, 0)]
 
 
+async def test_closed_session_lets_the_next_process_fetch_at_once(
+    sandbox: Sandbox, url: str, postgres: PostgresServer
+) -> None:
+    sandbox.faults.script(DelayFault(10), operation="token")
+    async with session_of(sandbox, shared(url)) as session:
+        fetching = asyncio.create_task(session.fetch_token())
+        while not session.traffic.requests:
+            await asyncio.sleep(0.01)
+    with pytest.raises(RuntimeError, match="the session was closed"):
+        await fetching
+    assert rows(postgres, "token, claimed_until") == [(None, 0)]
+
+
 def claim_for(postgres: PostgresServer, seconds: float) -> None:
     """Claim the row as a process does that is fetching."""
     until = f"extract(epoch FROM clock_timestamp()) + {seconds}"
@@ -295,6 +322,20 @@ async def test_closed_credentials_fetch_without_the_database(
         await fetch(sandbox, auth)
     await fetch(sandbox, auth, "globex")
     assert rows(postgres, "tenant_id") == [("acme",)]
+
+
+async def test_credentials_that_are_closed_during_a_fetch_return_its_token(
+    sandbox: Sandbox, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sandbox.faults.script(DelayFault(0.05), operation="token")
+    auth = shared(url)
+    async with session_of(sandbox, auth) as session:
+        fetching = asyncio.create_task(session.fetch_token())
+        while not session.traffic.requests:
+            await asyncio.sleep(0.01)
+        await auth.aclose()
+        assert (await fetching).value.reveal()
+    assert caplog.messages == ["tenant acme: the token is not shared: the store of the tokens is closed"]
 
 
 def test_credentials_work_in_one_event_loop_after_another_and_in_threads(url: str) -> None:

@@ -1,10 +1,13 @@
+import inspect
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import yaml
 
-from connector_async.cli.commands import COMMANDS
+from connector_async.cli import sync_workers
+from connector_async.cli.commands import COMMANDS, app
 from connector_async.cli.settings import SETTINGS
 from tests.support.example_process import EXAMPLES
 
@@ -30,13 +33,38 @@ def test_each_example_is_run_by_a_test() -> None:
         assert re.search(rf'"{program.removesuffix(".py")}(\.py|:\w+)?"', tests), program
 
 
+def check_settings(environment: Mapping[str, str]) -> None:
+    named = {name for name in environment if name.startswith("CONNECTOR_")}
+    assert named <= {setting.variable for setting in SETTINGS}
+
+
+def check_command(arguments: list[str]) -> None:
+    """Check that a command, without the name of the program, and its options exist."""
+    assert " ".join(arguments[:2]) in COMMANDS
+    app.parse_args(arguments, exit_on_error=False, print_error=False)
+
+
 def test_compose_file_runs_a_command_with_settings_that_exist() -> None:
     services = yaml.safe_load((EXAMPLES / "postgres-compose.yaml").read_text())["services"]
-    sync = services["sync"]
-    assert " ".join(sync["command"][:2]) in COMMANDS
-    named = {name for name in sync["environment"] if name.startswith("CONNECTOR_")}
-    assert named <= {setting.variable for setting in SETTINGS}
+    work = services["work"]
+    check_command(work["command"])
+    check_settings(work["environment"])
     database = services["database"]["environment"]
     user, name = database["POSTGRES_USER"], database["POSTGRES_DB"]
-    assert sync["environment"]["CONNECTOR_STATE"] == f"postgresql://{user}@database/{name}"
-    assert sync["environment"]["PGPASSWORD"] == database["POSTGRES_PASSWORD"]
+    assert work["environment"]["CONNECTOR_STATE"] == f"postgresql://{user}@database/{name}"
+    assert work["environment"]["PGPASSWORD"] == database["POSTGRES_PASSWORD"]
+
+
+def test_compose_file_gives_a_worker_longer_to_end_than_it_takes() -> None:
+    work = yaml.safe_load((EXAMPLES / "postgres-compose.yaml").read_text())["services"]["work"]
+    default = inspect.signature(sync_workers.work).parameters["stop_timeout"].default
+    assert float(work["stop_grace_period"].removesuffix("s")) > default
+
+
+def test_crontab_runs_commands_with_settings_that_exist() -> None:
+    lines = [line for line in (EXAMPLES / "crontab").read_text().splitlines() if line and not line.startswith("#")]
+    commands = [line.split("connector-async ", 1)[1] for line in lines if " connector-async " in line]
+    check_settings(dict(line.split("=", 1) for line in lines if re.match(r"\w+=", line)))
+    assert [command.split()[:2] for command in commands] == [["sync", "enqueue"], ["sync", "work"]]
+    for command in commands:
+        check_command(command.split())

@@ -1,17 +1,14 @@
 import asyncio
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from fakeredis import TcpFakeServer
 from reminder_worker import work
 
 from connector_async import AppointmentService, ClientCredentials, ConnectorSession, NewAppointment
 from connector_async.sandbox import DelayFault, DropAfter, Sandbox, SeedAppointment, StatusFault
 from tests.support.example_process import EXAMPLES, running
+from tests.support.fake_redis import fake_redis
 from tests.support.virtual_time import LoopClock
 
 MISSING = "00000000-0000-0000-0000-000000000000"
@@ -88,25 +85,11 @@ for task in tasks:
 """
 
 
-@contextmanager
-def redis() -> Iterator[str]:
-    """Serve Redis in a thread, and give its URL."""
-    server = TcpFakeServer(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"redis://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 async def test_taskiq_worker_runs_what_another_process_asks_for(
     sandbox: Sandbox, appointments: AppointmentService, draft: NewAppointment
 ) -> None:
     moved = await appointments.create(draft)
-    with redis() as url:
+    with fake_redis() as url:
         environment = {"REDIS_URL": url}
         worker = ("-m", "taskiq", "worker", "--workers", "1", "taskiq_worker:broker")
         async with running(sandbox, *worker, environment=environment) as process:
@@ -139,7 +122,7 @@ async def test_celery_tasks_run_in_forked_processes_and_repeat_no_lost_create(
     async with Sandbox(sleep=wait_for_both) as sandbox:
         # The first create waits for the second, which takes another process. The third one is lost.
         sandbox.faults.script(DelayFault(1), DelayFault(1), DropAfter(), operation="create")
-        with redis() as url:
+        with fake_redis() as url:
             environment = {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url}
             async with running(sandbox, *worker, environment=environment) as process:
                 await process.line("ready")

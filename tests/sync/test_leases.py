@@ -210,6 +210,34 @@ async def test_lease_that_a_failed_transaction_has_taken_is_not_held(url: str) -
             await first.write(put_cell, "acme")
 
 
+async def test_closing_does_not_wait_for_a_database_that_is_down(postgres: PostgresServer, url: str) -> None:
+    state = await State.open(url, owner="test", lease=0.2)
+    await state.lease(["acme"])
+    postgres.stop()
+    try:
+        async with asyncio.timeout(10):
+            await state.aclose()
+    finally:
+        postgres.start()
+
+
+async def test_failure_to_give_back_the_leases_leaves_no_connection(
+    postgres: PostgresServer, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise LookupError
+
+    state = await State.open(url, owner="test")
+    await state.lease(["acme"])
+    monkeypatch.setattr(state._leases, "release", fail)
+    with pytest.raises(LookupError):
+        await state.aclose()
+    count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    async with asyncio.timeout(5):  # a backend ends a moment after its connection
+        while query(postgres, url, count) != [(0,)]:
+            await asyncio.sleep(0.01)
+
+
 async def test_each_tenant_has_its_own_counter_of_changes(state_path: Path) -> None:
     async with await State.open(state_path, owner="test") as state:
         async with state.writing() as transaction:

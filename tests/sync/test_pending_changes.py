@@ -160,7 +160,7 @@ async def test_pending_creates_of_removed_records_count_as_deletes_for_the_guard
         sync.sandbox.faults.script(*[DropAfter()] * len(records), operation="create")
         await sync.run(records, Budget(sync.clock, max_requests=len(records)))
         assert len(await sync.titles()) == len(records)
-        with pytest.raises(GuardError, match="no record of tenant acme, but 5 of its appointments are known"):
+        with pytest.raises(GuardError, match="no record of tenant acme, but the state has 5 of it"):
             await sync.run([])
         with pytest.raises(GuardError, match="would lose 4 of 4 appointments; the limit is 3"):
             await sync.run(records[:1], max_delete=MaxDelete(number=3))

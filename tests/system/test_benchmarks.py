@@ -8,14 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from benchmarks import __main__ as suite
-from benchmarks import calendar_file, conversion, instructions, rounds, server, shared_limit, workers, workload
+from benchmarks import calendar_file, conversion, instructions, rounds, scale, server, shared_limit, workers, workload
 from benchmarks.libraries import Library, all_libraries
 from benchmarks.peers import Calls, Draft, Peer
 from benchmarks.rounds import FLOOR_AGAIN, Figures, Measurement, quartiles
-from benchmarks.tables import Bars, Settings, Table, compare
+from benchmarks.tables import Bars, Lines, Settings, Table, compare
 from connector_async.sync.formats import file_source
 from connector_async.sync.records import SourceRecord
 from tests.support.postgres import FLAVORS, PostgresServer
@@ -243,3 +244,52 @@ def test_ratio_that_has_grown_by_more_than_the_margin_is_reported() -> None:
 
 def test_every_counted_case_has_a_ratio_to_compare_with() -> None:
     assert json.loads(instructions.BASELINE.read_text(encoding="utf-8")).keys() == instructions.CASES.keys()
+
+
+class TestScale:
+    SETUP = scale.Setup(name="test", concurrency=2)
+    COSTS = scale.Costs(worker=10, slots=1_000, commits=1_000, commits_of_request=0, commits_of_tenant=0)
+
+    def simulate(self, creates: list[int], machines: int = 1, **changes: Any) -> scale.Result:
+        return scale.simulate(creates, machines, attrs.evolve(self.SETUP, **changes), self.COSTS)
+
+    def test_tenants_progress_at_their_rate_limit(self) -> None:
+        result = self.simulate([30, 60])
+        assert result.seconds == pytest.approx(60)
+        assert result.bound == "rate limit"
+
+    def test_a_worker_has_so_many_tenants_in_work(self) -> None:
+        result = self.simulate([60] * 8)
+        assert result.seconds == pytest.approx(240)
+        assert result.bound == "tenants in work"
+        assert self.simulate([60] * 8, machines=2).seconds == pytest.approx(120)
+
+    def test_a_worker_sends_so_much(self) -> None:
+        result = self.simulate([10] * 100, concurrency=100)
+        assert result.seconds == pytest.approx(100)
+        assert result.bound == "workers"
+
+    def test_machines_without_a_connection_do_not_work(self) -> None:
+        result = self.simulate([60] * 8, machines=4, server_connections=14)
+        assert result.seconds == pytest.approx(120)
+        assert result.workers == 2
+
+    def test_databases_and_redis_carry_more(self) -> None:
+        creates = [100] * 10_000
+        one, eight, redis = (
+            scale.simulate(creates, 100, setup, scale.Costs())
+            for setup in (
+                scale.Setup(name="one", concurrency=1_000),
+                scale.Setup(name="eight", concurrency=1_000, databases=8),
+                scale.Setup(name="redis", concurrency=1_000, has_redis=True),
+            )
+        )
+        assert (one.bound, redis.bound) == ("database", "Redis")
+        assert one.seconds > redis.seconds > eight.seconds
+        assert one.seconds == pytest.approx(8 * eight.seconds, rel=0.2)
+
+    def test_table_and_chart_have_each_setup(self) -> None:
+        (table,) = scale.measure(Settings(scale=0.01))
+        assert isinstance(table.chart, Lines)
+        assert list(table.chart.lines) == [setup.name for setup in scale.SETUPS]
+        assert {len(row) for row in table.rows} == {len(scale.SETUPS) + 1}

@@ -105,7 +105,7 @@ class ProcrastinateQueue:
             await job.defer_async(**share.as_json())
 
     def add_schedule(self, cron: str, name: str, start: Periodic) -> None:
-        """Start a run again and again, in one of the processes that have a schedule of this name.
+        """Start a run on a schedule, in one of the processes that have a schedule of this name.
 
         Args:
             cron: When: minute, hour, day of the month, month and day of the week, and optionally a second.

@@ -92,7 +92,7 @@ class ShareResult(enum.Enum):
     MORE = "more"
     """Its quantum was used up, or the worker was stopped: put it into the queue again."""
     BUSY = "busy"
-    """Another process works on the tenant, or was killed less than a lease ago: try again in some seconds."""
+    """Another process works on the tenant, or was killed less than a lease ago: retry in some seconds."""
     UNKNOWN = "unknown"
     """The state does not have such a run, or no such tenant in it: drop the share."""
 

@@ -30,6 +30,8 @@ from .upsert import upsert
 LEASE_SECONDS: Final = 30.0
 """How long a process may be gone before another one may take over its tenants. A renewal comes three times as often."""
 _POLL: Final = 0.25  # seconds
+_LONGEST_RELEASE: Final = 10.0
+"""Seconds that closing waits for a server that is down, to give back the leases. A restart takes a few."""
 
 
 @attrs.frozen
@@ -231,6 +233,8 @@ class State:
     async def aclose(self) -> None:
         """Close the state after all writes, and release it for other runs. The caller must have ended all reads.
 
+        If PostgreSQL is down, it waits for ten seconds at most, and leaves the leases to expire.
+
         A cancellation is raised when the state is closed: otherwise other runs would wait until the leases expire. A
         second one does not wait for that.
         """
@@ -246,12 +250,15 @@ class State:
         await self._commits.finish()
         if self._renewal is not None:
             self._renewal.cancel()
-        if self._leases.duration is not None and self._leases.were_taken:
-            with suppress(StateError):  # then the leases expire
-                await self.release()
-        async with self._writing:
-            self._closed = True
-            await self._opened.aclose()
+        try:
+            if self._leases.duration is not None and self._leases.were_taken:
+                with suppress(StateError, TimeoutError):  # then the leases expire
+                    async with asyncio.timeout(min(self._leases.duration, _LONGEST_RELEASE)):
+                        await self.release()
+        finally:
+            async with self._writing:
+                self._closed = True
+                await self._opened.aclose()
 
     @property
     def clock(self) -> Clock:

@@ -90,7 +90,7 @@ class Leases:
         self.epochs: dict[str, int] = {}
         """The epoch of each lease that was taken, by tenant."""
         self.were_taken = False
-        """Whether `take` was called. Of a cancelled transaction it is not known whether it was committed."""
+        """Whether `take` was called. It is not known whether a cancelled transaction was committed."""
 
     async def take(self, connection: AsyncConnection, tenant_ids: Iterable[str]) -> dict[str, int]:
         """Take the leases of some tenants, and return their epochs. They count once the transaction is committed.
