@@ -170,19 +170,27 @@ def content_hash(appointment: NewAppointment | Appointment) -> str:
     a description without a type is plain text. The time zone's name does not count, as the times are compared in UTC;
     nor do fields that this version does not know, which a server may set by itself.
     """
-    description_type = appointment.description_type
-    description_type = "" if description_type == _PLAIN else _or_empty(description_type)
-    return _hash(appointment, _or_empty(appointment.description), description_type)
+    description, description_type = _or_empty(appointment.description), _or_empty(appointment.description_type)
+    return _hash(appointment.title, *_times(appointment), description, description_type)
+
+
+def content_hash_of_row(row: Mapping[str, str | None]) -> str:
+    """Return the content hash of the appointment in a row of `row_of`."""
+    description, description_type = row.get("description") or "", row.get("description_type") or ""
+    return _hash(row["title"], row["start_time"], row["end_time"], description, description_type)
 
 
 def summary_hash(appointment: NewAppointment | Appointment) -> str:
     """Return the content hash of the title and the times alone: a preview may omit everything else."""
-    return _hash(appointment, "", "")
+    return _hash(appointment.title, *_times(appointment), "", "")
 
 
-def _hash(appointment: NewAppointment | Appointment, description: str, description_type: str) -> str:
-    times = format_instant(appointment.start_time), format_instant(appointment.end_time)
-    fields = (appointment.title, *times, description, description_type)
+def _times(appointment: NewAppointment | Appointment) -> tuple[str, str]:
+    return format_instant(appointment.start_time), format_instant(appointment.end_time)
+
+
+def _hash(title: str | None, start_time: str | None, end_time: str | None, description: str, kind: str) -> str:
+    fields = (title, start_time, end_time, description, "" if kind == _PLAIN else kind)
     return hashlib.blake2b(orjson.dumps(fields), digest_size=16).hexdigest()
 
 
@@ -225,6 +233,11 @@ def unrecordable_reason(appointment: Appointment | None) -> str:
 def sortable(instant: datetime) -> str:
     """Return a date-time as the state stores it: RFC 3339 in UTC with microseconds, so that the strings sort."""
     return instant.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
+def sortable_string(instant: str) -> str:
+    """Return what `sortable` returns, for a string of `format_instant`."""
+    return instant if "." in instant else f"{instant[:-1]}.000000Z"
 
 
 def record_from_row(row: Mapping[str, Any], *, tenant_id: str | None = None) -> SourceRecord:
@@ -322,12 +335,10 @@ def row_of(record: SourceRecord) -> dict[str, str | None]:
     appointment, calendar = record.appointment, record.calendar
     row: dict[str, str | None] = {"key": record.key, "tenant_id": calendar.tenant_id}
     if calendar.ad_id:
-        row |= {"ad_id": calendar.ad_id, "domain_id": calendar.domain_id}
-    row |= {
-        "title": appointment.title,
-        "start_time": format_instant(appointment.start_time),
-        "end_time": format_instant(appointment.end_time),
-    }
+        row["ad_id"], row["domain_id"] = calendar.ad_id, calendar.domain_id
+    row["title"] = appointment.title
+    row["start_time"] = format_instant(appointment.start_time)
+    row["end_time"] = format_instant(appointment.end_time)
     for name in _OPTIONAL:
         value = getattr(appointment, name)
         if value is not UNSET:
