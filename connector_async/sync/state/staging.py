@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 import orjson
-from sqlalchemy import delete, exists, func, insert, literal, literal_column, not_, null, select, tuple_, union
+from sqlalchemy import delete, exists, func, insert, literal, literal_column, not_, null, select, text, tuple_, union
 
 from connector_async.sync.formats.source import Source
 from connector_async.sync.records import (
@@ -103,6 +103,8 @@ async def stage(
             batch = []
     if batch:
         await _write_batch(state, batch, written)
+    if count > _ROWS_PER_WRITE:
+        await _analyze(state)
     if staged.problems:
         await _protect_occurrences(state, staged)
         await _protect_other_calendars(state)
@@ -236,6 +238,17 @@ async def _write_unless_written(state: State, batch: _Batch, written: Mapping[st
         found = await transaction.connection.execute(copies.group_by(desired.c.tenant_id))
         if dict(map(tuple, found)) == known:
             await batch.write(transaction)
+
+
+@repeatable
+async def _analyze(state: State) -> None:
+    """Let PostgreSQL plan its queries for the rows that there are now.
+
+    By its old numbers, it compares each record of a tenant with each of its items.
+    """
+    async with state.writing() as transaction:
+        if transaction.connection.dialect.name == "postgresql":
+            await transaction.connection.execute(text("ANALYZE desired, items"))
 
 
 @repeatable
