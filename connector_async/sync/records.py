@@ -92,17 +92,21 @@ class SourceRecord:
         TypeError: If a field has another type.
     """
 
-    key: str = attrs.field(validator=validator(check_text))
+    key: str
     """Stable, and unique within its calendar."""
-    calendar: Calendar = attrs.field(validator=validator(check_type, Calendar))
+    calendar: Calendar
     """The calendar that the appointment belongs to."""
-    appointment: NewAppointment = attrs.field(validator=validator(check_type, NewAppointment))
+    appointment: NewAppointment
     """The content. Its time zone is sent where the wire format carries one; a change of the time zone alone is not
     a change."""
-    modified: datetime | None = attrs.field(default=None, validator=validator(check_type, datetime, optional=True))
+    modified: datetime | None = None
     """The time of the last change in the source; aware. `None` if the source does not say."""
 
     def __attrs_post_init__(self) -> None:
+        check_text("key", self.key)
+        check_type("calendar", self.calendar, Calendar)
+        check_type("appointment", self.appointment, NewAppointment)
+        check_type("modified", self.modified, datetime, optional=True)
         if self.appointment.extra:
             raise ValueError("appointment must have no extra: a sync does not know what these fields mean")
         if self.modified is not None and self.modified.utcoffset() is None:
