@@ -156,7 +156,8 @@ def _add_problem(problem: SourceProblem, staged: Staged) -> _Row | None:
     else:
         if problem.is_series:
             staged.series.add((problem.calendar.tenant_id, problem.key))
-        return _protecting_row(*attrs.astuple(problem.calendar), problem.key)
+        calendar = problem.calendar
+        return _protecting_row(calendar.tenant_id, calendar.domain_id, calendar.ad_id, problem.key)
     return None
 
 
