@@ -19,7 +19,7 @@ from benchmarks.tables import Settings, Table
 
 MODULES: Final = (
     "limit", "single_call", "clients", "parts", "middleware", "conversion", "calendar_file", "bulk", "pages",
-    "shared_limit", "sync", "growth", "startup",
+    "shared_limit", "sync", "workers", "growth", "startup",
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import orjson
 
@@ -12,6 +12,9 @@ from benchmarks.tables import Settings, Table, compare
 
 _SIZES = {1_000: 60, 100_000: 5}
 """Number of previews to number of rounds."""
+_PAGES, _PAGE = 20, 1_000
+"""What is decoded and held: so many pages of so many previews, as a walk through a long preview returns them."""
+_ROUNDS_OF_PAGES = 20
 _FLOOR = "pydantic"
 
 
@@ -34,6 +37,14 @@ def _body(count: int) -> bytes:
 def _loading(library: Library) -> rounds.Contestant:
     async def load(count: int) -> None:
         library.load(_body(count))
+
+    return load
+
+
+def _loading_pages(library: Library, page: int) -> rounds.Contestant:
+    async def load(count: int) -> None:
+        held = [library.load(_body(page)) for _ in range(count // page)]
+        del held
 
     return load
 
@@ -64,25 +75,30 @@ def measure(settings: Settings) -> list[Table]:
     libraries = all_libraries()
     check(libraries)
     strictness = {library.name: library.strictness for library in libraries}
+
+    def table(name: str, title: str, contestants: Mapping[str, rounds.Contestant], count: int, runs: int) -> Table:
+        measurement = asyncio.run(
+            rounds.measure(contestants, floor=_FLOOR, rounds=settings.rounds_or(runs), calls=count)
+        )
+        return compare(
+            measurement,
+            name=f"conversion.{name}",
+            title=title,
+            unit="preview",
+            ours=(libraries[0].name,),
+            extra_columns={"strictness": lambda name: strictness.get(name, "")},
+        )
+
     tables = []
-    for size, default_rounds in _SIZES.items():
+    for size, runs in _SIZES.items():
         count = settings.size(size)
-        for direction in ("decoding", "encoding"):
-            contestants = {
-                library.name: _loading(library) if direction == "decoding" else _dumping(library, count)
-                for library in libraries
-            }
-            measurement = asyncio.run(
-                rounds.measure(contestants, floor=_FLOOR, rounds=settings.rounds_or(default_rounds), calls=count)
-            )
-            tables.append(
-                compare(
-                    measurement,
-                    name=f"conversion.{direction}_{size}",
-                    title=f"{direction} {count:,} previews",
-                    unit="preview",
-                    ours=(libraries[0].name,),
-                    extra_columns={"strictness": lambda name: strictness.get(name, "")},
-                )
-            )
-    return tables
+        loading = {library.name: _loading(library) for library in libraries}
+        dumping = {library.name: _dumping(library, count) for library in libraries}
+        tables += [
+            table(f"decoding_{size}", f"decoding {count:,} previews", loading, count, runs),
+            table(f"encoding_{size}", f"encoding {count:,} previews", dumping, count, runs),
+        ]
+    page = settings.size(_PAGE)
+    pages = {library.name: _loading_pages(library, page) for library in libraries}
+    title = f"decoding {_PAGES} pages of {page:,} previews and holding them"
+    return [*tables, table("decoding_held", title, pages, _PAGES * page, _ROUNDS_OF_PAGES)]

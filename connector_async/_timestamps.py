@@ -27,6 +27,10 @@ SEPARATORS_IN_UTC: Final = "Z::T--"
 accepts only those of the profile, at a third of the cost of the regular expression. (It takes a `Z` with a NUL for the
 end, and ignores what follows.)"""
 
+_PLACES: Final = ((4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":"), (19, "Z"), (20, "\n"))
+"""Place to character in a line of that form."""
+_LINE: Final = 21
+
 
 class InstantError(ValueError):
     """Raised when a string or a datetime is not a valid instant. The message names the rule, never the value."""
@@ -50,6 +54,21 @@ def parse_instant(string: str, assume_zone: tzinfo | None = None) -> datetime:
         with contextlib.suppress(ValueError):  # a leap second, or a string that _parse rejects as well
             return datetime.fromisoformat(string)
     return _parse(string.upper(), assume_zone)
+
+
+def have_separators_in_utc(strings: list[str]) -> bool:
+    """Return whether all strings have 20 characters, `SEPARATORS_IN_UTC` and no NUL, without a look at each.
+
+    Raises:
+        TypeError: If one of `strings` is not a str.
+    """
+    count = len(strings)
+    lines = "\n".join((*strings, ""))
+    return (
+        lines.count("\n") == count
+        and "\0" not in lines
+        and all(lines[place::_LINE] == character * count for place, character in _PLACES)
+    )
 
 
 @functools.lru_cache(maxsize=1024)  # bounded: a server chooses the names

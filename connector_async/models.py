@@ -80,7 +80,7 @@ def _check_date_time(name: str, value: object) -> None:
 
 
 def _check_extra(name: str, value: object) -> None:
-    if value is _NOTHING_EXTRA:
+    if value is NOTHING_EXTRA:
         return
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be a mapping, not {type(value).__name__}")
@@ -119,9 +119,9 @@ def _in_utc_if_set(value: datetime | Unset) -> datetime | Unset:
 
 
 def _copy_extra(value: Any) -> Any:
-    if value is _NOTHING_EXTRA or not isinstance(value, Mapping):
+    if value is NOTHING_EXTRA or not isinstance(value, Mapping):
         return value
-    return dict(value) if value else _NOTHING_EXTRA
+    return dict(value) if value else NOTHING_EXTRA
 
 
 class _NothingExtra(Mapping[str, Any]):
@@ -140,10 +140,10 @@ class _NothingExtra(Mapping[str, Any]):
         return "{}"
 
     def __reduce__(self) -> str:
-        return "_NOTHING_EXTRA"  # pickles and copies of a model share it as well
+        return "NOTHING_EXTRA"  # pickles and copies of a model share it as well
 
 
-_NOTHING_EXTRA: Final = _NothingExtra()
+NOTHING_EXTRA: Final = _NothingExtra()
 
 _DESCRIPTION_TYPES: Final = ("Text", "Html")
 
@@ -277,7 +277,7 @@ class NewAppointment(JsonModel):
     """The IANA or Windows name of the appointment's time zone. The times are sent in UTC all the same. `UNSET`:
     `UTC`. The wire format GUIDE does not send it."""
     extra: Mapping[str, Any] = attrs.field(
-        default=_NOTHING_EXTRA, converter=_copy_extra, validator=validator(_check_extra), hash=False, repr=False
+        default=NOTHING_EXTRA, converter=_copy_extra, validator=validator(_check_extra), hash=False, repr=False
     )
     """Further fields to send, by their names on the wire. Their values are encoded as JSON."""
 
@@ -315,13 +315,13 @@ class AppointmentUpdate(JsonModel):
     """The IANA or Windows name of the appointment's time zone. The times are sent in UTC all the same. The wire
     format GUIDE does not send it."""
     extra: Mapping[str, Any] = attrs.field(
-        default=_NOTHING_EXTRA, converter=_copy_extra, validator=validator(_check_extra), hash=False, repr=False
+        default=NOTHING_EXTRA, converter=_copy_extra, validator=validator(_check_extra), hash=False, repr=False
     )
     """Further fields to send, by their names on the wire. Their values are encoded as JSON."""
 
     def __attrs_post_init__(self) -> None:
         _, *changes = attrs.astuple(self, recurse=False)
-        if all(change is UNSET or change is _NOTHING_EXTRA for change in changes):
+        if all(change is UNSET or change is NOTHING_EXTRA for change in changes):
             raise InvalidArgumentError("an update must set at least one field besides appointment_id")
 
 
@@ -343,7 +343,7 @@ class Appointment(JsonModel):
     """The type of the description: `Text` or `Html`. `None`: the server did not send it, as with GUIDE."""
     time_zone: str | None = None
     """The name of the appointment's time zone. `None`: the server did not send it, as with GUIDE."""
-    extra: Mapping[str, Any] = attrs.field(default=_NOTHING_EXTRA, hash=False, repr=False)
+    extra: Mapping[str, Any] = attrs.field(default=NOTHING_EXTRA, hash=False, repr=False)
     """Fields that this version does not know, by their names on the wire, with their decoded JSON values."""
 
     @classmethod

@@ -127,7 +127,22 @@ COMMANDS: Final = {
         "The file is replaced once every calendar was read. The state must be used for pulls only.",
     ),
     "sync retry-failed": ("sync:retry_failed", "Retry the records that a run gave up, and no others."),
-    "sync status": ("sync:status", "Print what the state holds and its latest runs, even while a run works with it."),
+    "sync enqueue": (
+        "sync_workers:enqueue",
+        "Start a run for the workers of sync work: read a file into the state, check the guard, and end.\n\n"
+        "It sends nothing. The state is a PostgreSQL database. Another file for the same tenants supersedes what is "
+        "left.",
+    ),
+    "sync work": (
+        "sync_workers:work",
+        "Work on the runs that sync enqueue has started, beside any number of other workers on any machine.\n\n"
+        "The workers keep the rate limit of each tenant together. SIGTERM or SIGINT ends the operations in flight, and "
+        "leaves the rest to the others.",
+    ),
+    "sync status": (
+        "sync_status:status",
+        "Print what the state holds and its latest runs, even while a run works with it.",
+    ),
     "sync report": (
         "html_report:report",
         "Write what a run did as one HTML page: requests over time, outcomes, dead letters with their reasons.\n\n"

@@ -54,6 +54,14 @@ EXAMPLES: Final = {
         "connector-async sync retry-failed RUN visits.csv",
         "connector-async sync retry-failed RUN visits.csv --dead-letters failed.jsonl",
     ),
+    "sync enqueue": (
+        "connector-async sync enqueue visits.csv --state postgresql://user@host/database",
+        "connector-async sync enqueue visits.csv --embedded-postgres --max-delete 5%",
+    ),
+    "sync work": (
+        "connector-async sync work --state postgresql://user@host/database",
+        "connector-async sync work visits.csv --cron '0 * * * *' --embedded-postgres",
+    ),
     "sync status": ("connector-async sync status", "connector-async sync status --state visits.connector-sync.db"),
     "sync report": (
         "connector-async sync report --html run.html",

@@ -22,6 +22,7 @@ from connector_async.sync.formats.mapping import RowMapper, check_mapping, row_m
 from connector_async.sync.formats.reading import ReadingCounts, source_error
 from connector_async.sync.scope import Scope
 
+from .line_reader import STANDARD_INPUT
 from .settings import Settings, assumed_zone
 from .times import parse_time
 
@@ -104,6 +105,9 @@ class MappingOptions:
         Raises:
             ValueError: If an option or a setting is invalid, or the format is not known.
         """
+        if path.name.startswith("-") and str(path) == path.name != STANDARD_INPUT:
+            option = path.name.partition("=")[0]
+            raise ValueError(f"Unknown option: {option}. A file of that name is ./{option}")
         if self.source_format is None and format_of_suffix(path) is None:
             raise ValueError(f"--source-format must be given: the name of {path} does not end in {', '.join(SUFFIXES)}")
         mapping = mapping_of(settings)

@@ -1,4 +1,4 @@
-"""The sync commands: run, plan, apply, check, pull, retry-failed, status and explain."""
+"""The sync commands: run, plan, apply, check, pull, retry-failed and explain."""
 
 from collections import Counter
 from collections.abc import AsyncGenerator
@@ -50,14 +50,12 @@ from .sync_report import (
     CHANGE_COLUMNS,
     KEY_COLUMNS,
     REPORT_COLUMNS,
-    RUN_COLUMNS,
     left_out_record,
     operation_record,
     print_expanded,
     print_failure,
     print_key_history,
     print_lost_versions,
-    print_status,
 )
 from .sync_run import (
     PULL_STATE,
@@ -269,13 +267,6 @@ async def pull(
     async with open_sync(state_path(settings, to, PULL_STATE), settings, wait=state.wait) as (opened, services):
         pulling = Pull(opened, services, pull_options, mirror=mirror, budget=budget)
         return await finish_run(_run_pull(pulling, quiet=is_quiet(settings)), budget, opened, limits, display)
-
-
-async def status(*, state: StateOptions = _STATE, display: DisplayOptions = DEFAULT_DISPLAY) -> None:
-    """Print what the state holds and its latest runs, even while a run works with it."""
-    display.check(RUN_COLUMNS)
-    async with await _open_to_read(state) as opened:
-        print_status(await inspection.read_status(opened), display, state=opened.location)
 
 
 async def explain(

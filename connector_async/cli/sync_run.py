@@ -12,6 +12,7 @@ from typing import Any, Final
 from connector_async.appointments import AppointmentService
 from connector_async.auth import Token, TokenProvider, TokenSend
 from connector_async.exceptions import AuthenticationError
+from connector_async.rate_limit import RateLimitStore
 from connector_async.sync.budget import Budget
 from connector_async.sync.bulk_sync import BulkSync
 from connector_async.sync.formats import MergingMirror, Source, expanded_range, file_mirror
@@ -175,18 +176,20 @@ class TenantServices:
 
     Args:
         settings: Describe the server and the credentials of each tenant.
+        rate_limit_store: Keeps the rate limits and the retry quotas, if other processes share them.
 
     Raises:
         ValueError: If a setting is invalid or missing.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, rate_limit_store: RateLimitStore | None = None) -> None:
         self._session = open_session(
             settings,
             settings.get("tenant_id") or "sync",  # a session needs a tenant; only those of the source send requests
             auth=TenantCredentials(settings, print_message),
             # The steady rate is the limit less the burst, so the smallest burst is the fastest for a long run.
             rate_limit=parse_rate_limit(settings.get("rate_limit"), burst=1),
+            rate_limit_store=rate_limit_store,
         )
 
     def __call__(self, calendar: Calendar) -> AppointmentService:

@@ -123,18 +123,10 @@ class BulkSync:
             journal, report, budget, self._clock, kind="run", mode=options.mode.value, conditions=options.conditions()
         ):
             try:
-                staged, withheld, tenants = await self._stage(source, options, budget, forget=True)
+                context = await self._staged_context(source, options, budget, journal, report, mirror)
             except BudgetSpentError:  # without the whole source, nothing is known to be missing in it
                 return report
-            if staged.problems and mirror is not None and not isinstance(mirror, MergingMirror):
-                reason = staged.problems[0][1].reason
-                raise SourceError(f"{reason}; the source cannot be rewritten without losing what cannot be read")
-            if staged.problems:
-                await journal.record_dead_letters(staged.problems)
-            report.unreadable = staged.unreadable
-            report.problems = [letter.reason for _, letter in staged.problems[:_SHOWN_PROBLEMS]]
-            report.tenants = {tenant_id: TenantReport(records=staged.records[tenant_id]) for tenant_id in tenants}
-            context = self._planning_context(source, options, staged, withheld, tenants, journal)
+            tenants = list(report.tenants)
             failed_tenants = await tenants_with_failures(self._state)
             busy = {*await context.tenants_with_work(tenants), *failed_tenants}
             idle = [tenant_id for tenant_id in tenants if tenant_id not in busy]
@@ -144,6 +136,63 @@ class BulkSync:
             await self._run_workers(planners, options, journal, report, budget, failed_tenants)
             if mirror is not None:
                 await SourceWriteback(self._state, journal).rewrite(mirror)
+        return report
+
+    async def stage_source(
+        self, source: Source, options: SyncOptions, journal: Journal, report: RunReport
+    ) -> PlanningContext:
+        """Start a run whose tenants are worked on by `run_tenant`, in any process: stage its source, check the guard.
+
+        Args:
+            source: The records that the server should have.
+            options: What to look at, who wins, and what may be deleted; neither two-way nor with `rebind`.
+            journal: That of the new run.
+            report: Gets the tenants and what could not be read.
+
+        Returns:
+            What the planners of all tenants share. The state has the leases of the tenants.
+
+        Raises:
+            ValueError: If the options ask for what the wire format or such a run cannot do; nothing was written.
+            SourceError: If the source cannot be read at all.
+            GuardError: If more would be deleted than allowed.
+            TargetMismatchError: If the state belongs to another server.
+            StateError: If the state cannot be used, or another run has one of the tenants.
+        """
+        if options.mode is Mode.TWO_WAY or options.rebind:
+            raise ValueError("options must be neither two-way nor with rebind, which concern the whole source")
+        options.check(self._settings.wire_format)
+        await self._bind()
+        await self._lease(options)
+        await journal.start_run(kind="run", mode=options.mode.value, conditions=options.conditions())
+        try:
+            return await self._staged_context(source, options, Budget(self._clock), journal, report)
+        except BaseException:
+            await journal.end_run(report, "failed")
+            raise
+
+    async def run_tenant(self, tenant_id: str, context: PlanningContext, journal: Journal, budget: Budget) -> RunReport:
+        """Work on one tenant of a run that `stage_source` has started, until nothing is left or the budget is spent.
+
+        Args:
+            tenant_id: The tenant. The state must have its lease.
+            context: That of the run.
+            journal: That of the run.
+            budget: When to end before the work is done.
+
+        Returns:
+            The report of this work alone.
+
+        Raises:
+            TargetMismatchError: If the state belongs to another server; nothing was sent.
+            StateError: If the state cannot be used, or another run has taken over the tenant.
+        """
+        if self._target is None:
+            await self._bind()
+        report = RunReport(run_id=journal.run_id, tenants={tenant_id: TenantReport()})
+        failed_tenants = await tenants_with_failures(self._state)
+        planners = {tenant_id: CalendarPlanner(tenant_id, context)}
+        await self._run_workers(planners, context.options, journal, report, budget, failed_tenants)
         return report
 
     async def apply(self, saved: SavedPlan, budget: Budget | None = None) -> RunReport:
@@ -228,6 +277,31 @@ class BulkSync:
                     on_failure(calendar, error)
                     if isinstance(error, AuthenticationError | GuardError):
                         break
+
+    async def _staged_context(
+        self,
+        source: Source,
+        options: SyncOptions,
+        budget: Budget,
+        journal: Journal,
+        report: RunReport,
+        mirror: Mirror | None = None,
+    ) -> PlanningContext:
+        """Stage a source for a run, and bring its report up to date.
+
+        Raises:
+            BudgetSpentError: If the budget ended the reading.
+        """
+        staged, withheld, tenants = await self._stage(source, options, budget, forget=True)
+        if staged.problems and mirror is not None and not isinstance(mirror, MergingMirror):
+            reason = staged.problems[0][1].reason
+            raise SourceError(f"{reason}; the source cannot be rewritten without losing what cannot be read")
+        if staged.problems:
+            await journal.record_dead_letters(staged.problems)
+        report.unreadable = staged.unreadable
+        report.problems = [letter.reason for _, letter in staged.problems[:_SHOWN_PROBLEMS]]
+        report.tenants = {tenant_id: TenantReport(records=staged.records[tenant_id]) for tenant_id in tenants}
+        return self._planning_context(source, options, staged, withheld, tenants, journal)
 
     def _planning_context(
         self,

@@ -23,11 +23,19 @@ from datetime import datetime, tzinfo
 from typing import Any, Final
 
 import attrs
+from cattrs.fns import identity
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.preconf.orjson import OrjsonConverter, make_converter
 
 from connector_async._json import JsonError, may_be_rounded
-from connector_async._timestamps import SEPARATORS, SEPARATORS_IN_UTC, has_offset, parse_instant, zone_named
+from connector_async._timestamps import (
+    SEPARATORS,
+    SEPARATORS_IN_UTC,
+    has_offset,
+    have_separators_in_utc,
+    parse_instant,
+    zone_named,
+)
 from connector_async.models import Appointment, AppointmentUpdate, NewAppointment, Unset
 
 from .field_layout import GUIDE_LAYOUT, FieldLayout
@@ -40,12 +48,16 @@ from .hooks import (
     structure_float,
     structure_id,
     structure_int,
+    structure_list,
     structure_optional_str,
     structure_str,
     unknown_type,
 )
 
 _TIME_ZONE: Final = "timeZone"
+_OPTIONAL_STRING: Final = frozenset((str, type(None)))
+_CHUNK: Final = 256
+"""Items that are decoded together: few enough to stay in the processor's cache."""
 
 # Type checkers take the keyword arguments, which are the fields of a class, for options.
 _make_structure: Final[Any] = make_dict_structure_fn
@@ -119,7 +131,11 @@ def _make_converter(
         _register_model(converter, model, layout, check_extra)
     if layout is GUIDE_LAYOUT and not detailed:
         parse = functools.partial(parse_instant, assume_zone=assume_zone) if assume_zone else parse_instant
-        converter.register_structure_hook(Appointment, _make_fast_guide_hook(parse, check_extra))
+        structure = _make_fast_guide_hook(parse, check_extra)
+        converter.register_structure_hook(Appointment, structure)
+        converter.register_structure_hook_func(
+            functools.partial(operator.eq, list[Appointment]), _make_fast_page_hook(structure)
+        )
     return converter
 
 
@@ -167,6 +183,9 @@ def _make_strict_converter(assume_zone: tzinfo | None, check_extra: _CheckExtra,
     ):
         # Registered by a predicate, because cattrs' own hook for unions would come before one for a type.
         converter.register_structure_hook_func(functools.partial(operator.contains, types), hook)
+    # Fields of these unions are written as they are. Generated code leaves out a call of `identity`.
+    unions = str | None, str | Unset, str | Unset | None, datetime | Unset
+    converter.register_unstructure_hook_func(functools.partial(operator.contains, unions), identity)
     return converter
 
 
@@ -200,7 +219,6 @@ def _register_model(
     converter: OrjsonConverter, model: type[Any], layout: FieldLayout, check_extra: _CheckExtra
 ) -> None:
     overrides = _make_overrides(model, layout)
-    unstructure_fields = _make_unstructure(model, converter, _cattrs_omit_if_default=True, **overrides)
     start_key, end_key = layout.keys["start_time"], layout.keys["end_time"]
     has_zone = "time_zone" in layout.keys
     known_keys = layout.known_keys
@@ -222,12 +240,10 @@ def _register_model(
         check_extra(extra)
         return attrs.evolve(structure_fields()(flat, type_), extra=extra)
 
-    def unstructure(instance: Any) -> dict[str, Any]:
-        fields: dict[str, Any] = unstructure_fields(instance)
-        return {**instance.extra, **fields} if instance.extra else fields
-
     converter.register_structure_hook(model, make_object_hook(structure))
-    converter.register_unstructure_hook(model, unstructure)
+    converter.register_unstructure_hook(
+        model, _make_unstructure(model, converter, _cattrs_omit_if_default=True, **overrides)
+    )
 
 
 def _is_in_utc(value: object) -> bool:
@@ -290,3 +306,45 @@ def _make_fast_guide_hook(
     fromisoformat, known_keys = datetime.fromisoformat, GUIDE_LAYOUT.known_keys
     separators, in_utc = SEPARATORS, SEPARATORS_IN_UTC
     return structure_appointment
+
+
+def _make_fast_page_hook(
+    structure: Callable[[dict[str, Any], object], Appointment],
+) -> Callable[[object, object], list[Appointment]]:
+    """Return a hook for `list[Appointment]` that calls `structure` only for the items of a chunk with an unusual one.
+
+    It takes four fifths of the time of a hook that calls it for each item.
+    """
+
+    def structure_page(value: object, _: object) -> list[Appointment]:
+        items: list[Any] = structure_list(value)
+        appointments: list[Appointment] = []
+        for start in range(0, len(items), _CHUNK):
+            chunk = items[start : start + _CHUNK]
+            usual = _structure_usual(chunk)
+            appointments += [structure(item, Appointment) for item in chunk] if usual is None else usual
+        return appointments
+
+    return structure_page
+
+
+def _structure_usual(items: list[Any]) -> list[Appointment] | None:
+    """Return the appointments of objects with all members and no other, and with date-times in UTC.
+
+    Each check is of a whole column, in C. `None`: an object is unusual, or not valid.
+    """
+    try:
+        if set(map(len, items)) != {len(GUIDE_LAYOUT.known_keys)}:
+            return None
+        ids, titles = [item["appointmentId"] for item in items], [item["title"] for item in items]
+        "".join(ids + titles)  # a TypeError unless all are strings
+        starts, ends = [item["startTime"] for item in items], [item["endTime"] for item in items]
+        if not have_separators_in_utc(starts + ends):
+            return None
+        descriptions = [item["description"] for item in items]
+        if not (all(ids) and set(map(type, descriptions)) <= _OPTIONAL_STRING):
+            return None
+        parse = datetime.fromisoformat
+        return list(map(Appointment, ids, titles, map(parse, starts), map(parse, ends), descriptions))
+    except (KeyError, TypeError, ValueError):
+        return None

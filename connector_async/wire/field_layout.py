@@ -50,13 +50,15 @@ class FieldLayout:
 
     def unflatten(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Return a flat object with its nested members in the nested object."""
-        if not self.nested:
-            return fields
         prefix = f"{self.nested}."
-        inner = {key.removeprefix(prefix): value for key, value in fields.items() if key.startswith(prefix)}
-        if not inner:
-            return fields
-        return {key: value for key, value in fields.items() if not key.startswith(prefix)} | {self.nested: inner}
+        outer: dict[str, Any] = {}
+        inner: dict[str, Any] = {}
+        for key, value in fields.items():
+            if key.startswith(prefix):
+                inner[key.removeprefix(prefix)] = value
+            else:
+                outer[key] = value
+        return {**outer, self.nested: inner} if self.nested and inner else fields
 
     def add_defaults(self, fields: dict[str, Any], *, creates: bool) -> dict[str, Any]:
         """Return a flat object with the defaults that it lacks.
@@ -67,7 +69,7 @@ class FieldLayout:
         if self.description_defaults and description in fields:
             content = "" if fields[description] is None else fields[description]
             fields = {**self.description_defaults, **fields, description: content}
-        return {**self.create_defaults, **fields} if creates else fields
+        return {**self.create_defaults, **fields} if creates and self.create_defaults else fields
 
     def overrides_sent(self, received: dict[str, Any], key: str) -> bool:
         """Return whether a flat object that a server returned makes the value that was sent under `key` meaningless."""

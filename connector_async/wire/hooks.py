@@ -84,6 +84,13 @@ def structure_bool(value: object, _: object) -> bool:
     raise MismatchError(f"expected a boolean, not {_json_type(value)}")
 
 
+def structure_list(value: object) -> list[Any]:
+    """Return a JSON array; reject any other type."""
+    if type(value) is list:
+        return value
+    raise MismatchError(f"expected an array, not {_json_type(value)}")
+
+
 def is_list(type_: Any) -> bool:
     """Return whether a type is `list[...]`."""
     return get_origin(type_) is list
@@ -118,11 +125,10 @@ def make_collection_hook(type_: Any, converter: Any) -> Callable[[object, Any], 
             raise _ItemsError("an item", [error], type_) from None
 
     def structure_array(value: object, _: object) -> Any:
-        if type(value) is not list:
-            raise MismatchError(f"expected an array, not {_json_type(value)}")
+        items = structure_list(value)
         if explains:
-            return kind([structure_item(item, index) for index, item in enumerate(value)])
-        return kind([structure(item, item_type) for item in value])
+            return kind([structure_item(item, index) for index, item in enumerate(items)])
+        return kind([structure(item, item_type) for item in items])
 
     def structure_dict(value: object, _: object) -> Any:
         if type(value) is not dict:

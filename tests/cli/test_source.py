@@ -134,6 +134,15 @@ def test_invalid_option_of_a_source_is_rejected_by_name(
     assert done.err.startswith(f"connector-async: {message}")
 
 
+@pytest.mark.parametrize("command", [("source", "check"), ("sync", "run"), ("sync", "plan")])
+def test_unknown_option_in_place_of_the_source_is_not_taken_for_a_file(
+    offline: CommandLine, command: tuple[str, ...]
+) -> None:
+    done = offline(*command, "--bogus=x")
+    assert done.code == ExitCode.USAGE
+    assert done.err.startswith("connector-async: Unknown option: --bogus. A file of that name is ./--bogus")
+
+
 def test_quoted_columns_may_have_the_signs_of_a_mapping(offline: CommandLine) -> None:
     put("visits.csv", '"a+b","c=""d""",start_time,end_time\r\nk-1,Visit,2024-01-15T10:00:00Z,2024-01-15T11:00:00Z\r\n')
     mapping = ("--map", 'key = "a+b"'.replace(" ", ""), "--map", 'title="c=""d"""+"c=""d"""')

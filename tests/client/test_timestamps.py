@@ -16,6 +16,7 @@ from connector_async._timestamps import (
     InstantError,
     _parse,
     format_instant,
+    have_separators_in_utc,
     parse_instant,
 )
 from connector_async.sandbox.timestamps import parse_instant as parse_in_sandbox
@@ -160,6 +161,22 @@ def test_nothing_may_follow_the_common_form(tail: str) -> None:
     assert string[SEPARATORS] != SEPARATORS_IN_UTC
     with pytest.raises(InstantError):
         parse_instant(string)
+
+
+def test_separators_of_many_date_times_are_those_of_each() -> None:
+    string = "2024-01-15T10:00:00Z"
+    assert have_separators_in_utc([])
+    assert have_separators_in_utc([string] * 3)
+    for place in (4, 7, 10, 13, 16, 19):
+        changed = f"{string[:place]}0{string[place + 1 :]}"
+        assert not have_separators_in_utc([string, changed, string])
+    for place in range(41):  # a line that ends elsewhere
+        two = f"{string}\n{string}"
+        assert have_separators_in_utc([two[:place], two[place + 1 :]]) == (place == 20)
+    for strings in ([string, f"{string}0"], [string[:-2], f"Z0{string}"], [f"{string[:3]}\0{string[4:]}"]):
+        assert not have_separators_in_utc(strings)
+    with pytest.raises(TypeError):
+        have_separators_in_utc([string, 1])  # type: ignore[list-item]
 
 
 @given(st.from_regex(r"[0-9W+:.,Tt-]{4}-[0-9W]{2}-[0-9W+.,-]{2}T[0-9+.,-]{2}:[0-9+.]{2}:[0-9+.,-]{2}Z", fullmatch=True))

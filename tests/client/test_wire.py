@@ -261,6 +261,66 @@ def test_fast_and_explaining_converter_accept_the_same_values(value: Any) -> Non
         assert both.explaining.structure(value, Appointment) == fast
 
 
+_TIME = FIELDS["startTime"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"description": None},
+        {"appointmentId": 1},
+        {"appointmentId": ""},
+        {"title": None},
+        {"title": 1},
+        {"description": 1},
+        {"location": "x"},
+        {"startTime": "2016-12-31T23:59:60Z"},
+        {"startTime": "2024-01-15T10:00:00.5Z"},
+        {"startTime": "2024-01-15T10:00:00+01:00"},
+        {"startTime": "2024-01-15T10:00:00"},
+        {"startTime": "2024-01-15 10:00:00Z"},
+        {"startTime": "2024-W03-1T10:00:00Z"},
+        {"startTime": "2024-01-15T10:00:Z\0Z"},
+        {"startTime": "2024-13-15T10:00:00Z"},
+        {"endTime": 1},
+        {"endTime": f"{_TIME}\n{_TIME}"},
+        {"endTime": ""},
+    ],
+)
+def test_unusual_item_is_read_alike_alone_and_among_others(changes: dict[str, Any]) -> None:
+    others = [FIELDS] * 300
+    for place in (0, 255, 256, 300):
+        page = orjson.dumps([*others[:place], FIELDS | changes, *others[place:]])
+        try:
+            expected = GUIDE.structure(body(**changes), Appointment)
+        except DecodingError as error:
+            with pytest.raises(DecodingError) as caught:
+                GUIDE.structure(page, list[Appointment])
+            assert list(caught.value.problems) == [line.replace("$", f"$[{place}]") for line in error.problems]
+        else:
+            read = GUIDE.structure(page, list[Appointment])
+            assert read.pop(place) == expected
+            assert read == [APPOINTMENT] * 300
+
+
+def test_date_times_of_a_page_cannot_make_up_for_each_other() -> None:
+    # The second date-time of each pair has what the first one lacks.
+    for pair in (("2024-01-15T10:00:00", f"Z{_TIME}"), (f"{_TIME}\n", _TIME[1:]), (_TIME[:-1], f"\n{_TIME}")):
+        for fields in (
+            [FIELDS | {"startTime": pair[0]}, FIELDS | {"startTime": pair[1]}],
+            [FIELDS | {"startTime": pair[0], "endTime": pair[1]}],
+        ):
+            with pytest.raises(DecodingError):
+                GUIDE.structure(orjson.dumps(fields), list[Appointment])
+
+
+@pytest.mark.parametrize("other", [1, "x", [], None, {}])
+def test_item_that_is_no_appointment_is_named(other: Any) -> None:
+    with pytest.raises(DecodingError) as caught:
+        GUIDE.structure(orjson.dumps([FIELDS, other]), list[Appointment])
+    assert caught.value.problems[0].startswith("$[1]")
+
+
 @given(st.binary() | json_values.map(orjson.dumps) | hostile_fields.map(orjson.dumps))
 def test_any_body_is_an_appointment_or_a_decoding_error(content: bytes) -> None:
     try:

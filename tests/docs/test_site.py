@@ -87,7 +87,7 @@ def test_unknown_name_in_a_role_is_a_warning(tmp_path: Path) -> None:
         ("settings-table", "boolean"),
         ("settings-table:: source", "date_format"),
         ("state-schema", "replaced_hashes"),
-        ("state-schema", "These are the tables of revision 0005"),
+        ("state-schema", "These are the tables of revision 0006"),
         ("wire-fields", "body.contentType"),
         ("record-fields", "X-CONNECTOR-TENANT-ID"),
     ],

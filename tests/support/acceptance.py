@@ -94,7 +94,10 @@ ROWS = {
     # `.ci/run postgres` runs the tests of the sync on PostgreSQL, with the collation of a language and with C.
     "M1": "A sync is the same on PostgreSQL as on SQLite, whatever the collation of the database is.",
     "M2": "Of processes that open an empty database at once, one creates the state; a run survives a restart of it.",
+    "M3": "A run by shares has every record once, whatever workers or restarts of PostgreSQL end in the middle of it.",
+    "M4": "Workers that are stopped for longer than a lease send at most one create twice, and it is reported.",
     "M5": "Processes that share a store keep the limit of a tenant evenly, and a 429 pauses all of them.",
+    "M6": "A run over more tenants than PostgreSQL has connections for is done, and survives refused connections.",
 }
 """What each row asks for. Every row has a test; `tests/system/test_acceptance.py` asserts it."""
 

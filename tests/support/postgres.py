@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -85,17 +85,18 @@ FLAVORS: Final = {
 class PostgresServer:
     """A server on a socket of its own. Start it with `started`."""
 
-    def __init__(self, folder: Path, installation: Path, flavor: Flavor) -> None:
+    def __init__(self, folder: Path, installation: Path, flavor: Flavor, settings: Mapping[str, str]) -> None:
         self._folder = folder
         self._bin = installation / "bin"
         self._flavor = flavor
+        self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._log = folder / "log"
 
     @classmethod
     @contextlib.contextmanager
-    def started(cls, flavor: Flavor) -> Iterator[Self]:
-        """Start a server, and stop it at the end, or when this process is killed.
+    def started(cls, flavor: Flavor, **settings: str) -> Iterator[Self]:
+        """Start a server, with some settings of its own, and stop it at the end, or when this process is killed.
 
         Raises:
             UnavailableError: If this machine does not have the binaries.
@@ -108,7 +109,7 @@ class PostgresServer:
                 if not installation.is_relative_to("/usr"):
                     installation = _copied(installation, folder / "copy")
                 shutil.chown(folder, _ACCOUNT)
-            server = cls(folder, installation, flavor)
+            server = cls(folder, installation, flavor, settings)
             server._initialize()
             with ended_with_this_process(folder, pid_file=folder / "data" / "postmaster.pid", signal="QUIT"):
                 server.start()
@@ -134,13 +135,17 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start the server, and return when it accepts connections."""
-        settings = _SETTINGS | {"unix_socket_directories": str(self._folder)}
+        settings = {**_SETTINGS, **self._settings, "unix_socket_directories": str(self._folder)}
         options = " ".join(f"--{name}={value}" for name, value in settings.items())
         self._call("pg_ctl", "start", "--wait", "--silent", f"--log={self._log}", f"--options={options}")
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop the server: `immediate`, as in a crash, or `fast`, as in a restart."""
         self._call("pg_ctl", "stop", "--wait", "--silent", f"--mode={mode}")
+
+    def log(self) -> str:
+        """Return what the server has logged."""
+        return self._log.read_text(errors="replace")
 
     def url(self, database: str) -> str:
         return f"postgresql://postgres@/{database}?host={self._folder}"

@@ -43,7 +43,7 @@ RUN = {
 }
 RUN |= {"requests_minimum": 1, "waited": 0.5, "counts": {"created": 1, "ü": [None]}}
 INTENT = CALENDAR | SPAN | {"run_id": "r-1", "key": "k-1", "content_hash": "0", "summary_hash": "1", "sent_at": 2.0}
-HEADER = {"format": "connector-async sync state", "version": 1, "revision": "0005", "rows": 1}
+HEADER = {"format": "connector-async sync state", "version": 1, "revision": "0006", "rows": 1}
 SERIAL = {"table": "serial", "row": {"number": 7}}
 
 

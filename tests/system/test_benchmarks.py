@@ -57,6 +57,7 @@ def test_command_writes_the_figures_of_its_tables(tmp_path: Path, capsys: pytest
         "conversion.encoding_1000",
         "conversion.decoding_100000",
         "conversion.encoding_100000",
+        "conversion.decoding_held",
     ]
     for table in written["tables"]:
         assert table["title"] in printed

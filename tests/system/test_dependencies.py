@@ -1,6 +1,10 @@
 """The dependencies of the package: their bounds, extras and groups."""
 
+import os
 import re
+import subprocess
+import sys
+import sysconfig
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,6 +15,9 @@ from typing import Any
 FILE = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
 PROJECT = FILE["project"]
 GROUPS: dict[str, list[Any]] = FILE["dependency-groups"]
+_PATHS = [str(Path(__file__).parents[2]), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+_ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(_PATHS)}
+"""Of an interpreter without `site`: a package of the environment may import things there."""
 REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?(?P<bounds>.*)")
 
 
@@ -32,6 +39,19 @@ def bounds() -> dict[str, set[str]]:
     return found
 
 
+def test_client_imports_little_beyond_aiohttp() -> None:
+    code = (
+        "import sys, aiohttp; before = {*sys.modules}\n"
+        "from connector_async import AppointmentService, ClientCredentials, ConnectorSession\n"
+        "print(*{name.partition('.')[0] for name in {*sys.modules} - before})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, env=_ENVIRONMENT
+    )
+    # No part of the standard library but `gc`, which is built in: what aiohttp imports on use is not among them either.
+    assert {*done.stdout.split()} <= {"attr", "attrs", "cattrs", "connector_async", "gc", "orjson", "tenacity"}
+
+
 def test_each_dependency_has_a_lower_bound() -> None:
     assert [name for name, found in bounds().items() if not all(">=" in one for one in found)] == []
 
@@ -45,6 +65,7 @@ def test_extras_are_for_users_and_groups_for_developers() -> None:
         "sandbox",
         "sync",
         "postgres",
+        "distributed",
         "shared-tokens",
         "redis",
         "otel",

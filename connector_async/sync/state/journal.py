@@ -16,7 +16,7 @@ from connector_async._clock import Clock
 from connector_async.sync.exceptions import StateError
 from connector_async.sync.failures import Failure
 from connector_async.sync.records import ABSENT, Calendar
-from connector_async.sync.report import Fate, RunReport
+from connector_async.sync.report import RunReport
 
 from .db.engine import State, Transaction
 from .db.retrying import repeatable
@@ -32,6 +32,7 @@ from .reader import (
     in_calendar,
 )
 from .schema import CALENDAR, KEY, PER_TENANT, cells, dead_letters, intents, items, runs
+from .stored_report import stored_counts, stored_report
 
 _Failure = tuple[str, ...]
 _LETTERS_AT_A_TIME: Final = 5_000
@@ -79,19 +80,6 @@ class DeadLetter:
     """The HTTP status of the response."""
     request_id: str | None = None
     """The request id that the server has given."""
-
-
-def _stored_counts(counts: Mapping[Fate, int]) -> dict[str, Any]:
-    return {fate.stored_name: number for fate, number in counts.items() if number}
-
-
-def _per_tenant(report: RunReport) -> dict[str, Any]:
-    """Return the report of each tenant without its reasons, which are those of the dead letters and failures."""
-    return {
-        tenant_id: attrs.asdict(tenant, filter=lambda field, _: field.name not in {"counts", "stopped", "reasons"})
-        | {"counts": _stored_counts(tenant.counts), "stopped": tenant.stopped and tenant.stopped.value}
-        for tenant_id, tenant in report.tenants.items()
-    }
 
 
 class Journal:
@@ -156,7 +144,8 @@ class Journal:
             "requests_sent": report.requests,
             "requests_minimum": report.minimum,
             "waited": report.waited,
-            "counts": _stored_counts(report.counts) | {PER_TENANT: _per_tenant(report)},
+            "counts": stored_counts(report.counts)
+            | {PER_TENANT: {tenant_id: stored_report(tenant) for tenant_id, tenant in report.tenants.items()}},
         }
         async with self._state.writing() as transaction:
             await transaction.connection.execute(ended.values(ended_at=self._clock.time(), status=status, **figures))

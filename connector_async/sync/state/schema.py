@@ -24,7 +24,7 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 """All revisions of the tables, oldest first. This version works with the last one. They are listed here so that a
 current state is opened without Alembic."""
 VERSION_TABLE: Final = "connector_sync_version"
@@ -231,3 +231,35 @@ pulled: Final = Table(
 )
 """The changes from the server that are not written back to the source's file yet. Without a body, the record is to be
 removed from the file. `replaced_hash` is the hash of the record in the file. The bodies are personal data."""
+
+shared_runs: Final = Table(
+    "shared_runs",
+    metadata,
+    *_key_columns("run_id"),
+    Column("options", JSON, nullable=False),
+    Column("unreadable", _INTEGER, nullable=False),
+    Column("is_queued", _INTEGER, nullable=False),
+)
+"""The runs whose tenants are worked on by several processes. `options` has everything that a process needs to know of
+the run, and the first records that cannot be read as its `problems`. `is_queued` is 1 once each share was put into the
+queue.
+"""
+
+shares: Final = Table(
+    "shares",
+    metadata,
+    *_key_columns("run_id", "tenant_id"),
+    *_text_columns("status"),
+    Column("withheld", _INTEGER, nullable=False),
+    Column("ambiguous", _INTEGER, nullable=False),
+    Column("idle", _INTEGER, nullable=False),
+    Column("to_do", _INTEGER, nullable=False),
+    Column("report", JSON, nullable=False),
+    Index("shares_by_status", "run_id", "status"),
+    Index("shares_by_tenant", "tenant_id", "status"),
+)
+"""The tenants of such a run. `status` is `waiting`, `done`, or `superseded`: another source was staged before the
+tenant was done. `withheld` and `ambiguous` are 1 if one of its records cannot be read; see `Staged`. `idle` counts the
+last slices of work without any result, `to_do` the keys that were out of sync at the start, and `report` has what
+became of the tenant so far, in the form of the counts of a run.
+"""

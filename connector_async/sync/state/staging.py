@@ -27,7 +27,8 @@ from .db.engine import State, Transaction, streamed
 from .db.errors import CommitLostError
 from .db.retrying import repeatable, repeatable_once
 from .journal import DeadLetter
-from .schema import KEY, desired, intents, items
+from .schema import KEY, desired, intents, items, shares
+from .shares import supersede
 
 _ROWS_PER_WRITE: Final = 5_000
 _RECORDS_PER_CHECK: Final = 100
@@ -187,6 +188,7 @@ def _record_row(record: SourceRecord) -> _Row:
 async def _clear(state: State) -> None:
     async with state.writing() as transaction:
         await transaction.connection.execute(delete(desired).where(state.is_leased(desired.c.tenant_id)))
+        await supersede(transaction, state.is_leased(shares.c.tenant_id))
 
 
 async def _write_batch(state: State, rows: Sequence[_Row], written: Counter[str]) -> None:
@@ -216,6 +218,7 @@ class _Batch:
     async def write(self, transaction: Transaction) -> None:
         if self.new:  # another run may have staged and released them meanwhile
             await transaction.connection.execute(delete(desired).where(desired.c.tenant_id.in_(self.new)))
+            await supersede(transaction, shares.c.tenant_id.in_(self.new))
         # Which of two records with the same key is meant is unknown, so the key loses its content.
         duplicate = dict.fromkeys(_CONTENT, null()) | {"copies": desired.c.copies + literal_column("1")}
         await transaction.upsert_tuples(desired, self.rows, on_conflict=duplicate)

@@ -304,7 +304,8 @@ class State:
         """
         for tenant_id in list(self._leases.epochs) if tenant_ids is None else tenant_ids:
             self._leases.epochs.pop(tenant_id, None)
-        await self._commits.write(lambda transaction: self._leases.release(transaction.connection, tenant_ids))
+        # It is repeated: were it given up, this state would go on to renew a lease that nobody works with.
+        await self._write(lambda transaction: self._leases.release(transaction.connection, tenant_ids))
 
     def is_leased(self, tenant_id: Column[str]) -> ColumnElement[bool]:
         """Return the condition for rows of the tenants that this state has leased."""

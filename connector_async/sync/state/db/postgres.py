@@ -14,7 +14,7 @@ from connector_async.sync.state.schema import VERSION_TABLE, metadata
 from .errors import database_errors
 from .location import Location
 
-_READERS: Final = 3
+_READERS: Final = 2  # their transactions are short, and the connections of a server are few
 _CONNECTING: Final = {
     "application_name": "connector-async",
     "connect_timeout": "10",  # seconds

@@ -1,0 +1,305 @@
+"""`Share`: one tenant's part of a run, which any process can work on; and the work on it.
+
+Any engine that delivers each share at least once is correct, whatever it repeats, delays or reorders. What keeps two
+processes from working on one tenant is its lease in the state, and what is left to do is in the state as well.
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import Any, Final, Self
+
+import attrs
+
+from connector_async._checks import check_int, check_tenant_id, check_text, check_type, validator
+from connector_async._clock import Clock, checked_clock
+from connector_async.sync.budget import Budget, StopReason
+from connector_async.sync.bulk_sync import BulkSync
+from connector_async.sync.exceptions import FencedError, StateBusyError
+from connector_async.sync.guard import MissingGuard
+from connector_async.sync.planning.options import Services
+from connector_async.sync.planning.planner import PlanningContext
+from connector_async.sync.report import Fate, RunReport, TenantReport
+from connector_async.sync.request_timeline import RequestTimeline
+from connector_async.sync.state import State
+from connector_async.sync.state.db.engine import LEASE_SECONDS
+from connector_async.sync.state.db.errors import value_errors
+from connector_async.sync.state.journal import Journal
+from connector_async.sync.state.shares import (
+    ShareStatus,
+    StoredShare,
+    count_settled,
+    ending_of,
+    read_share,
+    read_shared_options,
+    read_shared_report,
+    write_share,
+)
+
+from .stored_options import RunSettings
+
+QUANTUM: Final = 1_000
+"""How many requests a share has at most by default. At the documented limit, that is a quarter of an hour."""
+
+_MOST_RUNS: Final = 8  # whose options are kept in memory
+_WRITTEN: Final = (Fate.CREATED, Fate.UPDATED, Fate.DELETED, Fate.UNCHANGED)
+_GIVEN_UP: Final = (Fate.CONFLICT, Fate.REFUSED)
+_ADDED: Final = (*_WRITTEN, Fate.PULLED)
+"""What a later slice of work adds to. The other fates are those of the last slice."""
+
+
+@attrs.frozen(kw_only=True)
+class Share:
+    """One tenant's part of a run. It is plain data, without personal data, for the message of any queue.
+
+    Raises:
+        ValueError: If a value breaks its rule; the message names it.
+        TypeError: If a value has another type; the message names it.
+    """
+
+    run_id: str = attrs.field(validator=validator(check_text))
+    """The run, as its report names it."""
+    tenant_id: str = attrs.field(validator=lambda *checked: check_tenant_id(checked[2]))
+    """The tenant."""
+    quantum: int = attrs.field(default=QUANTUM, validator=validator(check_int))
+    """How many requests to send before the tenant's lease is given back, and other shares get their turn."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the share as a JSON object."""
+        return attrs.asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+        """Return the share of a JSON object that `as_json` has made. Further members are ignored.
+
+        Raises:
+            ValueError: If a member is missing or breaks its rule.
+            TypeError: If a member has another type.
+        """
+        check_type("fields", fields, Mapping)
+        names = [field.name for field in attrs.fields(cls)]
+        if missing := [name for name in names if name not in fields]:
+            raise ValueError(f"a share must have {', '.join(missing)}")
+        return cls(**{name: fields[name] for name in names})
+
+
+class ShareResult(enum.Enum):
+    """What became of a share."""
+
+    DONE = "done"
+    """Nothing is left: the tenant is done, or another source was staged for it."""
+    MORE = "more"
+    """Its quantum was used up, or the worker was stopped: put it into the queue again."""
+    BUSY = "busy"
+    """Another process works on the tenant, or was killed less than a lease ago: try again in some seconds."""
+    UNKNOWN = "unknown"
+    """The state does not have such a run, or no such tenant in it: drop the share."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the share must be delivered again."""
+        return self in {ShareResult.MORE, ShareResult.BUSY}
+
+
+class ShareWorker:
+    """Works on shares over one open state, which all of them use: for a process that works on many.
+
+    Shares of different tenants can be worked on concurrently.
+
+    Args:
+        state: The open state. Nothing else may use it for runs.
+        services: Returns the service of a calendar; see `BulkSync`. Processes keep the limit of a tenant together if
+            its sessions have a `rate_limit_store` that they share.
+        clock: The clock to wait by; `None` for that of the state.
+
+    Raises:
+        TypeError: If `state` is not a `State`.
+    """
+
+    def __init__(self, state: State, services: Services, *, clock: Clock | None = None) -> None:
+        check_type("state", state, State)
+        self._state = state
+        self._services = services
+        self._clock = state.clock if clock is None else checked_clock(clock)
+        self._runs: dict[str, tuple[RunSettings, BulkSync]] = {}
+        self._budgets: dict[str, Budget] = {}
+        """The budgets of the shares that are worked on, by tenant."""
+        self._is_stopped = False
+
+    @property
+    def state(self) -> State:
+        """The open state."""
+        return self._state
+
+    def stop(self) -> None:
+        """Let no operation start any more. Shares end when their operations in flight have, and have more left."""
+        self._is_stopped = True
+        for budget in self._budgets.values():
+            budget.stop()
+
+    async def work(self, share: Share) -> ShareResult:
+        """Send what is left of a share, its quantum at most, and return what became of it.
+
+        Raises:
+            StateError: If the state cannot be used. The share must be delivered again.
+            ValueError: If `services` returns a service with another wire format than the run.
+        """
+        check_type("share", share, Share)
+        if self._is_stopped:
+            return ShareResult.MORE
+        if share.tenant_id in self._budgets:  # the lease does not keep a process from its own tenants
+            return ShareResult.BUSY
+        self._budgets[share.tenant_id] = Budget(self._clock)
+        try:
+            if (ended := await self._ended(share)) is not None:
+                return ended
+            try:
+                await self._state.lease([share.tenant_id])
+            except StateBusyError:
+                return ShareResult.BUSY
+            try:
+                return await self._work_leased(share)
+            except FencedError:  # this process was stopped for longer than a lease, and another one works on it
+                return ShareResult.BUSY
+            finally:
+                await self._state.release([share.tenant_id])
+        finally:
+            del self._budgets[share.tenant_id]
+
+    async def _ended(self, share: Share) -> ShareResult | None:
+        """Return the result of a share that is not waiting; `None` if it is."""
+        stored = await read_share(self._state, share.run_id, share.tenant_id)
+        if stored is None:
+            return ShareResult.UNKNOWN
+        if stored.status is ShareStatus.WAITING:
+            return None
+        await end_shared_run(self._state, share.run_id, self._clock)  # a worker may have been killed just before
+        return ShareResult.DONE
+
+    async def _work_leased(self, share: Share) -> ShareResult:
+        stored = await read_share(self._state, share.run_id, share.tenant_id)
+        if stored is None or stored.status is not ShareStatus.WAITING:  # until the lease was taken
+            return await self._ended(share) or ShareResult.UNKNOWN
+        run, sync = await self._run(share.run_id)
+        # A quantum that did not suffice for any result, such as one preview of many pages, is doubled.
+        budget = Budget(self._clock, max_requests=share.quantum << stored.idle)
+        self._budgets[share.tenant_id] = budget
+        if self._is_stopped:
+            budget.stop()
+        journal = Journal(self._state, share.run_id, self._clock)
+        context = PlanningContext(
+            options=run.options,
+            settings=run.settings,
+            clock=self._clock,
+            state=self._state,
+            guard=MissingGuard(run.options.max_delete, allow_empty=run.options.allow_empty),
+            withheld=[share.tenant_id] if stored.withheld else [],
+            expanded=run.expanded,
+            ambiguous=[share.tenant_id] if stored.ambiguous else [],
+            run_id=share.run_id,
+            lineage=share.run_id,
+            journal=journal,
+        )
+        report = await sync.run_tenant(share.tenant_id, context, journal, budget)
+        return await self._finish(share, stored, report.tenants[share.tenant_id], budget.reason, run)
+
+    async def _finish(
+        self, share: Share, stored: StoredShare, report: TenantReport, reason: StopReason | None, run: RunSettings
+    ) -> ShareResult:
+        """Record the result of a slice of work."""
+        has_result = any(report.counts[fate] for fate in (*_ADDED, *_GIVEN_UP))
+        idle = 0 if has_result else stored.idle + (reason is StopReason.REQUESTS)
+        has_more = reason is not None and idle < run.settings.passes
+        add_report(stored.report, report)
+        if not has_more:
+            await self._correct(share, stored.report)
+        status = ShareStatus.WAITING if has_more else ShareStatus.DONE
+        await write_share(self._state, share.run_id, attrs.evolve(stored, status=status, idle=idle))
+        if has_more:
+            return ShareResult.MORE
+        await end_shared_run(self._state, share.run_id, self._clock)
+        return ShareResult.DONE
+
+    async def _correct(self, share: Share, report: TenantReport) -> None:
+        """Count what processes have done that were killed before they could report it.
+
+        What was given up is counted as the state has it: a later slice gives the same conflict up once more.
+        """
+        settled = await count_settled(self._state, share.run_id, share.tenant_id)
+        lost = sum(settled[fate] for fate in _WRITTEN) - sum(report.counts[fate] for fate in _ADDED)
+        for fate in _WRITTEN:
+            uncounted = min(lost, settled[fate] - report.counts[fate])
+            if uncounted > 0:
+                report.counts[fate] += uncounted
+                lost -= uncounted
+        for fate in _GIVEN_UP:
+            report.counts[fate] = settled[fate]
+
+    async def _run(self, run_id: str) -> tuple[RunSettings, BulkSync]:
+        if run_id not in self._runs:
+            stored = await read_shared_options(self._state, run_id)
+            with value_errors(self._state.location):
+                run = RunSettings.from_json(stored)
+            while len(self._runs) >= _MOST_RUNS:
+                del self._runs[next(iter(self._runs))]
+            sync = BulkSync(self._state, self._services, run.settings, clock=self._clock)
+            self._runs[run_id] = run, sync
+        return self._runs[run_id]
+
+
+async def work_share(
+    state_url: str, share: Share, services: Services, *, lease: float = LEASE_SECONDS, wait: float = 0.0
+) -> bool:
+    """Send what is left of a share, its quantum at most, and return whether more is left.
+
+    If so, the share must be delivered again: at once, or in some seconds if another process works on the tenant. It
+    opens the state for this share; a process that works on many has a `ShareWorker`.
+
+    Args:
+        state_url: The URL of the state.
+        share: The share. One that is delivered twice, or whose run has ended or was deleted, does no harm.
+        services: Returns the service of a calendar; see `BulkSync`.
+        lease: Seconds after which another process may take over the tenant if this one was killed.
+        wait: Seconds to wait while another process works on the tenant.
+
+    Raises:
+        StateError: If the state cannot be used. The share must be delivered again.
+        ValueError: If an argument breaks its rule, or `services` returns a service with another wire format than the
+            run.
+    """
+    async with await State.open(state_url, owner=f"share of {share.run_id}", lease=lease, wait=wait) as state:
+        return (await ShareWorker(state, services).work(share)).has_more
+
+
+async def end_shared_run(state: State, run_id: str, clock: Clock) -> None:
+    """Record the end of a run if none of its shares is waiting."""
+    ending = await ending_of(state, run_id)
+    if ending is None:
+        return
+    status, started_at = ending
+    report = await read_shared_report(state, run_id) or RunReport(run_id=run_id)
+    report.elapsed = max(0.0, clock.time() - started_at)
+    await Journal(state, run_id, clock).end_run(report, status)
+
+
+def add_report(total: TenantReport, report: TenantReport) -> None:
+    """Add what a slice of work has reported to what the slices before it have."""
+    counts = total.counts.copy()
+    total.counts.clear()
+    total.counts.update({fate: counts[fate] for fate in (*_ADDED, *_GIVEN_UP) if counts[fate]})
+    total.counts.update(report.counts)
+    for name in ("records", "in_sync", "calendars_failed", "calendars_refused", "stopped"):
+        setattr(total, name, getattr(report, name))
+    for name in ("minimum", "requests", "waited", "elapsed"):
+        setattr(total, name, getattr(total, name) + getattr(report, name))
+    _add_timeline(total.timeline, report.timeline)
+
+
+def _add_timeline(total: RequestTimeline, timeline: RequestTimeline) -> None:
+    if timeline.started_at is None:
+        return
+    if total.started_at is None:
+        total.started_at, total.limit = timeline.started_at, timeline.limit
+    for index, requests in enumerate(timeline.requests):
+        if requests:
+            seconds = timeline.started_at - total.started_at + index * timeline.interval
+            total.add(max(0.0, seconds), requests)

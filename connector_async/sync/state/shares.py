@@ -1,0 +1,322 @@
+"""The runs whose tenants are worked on by several processes: what each tenant still has to do, and what became of it.
+
+A share is waiting until its tenant is done, or until another source is staged for the tenant, which supersedes it: the
+records that it was to work on are no longer in the state.
+"""
+
+import enum
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+from sqlalchemy import Row, and_, func, select, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from connector_async.sync.records import ABSENT
+from connector_async.sync.report import Fate, RunReport, TenantReport
+
+from .db.engine import State, Transaction
+from .db.errors import value_errors
+from .db.retrying import repeatable
+from .reader import REPLACED_PREFIX, parse_hashes
+from .schema import STATE, dead_letters, items, runs, shared_runs, shares, tenants
+from .stored_report import report_from_stored, stored_report
+
+_ROWS_PER_WRITE: Final = 500
+
+
+class ShareStatus(enum.Enum):
+    """How far a share is."""
+
+    WAITING = "waiting"
+    """Something is left to do."""
+    DONE = "done"
+    """Nothing is left to do in this run."""
+    SUPERSEDED = "superseded"
+    """Another source was staged for the tenant before it was done."""
+
+
+@attrs.frozen(kw_only=True)
+class StoredShare:
+    """The share of one tenant in a run."""
+
+    tenant_id: str
+    status: ShareStatus
+    withheld: bool
+    """Whether the tenant keeps every appointment, since one of its records could not be read."""
+    ambiguous: bool
+    """Whether a record that cannot be read may be of an appointment that the state does not know."""
+    idle: int
+    """How many of the last slices of work had no result."""
+    to_do: int
+    """How many keys were out of sync at the start."""
+    report: TenantReport
+    """What became of the tenant so far. Before the work, all keys that are out of sync are not started."""
+
+
+@attrs.frozen(kw_only=True)
+class SharedProgress:
+    """How far a run is."""
+
+    run_id: str
+    started_at: float
+    """Seconds since 1970 in UTC."""
+    tenants: int
+    """How many tenants have a share."""
+    waiting: int
+    """How many of them are not done."""
+    superseded: int
+    """How many of them lost their records to another source before they were done."""
+    to_do: int
+    """How many keys were out of sync at the start."""
+    settled: int
+    """How many keys are in sync or given up since."""
+    workers: int
+    """How many processes hold the lease of a tenant now."""
+
+
+async def supersede(transaction: Transaction, of_tenants: ColumnElement[bool]) -> None:
+    """Record that the waiting shares of some tenants have lost their records to another source."""
+    lost = update(shares).where(of_tenants, shares.c.status == ShareStatus.WAITING.value)
+    await transaction.connection.execute(lost.values(status=ShareStatus.SUPERSEDED.value))
+
+
+async def record_shares(
+    state: State,
+    run_id: str,
+    stored: Sequence[StoredShare],
+    *,
+    options: Mapping[str, Any],
+    unreadable: int,
+    problems: Sequence[str],
+) -> None:
+    """Record a run with its shares. The state must have the leases of their tenants.
+
+    Args:
+        state: The state.
+        run_id: The run.
+        stored: The shares.
+        options: JSON values with all that a process needs to know of the run.
+        unreadable: How many records could not be read.
+        problems: The first of these records.
+    """
+    run = {"run_id": run_id, "options": {**options, "problems": problems}, "unreadable": unreadable, "is_queued": 0}
+
+    @repeatable
+    async def write_run() -> None:
+        async with state.writing() as transaction:
+            await transaction.upsert(shared_runs, [run])
+
+    @repeatable
+    async def write(some: Sequence[StoredShare]) -> None:
+        async with state.writing(*(share.tenant_id for share in some)) as transaction:
+            await transaction.upsert(shares, [_row(run_id, share) for share in some])
+
+    for first in range(0, len(stored), _ROWS_PER_WRITE):
+        await write(stored[first : first + _ROWS_PER_WRITE])
+    await write_run()  # last: a run without all of its shares is not a shared run
+
+
+@repeatable
+async def record_queued(state: State, run_id: str) -> None:
+    """Record that each share of a run was put into the queue."""
+    async with state.writing() as transaction:
+        await transaction.connection.execute(
+            update(shared_runs).where(shared_runs.c.run_id == run_id).values(is_queued=1)
+        )
+
+
+@repeatable
+async def unqueued_runs(state: State) -> list[str]:
+    """Return the runs whose shares were perhaps not all put into the queue."""
+    query = select(shared_runs.c.run_id).where(shared_runs.c.is_queued == 0).order_by(shared_runs.c.run_id)
+    async with state.reading() as connection:
+        return list((await connection.execute(query)).scalars())
+
+
+@repeatable
+async def waiting_tenants(state: State, run_id: str) -> list[str]:
+    """Return the tenants of a run with a waiting share."""
+    query = select(shares.c.tenant_id).where(shares.c.run_id == run_id, _IS_WAITING).order_by(shares.c.tenant_id)
+    async with state.reading() as connection:
+        return list((await connection.execute(query)).scalars())
+
+
+@repeatable
+async def waiting_shares(state: State) -> list[tuple[str, str]]:
+    """Return the runs and the tenants of all waiting shares."""
+    query = select(shares.c.run_id, shares.c.tenant_id).join(shared_runs, shared_runs.c.run_id == shares.c.run_id)
+    async with state.reading() as connection:
+        rows = await connection.execute(query.where(_IS_WAITING).order_by(shares.c.run_id, shares.c.tenant_id))
+        return [(row.run_id, row.tenant_id) for row in rows]
+
+
+@repeatable
+async def read_share(state: State, run_id: str, tenant_id: str) -> StoredShare | None:
+    """Return the share of a tenant in a run; `None` if the state has no such run or share."""
+    query = (
+        select(shares)
+        .join(shared_runs, shared_runs.c.run_id == shares.c.run_id)
+        .where(shares.c.run_id == run_id, shares.c.tenant_id == tenant_id)
+    )
+    async with state.reading() as connection:
+        row = (await connection.execute(query)).first()
+    return None if row is None else _share(state, row)
+
+
+@repeatable
+async def read_shared_options(state: State, run_id: str) -> Any:
+    """Return the options of a run as they were recorded; `None` if the state has no such run."""
+    query = select(shared_runs.c.options).where(shared_runs.c.run_id == run_id)
+    async with state.reading() as connection:
+        return (await connection.execute(query)).scalar_one_or_none()
+
+
+async def write_share(state: State, run_id: str, share: StoredShare) -> None:
+    """Record how far a share is.
+
+    Raises:
+        FencedError: If another run has taken over the tenant. Nothing was written.
+    """
+    row = _row(run_id, share)
+    await state.write(lambda transaction: transaction.upsert(shares, [row]), share.tenant_id)
+
+
+@repeatable
+async def read_shared_report(state: State, run_id: str) -> RunReport | None:
+    """Return the report of a run by shares as it is now; `None` if the state has no such run.
+
+    A tenant that is not done yet has what its last slice of work has reported. Before that, all of its keys that are
+    out of sync are `Fate.NOT_STARTED`.
+
+    Raises:
+        StateError: If the state cannot be read.
+    """
+    async with state.reading() as connection:
+        run = (await connection.execute(select(shared_runs).where(shared_runs.c.run_id == run_id))).first()
+        if run is None:
+            return None
+        query = select(shares).where(shares.c.run_id == run_id).order_by(shares.c.tenant_id)
+        rows = (await connection.execute(query)).all()
+    report = RunReport(run_id=run_id, unreadable=run.unreadable, problems=list(run.options["problems"]))
+    report.tenants = {row.tenant_id: _share(state, row).report for row in rows}
+    return report
+
+
+@repeatable
+async def ending_of(state: State, run_id: str) -> tuple[str, float] | None:
+    """Return the status that a run ends with, and when it started, if none of its shares is waiting any more.
+
+    `None`: something is left to do, or the end is recorded already.
+    """
+    unfinished = select(shares.c.tenant_id).where(shares.c.run_id == run_id, _IS_WAITING).limit(1)
+    lost = select(shares.c.tenant_id).where(shares.c.run_id == run_id, shares.c.status == ShareStatus.SUPERSEDED.value)
+    running = select(runs.c.started_at).where(runs.c.run_id == run_id, runs.c.status == "running")
+    async with state.reading() as connection:
+        started_at = (await connection.execute(running)).scalar_one_or_none()
+        if started_at is None or (await connection.execute(unfinished)).first() is not None:
+            return None
+        is_superseded = (await connection.execute(lost.limit(1))).first() is not None
+    return (ShareStatus.SUPERSEDED.value if is_superseded else "ended"), started_at
+
+
+@repeatable
+async def read_progress(state: State, run_id: str | None = None) -> SharedProgress | None:
+    """Return how far a run by shares is, or the latest one; `None` if the state has no such run.
+
+    Raises:
+        StateError: If the state cannot be read.
+    """
+    run = select(runs.c.run_id, runs.c.started_at).join(shared_runs, shared_runs.c.run_id == runs.c.run_id)
+    run = run.order_by(runs.c.started_at.desc()).limit(1)
+    if run_id is not None:
+        run = run.where(runs.c.run_id == run_id)
+    holders = select(func.count(tenants.c.holder.distinct())).where(
+        tenants.c.holder != "", tenants.c.tenant_id != STATE, tenants.c.expires_at > state.clock.time()
+    )
+    async with state.reading() as connection:
+        if (row := (await connection.execute(run)).first()) is None:
+            return None
+        by_status = select(shares.c.status, func.count(), func.sum(shares.c.to_do)).where(shares.c.run_id == row.run_id)
+        found = {each[0]: each for each in map(tuple, await connection.execute(by_status.group_by(shares.c.status)))}
+        of_run = [
+            select(func.count()).select_from(table).where(table.c.run_id == row.run_id, *conditions)
+            for table, conditions in (
+                (items, [~items.c.key.startswith(REPLACED_PREFIX, autoescape=True)]),
+                (dead_letters, [_IS_GIVEN_UP]),
+            )
+        ]
+        settled = sum([(await connection.execute(query)).scalar_one() for query in of_run])
+        workers = (await connection.execute(holders)).scalar_one()
+    counts = {status: int(found[status.value][1]) if status.value in found else 0 for status in ShareStatus}
+    return SharedProgress(
+        run_id=row.run_id,
+        started_at=row.started_at,
+        tenants=sum(counts.values()),
+        waiting=counts[ShareStatus.WAITING],
+        superseded=counts[ShareStatus.SUPERSEDED],
+        to_do=sum(int(each[2]) for each in found.values()),
+        settled=settled,
+        workers=workers,
+    )
+
+
+@repeatable
+async def count_settled(state: State, run_id: str, tenant_id: str) -> Counter[Fate]:
+    """Return how many keys of a tenant a run has settled, as the state shows it, also if their worker was killed.
+
+    An update of an appointment that was created within the hour counts as a create, since the state cannot tell them
+    apart.
+    """
+    settled = select(items.c.deleted_at, items.c.written_at, items.c.replaced_hashes, runs.c.started_at)
+    settled = settled.join(runs, runs.c.run_id == items.c.run_id).where(
+        items.c.run_id == run_id,
+        items.c.tenant_id == tenant_id,
+        ~items.c.key.startswith(REPLACED_PREFIX, autoescape=True),
+    )
+    given_up = select(dead_letters.c.operation, func.count()).where(
+        dead_letters.c.run_id == run_id, dead_letters.c.tenant_id == tenant_id, _IS_GIVEN_UP
+    )
+    counts: Counter[Fate] = Counter()
+    async with state.reading() as connection:
+        for row in await connection.execute(settled):
+            counts[_fate(row)] += 1
+        for operation, number in map(tuple, await connection.execute(given_up.group_by(dead_letters.c.operation))):
+            counts[Fate.CONFLICT if operation == "conflict" else Fate.REFUSED] += number
+    return counts
+
+
+def _fate(row: Any) -> Fate:
+    if row.deleted_at is not None:
+        return Fate.DELETED
+    if row.written_at is None or row.written_at < row.started_at:
+        return Fate.UNCHANGED
+    return Fate.CREATED if ABSENT in parse_hashes(row.replaced_hashes) else Fate.UPDATED
+
+
+def _row(run_id: str, share: StoredShare) -> dict[str, Any]:
+    return attrs.asdict(share, recurse=False) | {
+        "run_id": run_id,
+        "status": share.status.value,
+        "withheld": int(share.withheld),
+        "ambiguous": int(share.ambiguous),
+        "report": stored_report(share.report),
+    }
+
+
+def _share(state: State, row: Row[Any]) -> StoredShare:
+    with value_errors(state.location):
+        return StoredShare(
+            tenant_id=row.tenant_id,
+            status=ShareStatus(row.status),
+            withheld=bool(row.withheld),
+            ambiguous=bool(row.ambiguous),
+            idle=row.idle,
+            to_do=row.to_do,
+            report=report_from_stored(row.report),
+        )
+
+
+_IS_WAITING: Final = shares.c.status == ShareStatus.WAITING.value
+_IS_GIVEN_UP: Final = and_(dead_letters.c.operation != "read", dead_letters.c.resolved_at.is_(None))

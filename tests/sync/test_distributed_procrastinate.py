@@ -1,0 +1,270 @@
+"""The queue by procrastinate: nothing that ends a worker, or its connection, loses a share."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from procrastinate import PsycopgConnector, exceptions, jobs, sql
+
+from connector_async.sync import (
+    Calendar,
+    Fate,
+    StateError,
+    StateUnavailableError,
+    TargetMismatchError,
+)
+from connector_async.sync.distributed import Share, ShareResult, ShareWorker, read_shared_report
+from connector_async.sync.distributed import procrastinate_connection as connections
+from connector_async.sync.distributed.procrastinate_queue import ProcrastinateQueue, _Retries
+from connector_async.sync.state.db.location import Location
+from tests.support.postgres import PostgresServer
+from tests.support.sharing import Sharing
+from tests.support.syncing import ACME, record, syncing
+
+GLOBEX = Calendar("globex")
+RECORDS = [record(key, calendar=calendar) for calendar in (ACME, GLOBEX) for key in "abc"]
+SHARE = Share(run_id="r", tenant_id="acme")
+
+
+class Database:
+    def __init__(self, server: PostgresServer, name: str) -> None:
+        self._server = server
+        self._name = name
+        self.url = server.create(name)
+
+    def execute(self, statement: str) -> list[tuple[object, ...]]:
+        return self._server.execute(statement, self._name)
+
+    def statuses(self) -> list[object]:
+        return [row[0] for row in self.execute("SELECT status::text FROM procrastinate_jobs ORDER BY id")]
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> Iterator[Database]:
+    name = f"test_procrastinate_{os.getpid()}"
+    yield Database(postgres, name)
+    postgres.drop(name)
+
+
+@pytest.fixture
+async def queue(database: Database) -> AsyncIterator[ProcrastinateQueue]:
+    async with ProcrastinateQueue(database.url) as queue:
+        yield queue
+
+
+@pytest.fixture
+async def sharing(database: Database, queue: ProcrastinateQueue, state_path: Path) -> AsyncIterator[Sharing]:
+    async with syncing(state_path) as sync:
+        sync.location = database.url
+        yield Sharing(sync, queue=queue)  # type: ignore[arg-type]
+
+
+async def work(sharing: Sharing, queue: ProcrastinateQueue, **options: Any) -> None:
+    async with sharing.opened() as state:
+        await queue.work(ShareWorker(state, sharing.sync.service), once=True, **options)
+
+
+async def check_all_created(sharing: Sharing, run_id: str) -> None:
+    assert sharing.sync.requests() == {"create": 6}
+    async with sharing.opened() as state:
+        report = await read_shared_report(state, run_id)
+    assert report is not None
+    assert report.counts == {Fate.CREATED: 6}
+
+
+async def test_work_does_every_share_and_leaves_no_job(
+    database: Database, sharing: Sharing, queue: ProcrastinateQueue
+) -> None:
+    run_id = (await sharing.enqueue(RECORDS, quantum=2)).run_id
+    await work(sharing, queue)
+    await check_all_created(sharing, run_id)
+    assert database.statuses() == []
+
+
+async def test_share_that_is_waiting_is_not_put_twice(database: Database, queue: ProcrastinateQueue) -> None:
+    await queue.put(SHARE)
+    await queue.put(SHARE)
+    assert database.statuses() == ["todo"]
+
+
+async def test_processes_that_start_at_once_create_the_tables_once(database: Database) -> None:
+    async def opened() -> None:
+        async with ProcrastinateQueue(database.url):
+            pass
+
+    await asyncio.gather(*(opened() for _ in range(4)))
+    assert database.statuses() == []
+
+
+async def test_share_of_a_worker_without_heartbeat_is_delivered_again(
+    database: Database, sharing: Sharing, queue: ProcrastinateQueue
+) -> None:
+    run_id = (await sharing.enqueue(RECORDS)).run_id
+    manager = queue._app.job_manager
+    dead = await manager.register_worker()
+    assert await manager.fetch_job(queues=None, worker_id=dead) is not None
+    database.execute("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 minute'")
+    await work(sharing, queue, lease=0.3)
+    await check_all_created(sharing, run_id)
+
+
+async def test_share_that_a_worker_fetched_and_never_got_is_delivered_again(
+    database: Database, sharing: Sharing, queue: ProcrastinateQueue
+) -> None:
+    await sharing.enqueue(RECORDS[:3])
+    manager = queue._app.job_manager
+    own = await manager.register_worker()
+    job = await manager.fetch_job(queues=None, worker_id=own)
+    assert job is not None
+    queue._worker_ids.add(own)
+    lost = await queue._rescue(set(), 30.0)
+    assert (lost, database.statuses()) == ({job.id}, ["doing"])
+    await queue._rescue(lost, 30.0)
+    assert database.statuses() == ["todo"]
+
+
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM procrastinate_jobs", "UPDATE procrastinate_jobs SET status = 'aborted'"]
+)
+async def test_share_that_is_not_in_the_queue_any_more_is_put_again(
+    database: Database, sharing: Sharing, queue: ProcrastinateQueue, statement: str
+) -> None:
+    run_id = (await sharing.enqueue(RECORDS)).run_id
+    database.execute(statement)
+    await work(sharing, queue)
+    await check_all_created(sharing, run_id)
+
+
+async def test_share_of_a_busy_tenant_is_delivered_again_later(
+    database: Database, sharing: Sharing, queue: ProcrastinateQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def busy(*_: object) -> ShareResult:
+        queue.stop()
+        return ShareResult.BUSY
+
+    await sharing.enqueue(RECORDS[:3])
+    monkeypatch.setattr(ShareWorker, "work", busy)
+    await work(sharing, queue)
+    (row,) = database.execute("SELECT status::text, scheduled_at > now() FROM procrastinate_jobs")
+    assert row == ("todo", True)
+
+
+async def test_failure_is_reported_and_its_share_is_kept(
+    database: Database, sharing: Sharing, queue: ProcrastinateQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> ShareResult:
+        raise ValueError("wrong")
+
+    failures: list[tuple[Share | None, Exception]] = []
+    await sharing.enqueue(RECORDS[:3])
+    monkeypatch.setattr(ShareWorker, "work", fail)
+    await work(sharing, queue, on_failure=lambda share, error: failures.append((share, error)))
+    ((share, error),) = failures
+    assert share is not None
+    assert (share.tenant_id, str(error)) == ("acme", "wrong")
+    assert database.statuses() == ["failed"]
+    await work(sharing, queue)
+    assert len(failures) == 1  # it is not tried again by itself
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts", "is_retried"),
+    [
+        (StateUnavailableError("gone"), 0, True),
+        (StateError("slow"), 19, True),
+        (StateError("slow"), 20, False),
+        (TargetMismatchError("another"), 0, False),
+        (ValueError("wrong"), 0, False),
+    ],
+)
+async def test_share_is_delivered_again_if_the_state_may_work_later(
+    queue: ProcrastinateQueue, error: Exception, attempts: int, *, is_retried: bool
+) -> None:
+    await queue.put(SHARE)
+    (job,) = await queue._app.job_manager.list_jobs_async()
+    job = job.evolve(attempts=attempts)
+    assert (_Retries().get_retry_decision(exception=error, job=job) is not None) is is_retried
+
+
+async def test_cancelled_work_cancels_its_shares(
+    sharing: Sharing, queue: ProcrastinateQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def hang(*_: object) -> ShareResult:
+        started.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+        return ShareResult.DONE
+
+    await sharing.enqueue(RECORDS[:3])
+    monkeypatch.setattr(ShareWorker, "work", hang)
+    working = asyncio.create_task(work(sharing, queue))
+    await started.wait()
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert ended.is_set()
+
+
+async def test_stop_before_the_work_ends_it_at_once(sharing: Sharing, queue: ProcrastinateQueue) -> None:
+    await sharing.enqueue(RECORDS)
+    queue.stop()
+    await work(sharing, queue)
+    assert sharing.sync.requests() == {}
+
+
+async def test_job_that_another_worker_has_finished_is_no_error(queue: ProcrastinateQueue) -> None:
+    await queue.put(SHARE)
+    (job,) = await queue._app.job_manager.list_jobs_async()
+    for _ in range(2):
+        await queue._app.job_manager.finish_job(job, status=jobs.Status.SUCCEEDED, delete_job=True)
+
+
+async def test_fetch_without_a_connection_finds_no_job(
+    queue: ProcrastinateQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object, **__: object) -> dict[str, Any]:
+        raise exceptions.ConnectorException from cause
+
+    connector = queue._app.connector
+    cause: Exception = psycopg.OperationalError("too many clients")
+    monkeypatch.setattr(PsycopgConnector, "execute_query_one_async", refuse)
+    assert await connector.execute_query_one_async(sql.queries["fetch_job"]) == {"id": None}
+    cause = psycopg.ProgrammingError("no such function")
+    with pytest.raises(exceptions.ConnectorException):
+        await connector.execute_query_one_async(sql.queries["fetch_job"])
+
+
+async def test_database_that_does_not_respond_is_reported_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(connections, "_LONGEST", 0.0)
+    with pytest.raises(StateUnavailableError, match="the queue does not respond") as caught:
+        async with ProcrastinateQueue(f"postgresql://user:secret@/db?host={tmp_path}"):
+            pass
+    assert "secret" not in str(caught.value)
+
+
+def test_password_is_passed_on() -> None:
+    assert connections.conninfo(Location.parse("postgresql://u:p@h/d")) == "postgresql://u:p@h/d"
+
+
+def test_file_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="url must start with postgresql://"):
+        ProcrastinateQueue(str(tmp_path / "state.db"))
+
+
+def test_schedules_are_checked() -> None:
+    queue = ProcrastinateQueue("postgresql://u@h/d")
+    queue.add_schedule("0 * * * *", "visits.csv", asyncio.Event().wait)
+    with pytest.raises(ValueError, match="a schedule of this name already"):
+        queue.add_schedule("0 * * * *", "visits.csv", asyncio.Event().wait)
+    with pytest.raises(ValueError, match="cron must be five fields"):
+        queue.add_schedule("hourly", "others.csv", asyncio.Event().wait)
