@@ -11,7 +11,7 @@ from connector_async.bulk_calls import ProgressListener, check_progress
 from connector_async.exceptions import AuthenticationError, ConnectFailedError, ConnectorError, SyncError
 from connector_async.rate_limit import bulk_priority
 
-from .applying.accounting import recorded_run
+from .applying.accounting import count_unsent, recorded_run
 from .applying.executor import OperationExecutor
 from .applying.recovery import PendingCreateResolver
 from .applying.scheduler import LocalRunner, Runner, Slice
@@ -126,8 +126,13 @@ class BulkSync:
                 context = await self._staged_context(source, options, budget, journal, report, mirror)
             except BudgetSpentError:  # without the whole source, nothing is known to be missing in it
                 return report
-            planners = {tenant_id: CalendarPlanner(tenant_id, context) for tenant_id in report.tenants}
+            tenants = list(report.tenants)
             failed_tenants = await tenants_with_failures(self._state)
+            busy = {*await context.tenants_with_work(tenants), *failed_tenants}
+            idle = [tenant_id for tenant_id in tenants if tenant_id not in busy]
+            for tenant_id, progress in (await context.progress(idle)).items():
+                count_unsent(report.tenants[tenant_id], progress, retries_only=options.retry_run is not None)
+            planners = {tenant_id: CalendarPlanner(tenant_id, context) for tenant_id in tenants if tenant_id in busy}
             await self._run_workers(planners, options, journal, report, budget, failed_tenants)
             if mirror is not None:
                 await SourceWriteback(self._state, journal).rewrite(mirror)
@@ -257,7 +262,7 @@ class BulkSync:
             source, options, budget, forget=False, on_unreadable=on_unreadable
         )
         context = self._planning_context(source, options, staged, withheld, tenants)
-        for tenant_id in tenants:
+        for tenant_id in sorted(await context.tenants_with_work(tenants)):
             planner = CalendarPlanner(tenant_id, context)
             for calendar in await planner.calendars():
                 try:

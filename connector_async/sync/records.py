@@ -92,17 +92,21 @@ class SourceRecord:
         TypeError: If a field has another type.
     """
 
-    key: str = attrs.field(validator=validator(check_text))
+    key: str
     """Stable, and unique within its calendar."""
-    calendar: Calendar = attrs.field(validator=validator(check_type, Calendar))
+    calendar: Calendar
     """The calendar that the appointment belongs to."""
-    appointment: NewAppointment = attrs.field(validator=validator(check_type, NewAppointment))
+    appointment: NewAppointment
     """The content. Its time zone is sent where the wire format carries one; a change of the time zone alone is not
     a change."""
-    modified: datetime | None = attrs.field(default=None, validator=validator(check_type, datetime, optional=True))
+    modified: datetime | None = None
     """The time of the last change in the source; aware. `None` if the source does not say."""
 
     def __attrs_post_init__(self) -> None:
+        check_text("key", self.key)
+        check_type("calendar", self.calendar, Calendar)
+        check_type("appointment", self.appointment, NewAppointment)
+        check_type("modified", self.modified, datetime, optional=True)
         if self.appointment.extra:
             raise ValueError("appointment must have no extra: a sync does not know what these fields mean")
         if self.modified is not None and self.modified.utcoffset() is None:
@@ -170,19 +174,27 @@ def content_hash(appointment: NewAppointment | Appointment) -> str:
     a description without a type is plain text. The time zone's name does not count, as the times are compared in UTC;
     nor do fields that this version does not know, which a server may set by itself.
     """
-    description_type = appointment.description_type
-    description_type = "" if description_type == _PLAIN else _or_empty(description_type)
-    return _hash(appointment, _or_empty(appointment.description), description_type)
+    description, description_type = _or_empty(appointment.description), _or_empty(appointment.description_type)
+    return _hash(appointment.title, *_times(appointment), description, description_type)
+
+
+def content_hash_of_row(row: Mapping[str, str | None]) -> str:
+    """Return the content hash of the appointment in a row of `row_of`."""
+    description, description_type = row.get("description") or "", row.get("description_type") or ""
+    return _hash(row["title"], row["start_time"], row["end_time"], description, description_type)
 
 
 def summary_hash(appointment: NewAppointment | Appointment) -> str:
     """Return the content hash of the title and the times alone: a preview may omit everything else."""
-    return _hash(appointment, "", "")
+    return _hash(appointment.title, *_times(appointment), "", "")
 
 
-def _hash(appointment: NewAppointment | Appointment, description: str, description_type: str) -> str:
-    times = format_instant(appointment.start_time), format_instant(appointment.end_time)
-    fields = (appointment.title, *times, description, description_type)
+def _times(appointment: NewAppointment | Appointment) -> tuple[str, str]:
+    return format_instant(appointment.start_time), format_instant(appointment.end_time)
+
+
+def _hash(title: str | None, start_time: str | None, end_time: str | None, description: str, kind: str) -> str:
+    fields = (title, start_time, end_time, description, "" if kind == _PLAIN else kind)
     return hashlib.blake2b(orjson.dumps(fields), digest_size=16).hexdigest()
 
 
@@ -225,6 +237,11 @@ def unrecordable_reason(appointment: Appointment | None) -> str:
 def sortable(instant: datetime) -> str:
     """Return a date-time as the state stores it: RFC 3339 in UTC with microseconds, so that the strings sort."""
     return instant.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
+def sortable_string(instant: str) -> str:
+    """Return what `sortable` returns, for a string of `format_instant`."""
+    return instant if "." in instant else f"{instant[:-1]}.000000Z"
 
 
 def record_from_row(row: Mapping[str, Any], *, tenant_id: str | None = None) -> SourceRecord:
@@ -322,12 +339,10 @@ def row_of(record: SourceRecord) -> dict[str, str | None]:
     appointment, calendar = record.appointment, record.calendar
     row: dict[str, str | None] = {"key": record.key, "tenant_id": calendar.tenant_id}
     if calendar.ad_id:
-        row |= {"ad_id": calendar.ad_id, "domain_id": calendar.domain_id}
-    row |= {
-        "title": appointment.title,
-        "start_time": format_instant(appointment.start_time),
-        "end_time": format_instant(appointment.end_time),
-    }
+        row["ad_id"], row["domain_id"] = calendar.ad_id, calendar.domain_id
+    row["title"] = appointment.title
+    row["start_time"] = format_instant(appointment.start_time)
+    row["end_time"] = format_instant(appointment.end_time)
     for name in _OPTIONAL:
         value = getattr(appointment, name)
         if value is not UNSET:

@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given
 
 from connector_async import Appointment, DirectoryUser, NewAppointment
+from connector_async._timestamps import format_instant
 from connector_async.sync import Calendar, SourceRecord, content_hash
-from connector_async.sync.records import appointment_from_row, record_from_row, row_of
+from connector_async.sync.records import (
+    appointment_from_row,
+    content_hash_of_row,
+    record_from_row,
+    row_of,
+    sortable,
+    sortable_string,
+)
 from tests.support.sync_files import records
 
 TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
@@ -26,6 +34,13 @@ USER = {"ad_id": "u-1", "domain_id": "d-1"}
 def test_record_survives_its_row(record: SourceRecord) -> None:
     assert record_from_row(row_of(record)) == record
     assert appointment_from_row(row_of(record)) == record.appointment
+    assert content_hash_of_row(row_of(record)) == content_hash(record.appointment)
+
+
+@pytest.mark.parametrize("microseconds", [0, 1, 120_000])
+def test_formatted_instant_sorts_as_the_instant(microseconds: int) -> None:
+    instant = TEN.replace(microsecond=microseconds)
+    assert sortable_string(format_instant(instant)) == sortable(instant)
 
 
 def test_row_without_a_tenant_belongs_to_the_default_one() -> None:

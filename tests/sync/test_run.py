@@ -1,5 +1,6 @@
 """Runs that bring a server in sync with a source: what they send, and what they report."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from connector_async.sync import (
     SyncOptions,
     SyncSettings,
 )
+from connector_async.sync.applying.scheduler import Work
 from connector_async.sync.state.journal import Journal
 from tests.support.state_rows import execute
 from tests.support.syncing import ACME, EVERYTHING, USER, ListSource, record, syncing
@@ -237,6 +239,33 @@ async def test_large_tenant_does_not_starve_a_small_one(state_path: Path) -> Non
         creates = [logged.tenant for logged in sync.sandbox.log.entries if logged.operation == "create"]
         assert creates.index("tiny") == 5
         assert creates[5:8] == ["tiny"] * 3
+
+
+class RecordingRunner(LocalRunner):
+    """Keeps the tenants that it gets."""
+
+    async def run(self, tenant_ids: Iterable[str], work: Work) -> None:
+        self.tenant_ids = sorted(tenant_ids)
+        await super().run(self.tenant_ids, work)
+
+
+async def test_only_tenants_with_work_are_worked_on_and_the_others_are_counted(state_path: Path) -> None:
+    new, same, given_up = (Calendar(name) for name in ("new", "same", "given-up"))
+    records = [record("a", calendar=same), record("b", calendar=same), record("b", calendar=given_up)]
+    async with syncing(state_path) as sync:
+        await sync.run([*records, record("lost", calendar=Calendar("lost"))])
+        sync.sandbox.faults.script(StatusFault(422), operation="create")
+        await sync.run([*records, record("a", calendar=given_up), record("lost", calendar=Calendar("lost"))])
+        runner = sync.runner = RecordingRunner()
+        records += [record("a", calendar=given_up), record("a", calendar=new)]
+        report = await sync.run(records, max_delete=EVERYTHING, allow_empty=True)
+        assert runner.tenant_ids == ["lost", "new"]
+    assert {tenant: (each.records, each.in_sync, +each.counts) for tenant, each in report.tenants.items()} == {
+        "given-up": (2, 1, {Fate.SKIPPED: 1}),
+        "lost": (0, 0, {Fate.DELETED: 1}),
+        "new": (1, 1, {Fate.CREATED: 1}),
+        "same": (2, 2, {}),
+    }
 
 
 async def test_first_look_at_a_write_without_a_response_body_is_no_change(state_path: Path) -> None:

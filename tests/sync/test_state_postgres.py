@@ -333,6 +333,18 @@ async def test_strings_sort_by_code_point_and_integers_have_64_bits(postgres: Po
     assert sequences == [("bigint",)]
 
 
+@pytest.mark.parametrize(("records", "rows"), [(3, 3), (2, -1)])
+async def test_statistics_are_renewed_when_many_records_are_staged(
+    postgres: PostgresServer, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records: int, rows: int
+) -> None:
+    monkeypatch.setattr(staging, "_ROWS_PER_WRITE", 2)
+    async with syncing(tmp_path / "state.db") as sync:
+        sync.location = url
+        await sync.run([record(f"k{number}") for number in range(records)])
+    found = postgres.execute("SELECT reltuples::int FROM pg_class WHERE relname = 'desired'", database(url))
+    assert found == [(rows,)]  # -1: never counted
+
+
 @pytest.fixture(params=list(FLAVORS))
 def url_of_flavor(request: pytest.FixtureRequest) -> Iterator[str]:
     """An empty database of each build, one with the collation C, one with that of a language."""

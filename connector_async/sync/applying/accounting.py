@@ -11,6 +11,7 @@ from connector_async.sync.planning.operations import Operation
 from connector_async.sync.planning.planner import Planner
 from connector_async.sync.records import Calendar
 from connector_async.sync.report import Fate, RunReport, TenantReport
+from connector_async.sync.state.diff import TenantProgress
 from connector_async.sync.state.journal import Journal
 from connector_async.sync.state.reader import StateReader
 
@@ -139,7 +140,18 @@ class OutcomeCounter:
         counts[Fate.RETRYABLE] += retryable
         counts[Fate.NOT_STARTED] += left - retryable
         counts[Fate.UNKNOWN] += await self._state_reader.count_pending_creates(self._tenant_id)
-        counts[Fate.NOT_STARTED if retries_only else Fate.SKIPPED] += progress.skipped
-        self._report.records = progress.records
-        self._report.in_sync = progress.in_sync
+        count_unsent(self._report, progress, retries_only=retries_only)
         self._report.calendars_failed, self._report.calendars_refused = failing, refused
+
+
+def count_unsent(report: TenantReport, progress: TenantProgress, *, retries_only: bool) -> None:
+    """Count the keys of a tenant that are in sync, and those that a run skips.
+
+    Args:
+        report: The report of the tenant.
+        progress: How far the keys are.
+        retries_only: Whether the run acts on the dead letters of another run alone.
+    """
+    report.counts[Fate.NOT_STARTED if retries_only else Fate.SKIPPED] += progress.skipped
+    report.records = progress.records
+    report.in_sync = progress.in_sync

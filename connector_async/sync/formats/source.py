@@ -85,7 +85,7 @@ class IterableSource:
         self._was_read = True
         async with aclosing(_iterate(self._records)) as items:
             async for item in items:
-                if not isinstance(item, SourceRecord | SourceProblem):
+                if not isinstance(item, (SourceRecord, SourceProblem)):
                     raise TypeError(f"records must have SourceRecord or SourceProblem, not {type(item).__name__}")
                 yield item
 

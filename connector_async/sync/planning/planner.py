@@ -3,7 +3,7 @@
 They look at the server as far as the mode says, and change nothing, except that a run records what a look confirms.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Final, Protocol
 
@@ -14,7 +14,7 @@ from connector_async._timestamps import parse_instant
 from connector_async.sync.budget import BudgetSpentError
 from connector_async.sync.guard import MissingGuard
 from connector_async.sync.records import Calendar
-from connector_async.sync.scope import Scope
+from connector_async.sync.scope import Scope, Selection
 from connector_async.sync.state import State
 from connector_async.sync.state.db.retrying import repeatable
 from connector_async.sync.state.diff import Differences, Entry, TenantProgress
@@ -81,6 +81,32 @@ class PlanningContext:
     journal: Journal | None = None
     """Records what a look confirms; `None` for a plan, which changes nothing."""
 
+    _selection: Selection = attrs.field(init=False)
+
+    @_selection.default
+    def _select(self) -> Selection:
+        return self.options.selection(self.withheld, self.expanded)
+
+    @asynccontextmanager
+    async def differences(self) -> AsyncIterator[Differences]:
+        """Return the differences to act on, as they are in the state now."""
+        async with self.state.reading() as connection:
+            yield Differences(connection, self._selection)
+
+    @repeatable
+    async def tenants_with_work(self, tenant_ids: Sequence[str]) -> Collection[str]:
+        """Return those of some leased tenants that have calendars with known work; see `Planner.calendars`."""
+        if self.options.looks_at_all_calendars:
+            return tenant_ids
+        async with self.differences() as differences:
+            return await differences.tenants_with_work(tenant_ids)
+
+    @repeatable
+    async def progress(self, tenant_ids: Sequence[str]) -> Mapping[str, TenantProgress]:
+        """Return how far the keys of each of some leased tenants are in this run."""
+        async with self.differences() as differences:
+            return await differences.progress(tenant_ids, self.run_id)
+
 
 class CalendarPlanner:
     """Compares the source with the state, and with the server as far as the mode says, for one tenant.
@@ -94,13 +120,12 @@ class CalendarPlanner:
         self._tenant_id = tenant_id
         self._context = context
         self._options = context.options
-        self._selection = context.options.selection(context.withheld, context.expanded)
 
     @repeatable
     async def calendars(self) -> Sequence[Calendar]:
         """Return the calendars with known work, without contacting the server."""
         lineage = self._context.lineage if self._options.looks_at_all_calendars else None
-        async with self._differences() as differences:
+        async with self._context.differences() as differences:
             return await differences.calendars(self._tenant_id, unless_done_by=lineage)
 
     async def batches(
@@ -149,11 +174,9 @@ class CalendarPlanner:
         others = await self._skipped_keys(calendar, keys)
         return Remaining(operations=[operation for operation in operations if operation is not None], others=others)
 
-    @repeatable
     async def progress(self) -> TenantProgress:
         """Return how far the tenant's keys are in this run."""
-        async with self._differences() as differences:
-            return await differences.progress(self._tenant_id, self._context.run_id)
+        return (await self._context.progress([self._tenant_id]))[self._tenant_id]
 
     def _reconciler(self, calendar: Calendar, snapshot: ServerSnapshot | None, get: Get) -> Reconciler:
         two_way = snapshot is not None and self._options.mode is Mode.TWO_WAY
@@ -192,18 +215,13 @@ class CalendarPlanner:
 
     @repeatable
     async def _skipped_keys(self, calendar: Calendar, keys: Collection[str]) -> set[str]:
-        async with self._differences() as differences:
+        async with self._context.differences() as differences:
             return await differences.skipped_keys(calendar, keys, self._context.run_id)
 
     @repeatable
     async def _entries(self, calendar: Calendar, after: str | None, size: int, *, changed: bool) -> list[Entry]:
-        async with self._differences() as differences:
+        async with self._context.differences() as differences:
             return await differences.entries(calendar, after, size, changed=changed)
-
-    @asynccontextmanager
-    async def _differences(self) -> AsyncIterator[Differences]:
-        async with self._context.state.reading() as connection:
-            yield Differences(connection, self._selection)
 
 
 async def _next(operations: AsyncIterator[Operation], size: int) -> list[Operation]:

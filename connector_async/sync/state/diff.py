@@ -1,7 +1,7 @@
 """The differences between the source and the last sync, without a decision what to do about them."""
 
 import sys
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import Any
 
 import attrs
@@ -79,6 +79,14 @@ class Differences:
                 count = DeleteCount(deletes=int(deletes), known=int(known), records=int(records))
                 yield Calendar(*calendar), count
 
+    async def tenants_with_work(self, tenant_ids: Sequence[str]) -> set[str]:
+        """Return those of some leased tenants that have something to do or a pending create."""
+        found: set[str] = set()
+        for first in range(0, len(tenant_ids), KEYS_PER_QUERY):
+            some = {"tenant_ids": tenant_ids[first : first + KEYS_PER_QUERY]}
+            found.update((await self._connection.execute(self._queries.tenants_with_work, some)).scalars())
+        return found
+
     async def calendars(self, tenant_id: str, *, unless_done_by: str | None = None) -> list[Calendar]:
         """Return the calendars of a tenant with something to do or a pending create, sorted.
 
@@ -119,11 +127,16 @@ class Differences:
             skipped |= set((await self._connection.execute(self._queries.skipped_keys, parameters)).scalars())
         return skipped
 
-    async def progress(self, tenant_id: str, run_id: str) -> TenantProgress:
-        """Return the progress of a run with the keys of a tenant."""
-        parameters = {"tenant_id": tenant_id, "run_id": run_id}
-        row = (await self._connection.execute(self._queries.progress, parameters)).one()
-        return TenantProgress(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public way
+    async def progress(self, tenant_ids: Sequence[str], run_id: str) -> dict[str, TenantProgress]:
+        """Return the progress of a run with the keys of each of some leased tenants."""
+        progress: dict[str, TenantProgress] = {}
+        for first in range(0, len(tenant_ids), KEYS_PER_QUERY):
+            parameters = {"tenant_ids": tenant_ids[first : first + KEYS_PER_QUERY], "run_id": run_id}
+            for row in (await self._connection.execute(self._queries.progress, parameters)).mappings():
+                counts = dict(row)
+                tenant_id = counts.pop("tenant_id")
+                progress[tenant_id] = TenantProgress(**counts)
+        return progress
 
 
 def _entry(row: Any) -> Entry:

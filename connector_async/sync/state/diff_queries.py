@@ -4,7 +4,8 @@ Building a query takes SQLAlchemy several times as long as SQLite needs to execu
 
 A *record* is a row of `desired` that can be read, and an *item* is a row of `items` that is not deleted. Keys with a
 pending create are in no difference: its result is found out first. The queries for one calendar have the parameters
-`tenant_id`, `domain_id` and `ad_id`, those for one tenant have `tenant_id`; other parameters are named by the query.
+`tenant_id`, `domain_id` and `ad_id`, those for one tenant have `tenant_id`, and those for many tenants `tenant_ids`;
+other parameters are named by the query. Many tenants take one query: most of them have nothing to do in most runs.
 """
 
 import functools
@@ -18,7 +19,7 @@ from connector_async.sync.records import ABSENT
 from connector_async.sync.scope import Selection
 
 from .reader import READ_OPERATIONS, overlaps
-from .schema import CALENDAR, KEY, cells, dead_letters, desired, intents, items
+from .schema import CALENDAR, KEY, cells, dead_letters, desired, intents, items, tenants
 
 Query = Select[*tuple[Any, ...]]
 
@@ -55,6 +56,12 @@ class DifferenceQueries:
         names = [counts.c[name] for name in CALENDAR]
         query = select(*names, func.sum(counts.c.deletes), func.sum(counts.c.known), func.sum(counts.c.records))
         return query.group_by(*names).order_by(*names)
+
+    @functools.cached_property
+    def tenants_with_work(self) -> Query:
+        """Those of some tenants with something to do or with a pending create. It stops at the first key of each."""
+        has_work = [exists(_of_tenants(table, query)) for table, query in self._work()]
+        return _SELECT_TENANTS.where(or_(*has_work))
 
     @functools.cached_property
     def calendars(self) -> Any:
@@ -96,10 +103,10 @@ class DifferenceQueries:
 
     @functools.cached_property
     def progress(self) -> Query:
-        """One row with the fields of `TenantProgress`, for a tenant and the run `run_id`."""
+        """The fields of `TenantProgress` for each of some tenants and the run `run_id`, after the tenant."""
         skipped_records, skipped_items = self._skipped()
         is_synced = and_(not_(_IS_CHANGED), not_(exists(_dead_letters_of(desired, desired.c.content_hash))))
-        return select(
+        return _SELECT_TENANTS.add_columns(
             (_count(desired, self._changed_records()) + _count(items, self._removed_items())).label("to_do"),
             (_count(desired, skipped_records) + _count(items, skipped_items)).label("skipped"),
             _count(desired, select(desired.c.key).where(desired.c.content_hash.is_not(None))).label("records"),
@@ -117,8 +124,11 @@ class DifferenceQueries:
 
     def _calendars(self) -> list[Query]:
         """Return queries for the calendars of a tenant with changed records, removed items and pending creates."""
-        parts = ((desired, self._changed_records()), (items, self._removed_items()), (intents, select(intents)))
-        return [_in_tenant(table, query).with_only_columns(*_calendar_columns(table)) for table, query in parts]
+        return [_in_tenant(table, query).with_only_columns(*_calendar_columns(table)) for table, query in self._work()]
+
+    def _work(self) -> list[tuple[Any, Query]]:
+        """Return the queries for changed records, removed items and pending creates, each with its table."""
+        return [(desired, self._changed_records()), (items, self._removed_items()), (intents, select(intents))]
 
     def _changed_records(self) -> Query:
         """Return the query for records that differ from the last sync and are to do."""
@@ -238,8 +248,19 @@ def _has_pending_create(table: Any) -> ColumnElement[bool]:
     return exists(select(intents.c.key).where(_equal(intents, table, KEY)))
 
 
+_SELECT_TENANTS: Final = select(tenants.c.tenant_id).where(
+    tenants.c.tenant_id.in_(bindparam("tenant_ids", expanding=True))
+)
+
+
 def _count(table: Any, query: Query) -> Any:
-    return select(func.count()).select_from(_in_tenant(table, query).subquery()).scalar_subquery()
+    count = _of_tenants(table, query).with_only_columns(func.count(), maintain_column_froms=True)
+    return count.scalar_subquery()
+
+
+def _of_tenants(table: Any, query: Query) -> Query:
+    """Return a query for rows of the tenant of `_SELECT_TENANTS`, as a part of that query."""
+    return query.where(table.c.tenant_id == tenants.c.tenant_id).correlate(tenants)
 
 
 def _page(table: Any, query: Query) -> Query:

@@ -35,6 +35,8 @@ from .schema import CALENDAR, KEY, PER_TENANT, cells, dead_letters, intents, ite
 from .stored_report import stored_counts, stored_report
 
 _Failure = tuple[str, ...]
+_LETTERS_AT_A_TIME: Final = 5_000
+"""Dead letters for which the rows are in memory. A source may have more problems than that."""
 
 
 @attrs.frozen(kw_only=True)
@@ -279,7 +281,12 @@ class Journal:
     async def record_dead_letters(self, letters: Sequence[tuple[Calendar | None, DeadLetter]]) -> None:
         """Record dead letters. An open dead letter about the same failure is updated instead."""
         tenant_ids = {calendar.tenant_id for calendar, _ in letters if calendar is not None}
-        await self._state.write(lambda transaction: self._write_dead_letters(transaction, letters), *tenant_ids)
+
+        async def write(transaction: Transaction) -> None:
+            for first in range(0, len(letters), _LETTERS_AT_A_TIME):
+                await self._write_dead_letters(transaction, letters[first : first + _LETTERS_AT_A_TIME])
+
+        await self._state.write(write, *tenant_ids)
 
     async def record_failure(self, calendar: Calendar, failure: Failure) -> None:
         """Record why a key or a calendar could not be synced, until it is."""
@@ -360,8 +367,8 @@ class Journal:
         common = {"run_id": self.run_id, "at": self._clock.time()}
         rows = {}
         for calendar, letter in letters:
-            row = attrs.asdict(letter) | common
-            row |= dict.fromkeys(CALENDAR, "") if calendar is None else attrs.asdict(calendar)
+            row = {name: getattr(letter, name) for name in _LETTER_FIELDS} | common
+            row |= {name: getattr(calendar, name, "") for name in CALENDAR} | {"key": letter.key}
             rows[_failure_of(row)] = row
         keys = [
             parameters
@@ -425,7 +432,7 @@ def _has_key(table: Table) -> ColumnElement[bool]:
 
 def _key_parameters(calendar: Calendar, keys: Sequence[str]) -> list[dict[str, Any]]:
     """Return the parameters of `_has_key` for each key."""
-    common = {f"at_{name}": value for name, value in attrs.asdict(calendar).items()}
+    common = {f"at_{name}": getattr(calendar, name) for name in CALENDAR}
     return [common | {"at_key": key} for key in keys]
 
 

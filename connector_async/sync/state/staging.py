@@ -5,22 +5,21 @@ An appointment is not deleted if its record may be one of those that cannot be r
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 import orjson
-from sqlalchemy import delete, exists, func, insert, literal, not_, select, tuple_, union
+from sqlalchemy import delete, exists, func, insert, literal, literal_column, not_, null, select, text, tuple_, union
 
-from connector_async._timestamps import format_instant
 from connector_async.sync.formats.source import Source
 from connector_async.sync.records import (
     Calendar,
     SourceProblem,
     SourceRecord,
     as_carried,
-    content_hash,
+    content_hash_of_row,
     row_of,
-    sortable,
+    sortable_string,
 )
 from connector_async.wire import WireFormat
 
@@ -31,9 +30,13 @@ from .journal import DeadLetter
 from .schema import KEY, desired, intents, items, shares
 from .shares import supersede
 
-_ROWS_PER_WRITE: Final = 2_000
+_ROWS_PER_WRITE: Final = 5_000
 _RECORDS_PER_CHECK: Final = 100
 _CONTENT: Final = ("content_hash", "start_time", "end_time", "modified", "body")
+_NO_CONTENT: Final = (None,) * len(_CONTENT)
+
+_Row: TypeAlias = tuple[Any, ...]
+"""The values of the columns of `desired`, in order."""
 
 
 @attrs.define
@@ -83,7 +86,7 @@ async def stage(
     """
     staged = Staged()
     await _clear(state)
-    batch: list[dict[str, Any]] = []
+    batch: list[_Row] = []
     written: Counter[str] = Counter()
     count = position = 0
     async for item in source.records():
@@ -93,12 +96,16 @@ async def stage(
         if tenants is not None and _is_of_others(item, tenants):
             continue
         count += 1
-        batch += _rows_for(item, staged, source.name, wire_format)
+        row = _row_for(item, staged, source.name, wire_format)
+        if row is not None:
+            batch.append(row)
         if len(batch) >= _ROWS_PER_WRITE:
             await _write_batch(state, batch, written)
             batch = []
     if batch:
         await _write_batch(state, batch, written)
+    if count > _ROWS_PER_WRITE:
+        await _analyze(state)
     if staged.problems:
         await _protect_occurrences(state, staged)
         await _protect_other_calendars(state)
@@ -116,13 +123,11 @@ def _is_of_others(item: object, tenants: Collection[str]) -> bool:
     return calendar is not None and calendar.tenant_id not in tenants
 
 
-def _rows_for(
-    item: SourceRecord | SourceProblem, staged: Staged, name: str, wire_format: WireFormat
-) -> list[dict[str, Any]]:
+def _row_for(item: SourceRecord | SourceProblem, staged: Staged, name: str, wire_format: WireFormat) -> _Row | None:
     if isinstance(item, SourceRecord):
         reason = _misfit(item, wire_format)
         if reason is None:
-            return [_record_row(item)]
+            return _record_row(item)
         item = SourceProblem(source=name, line=None, reason=reason, key=item.key, calendar=item.calendar)
     elif not isinstance(item, SourceProblem):
         raise TypeError(f"{name} must yield SourceRecord and SourceProblem, not {type(item).__name__}")
@@ -139,7 +144,7 @@ def _misfit(record: SourceRecord, wire_format: WireFormat) -> str | None:
     return None
 
 
-def _add_problem(problem: SourceProblem, staged: Staged) -> list[dict[str, Any]]:
+def _add_problem(problem: SourceProblem, staged: Staged) -> _Row | None:
     place = problem.source if problem.line is None else f"{problem.source}:{problem.line}"
     # A file name may have bytes that are not UTF-8.
     reason = f"{place}: {problem.reason}".encode(errors="backslashreplace").decode()
@@ -152,21 +157,31 @@ def _add_problem(problem: SourceProblem, staged: Staged) -> list[dict[str, Any]]
     else:
         if problem.is_series:
             staged.series.add((problem.calendar.tenant_id, problem.key))
-        # A row without content protects the appointment with this key.
-        return [attrs.asdict(problem.calendar) | {"key": problem.key} | dict.fromkeys(_CONTENT)]
-    return []
+        calendar = problem.calendar
+        return _protecting_row(calendar.tenant_id, calendar.domain_id, calendar.ad_id, problem.key)
+    return None
 
 
-def _record_row(record: SourceRecord) -> dict[str, Any]:
-    appointment, modified = record.appointment, record.modified
-    return attrs.asdict(record.calendar) | {
-        "key": record.key,
-        "content_hash": content_hash(appointment),
-        "start_time": sortable(appointment.start_time),
-        "end_time": sortable(appointment.end_time),
-        "modified": None if modified is None else format_instant(modified),
-        "body": orjson.dumps(row_of(record)),
-    }
+def _protecting_row(*key: str) -> _Row:
+    """Return a row without content, which protects the appointment with its key."""
+    return (*key, *_NO_CONTENT, 1)
+
+
+def _record_row(record: SourceRecord) -> _Row:
+    calendar, row = record.calendar, row_of(record)
+    start_time, end_time = row["start_time"] or "", row["end_time"] or ""
+    return (
+        calendar.tenant_id,
+        calendar.domain_id,
+        calendar.ad_id,
+        record.key,
+        content_hash_of_row(row),
+        sortable_string(start_time),
+        sortable_string(end_time),
+        row.get("modified"),
+        bytes(memoryview(orjson.dumps(row))),  # copied: each result of orjson keeps a kilobyte from being used again
+        1,
+    )
 
 
 @repeatable
@@ -176,9 +191,9 @@ async def _clear(state: State) -> None:
         await supersede(transaction, state.is_leased(shares.c.tenant_id))
 
 
-async def _write_batch(state: State, rows: Sequence[dict[str, Any]], written: Counter[str]) -> None:
+async def _write_batch(state: State, rows: Sequence[_Row], written: Counter[str]) -> None:
     """Write rows, and add their number to that of each tenant's written rows."""
-    added = Counter(row["tenant_id"] for row in rows)
+    added: Counter[str] = Counter(row[0] for row in rows)
     new = added.keys() - written.keys()
     if new:
         await state.lease(new)
@@ -194,7 +209,7 @@ async def _write_batch(state: State, rows: Sequence[dict[str, Any]], written: Co
 class _Batch:
     """Rows that are written in one transaction."""
 
-    rows: Sequence[dict[str, Any]]
+    rows: Sequence[_Row]
     tenant_ids: Collection[str]
     """The tenants of the rows."""
     new: Collection[str]
@@ -205,8 +220,8 @@ class _Batch:
             await transaction.connection.execute(delete(desired).where(desired.c.tenant_id.in_(self.new)))
             await supersede(transaction, shares.c.tenant_id.in_(self.new))
         # Which of two records with the same key is meant is unknown, so the key loses its content.
-        duplicate = dict.fromkeys(_CONTENT) | {"copies": desired.c.copies + 1}
-        await transaction.upsert(desired, [row | {"copies": 1} for row in self.rows], on_conflict=duplicate)
+        duplicate = dict.fromkeys(_CONTENT, null()) | {"copies": desired.c.copies + literal_column("1")}
+        await transaction.upsert_tuples(desired, self.rows, on_conflict=duplicate)
 
 
 @repeatable_once
@@ -227,6 +242,17 @@ async def _write_unless_written(state: State, batch: _Batch, written: Mapping[st
         found = await transaction.connection.execute(copies.group_by(desired.c.tenant_id))
         if dict(map(tuple, found)) == known:
             await batch.write(transaction)
+
+
+@repeatable
+async def _analyze(state: State) -> None:
+    """Let PostgreSQL plan its queries for the rows that there are now.
+
+    By its old numbers, it compares each record of a tenant with each of its items.
+    """
+    async with state.writing() as transaction:
+        if transaction.connection.dialect.name == "postgresql":
+            await transaction.connection.execute(text("ANALYZE desired, items"))
 
 
 @repeatable
@@ -253,17 +279,18 @@ async def _protect_other_calendars(state: State) -> None:
 async def _protect_occurrences(state: State, staged: Staged) -> None:
     """Add a row without content for every item that may be an occurrence of an unreadable recurring event."""
     tenants = {tenant_id for tenant_id, _ in staged.series}
-    protected: list[dict[str, Any]] = []
+    protected: list[_Row] = []
     for table in (items, intents) if tenants else ():
         columns = [table.c[column] for column in KEY]
         query = select(*columns).where(table.c.tenant_id.in_(tenants), table.c.key.contains("/"))
         async with state.reading() as connection, streamed(connection, query) as result:
-            rows = (row._asdict() async for row in result)
-            protected += [row async for row in rows if (row["tenant_id"], _series_of(row["key"])) in staged.series]
+            protected += [
+                _protecting_row(*row) async for row in result if (row.tenant_id, _series_of(row.key)) in staged.series
+            ]
     async with state.writing() as transaction:
         for first in range(0, len(protected), _ROWS_PER_WRITE):
-            some = [row | dict.fromkeys(_CONTENT) | {"copies": 1} for row in protected[first : first + _ROWS_PER_WRITE]]
-            await transaction.upsert(desired, some, on_conflict={"copies": desired.c.copies})
+            some = protected[first : first + _ROWS_PER_WRITE]
+            await transaction.upsert_tuples(desired, some, on_conflict={"copies": desired.c.copies})
 
 
 def _series_of(key: str) -> str:

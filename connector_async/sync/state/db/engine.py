@@ -25,7 +25,7 @@ from .lease import DatabaseClock, Leases, acquire_lock
 from .location import Location
 from .retrying import repeatable
 from .upgrade import check_ready, create_or_upgrade
-from .upsert import upsert
+from .upsert import positional_sql, upsert
 
 LEASE_SECONDS: Final = 30.0
 """How long a process may be gone before another one may take over its tenants. A renewal comes three times as often."""
@@ -125,6 +125,24 @@ class Transaction:
         """
         if rows:
             await self.connection.execute(upsert(self.connection.dialect.name, table, on_conflict), rows)
+
+    async def upsert_tuples(
+        self, table: Table, rows: Sequence[tuple[Any, ...]], *, on_conflict: Mapping[str, ColumnElement[Any]]
+    ) -> None:
+        """Insert rows as `upsert` does, at a third of its cost for each row: they go to the driver as they are.
+
+        Args:
+            table: As for `upsert`.
+            rows: The rows, each with the values of all columns in order. No string has a U+0000.
+            on_conflict: The values that an existing row gets: expressions without parameters.
+
+        Raises:
+            StateError: If the database fails; raised at the end of the transaction.
+        """
+        if rows:
+            dialect = self.connection.dialect
+            statement = positional_sql(upsert(dialect.name, table, on_conflict), dialect)
+            await self.connection.exec_driver_sql(statement, rows)
 
 
 class State:

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Insert, Table
+from sqlalchemy import Dialect, Insert, Table
 from sqlalchemy.sql.elements import ColumnElement
 
 
@@ -29,6 +29,13 @@ def upsert(
         ValueError: If the dialect is not supported.
     """
     return _upsert(dialect, table) if on_conflict is None else _build(dialect, table, on_conflict, where)
+
+
+def positional_sql(statement: Insert, dialect: Dialect) -> str:
+    """Return the SQL of a statement whose parameters are the values of all columns, in order."""
+    paramstyle = "qmark" if dialect.name == "sqlite" else "format"
+    positional = type(dialect)(paramstyle=paramstyle)  # type: ignore[call-arg]  # every dialect of a database takes it
+    return str(statement.compile(dialect=positional))
 
 
 @functools.cache  # building it takes longer than executing it
