@@ -68,6 +68,15 @@ def token_refresh_failure(*, tenant: str, retry_in: float, error: BaseException)
     )
 
 
+def unrecorded_create(*, tenant: str, appointment_id: str) -> None:
+    """Log that an appointment was created after another process had taken over its tenant."""
+    _logger.warning(
+        "tenant %(tenant)s: appointment %(appointment_id)s was created, but another process has taken over the tenant "
+        "meanwhile: it may exist twice",
+        {"tenant": tenant, "appointment_id": appointment_id},
+    )
+
+
 def token_store_failure(*, tenant: str, problem: str) -> None:
     """Log that the tokens that processes share cannot be read or written, and the process fetches its own."""
     _logger.warning("tenant %(tenant)s: the token is not shared: %(problem)s", {"tenant": tenant, "problem": problem})

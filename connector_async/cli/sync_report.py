@@ -209,7 +209,7 @@ def report_exit_code(report: RunReport, *, reports_nothing_to_do: bool = False) 
         (report.stopped(Stopped.CREDENTIALS), ExitCode.CREDENTIALS),
         (report.reason is not None, ExitCode.LIMIT_REACHED),
         (failed_calendars + counts[Fate.RETRYABLE] + counts[Fate.UNKNOWN], ExitCode.RETRYABLE),
-        (report.dead_letters + refused_calendars, ExitCode.DEAD_LETTERS),
+        (report.dead_letters + refused_calendars + len(report.stopped(Stopped.ERROR)), ExitCode.DEAD_LETTERS),
         (reports_nothing_to_do and not changes, ExitCode.NOTHING_TO_DO),
     )
     return next((code for applies, code in codes if applies), ExitCode.DONE)

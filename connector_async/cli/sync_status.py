@@ -37,7 +37,10 @@ async def status(
     state: StateOptions = _STATE,
     display: DisplayOptions = DEFAULT_DISPLAY,
 ) -> ExitCode:
-    """Print what the state holds and its latest runs, even while a run works with it."""
+    """Print what the state holds and its latest runs, even while a run works with it.
+
+    With --watch, the exit code is 3 if a tenant of the run could not be synced because of a permanent error.
+    """
     display.check(RUN_COLUMNS)
     check_seconds("interval", interval, above_zero=True)
     location = existing_state(read_settings(state.as_settings()))
@@ -60,7 +63,7 @@ async def _watch(state: State, interval: float, display: DisplayOptions) -> Exit
         rate = (progress.settled - first[1].settled) / (now - first[0]) if now > first[0] else 0.0
         _print(progress, rate, display)
         if not progress.waiting:
-            return ExitCode.DONE
+            return ExitCode.DEAD_LETTERS if progress.failed else ExitCode.DONE
         await asyncio.sleep(interval)
 
 
@@ -74,9 +77,10 @@ def _print(progress: SharedProgress, rate: float, display: DisplayOptions) -> No
         printer.end()
         return
     superseded = f", {progress.superseded} superseded" if progress.superseded else ""
+    failed = f", {progress.failed} failed" if progress.failed else ""
     line = (
-        f"run {progress.run_id}: {progress.tenants - progress.waiting} of {progress.tenants} tenants done{superseded}, "
-        f"{progress.waiting} left; {progress.settled} of {progress.to_do} keys; {progress.workers} working; "
-        f"{rate:,.1f}/s"
+        f"run {progress.run_id}: {progress.tenants - progress.waiting} of {progress.tenants} tenants done"
+        f"{superseded}{failed}, {progress.waiting} left; {progress.settled} of {progress.to_do} keys; "
+        f"{progress.workers} working; {rate:,.1f}/s"
     )
     print_message(line + (f", {eta:,.0f} s left" if eta else ""))

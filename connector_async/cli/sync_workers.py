@@ -110,13 +110,16 @@ async def work(
     """Work on the runs that sync enqueue has started, beside any number of other workers on any machine.
 
     The workers keep the rate limit of each tenant together. SIGTERM or SIGINT ends the operations in flight, and leaves
-    the rest to the others.
+    the rest to the others. The exit code is 3 if a tenant could not be synced because of a permanent error, which
+    ends its part of the run; sync explain shows the reason.
     """
     check_int("concurrency", concurrency)
     check_seconds("stop_timeout", stop_timeout)
     check_seconds("lease", lease, above_zero=True)
     if (source is None) is not (cron is None):
         raise ValueError("--cron must be given with SOURCE, and SOURCE with --cron")
+    if once and cron is not None:
+        raise ValueError("--once must not be given with --cron, which goes on for ever")
     starter = None
     if source is not None:
         if is_standard_input(source):
@@ -128,11 +131,11 @@ async def work(
         working = _work(
             url, settings, budget, concurrency=concurrency, once=once, lease=lease, cron=cron, starter=starter
         )
-        done, code = await stoppable(working, budget, stop_timeout=stop_timeout)
-    if done is None:
+        failed, code = await stoppable(working, budget, stop_timeout=stop_timeout)
+    if failed is None:
         print_message("cut off: operations in flight may have happened; the next worker finds out")
         return code or ExitCode.OTHER
-    return ExitCode.DONE
+    return ExitCode.DEAD_LETTERS if failed else ExitCode.DONE
 
 
 async def _work(
@@ -145,8 +148,8 @@ async def _work(
     lease: float,
     cron: str | None,
     starter: "_Starter | None",
-) -> bool:
-    """Work until the budget is stopped, or the queue is empty with `once`."""
+) -> int:
+    """Work until the budget is stopped, or the queue is empty with `once`, and return how many shares failed."""
     queue = _queue(url)  # first: it names the extra that is missing
     from connector_async.rate_limit import PostgresRateLimitStore  # noqa: PLC0415 - they need psycopg
     from connector_async.sync.distributed.procrastinate_connection import conninfo  # noqa: PLC0415
@@ -186,7 +189,7 @@ async def _work(
         stopping.cancel()
     if not running.cancelled():
         running.result()
-    return True
+    return int(queue.failed)
 
 
 def _services(settings: Settings, store: RateLimitStore) -> TenantServices:
@@ -213,8 +216,8 @@ async def _connect(state: State, store: "PostgresRateLimitStore") -> None:
 
 def _print_failure(share: Share | None, error: Exception) -> None:
     what = "the schedule" if share is None else f"tenant {share.tenant_id} of run {share.run_id}"
-    unavailable = "; it is retried" if isinstance(error, StateUnavailableError) else ""
-    print_message(f"{what}: {error_message(error)}{unavailable}")
+    retried = "; it is retried" if isinstance(error, StateUnavailableError) else ""
+    print_message(f"{what}: {error_message(error)}{retried}")
 
 
 def _queue(url: str) -> Any:

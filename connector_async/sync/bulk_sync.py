@@ -190,7 +190,7 @@ class BulkSync:
         if self._target is None:
             await self._bind()
         report = RunReport(run_id=journal.run_id, tenants={tenant_id: TenantReport()})
-        failed_tenants = await tenants_with_failures(self._state)
+        failed_tenants = await tenants_with_failures(self._state, tenant_id)
         planners = {tenant_id: CalendarPlanner(tenant_id, context)}
         await self._run_workers(planners, context.options, journal, report, budget, failed_tenants)
         return report

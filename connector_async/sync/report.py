@@ -66,6 +66,8 @@ class Stopped(enum.Enum):
     """The credentials were rejected."""
     GUARD = "guard"
     """More is missing on the server than the limit allows."""
+    ERROR = "error"
+    """An error ended it that no other process could survive either. The failures of the state have the reason."""
 
 
 @attrs.frozen(kw_only=True)

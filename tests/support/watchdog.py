@@ -26,7 +26,5 @@ def ended_with_this_process(folder: Path, *, pid_file: Path, signal: str) -> Ite
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     ) as shell:
-        try:
-            yield
-        finally:
-            shell.kill()
+        yield  # after an error, the server may not be stopped: the shell is waited for, with its input closed
+        shell.kill()

@@ -5,6 +5,7 @@ The processes are forked from one that has imported the command line.
 
 import asyncio
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -38,7 +39,8 @@ LEASE = 2.0
 """Seconds after which the tenants of a worker that was killed go to others."""
 
 
-def _work(environment: Mapping[str, str], arguments: list[str]) -> None:
+def _work(environment: Mapping[str, str], arguments: list[str], messages: Path) -> None:
+    os.dup2(os.open(messages, os.O_WRONLY | os.O_APPEND | os.O_CREAT), 2)
     for name in [name for name in os.environ if name.startswith("CONNECTOR_")]:
         del os.environ[name]
     os.environ |= {f"CONNECTOR_{name}": value for name, value in environment.items()}
@@ -53,6 +55,8 @@ class Workers:
     sync: Syncing
     records: list[SourceRecord]
     environment: Mapping[str, str]
+    messages: Path
+    """The file with what the processes have written to the standard error stream."""
     run_id: str = ""
     processes: list[ForkServerProcess] = attrs.field(factory=list)
 
@@ -78,7 +82,7 @@ class Workers:
         """Start processes."""
         arguments = ["sync", "work", "--state", self.url, "--lease", f"{LEASE:g}", *further]
         for _ in range(count):
-            process = FORKS.Process(target=_work, args=(self.environment, arguments))
+            process = FORKS.Process(target=_work, args=(self.environment, arguments, self.messages))
             self.processes.append(process)
             await asyncio.to_thread(process.start)
 
@@ -101,16 +105,27 @@ class Workers:
             except StateError:  # the database restarts
                 await asyncio.sleep(0.05)
 
+    async def unreported(self) -> Counter[tuple[str, str]]:
+        """Return the surplus on the server of which no process has written that it may be one."""
+        surplus = await self.surplus()
+        reported = re.findall(r"appointment (\S+) was created, but another process", self.messages.read_text())
+        for tenant_id in {tenant_id for tenant_id, _ in surplus}:
+            async for item in self._service(tenant_id).preview():
+                if item.appointment_id in reported:
+                    surplus[tenant_id, item.title] -= 1
+        return +surplus
+
     async def surplus(self) -> Counter[tuple[str, str]]:
         """Return what the server has more often than the source, and less often with a negative number."""
         found: Counter[tuple[str, str]] = Counter()
         for tenant_id in {each.calendar.tenant_id for each in self.records}:
-            service = AppointmentService(
-                self.sync.session.for_tenant(tenant_id), retry=RetryPolicy(attempts=9, wait_initial=0.01)
-            )
-            found.update([(tenant_id, item.title) async for item in service.preview()])
+            found.update([(tenant_id, item.title) async for item in self._service(tenant_id).preview()])
         found.subtract((each.calendar.tenant_id, each.appointment.title) for each in self.records)
         return Counter({name: number for name, number in found.items() if number})
+
+    def _service(self, tenant_id: str) -> AppointmentService:
+        session = self.sync.session.for_tenant(tenant_id)
+        return AppointmentService(session, retry=RetryPolicy(attempts=9, wait_initial=0.01))
 
     def running(self) -> list[ForkServerProcess]:
         return [process for process in self.processes if process.exitcode is None]
@@ -150,7 +165,7 @@ async def workers_of(
     ]
     async with syncing(folder / "unused.db", **sandbox_options) as sync:
         environment = sandbox_environment(sync.sandbox, RATE_LIMIT=rate_limit)
-        workers = Workers(url, sync, records, environment)
+        workers = Workers(url, sync, records, environment, folder / "messages")
         try:
             yield workers
         finally:

@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from connector_async.sync import (
     SourceProblem,
     State,
     StateBusyError,
+    StateError,
+    StateVersionError,
+    Stopped,
     SyncOptions,
     SyncSettings,
     explain_key,
@@ -45,6 +49,8 @@ from connector_async.sync.distributed import (
 from connector_async.sync.distributed.share import add_report
 from connector_async.sync.distributed.stored_options import RunSettings
 from connector_async.sync.report import TenantReport
+from connector_async.sync.state.journal import Journal
+from connector_async.sync.state.schema import shared_runs
 from connector_async.sync.state.shares import waiting_tenants
 from tests.support.postgres import PostgresServer
 from tests.support.sharing import Sharing
@@ -74,6 +80,18 @@ async def shared(url: str, state_path: Path) -> AsyncIterator[Sharing]:
     async with syncing(state_path) as sync:
         sync.location = url
         yield Sharing(sync)
+
+
+def _raise_after_two(execute: Callable[..., Awaitable[Fate]]) -> Callable[..., Awaitable[Fate]]:
+    """Return a function that calls another one twice, and raises then."""
+    left = iter((True, True))
+
+    async def executed(*arguments: Any) -> Fate:
+        if not next(left, False):
+            raise StateError("the disk is full")
+        return await execute(*arguments)
+
+    return executed
 
 
 async def report_of(sharing: Sharing, run_id: str) -> RunReport:
@@ -139,6 +157,28 @@ async def test_every_record_of_a_run_by_shares_is_accounted_for(sharing: Sharing
         (run,) = (await read_status(state))["runs"]
         assert [row["what"] for row in await explain_key(state, "a")] == ["synced", "synced"] + ["in the source"] * 2
     assert (run["status"], run["counts"], run["requests_sent"]) == ("ended", {"created": 6}, 8)
+
+
+async def test_share_of_one_create_takes_few_transactions(sharing: Sharing, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: Counter[str] = Counter()
+
+    def counted(name: str) -> None:
+        enter = getattr(State, name)
+
+        def entered(*arguments: Any) -> Any:
+            counts[name] += 1
+            return enter(*arguments)
+
+        monkeypatch.setattr(State, name, entered)
+
+    await sharing.enqueue(RECORDS[:1])
+    async with sharing.opened() as state:
+        counted("reading")
+        counted("_write")
+        assert await ShareWorker(state, sharing.sync.service).work(sharing.queue.take()) is ShareResult.DONE
+    # The lease, the pending create, the created appointment, and the result with the end of the lease.
+    assert counts["_write"] == 4
+    assert counts["reading"] <= 13
 
 
 async def test_run_without_work_ends_at_once(sharing: Sharing) -> None:
@@ -258,6 +298,37 @@ async def test_process_that_lost_its_lease_leaves_the_share_to_the_other(
         assert await worker.work(share) is ShareResult.DONE
 
 
+@pytest.mark.row("M4")
+async def test_create_that_another_process_may_have_sent_as_well_is_reported(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def lose(*_: object) -> bool:
+        raise FencedError("state: other has taken over tenant acme")
+
+    await sharing.enqueue(RECORDS[:1])
+    async with sharing.opened() as state:
+        monkeypatch.setattr(Journal, "record_written", lose)
+        assert await ShareWorker(state, sharing.sync.service).work(sharing.queue.take()) is ShareResult.BUSY
+    (created,) = [item async for item in sharing.sync.service(ACME).preview()]
+    assert f"tenant acme: appointment {created.appointment_id} was created, but another process" in caplog.text
+
+
+async def test_create_that_another_process_has_found_is_not_reported(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    record_written = Journal.record_written
+
+    async def lose(*arguments: Any) -> bool:
+        await record_written(*arguments)
+        raise FencedError("state: other has taken over tenant acme")
+
+    await sharing.enqueue(RECORDS[:1])
+    async with sharing.opened() as state:
+        monkeypatch.setattr(Journal, "record_written", lose)
+        assert await ShareWorker(state, sharing.sync.service).work(sharing.queue.take()) is ShareResult.BUSY
+    assert "but another process" not in caplog.text
+
+
 async def test_source_that_is_staged_meanwhile_supersedes_the_shares(sharing: Sharing) -> None:
     first = (await sharing.enqueue(RECORDS)).run_id
     second = (await sharing.enqueue([*RECORDS[:3], record("d", calendar=GLOBEX)], allow_empty=True)).run_id
@@ -296,13 +367,13 @@ async def test_share_superseded_before_its_lease_was_taken_sends_nothing(
     share = sharing.queue.take()
     lease = State.lease
 
-    async def lease_too_late(self: State, tenant_ids: list[str]) -> None:
-        await lease(self, tenant_ids)
-        if tenant_ids == ["acme"]:
-            monkeypatch.undo()
-            await BulkSync(self, sharing.sync.service, SyncSettings())._stage(
-                ListSource(RECORDS), SyncOptions(), Budget(self.clock), forget=True
-            )
+    async def lease_too_late(self: State, tenant_ids: list[str], *then: Any) -> None:
+        monkeypatch.undo()
+        await BulkSync(self, sharing.sync.service, SyncSettings())._stage(
+            ListSource(RECORDS), SyncOptions(), Budget(self.clock), forget=True
+        )
+        await self.release()
+        await lease(self, tenant_ids, *then)
 
     async with sharing.opened() as state:
         monkeypatch.setattr(State, "lease", lease_too_late)
@@ -437,6 +508,65 @@ async def test_run_whose_worker_was_killed_before_it_recorded_the_end_ends_later
     await sharing.queue.put(share)
     await sharing.drain()
     assert await status_of(sharing, run_id) == "ended"
+
+
+async def test_share_that_is_given_up_ends_its_run_with_the_reason(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = (await sharing.enqueue(RECORDS)).run_id
+    share = sharing.queue.take()
+    async with sharing.opened() as state:
+        worker = ShareWorker(state, sharing.sync.service)
+        with monkeypatch.context() as patch:
+            patch.setattr(OperationExecutor, "execute", _raise_after_two(OperationExecutor.execute))
+            with pytest.raises(StateError):
+                await worker.work(share)
+        await worker.give_up(share, StateError("the disk is full"))
+        await worker.give_up(share, StateError("again"))  # it is not waiting any more
+        assert await worker.work(share) is ShareResult.DONE
+    await sharing.drain()
+    assert await status_of(sharing, run_id) == "failed"
+    report = await report_of(sharing, run_id)
+    assert report.stopped(Stopped.ERROR) == ["acme"]
+    assert report.tenants["acme"].counts == {Fate.CREATED: 2, Fate.NOT_STARTED: 1}
+    async with sharing.opened() as state:
+        (failure,) = [row for row in await explain_key(state, "c") if row["what"] == "failure"]
+        assert (failure["tenant_id"], failure["error"], failure["reason"]) == ("acme", "StateError", "the disk is full")
+    await sharing.enqueue(RECORDS)  # the next run does what is left
+    await sharing.drain()
+    assert sharing.sync.requests() == {"create": 6}
+    async with sharing.opened() as state:
+        assert (await read_status(state))["failures"] == 0
+
+
+async def test_reason_of_an_error_of_a_program_is_not_recorded(sharing: Sharing) -> None:
+    await sharing.enqueue(RECORDS[:1])
+    async with sharing.opened() as state:
+        await ShareWorker(state, sharing.sync.service).give_up(sharing.queue.take(), ValueError("Visit of Jane"))
+        (failure,) = [row for row in await explain_key(state, "a") if row["what"] == "failure"]
+    assert failure["error"] == "ValueError"
+    assert "Jane" not in failure["reason"]
+
+
+async def test_share_is_not_given_up_while_it_is_worked_on(sharing: Sharing) -> None:
+    await sharing.enqueue([record(f"k{number}") for number in range(5)])
+    share = sharing.queue.take()
+    async with sharing.opened() as state:
+        worker = ShareWorker(state, sharing.sync.service)
+        working = asyncio.create_task(worker.work(share))
+        await asyncio.sleep(0)
+        with pytest.raises(StateBusyError, match="this process works on tenant acme"):
+            await worker.give_up(share, StateError("wrong"))
+        assert await working is ShareResult.DONE
+
+
+async def test_options_of_another_version_are_reported(sharing: Sharing) -> None:
+    await sharing.enqueue(RECORDS[:1])
+    async with sharing.opened() as state:
+        async with state.writing() as transaction:
+            await transaction.connection.execute(shared_runs.update().values(options={"problems": [], "mode": "new"}))
+        with pytest.raises(StateVersionError, match="another version of connector_async has started run"):
+            await ShareWorker(state, sharing.sync.service).work(sharing.queue.take())
 
 
 async def test_shares_that_an_enqueue_could_not_put_are_put_later(

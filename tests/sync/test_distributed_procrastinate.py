@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from procrastinate import PsycopgConnector, exceptions, jobs, sql
 from connector_async.sync import (
     Calendar,
     Fate,
+    State,
     StateError,
     StateUnavailableError,
+    StateVersionError,
     TargetMismatchError,
 )
-from connector_async.sync.distributed import Share, ShareResult, ShareWorker, read_shared_report
+from connector_async.sync.distributed import Share, ShareResult, ShareWorker, read_progress, read_shared_report
 from connector_async.sync.distributed import procrastinate_connection as connections
 from connector_async.sync.distributed.procrastinate_queue import ProcrastinateQueue, _Retries
 from connector_async.sync.state.db.location import Location
@@ -100,6 +103,30 @@ async def test_processes_that_start_at_once_create_the_tables_once(database: Dat
     assert database.statuses() == []
 
 
+async def test_tables_of_another_version_of_procrastinate_are_rejected(
+    database: Database, queue: ProcrastinateQueue
+) -> None:
+    ((comment,),) = database.execute("SELECT obj_description('procrastinate_jobs'::regclass)")
+    older = re.sub(r"migration .*", "migration 03.00.00_01_older", str(comment))
+    database.execute(f"COMMENT ON TABLE procrastinate_jobs IS '{older}'")
+    with pytest.raises(StateVersionError, match=r"migration 03\.00\.00_01_older, but procrastinate 3\.\d+.* needs"):
+        async with ProcrastinateQueue(database.url):
+            pass
+    database.execute("COMMENT ON TABLE procrastinate_jobs IS NULL")  # of an application, or by hand
+    async with ProcrastinateQueue(database.url):
+        pass
+
+
+async def test_states_in_two_schemas_of_a_database_have_queues_of_their_own(database: Database) -> None:
+    database.execute("CREATE SCHEMA first")
+    database.execute("CREATE SCHEMA second")
+    for path in ("first", "second%2Cfirst"):
+        async with ProcrastinateQueue(f"{database.url}&options=-csearch_path%3D{path}") as queue:
+            await queue.put(SHARE)
+    assert database.execute("SELECT count(*) FROM first.procrastinate_jobs") == [(1,)]
+    assert database.execute("SELECT count(*) FROM second.procrastinate_jobs") == [(1,)]
+
+
 async def test_share_of_a_worker_without_heartbeat_is_delivered_again(
     database: Database, sharing: Sharing, queue: ProcrastinateQueue
 ) -> None:
@@ -153,22 +180,57 @@ async def test_share_of_a_busy_tenant_is_delivered_again_later(
     assert row == ("todo", True)
 
 
-async def test_failure_is_reported_and_its_share_is_kept(
+async def test_permanent_failure_is_reported_and_ends_its_share(
     database: Database, sharing: Sharing, queue: ProcrastinateQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object) -> ShareResult:
         raise ValueError("wrong")
 
     failures: list[tuple[Share | None, Exception]] = []
-    await sharing.enqueue(RECORDS[:3])
+    run_id = (await sharing.enqueue(RECORDS[:3])).run_id
     monkeypatch.setattr(ShareWorker, "work", fail)
     await work(sharing, queue, on_failure=lambda share, error: failures.append((share, error)))
     ((share, error),) = failures
     assert share is not None
     assert (share.tenant_id, str(error)) == ("acme", "wrong")
-    assert database.statuses() == ["failed"]
-    await work(sharing, queue)
-    assert len(failures) == 1  # it is not tried again by itself
+    assert database.statuses() == []
+    async with sharing.opened() as state:
+        progress = await read_progress(state, run_id)
+    assert progress is not None
+    assert (progress.waiting, progress.failed, queue.failed) == (0, 1, 1)
+
+
+async def test_failed_share_of_a_busy_tenant_is_ended_later(
+    database: Database, sharing: Sharing, queue: ProcrastinateQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> ShareResult:
+        queue.stop()
+        raise ValueError("wrong")
+
+    await sharing.enqueue(RECORDS[:3])
+    monkeypatch.setattr(ShareWorker, "work", fail)
+    async with await State.open(database.url, owner="other") as other:
+        await other.lease(["acme"])
+        async with await State.open(database.url, owner="worker") as state:
+            await queue.work(ShareWorker(state, sharing.sync.service), on_failure=lambda *_: None)
+    assert database.execute("SELECT status::text, scheduled_at > now() FROM procrastinate_jobs") == [("todo", True)]
+
+
+async def test_worker_for_another_server_ends_and_leaves_the_shares_to_others(
+    database: Database, sharing: Sharing, queue: ProcrastinateQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def mismatch(*_: object) -> ShareResult:
+        raise TargetMismatchError("the state belongs to another server")
+
+    run_id = (await sharing.enqueue(RECORDS)).run_id
+    with monkeypatch.context() as patch:
+        patch.setattr(ShareWorker, "work", mismatch)
+        with pytest.raises(TargetMismatchError):
+            await work(sharing, queue)
+    assert database.statuses() == ["todo"] * 2
+    async with ProcrastinateQueue(database.url) as other:
+        await work(sharing, other)
+    await check_all_created(sharing, run_id)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +239,7 @@ async def test_failure_is_reported_and_its_share_is_kept(
         (StateUnavailableError("gone"), 0, True),
         (StateError("slow"), 19, True),
         (StateError("slow"), 20, False),
-        (TargetMismatchError("another"), 0, False),
+        (StateVersionError("newer"), 0, True),
         (ValueError("wrong"), 0, False),
     ],
 )

@@ -28,7 +28,9 @@ from connector_async.sync import (
 from connector_async.sync.applying.executor import OperationExecutor
 from connector_async.sync.planning.operations import Kind
 from connector_async.sync.state import Transaction, inspection, staging
+from connector_async.sync.state.db import postgres as engines
 from connector_async.sync.state.db import retrying
+from connector_async.sync.state.db.engine import read_serial
 from connector_async.sync.state.db.errors import CommitLostError
 from connector_async.sync.state.db.location import Location
 from connector_async.sync.state.db.retrying import repeatable, repeatable_once
@@ -145,6 +147,30 @@ async def test_write_whose_connection_is_ended_is_repeated(postgres: PostgresSer
     async with await State.open(url, owner="test") as state:
         await state.write(write)
         assert (attempts, await state.serial()) == (2, 1)
+
+
+async def test_connection_that_was_ended_while_it_was_idle_is_replaced(
+    postgres: PostgresServer, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "_IDLE", 0.0)
+    async with await State.open(url, owner="test") as state:
+        await state.serial()
+        end_connections(postgres, url)
+        async with state.writing() as transaction:  # it is not repeated
+            transaction.bump("acme")
+        async with state.reading() as connection:
+            assert await read_serial(connection) == 1
+
+
+async def test_connection_that_was_ended_just_after_its_use_costs_an_attempt(
+    postgres: PostgresServer, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "_IDLE", 60.0)
+    async with await State.open(url, owner="test") as state:
+        await state.serial()
+        end_connections(postgres, url)
+        await state.write(put_cell)
+        assert await state.serial() == 0
 
 
 def end_connections(postgres: PostgresServer, url: str) -> None:

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from benchmarks import __main__ as suite
-from benchmarks import calendar_file, conversion, instructions, rounds, scale, server, shared_limit, workload
+from benchmarks import calendar_file, conversion, instructions, rounds, scale, server, shared_limit, workers, workload
 from benchmarks.libraries import Library, all_libraries
 from benchmarks.peers import Calls, Draft, Peer
 from benchmarks.rounds import FLOOR_AGAIN, Figures, Measurement, quartiles
@@ -194,6 +194,16 @@ def test_processes_take_slots_from_a_shared_store() -> None:
     assert slots > 0
     assert 0 < median <= tail
     assert stored == [(3,)]
+
+
+def test_workers_of_a_benchmark_do_the_whole_run() -> None:
+    records = workers._records(2, 3)
+    with PostgresServer.started(FLAVORS["pgserver"]) as postgres:
+        figures = asyncio.run(workers._work(postgres.url("postgres"), "benchmark", records, 1))
+    assert figures["minimum"] == 6
+    assert figures["requests"] == 8  # and a token of each tenant
+    assert figures["connections"] >= 1
+    assert figures["megabytes"] > 0
 
 
 async def test_both_readers_read_each_event_of_the_calendar(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 import attrs
 import orjson
 
+from connector_async import _log
 from connector_async._clock import Clock
 from connector_async.appointments import AppointmentService
 from connector_async.exceptions import (
@@ -22,7 +23,7 @@ from connector_async.exceptions import (
 from connector_async.models import UNSET, Appointment, NewAppointment, Unset
 from connector_async.retry import may_have_happened
 from connector_async.session import before_each_write
-from connector_async.sync.exceptions import StateError
+from connector_async.sync.exceptions import FencedError, StateError
 from connector_async.sync.failures import (
     ApplicationError,
     Failure,
@@ -187,7 +188,14 @@ class OperationExecutor:
                 self._resolver.resolved(operation.calendar, operation.key)
             raise
         pair = written_pair(operation, created.appointment_id, created, self._clock.time())
-        is_own = await self._journal.record_written(operation.calendar, pair)
+        try:
+            is_own = await self._journal.record_written(operation.calendar, pair)
+        except FencedError:
+            # This process was stopped between the check of its lease and the response. Unless the other one has found
+            # the appointment since, it may have sent the create as well.
+            if not await self._journal.has_appointment(operation.calendar, created.appointment_id):
+                _log.unrecorded_create(tenant=operation.calendar.tenant_id, appointment_id=created.appointment_id)
+            raise
         self._resolver.resolved(operation.calendar, operation.key)
         if not is_own:
             await self.give_up(operation, "create", "SharedId", _SHARED_ID)

@@ -12,12 +12,7 @@ from procrastinate import App, BaseRetryStrategy, JobContext, RetryDecision, exc
 from connector_async import _log
 from connector_async._checks import check_int, check_seconds, check_text, check_type
 from connector_async._tracebacks import hiding_arguments
-from connector_async.sync.exceptions import (
-    StateDamagedError,
-    StateError,
-    StateVersionError,
-    TargetMismatchError,
-)
+from connector_async.sync.exceptions import StateBusyError, StateError, StateUnavailableError, TargetMismatchError
 from connector_async.sync.state.db.engine import LEASE_SECONDS
 from connector_async.sync.state.db.location import Location
 from connector_async.sync.state.shares import waiting_shares
@@ -32,19 +27,17 @@ _POLL: Final = 2.0  # seconds; as long may a share wait that is put while no oth
 _BUSY_PAUSE: Final = 5  # seconds
 _MOST_RETRIES: Final = 20
 _LONGEST_PAUSE: Final = 60  # seconds between two
-_PERMANENT: Final = (TargetMismatchError, StateVersionError, StateDamagedError)
 
 Periodic = Callable[[], Awaitable[object]]
 """Starts a run of a schedule."""
 
 
 class _Retries(BaseRetryStrategy):
-    """Delivers a share again if the state could not be used for the moment."""
+    """Delivers a share again if the state could not be used for the moment, or by this version."""
 
     def get_retry_decision(self, *, exception: BaseException, job: jobs.Job) -> RetryDecision | None:
         """Return when, or `None` for never."""
-        is_transient = isinstance(exception, StateError) and not isinstance(exception, _PERMANENT)
-        if not is_transient or job.attempts >= _MOST_RETRIES:
+        if not isinstance(exception, StateError) or job.attempts >= _MOST_RETRIES:
             return None
         return RetryDecision(retry_in={"seconds": min(_LONGEST_PAUSE, 2**job.attempts)})
 
@@ -67,7 +60,7 @@ class ProcrastinateQueue:
         self._location = Location.parse(url)
         if self._location.path is not None:
             raise ValueError("url must start with postgresql://: a queue for several processes needs PostgreSQL")
-        self._app = App(connector=RepeatingConnector(self._location))
+        self._app = App(connector=RepeatingConnector(self._location, self._end_without_database))
         self._queues = [_QUEUE]
         self._shares: ShareWorker | None = None
         self._on_failure: Callable[[Share | None, Exception], None] = _log_failure
@@ -77,6 +70,10 @@ class ProcrastinateQueue:
         """What procrastinate calls the workers of this process."""
         self._worker: asyncio.Task[None] | None = None
         self._is_stopped = False
+        self._error: StateError | None = None
+        """Why this process cannot work any more."""
+        self.failed = 0
+        """How many shares this process has given up; see `ShareWorker.give_up`."""
         self._app.task(name=_SHARE_TASK, queue=_QUEUE, pass_context=True, retry=_Retries())(self._work_share)
 
     async def __aenter__(self) -> Self:
@@ -157,9 +154,12 @@ class ProcrastinateQueue:
             lease: Seconds without a heartbeat after which the shares of a worker are delivered again; that of the
                 state.
             on_failure: Called with each share that failed, or with `None` for a schedule, and the error. A share with a
-                transient `StateError` is delivered again some times. `None`: failures are logged.
+                `StateError` is delivered again for a quarter of an hour. After that, and after another error, it is
+                recorded as failed; see `ShareWorker.give_up`. `None`: failures are logged.
 
         Raises:
+            TargetMismatchError: If the state belongs to another server than that of `shares`. What was left stays in
+                the queue for other workers.
             StateUnavailableError: If the database does not respond for minutes.
         """
         check_int("concurrency", concurrency)
@@ -173,9 +173,11 @@ class ProcrastinateQueue:
                 while not self._is_stopped:
                     self._worker = asyncio.create_task(self._run_worker(concurrency, once=once, lease=lease))
                     await self._wait_for_worker()
-                    if once and await self._is_empty():
-                        return
+                    if once and not self._is_stopped and await self._is_empty():
+                        break
                     await asyncio.sleep(min(0.2, lease / 3))
+                if self._error is not None:
+                    raise self._error
         finally:
             while not rescuing.done():  # the pool of psycopg may take a cancellation for a broken connection
                 rescuing.cancel()
@@ -219,6 +221,11 @@ class ProcrastinateQueue:
         if self._worker is not None:
             self._worker.cancel()  # procrastinate waits for its jobs then
 
+    def _end_without_database(self) -> None:
+        if self._worker is not None:
+            self._error = StateUnavailableError(f"{self._location}: the queue does not respond")
+            self.stop()
+
     async def _work_share(self, context: JobContext, /, **fields: Any) -> None:
         """Work on the share of a job."""
         job_id, task = context.job.id, asyncio.current_task()
@@ -233,11 +240,27 @@ class ProcrastinateQueue:
             result = await self._shares.work(share)
             if result.has_more:
                 await self._put(share, _BUSY_PAUSE if result is ShareResult.BUSY else 0)
-        except Exception as error:
-            self._on_failure(share, error)
-            raise
+        except Exception as error:  # noqa: BLE001 - reported
+            await self._handle_failure(share, error, context.job)
         finally:
             del self._running[job_id]
+
+    async def _handle_failure(self, share: Share, error: Exception, job: jobs.Job) -> None:
+        """Raise the error if the share is delivered again for it; otherwise end the share, or this worker."""
+        assert self._shares is not None  # noqa: S101 - `_work_share` has checked it
+        if isinstance(error, TargetMismatchError):  # it concerns each share, and the other workers perhaps not
+            self._error = error
+            await self._put(share)
+            self.stop()
+            return
+        self._on_failure(share, error)
+        if _Retries().get_retry_decision(exception=error, job=job) is not None:
+            raise error
+        try:
+            await self._shares.give_up(share, error)
+            self.failed += 1
+        except StateBusyError:
+            await self._put(share, _BUSY_PAUSE)
 
     async def _is_empty(self) -> bool:
         manager = self._app.job_manager
@@ -287,7 +310,8 @@ class ProcrastinateQueue:
         known = {
             (job.task_kwargs.get("run_id"), job.task_kwargs.get("tenant_id"))
             for job in await self._app.job_manager.list_jobs_async(queue=_QUEUE)
-            if job.status != jobs.Status.ABORTED.value  # a second signal has ended its worker
+            # A second signal has ended the worker of an aborted one. A failed one could not be given up.
+            if job.status not in {jobs.Status.ABORTED.value, jobs.Status.FAILED.value}
         }
         for run_id, tenant_id in waiting:
             if (run_id, tenant_id) not in known:

@@ -12,24 +12,26 @@ import attrs
 
 from connector_async._checks import check_int, check_tenant_id, check_text, check_type, validator
 from connector_async._clock import Clock, checked_clock
+from connector_async.exceptions import ConnectorError
 from connector_async.sync.budget import Budget, StopReason
 from connector_async.sync.bulk_sync import BulkSync
-from connector_async.sync.exceptions import FencedError, StateBusyError
+from connector_async.sync.exceptions import FencedError, StateBusyError, StateVersionError
+from connector_async.sync.failures import Failure
 from connector_async.sync.guard import MissingGuard
 from connector_async.sync.planning.options import Services
 from connector_async.sync.planning.planner import PlanningContext
-from connector_async.sync.report import Fate, RunReport, TenantReport
+from connector_async.sync.report import Fate, RunReport, Stopped, TenantReport
 from connector_async.sync.request_timeline import RequestTimeline
 from connector_async.sync.state import State
 from connector_async.sync.state.db.engine import LEASE_SECONDS
-from connector_async.sync.state.db.errors import value_errors
 from connector_async.sync.state.journal import Journal
 from connector_async.sync.state.shares import (
     ShareStatus,
     StoredShare,
     count_settled,
     ending_of,
-    read_share,
+    has_share,
+    lease_share,
     read_shared_options,
     read_shared_report,
     write_share,
@@ -86,7 +88,7 @@ class ShareResult(enum.Enum):
     """What became of a share."""
 
     DONE = "done"
-    """Nothing is left: the tenant is done, or another source was staged for it."""
+    """Nothing is left: the tenant is done or has failed, or another source was staged for it."""
     MORE = "more"
     """Its quantum was used up, or the worker was stopped: put it into the queue again."""
     BUSY = "busy"
@@ -140,7 +142,11 @@ class ShareWorker:
         """Send what is left of a share, its quantum at most, and return what became of it.
 
         Raises:
-            StateError: If the state cannot be used. The share must be delivered again.
+            TargetMismatchError: If the state belongs to another server: this process cannot work on any share of it.
+            StateVersionError: If another version of this package has started the run, with options that this one does
+                not know.
+            StateError: If the state cannot be used. The share must be delivered again, some times at most; `give_up`
+                ends it.
             ValueError: If `services` returns a service with another wire format than the run.
         """
         check_type("share", share, Share)
@@ -150,35 +156,81 @@ class ShareWorker:
             return ShareResult.BUSY
         self._budgets[share.tenant_id] = Budget(self._clock)
         try:
-            if (ended := await self._ended(share)) is not None:
-                return ended
             try:
-                await self._state.lease([share.tenant_id])
+                stored = await lease_share(self._state, share.run_id, share.tenant_id)
             except StateBusyError:
                 return ShareResult.BUSY
+            if stored is None:
+                return await self._ended(share)
             try:
-                return await self._work_leased(share)
+                result = await self._work_leased(share, stored)
             except FencedError:  # this process was stopped for longer than a lease, and another one works on it
                 return ShareResult.BUSY
             finally:
-                await self._state.release([share.tenant_id])
+                await self._release(share.tenant_id)
         finally:
             del self._budgets[share.tenant_id]
+        if result is ShareResult.DONE:
+            await end_shared_run(self._state, share.run_id, self._clock)
+        return result
 
-    async def _ended(self, share: Share) -> ShareResult | None:
-        """Return the result of a share that is not waiting; `None` if it is."""
-        stored = await read_share(self._state, share.run_id, share.tenant_id)
-        if stored is None:
+    async def give_up(self, share: Share, error: Exception) -> None:
+        """Record that a share has failed permanently, so that its run can end. The next run does what is left of it.
+
+        Nothing is recorded if the share is not waiting any more. The reason is the message of a `ConnectorError`; that
+        of another error may have personal data, and only its class is recorded.
+
+        Args:
+            share: The share.
+            error: What its work has raised.
+
+        Raises:
+            StateBusyError: If the tenant is worked on, in another process or in this one.
+            StateError: If the state cannot be used.
+        """
+        check_type("share", share, Share)
+        check_type("error", error, Exception)
+        if share.tenant_id in self._budgets:
+            raise StateBusyError(f"{self._state.location}: this process works on tenant {share.tenant_id}")
+        self._budgets[share.tenant_id] = Budget(self._clock)
+        try:
+            stored = await lease_share(self._state, share.run_id, share.tenant_id)
+            try:
+                if stored is not None:
+                    await self._record_failed(share, stored, error)
+            finally:
+                await self._release(share.tenant_id)
+        finally:
+            del self._budgets[share.tenant_id]
+        await end_shared_run(self._state, share.run_id, self._clock)
+
+    async def _record_failed(self, share: Share, stored: StoredShare, error: Exception) -> None:
+        report = stored.report
+        before = report.counts.total()
+        await self._correct(share, report)
+        settled = report.counts.total() - before  # keys that were not started when the last slice ended
+        report.counts[Fate.NOT_STARTED] = max(0, report.counts[Fate.NOT_STARTED] - settled)
+        report.stopped = Stopped.ERROR
+        if isinstance(error, ConnectorError):
+            failure = attrs.evolve(Failure.of(error), operation="sync")
+        else:
+            reason = "an error in the program or its settings; the log of the worker has it"
+            failure = Failure(operation="sync", error=type(error).__name__, reason=reason)
+        await write_share(self._state, share.run_id, attrs.evolve(stored, status=ShareStatus.FAILED), failure)
+
+    async def _release(self, tenant_id: str) -> None:
+        """Release the lease of a tenant, unless that was done with the result of the work."""
+        if self._state.has_lease(tenant_id):
+            await self._state.release([tenant_id])
+
+    async def _ended(self, share: Share) -> ShareResult:
+        """Return the result of a share that is not waiting."""
+        if not await has_share(self._state, share.run_id, share.tenant_id):
             return ShareResult.UNKNOWN
-        if stored.status is ShareStatus.WAITING:
-            return None
         await end_shared_run(self._state, share.run_id, self._clock)  # a worker may have been killed just before
         return ShareResult.DONE
 
-    async def _work_leased(self, share: Share) -> ShareResult:
-        stored = await read_share(self._state, share.run_id, share.tenant_id)
-        if stored is None or stored.status is not ShareStatus.WAITING:  # until the lease was taken
-            return await self._ended(share) or ShareResult.UNKNOWN
+    async def _work_leased(self, share: Share, stored: StoredShare) -> ShareResult:
         run, sync = await self._run(share.run_id)
         # A quantum that did not suffice for any result, such as one preview of many pages, is doubled.
         budget = Budget(self._clock, max_requests=share.quantum << stored.idle)
@@ -214,10 +266,7 @@ class ShareWorker:
             await self._correct(share, stored.report)
         status = ShareStatus.WAITING if has_more else ShareStatus.DONE
         await write_share(self._state, share.run_id, attrs.evolve(stored, status=status, idle=idle))
-        if has_more:
-            return ShareResult.MORE
-        await end_shared_run(self._state, share.run_id, self._clock)
-        return ShareResult.DONE
+        return ShareResult.MORE if has_more else ShareResult.DONE
 
     async def _correct(self, share: Share, report: TenantReport) -> None:
         """Count what processes have done that were killed before they could report it.
@@ -237,8 +286,13 @@ class ShareWorker:
     async def _run(self, run_id: str) -> tuple[RunSettings, BulkSync]:
         if run_id not in self._runs:
             stored = await read_shared_options(self._state, run_id)
-            with value_errors(self._state.location):
+            try:
                 run = RunSettings.from_json(stored)
+            except (ValueError, TypeError, LookupError):
+                raise StateVersionError(
+                    f"{self._state.location}: another version of connector_async has started run {run_id}, with "
+                    "options that this version does not know; let workers of that version do it"
+                ) from None
             while len(self._runs) >= _MOST_RUNS:
                 del self._runs[next(iter(self._runs))]
             sync = BulkSync(self._state, self._services, run.settings, clock=self._clock)

@@ -38,10 +38,13 @@ async def delete_other_failures(transaction: Transaction, tenant_id: str, run_id
 
 
 @repeatable
-async def tenants_with_failures(state: State) -> frozenset[str]:
-    """Return the tenants with a failure."""
+async def tenants_with_failures(state: State, tenant_id: str | None = None) -> frozenset[str]:
+    """Return the tenants with a failure: all of them, or a given one if it has one."""
+    query = select(failures.c.tenant_id).distinct()
+    if tenant_id is not None:
+        query = query.where(failures.c.tenant_id == tenant_id)
     async with state.reading() as connection:
-        return frozenset((await connection.execute(select(failures.c.tenant_id).distinct())).scalars())
+        return frozenset((await connection.execute(query)).scalars())
 
 
 @repeatable

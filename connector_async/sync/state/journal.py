@@ -230,6 +230,15 @@ class Journal:
         await self._state.write(write, calendar.tenant_id)
         return is_own
 
+    @repeatable
+    async def has_appointment(self, calendar: Calendar, appointment_id: str) -> bool:
+        """Return whether a key of a calendar has an appointment."""
+        of_appointment = select(items.c.key).where(
+            in_calendar(items, calendar), items.c.appointment_id == appointment_id
+        )
+        async with self._state.reading() as connection:
+            return (await connection.execute(of_appointment.limit(1))).first() is not None
+
     async def release_shared(self, calendar: Calendar, key: str, appointment_id: str) -> bool:
         """Record a key as deleted if another key has its appointment; return whether that is so."""
         is_shared = False

@@ -258,8 +258,9 @@ shares: Final = Table(
     Index("shares_by_status", "run_id", "status"),
     Index("shares_by_tenant", "tenant_id", "status"),
 )
-"""The tenants of such a run. `status` is `waiting`, `done`, or `superseded`: another source was staged before the
-tenant was done. `withheld` and `ambiguous` are 1 if one of its records cannot be read; see `Staged`. `idle` counts the
-last slices of work without any result, `to_do` the keys that were out of sync at the start, and `report` has what
-became of the tenant so far, in the form of the counts of a run.
+"""The tenants of such a run. `status` is `waiting`, `done`, `superseded`: another source was staged before the tenant
+was done, or `failed`: an error ended the work, and the failure of the tenant has the reason. `withheld` and `ambiguous`
+are 1 if one of its records cannot be read; see `Staged`. `idle` counts the last slices of work without any result,
+`to_do` the keys that were out of sync at the start, and `report` has what became of the tenant so far, in the form of
+the counts of a run.
 """

@@ -1,7 +1,7 @@
 """The runs whose tenants are worked on by several processes: what each tenant still has to do, and what became of it.
 
-A share is waiting until its tenant is done, or until another source is staged for the tenant, which supersedes it: the
-records that it was to work on are no longer in the state.
+A share is waiting until its tenant is done, until it fails permanently, or until another source is staged for the
+tenant, which supersedes it: the records that it was to work on are no longer in the state.
 """
 
 import enum
@@ -13,12 +13,14 @@ import attrs
 from sqlalchemy import Row, and_, func, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from connector_async.sync.records import ABSENT
+from connector_async.sync.failures import Failure
+from connector_async.sync.records import ABSENT, Calendar
 from connector_async.sync.report import Fate, RunReport, TenantReport
 
 from .db.engine import State, Transaction
 from .db.errors import value_errors
 from .db.retrying import repeatable
+from .failure_log import write_failure
 from .reader import REPLACED_PREFIX, parse_hashes
 from .schema import STATE, dead_letters, items, runs, shared_runs, shares, tenants
 from .stored_report import report_from_stored, stored_report
@@ -35,6 +37,8 @@ class ShareStatus(enum.Enum):
     """Nothing is left to do in this run."""
     SUPERSEDED = "superseded"
     """Another source was staged for the tenant before it was done."""
+    FAILED = "failed"
+    """An error ended the work before the tenant was done."""
 
 
 @attrs.frozen(kw_only=True)
@@ -68,6 +72,8 @@ class SharedProgress:
     """How many of them are not done."""
     superseded: int
     """How many of them lost their records to another source before they were done."""
+    failed: int
+    """How many of them an error ended before they were done."""
     to_do: int
     """How many keys were out of sync at the start."""
     settled: int
@@ -153,16 +159,15 @@ async def waiting_shares(state: State) -> list[tuple[str, str]]:
 
 
 @repeatable
-async def read_share(state: State, run_id: str, tenant_id: str) -> StoredShare | None:
-    """Return the share of a tenant in a run; `None` if the state has no such run or share."""
+async def has_share(state: State, run_id: str, tenant_id: str) -> bool:
+    """Return whether the state has a share of a tenant in a run."""
     query = (
-        select(shares)
+        select(shares.c.status)
         .join(shared_runs, shared_runs.c.run_id == shares.c.run_id)
         .where(shares.c.run_id == run_id, shares.c.tenant_id == tenant_id)
     )
     async with state.reading() as connection:
-        row = (await connection.execute(query)).first()
-    return None if row is None else _share(state, row)
+        return (await connection.execute(query)).first() is not None
 
 
 @repeatable
@@ -173,14 +178,48 @@ async def read_shared_options(state: State, run_id: str) -> Any:
         return (await connection.execute(query)).scalar_one_or_none()
 
 
-async def write_share(state: State, run_id: str, share: StoredShare) -> None:
-    """Record how far a share is.
+class _NotWaitingError(Exception):
+    """Ends the transaction that would take a lease for nothing."""
+
+
+async def lease_share(state: State, run_id: str, tenant_id: str) -> StoredShare | None:
+    """Take the lease of a tenant, and return its share in a run; `None`, without the lease, if it is not waiting.
+
+    Raises:
+        StateBusyError: If another run works on the tenant.
+    """
+    query = select(shares).where(shares.c.run_id == run_id, shares.c.tenant_id == tenant_id, _IS_WAITING)
+    found: Row[Any] | None = None
+
+    async def read(transaction: Transaction) -> None:
+        nonlocal found
+        found = (await transaction.connection.execute(query)).first()
+        if found is None:
+            raise _NotWaitingError
+
+    try:
+        await state.lease([tenant_id], read)
+    except _NotWaitingError:
+        return None
+    assert found is not None  # noqa: S101 - `read` was called
+    return _share(state, found)
+
+
+async def write_share(state: State, run_id: str, share: StoredShare, failure: Failure | None = None) -> None:
+    """Record how far a share is, perhaps with a failure of its whole tenant, and release the lease of the tenant.
 
     Raises:
         FencedError: If another run has taken over the tenant. Nothing was written.
     """
-    row = _row(run_id, share)
-    await state.write(lambda transaction: transaction.upsert(shares, [row]), share.tenant_id)
+    row, at = _row(run_id, share), state.clock.time()
+
+    async def write(transaction: Transaction) -> None:
+        await transaction.upsert(shares, [row])
+        if failure is not None:
+            await write_failure(transaction, Calendar(share.tenant_id), failure, run_id=run_id, at=at)
+        await transaction.release(share.tenant_id)
+
+    await state.write(write)
 
 
 @repeatable
@@ -211,14 +250,15 @@ async def ending_of(state: State, run_id: str) -> tuple[str, float] | None:
     `None`: something is left to do, or the end is recorded already.
     """
     unfinished = select(shares.c.tenant_id).where(shares.c.run_id == run_id, _IS_WAITING).limit(1)
-    lost = select(shares.c.tenant_id).where(shares.c.run_id == run_id, shares.c.status == ShareStatus.SUPERSEDED.value)
+    unusual = [ShareStatus.FAILED.value, ShareStatus.SUPERSEDED.value]
+    statuses = select(shares.c.status).where(shares.c.run_id == run_id, shares.c.status.in_(unusual)).distinct()
     running = select(runs.c.started_at).where(runs.c.run_id == run_id, runs.c.status == "running")
     async with state.reading() as connection:
         started_at = (await connection.execute(running)).scalar_one_or_none()
         if started_at is None or (await connection.execute(unfinished)).first() is not None:
             return None
-        is_superseded = (await connection.execute(lost.limit(1))).first() is not None
-    return (ShareStatus.SUPERSEDED.value if is_superseded else "ended"), started_at
+        found = set((await connection.execute(statuses)).scalars())
+    return next((status for status in unusual if status in found), "ended"), started_at
 
 
 @repeatable
@@ -256,6 +296,7 @@ async def read_progress(state: State, run_id: str | None = None) -> SharedProgre
         tenants=sum(counts.values()),
         waiting=counts[ShareStatus.WAITING],
         superseded=counts[ShareStatus.SUPERSEDED],
+        failed=counts[ShareStatus.FAILED],
         to_do=sum(int(each[2]) for each in found.values()),
         settled=settled,
         workers=workers,

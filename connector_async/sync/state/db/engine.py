@@ -57,6 +57,8 @@ class Transaction:
     _leases: Leases
     taken: dict[str, int] = attrs.field(factory=dict, init=False)
     """The epochs of the leases that this transaction takes, by tenant."""
+    released: set[str] = attrs.field(factory=set, init=False)
+    """The tenants whose leases this transaction gives back."""
     _written: set[str] = attrs.field(factory=set, init=False)
     _changed: set[str] = attrs.field(factory=set, init=False)
 
@@ -69,6 +71,12 @@ class Transaction:
         wanted = [each for each in tenant_ids if each not in self._leases.epochs and each not in self.taken]
         if wanted:
             self.taken |= await self._leases.take(self.connection, wanted)
+
+    async def release(self, tenant_id: str) -> None:
+        """Let other runs work for a tenant as soon as the transaction is committed, which still needs its lease."""
+        await self._leases.release(self.connection, [tenant_id])
+        self.write_for([tenant_id])
+        self.released.add(tenant_id)
 
     def bump(self, tenant_id: str) -> None:
         """Increment the counter of a tenant's changes at the end of the transaction. It makes all saved plans stale.
@@ -280,10 +288,16 @@ class State:
             async with self.writing() as transaction:
                 await self._clock.measure(transaction.connection)
 
-    async def lease(self, tenant_ids: Iterable[str]) -> None:
+    async def lease(
+        self, tenant_ids: Iterable[str], then: Callable[[Transaction], Awaitable[None]] | None = None
+    ) -> None:
         """Keep other runs from some tenants until this state is closed or `release` is called.
 
         If this is cancelled, they may have been taken.
+
+        Args:
+            tenant_ids: The tenants.
+            then: Called in the same transaction once they were taken; see `write`. If it raises, none was taken.
 
         Raises:
             StateBusyError: If another run has one of them, and the wait is over. Then none was taken.
@@ -291,16 +305,28 @@ class State:
             RuntimeError: If this state is closed.
         """
         wanted = [each for each in tenant_ids if each not in self._leases.epochs]
+        if not wanted and then is None:
+            return
         deadline = Deadline(self._wait, self._clock)
-        while wanted:
+
+        async def take(transaction: Transaction) -> None:
+            await transaction.lease(wanted)
+            if then is not None:
+                await then(transaction)
+
+        while True:
             try:
-                await self.write(lambda transaction: transaction.lease(wanted))
+                await self.write(take)
             except StateBusyError:
                 if (remaining := deadline.remaining()) <= 0:
                     raise
                 await self._clock.sleep(min(_POLL, remaining))
             else:
                 return
+
+    def has_lease(self, tenant_id: str) -> bool:
+        """Return whether this state has taken the lease of a tenant and not released it. It may be lost since."""
+        return tenant_id in self._leases.epochs
 
     async def release(self, tenant_ids: Sequence[str] | None = None) -> None:
         """Let other runs work for some tenants, or for all. This state must not write for them any more.
@@ -351,6 +377,8 @@ class State:
                 yield transaction
                 await transaction.finish(tenant_ids)
             self._leases.epochs |= transaction.taken
+            for tenant_id in transaction.released:
+                self._leases.epochs.pop(tenant_id, None)
             self._start_renewal()
 
     def _start_renewal(self) -> None:
