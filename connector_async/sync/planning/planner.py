@@ -81,11 +81,10 @@ class PlanningContext:
     journal: Journal | None = None
     """Records what a look confirms; `None` for a plan, which changes nothing."""
 
-    _selection: Selection = attrs.field(init=False)
-
-    @_selection.default
-    def _select(self) -> Selection:
-        return self.options.selection(self.withheld, self.expanded)
+    _selection: Selection = attrs.field(
+        init=False,
+        default=attrs.Factory(lambda self: self.options.selection(self.withheld, self.expanded), takes_self=True),
+    )
 
     @asynccontextmanager
     async def differences(self) -> AsyncIterator[Differences]:
