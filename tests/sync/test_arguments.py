@@ -67,7 +67,7 @@ WRONG_TYPES: dict[Callable[..., Any], Invalid] = {
         ({"key": 1}, "key must be a str, not int"),
         ({"calendar": "acme"}, "calendar must be a Calendar, not str"),
         ({"appointment": f"{SECRET}'s visit"}, "appointment must be a NewAppointment, not str"),
-        ({"modified": "2024"}, "modified must be a datetime, not str"),
+        ({"modified": "2024"}, "modified must be a datetime or None, not str"),
     ],
     source_problem: [
         ({"key": 5}, "key must be a str, not int"),

@@ -176,9 +176,9 @@ async def test_share_of_one_create_takes_few_transactions(sharing: Sharing, monk
         counted("reading")
         counted("_write")
         assert await ShareWorker(state, sharing.sync.service).work(sharing.queue.take()) is ShareResult.DONE
-    # The lease, the pending create, the created appointment, and the result with the end of the lease.
-    assert counts["_write"] == 4
-    assert counts["reading"] <= 13
+        # The lease, the pending create, the created appointment, and the result with the end of the lease.
+        assert counts["_write"] == 4
+        assert counts["reading"] <= 13
 
 
 async def test_run_without_work_ends_at_once(sharing: Sharing) -> None:

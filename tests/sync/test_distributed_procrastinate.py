@@ -318,6 +318,7 @@ def test_password_is_passed_on() -> None:
     assert connections.conninfo(Location.parse("postgresql://u:p@h/d")) == "postgresql://u:p@h/d"
 
 
+@pytest.mark.sqlite
 def test_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="url must start with postgresql://"):
         ProcrastinateQueue(str(tmp_path / "state.db"))
