@@ -137,11 +137,13 @@ COMMANDS: Final = {
         "sync_workers:work",
         "Work on the runs that sync enqueue has started, beside any number of other workers on any machine.\n\n"
         "The workers keep the rate limit of each tenant together. SIGTERM or SIGINT ends the operations in flight, and "
-        "leaves the rest to the others.",
+        "leaves the rest to the others. The exit code is 3 if a tenant could not be synced because of a permanent "
+        "error, which ends its part of the run; sync explain shows the reason.",
     ),
     "sync status": (
         "sync_status:status",
-        "Print what the state holds and its latest runs, even while a run works with it.",
+        "Print what the state holds and its latest runs, even while a run works with it.\n\n"
+        "With --watch, the exit code is 3 if a tenant of the run could not be synced because of a permanent error.",
     ),
     "sync report": (
         "html_report:report",

@@ -22,7 +22,7 @@ from tests.support.command_line import COMMAND, TIMES, CommandLine
 
 UNNEEDED = (
     *("aiohttp", "asyncio", "cattrs", "cyclopts.completion", "docutils", "email", "jwt", "logging", "orjson"),
-    *("rich.markdown", "rich.progress", "socket", "sqlalchemy", "ssl", "tzlocal", "zoneinfo"),
+    *("rich.markdown", "rich.progress", "sqlalchemy", "ssl", "tzlocal", "zoneinfo"),
     *("connector_async.protocol", "connector_async.cli.options", "connector_async.cli.completion"),
 )
 """Modules that take long to import, or show that other ones of this package were imported."""
