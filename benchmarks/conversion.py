@@ -1,13 +1,13 @@
 """CPU of converting previews: the bytes of one array to objects, and each object to the bytes of a body."""
 
 import asyncio
-import functools
 from collections.abc import Mapping, Sequence
 
 import orjson
 
 from benchmarks import rounds
 from benchmarks.libraries import Library, all_libraries
+from benchmarks.previews import body_of
 from benchmarks.tables import Settings, Table, compare
 
 _SIZES = {1_000: 60, 100_000: 5}
@@ -18,39 +18,23 @@ _ROUNDS_OF_PAGES = 20
 _FLOOR = "pydantic"
 
 
-@functools.cache
-def _body(count: int) -> bytes:
-    return orjson.dumps(
-        [
-            {
-                "appointmentId": f"7c01f588-{number}",
-                "title": f"Meeting {number}",
-                "startTime": f"2024-01-{number % 28 + 1:02}T{number % 24:02}:{number % 60:02}:00Z",
-                "endTime": f"2024-02-{number % 28 + 1:02}T{number % 24:02}:{number % 60:02}:00Z",
-                "description": f"Quarterly review {number}",
-            }
-            for number in range(count)
-        ]
-    )
-
-
 def _loading(library: Library) -> rounds.Contestant:
     async def load(count: int) -> None:
-        library.load(_body(count))
+        library.load(body_of(count))
 
     return load
 
 
 def _loading_pages(library: Library, page: int) -> rounds.Contestant:
     async def load(count: int) -> None:
-        held = [library.load(_body(page)) for _ in range(count // page)]
+        held = [library.load(body_of(page)) for _ in range(count // page)]
         del held
 
     return load
 
 
 def _dumping(library: Library, count: int) -> rounds.Contestant:
-    objects = library.load(_body(count))
+    objects = library.load(body_of(count))
 
     async def dump(count: int) -> None:
         for one in objects[:count]:
@@ -61,9 +45,9 @@ def _dumping(library: Library, count: int) -> rounds.Contestant:
 
 def check(libraries: Sequence[Library]) -> None:
     """Fail for a library that does not write what it has read."""
-    expected = orjson.loads(_body(2))
+    expected = orjson.loads(body_of(2))
     for library in libraries:
-        (_, one) = library.load(_body(2))
+        (_, one) = library.load(body_of(2))
         read = orjson.loads(library.dump(one))
         for key in ("startTime", "endTime"):
             read[key] = read[key].replace("+00:00", "Z")

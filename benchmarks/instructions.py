@@ -16,7 +16,6 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ import orjson
 
 from benchmarks import server
 from benchmarks.peers import Peer, aiohttp_alone, ours
+from benchmarks.previews import body_of, dump_by_hand, load_by_hand
 from benchmarks.sync_setup import calendars_of, open_setup, records_of
 from benchmarks.tables import Settings, Table
 from benchmarks.workload import workload
@@ -79,47 +79,9 @@ def _case_of_calls(operation: str) -> Case:
     return Case("call", _calls(ours.PEER, operation), _calls(aiohttp_alone.PEER, operation), aiohttp_alone.PEER.name)
 
 
-def _previews() -> list[dict[str, str]]:
-    return [
-        {
-            "appointmentId": f"7c01f588-{number}",
-            "title": f"Meeting {number}",
-            "startTime": f"2024-01-{number % 28 + 1:02}T{number % 24:02}:{number % 60:02}:00Z",
-            "endTime": f"2024-02-{number % 28 + 1:02}T{number % 24:02}:{number % 60:02}:00Z",
-            "description": f"Quarterly review {number}",
-        }
-        for number in range(_ITEMS)
-    ]
-
-
-def _decode_by_hand(body: bytes) -> list[Appointment]:
-    return [
-        Appointment(
-            appointment_id=each["appointmentId"],
-            title=each["title"],
-            start_time=datetime.fromisoformat(each["startTime"]),
-            end_time=datetime.fromisoformat(each["endTime"]),
-            description=each["description"],
-        )
-        for each in orjson.loads(body)
-    ]
-
-
-def _encode_by_hand(appointment: Appointment) -> bytes:
-    return orjson.dumps(
-        {
-            "appointmentId": appointment.appointment_id,
-            "title": appointment.title,
-            "startTime": appointment.start_time,
-            "endTime": appointment.end_time,
-            "description": appointment.description,
-        }
-    )
-
-
 def _decoding(decode: Callable[[bytes], object]) -> Run:
     async def run(_: str) -> int:
-        body = orjson.dumps(_previews())
+        body = body_of(_ITEMS)
         with _counted():
             decode(body)
         return _ITEMS
@@ -129,7 +91,7 @@ def _decoding(decode: Callable[[bytes], object]) -> Run:
 
 def _encoding(encode: Callable[[Any], bytes]) -> Run:
     async def run(_: str) -> int:
-        appointments = _decode_by_hand(orjson.dumps(_previews()))
+        appointments = load_by_hand(body_of(_ITEMS))
         with _counted():
             for appointment in appointments:
                 encode(appointment)
@@ -166,10 +128,10 @@ CASES: Final[Mapping[str, Case]] = {
     "decoding": Case(
         "preview",
         _decoding(lambda body: WireFormat.GUIDE.structure(body, list[Appointment])),
-        _decoding(_decode_by_hand),
+        _decoding(load_by_hand),
         "by hand, without checks",
     ),
-    "encoding": Case("preview", _encoding(WireFormat.GUIDE.unstructure), _encoding(_encode_by_hand), "by hand"),
+    "encoding": Case("preview", _encoding(WireFormat.GUIDE.unstructure), _encoding(dump_by_hand), "by hand"),
     "planning": Case("record", _plan, _insert, "JSON into one table"),
 }
 

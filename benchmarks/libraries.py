@@ -21,6 +21,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from cattrs.preconf.orjson import make_converter
 from mashumaro.mixins.orjson import DataClassORJSONMixin
 
+from benchmarks.previews import dump_by_hand, load_by_hand
 from connector_async import Appointment, WireFormat
 
 _CAMEL = {"appointment_id": "appointmentId", "start_time": "startTime", "end_time": "endTime"}
@@ -155,33 +156,6 @@ def _adaptix() -> Library:
     )
 
 
-def _load_by_hand(body: bytes) -> list[Appointment]:
-    parse = datetime.fromisoformat
-    return [
-        Appointment(
-            item["appointmentId"],
-            item["title"],
-            parse(item["startTime"]),
-            parse(item["endTime"]),
-            item.get("description"),
-        )
-        for item in orjson.loads(body)
-    ]
-
-
-def _dump_by_hand(one: Appointment) -> bytes:
-    return orjson.dumps(
-        {
-            "appointmentId": one.appointment_id,
-            "title": one.title,
-            "startTime": one.start_time,
-            "endTime": one.end_time,
-            "description": one.description,
-        },
-        option=orjson.OPT_UTC_Z,
-    )
-
-
 def all_libraries() -> tuple[Library, ...]:
     """Return all libraries, ours first."""
     return (
@@ -194,5 +168,5 @@ def all_libraries() -> tuple[Library, ...]:
         _msgspec(),
         _mashumaro(),
         _adaptix(),
-        Library(name="by hand, into ours", strictness="no checks", load=_load_by_hand, dump=_dump_by_hand),
+        Library(name="by hand, into ours", strictness="no checks", load=load_by_hand, dump=dump_by_hand),
     )
