@@ -21,7 +21,7 @@ from .budget import Budget, BudgetSpentError
 from .exceptions import GuardError, SourceError
 from .failures import HookError
 from .formats import MergingMirror, Mirror, Source, check_same_reading, expanded_range
-from .guard import DeleteGuard, MissingGuard
+from .guard import DeleteGuard
 from .planning.operations import Operation
 from .planning.options import Mode, Services, SyncOptions, SyncSettings, service_of
 from .planning.planner import CalendarPlanner, Planner, PlanningContext
@@ -317,7 +317,6 @@ class BulkSync:
             settings=self._settings,
             clock=self._clock,
             state=self._state,
-            guard=MissingGuard(options.max_delete, allow_empty=options.allow_empty),
             withheld=withheld,
             expanded=expanded_range(source),
             ambiguous=tenants if staged.withholds_all else staged.ambiguous,

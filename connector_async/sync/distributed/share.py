@@ -17,7 +17,6 @@ from connector_async.sync.budget import Budget, StopReason
 from connector_async.sync.bulk_sync import BulkSync
 from connector_async.sync.exceptions import FencedError, StateBusyError, StateVersionError
 from connector_async.sync.failures import Failure
-from connector_async.sync.guard import MissingGuard
 from connector_async.sync.planning.options import Services
 from connector_async.sync.planning.planner import PlanningContext
 from connector_async.sync.report import Fate, RunReport, Stopped, TenantReport
@@ -243,7 +242,6 @@ class ShareWorker:
             settings=run.settings,
             clock=self._clock,
             state=self._state,
-            guard=MissingGuard(run.options.max_delete, allow_empty=run.options.allow_empty),
             withheld=[share.tenant_id] if stored.withheld else [],
             expanded=run.expanded,
             ambiguous=[share.tenant_id] if stored.ambiguous else [],

@@ -67,8 +67,6 @@ class PlanningContext:
     settings: SyncSettings
     clock: Clock
     state: State
-    guard: MissingGuard
-    """Stops a tenant if too many of its appointments are missing on the server."""
     expanded: Scope | None = None
     """The range of time within which the source has occurrences of recurring events."""
     withheld: Sequence[str] = ()
@@ -81,6 +79,13 @@ class PlanningContext:
     journal: Journal | None = None
     """Records what a look confirms; `None` for a plan, which changes nothing."""
 
+    guard: MissingGuard = attrs.field(
+        init=False,
+        default=attrs.Factory(
+            lambda self: MissingGuard(self.options.max_delete, allow_empty=self.options.allow_empty), takes_self=True
+        ),
+    )
+    """Stops a tenant if too many of its appointments are missing on the server."""
     _selection: Selection = attrs.field(
         init=False,
         default=attrs.Factory(lambda self: self.options.selection(self.withheld, self.expanded), takes_self=True),
