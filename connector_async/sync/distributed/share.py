@@ -5,7 +5,8 @@ processes from working on one tenant is its lease in the state, and what is left
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, Self
 
 import attrs
@@ -151,12 +152,9 @@ class ShareWorker:
         check_type("share", share, Share)
         if self._is_stopped:
             return ShareResult.MORE
-        if share.tenant_id in self._budgets:  # the lease does not keep a process from its own tenants
-            return ShareResult.BUSY
-        self._budgets[share.tenant_id] = Budget(self._clock)
-        try:
+        async with AsyncExitStack() as stack:
             try:
-                stored = await lease_share(self._state, share.run_id, share.tenant_id)
+                stored = await stack.enter_async_context(self._claimed(share))
             except StateBusyError:
                 return ShareResult.BUSY
             if stored is None:
@@ -165,10 +163,6 @@ class ShareWorker:
                 result = await self._work_leased(share, stored)
             except FencedError:  # this process was stopped for longer than a lease, and another one works on it
                 return ShareResult.BUSY
-            finally:
-                await self._release(share.tenant_id)
-        finally:
-            del self._budgets[share.tenant_id]
         if result is ShareResult.DONE:
             await end_shared_run(self._state, share.run_id, self._clock)
         return result
@@ -189,18 +183,9 @@ class ShareWorker:
         """
         check_type("share", share, Share)
         check_type("error", error, Exception)
-        if share.tenant_id in self._budgets:
-            raise StateBusyError(f"{self._state.location}: this process works on tenant {share.tenant_id}")
-        self._budgets[share.tenant_id] = Budget(self._clock)
-        try:
-            stored = await lease_share(self._state, share.run_id, share.tenant_id)
-            try:
-                if stored is not None:
-                    await self._record_failed(share, stored, error)
-            finally:
-                await self._release(share.tenant_id)
-        finally:
-            del self._budgets[share.tenant_id]
+        async with self._claimed(share) as stored:
+            if stored is not None:
+                await self._record_failed(share, stored, error)
         await end_shared_run(self._state, share.run_id, self._clock)
 
     async def _record_failed(self, share: Share, stored: StoredShare, error: Exception) -> None:
@@ -217,10 +202,26 @@ class ShareWorker:
             failure = Failure(operation="sync", error=type(error).__name__, reason=reason)
         await write_share(self._state, share.run_id, attrs.evolve(stored, status=ShareStatus.FAILED), failure)
 
-    async def _release(self, tenant_id: str) -> None:
-        """Release the lease of a tenant, unless that was done with the result of the work."""
-        if self._state.has_lease(tenant_id):
-            await self._state.release([tenant_id])
+    @asynccontextmanager
+    async def _claimed(self, share: Share) -> AsyncIterator[StoredShare | None]:
+        """Keep the tenant of a share to this block, and return the share, or `None` if it is not waiting.
+
+        Raises:
+            StateBusyError: If the tenant is worked on, in another process or in this one.
+        """
+        tenant_id = share.tenant_id
+        if tenant_id in self._budgets:  # the lease does not keep a process from its own tenants
+            raise StateBusyError(f"{self._state.location}: this process works on tenant {tenant_id}")
+        self._budgets[tenant_id] = Budget(self._clock)
+        try:
+            stored = await lease_share(self._state, share.run_id, tenant_id)
+            try:
+                yield stored
+            finally:
+                if self._state.has_lease(tenant_id):  # not if it was released with the result of the work
+                    await self._state.release([tenant_id])
+        finally:
+            del self._budgets[tenant_id]
 
     async def _ended(self, share: Share) -> ShareResult:
         """Return the result of a share that is not waiting."""
