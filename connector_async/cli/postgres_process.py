@@ -51,13 +51,15 @@ def _forget_dead_processes(server: Any) -> None:
 
 
 def _is_alive(process_id: int) -> bool:
+    """Return whether a process runs. One that has ended is listed until its parent has waited for it."""
+    import psutil  # type: ignore[import-untyped]  # noqa: PLC0415 - it comes with the package
+
     try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
+        return bool(psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
-        pass
-    return True
+    except psutil.AccessDenied:
+        return True
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from threading import Thread
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from connector_async.cli import postgres_process
 from connector_async.cli.exit_codes import ExitCode
 from connector_async.sandbox import Sandbox
 from connector_async.sync.distributed import ShareWorker, procrastinate_connection
@@ -276,6 +277,15 @@ def test_embedded_server_whose_guard_was_killed_as_well_is_stopped_with_the_next
     assert server_ids(data_home)
     assert command("sync", "work", "--once", "--embedded-postgres").code == ExitCode.DONE
     wait_until_stopped(data_home)
+
+
+def test_killed_user_of_the_embedded_server_is_forgotten_before_its_parent_has_waited_for_it() -> None:
+    with Popen(["true"]) as killed:
+        os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
+        assert psutil.pid_exists(killed.pid)
+        assert not postgres_process._is_alive(killed.pid)
+    assert not postgres_process._is_alive(killed.pid)
+    assert postgres_process._is_alive(os.getpid())
 
 
 def test_embedded_server_that_cannot_start_is_reported(command: CommandLine, tmp_path: Path) -> None:
