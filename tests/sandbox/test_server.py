@@ -12,6 +12,7 @@ import pytest
 import connector_async.sandbox
 from connector_async.sandbox import Sandbox
 from tests.support.sandbox_user import fetch_token
+from tests.support.threads import assert_no_thread_is_left
 
 MEETING = {"title": "x", "startTime": "2024-01-15T10:00:00Z", "endTime": "2024-01-15T11:00:00Z"}
 
@@ -90,12 +91,6 @@ async def test_endless_request_does_not_keep_the_sandbox_from_closing(monkeypatc
     writer.close()
     await writer.wait_closed()
     assert sandbox.log.count() == 0
-
-
-def assert_no_thread_is_left(before: set[threading.Thread]) -> None:
-    for thread in set(threading.enumerate()) - before:
-        thread.join(1)  # it may still be about to end
-        assert not thread.is_alive()
 
 
 async def test_port_in_use_raises_os_error_and_leaves_nothing_open() -> None:

@@ -7,6 +7,7 @@ import pytest
 from connector_async import AppointmentService, ClientCredentials, ConnectorSession
 from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DelayFault, Sandbox, synthetic_seeds
 from connector_async.testing import ThreadedSandbox
+from tests.support.threads import assert_no_thread_is_left
 
 
 def session_with(sandbox: Sandbox) -> ConnectorSession:
@@ -37,19 +38,19 @@ async def test_tokens_are_revoked_from_another_thread() -> None:
 
 
 def test_its_thread_ends_with_it() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with ThreadedSandbox():
-        assert threading.active_count() > before
-    assert threading.active_count() == before
+        assert set(threading.enumerate()) - before
+    assert_no_thread_is_left(before)
 
 
 def test_its_thread_ends_if_it_cannot_start() -> None:
     with ThreadedSandbox() as sandbox:
-        before = threading.active_count()
+        before = set(threading.enumerate())
         taken = int(sandbox.base_url.rpartition(":")[2])
         with pytest.raises(OSError, match="address"), ThreadedSandbox(port=taken):
             pass
-        assert threading.active_count() == before
+        assert_no_thread_is_left(before)
 
 
 def test_no_task_of_a_request_in_flight_is_left(
