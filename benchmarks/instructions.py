@@ -1,7 +1,7 @@
 """Instructions that a call or an item takes, as callgrind counts them: they repeat to 1 %, also on a busy machine.
 
-All cases run in one process under callgrind, each once to warm up and once to be counted. The guard compares the ratio
-of a case to its floor with the one in `instructions.json`: another build of Python has other numbers for everything.
+Each case runs under callgrind, once to warm up and once to be counted. The guard compares the ratio of a case to its
+floor with the one in `instructions.json`: another build of Python has other numbers for everything.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -38,9 +38,9 @@ BASELINE: Final = Path(__file__).with_name("instructions.json")
 MARGIN: Final = 0.03
 """How much a ratio may grow, as a part of it."""
 
-_CALLS, _ITEMS = 96, 300
+_CALLS, _ITEMS = 384, 300
 
-Run = Callable[[str], Awaitable[int]]
+Run = Callable[[str], Coroutine[None, None, int]]
 """Runs a case against the server of a URL, the counted part in `_counted`. Returns the number of calls or items."""
 
 
@@ -136,22 +136,30 @@ CASES: Final[Mapping[str, Case]] = {
 }
 
 
-async def _run_all(base_url: str, names: Iterable[str]) -> None:
+def _run_each(base_url: str, names: Iterable[str]) -> None:
+    """Run the cases and their floors, each twice in a process of its own, and print its id and the number of items."""
     gc.freeze()
     for name in names:
         for run in (CASES[name].run, CASES[name].floor):
-            for _ in range(2):
-                print(await run(base_url), flush=True)
+            if process := os.fork():
+                assert os.waitpid(process, 0)[1] == 0, name
+                continue
+            asyncio.run(run(base_url))
+            print(os.getpid(), asyncio.run(run(base_url)), flush=True)
+            os._exit(0)
 
 
 def count(names: Sequence[str]) -> dict[str, tuple[float, float]]:
     """Return the instructions of some cases and of their floors, for one call or item.
 
+    Each runs in a process of its own, because the interpreter adapts its bytecode to the types that pass through it: in
+    one process, a case would change the cost of those after it by 3 %.
+
     Raises:
         FileNotFoundError: If valgrind is not installed.
     """
     with server.running() as base_url, tempfile.TemporaryDirectory() as folder:
-        options = ["--tool=callgrind", "--dump-before=getppid", f"--callgrind-out-file={folder}/dump", "--quiet"]
+        options = ["--tool=callgrind", "--dump-before=getppid", f"--callgrind-out-file={folder}/%p", "--quiet"]
         done = subprocess.run(
             ["valgrind", *options, sys.executable, "-m", "benchmarks.instructions", "--run", base_url, *names],
             check=True,
@@ -159,11 +167,10 @@ def count(names: Sequence[str]) -> dict[str, tuple[float, float]]:
             text=True,
             env=os.environ | {"PYTHONHASHSEED": "0"},
         )
-        numbers = [int(line) for line in done.stdout.split()]
-        # The dump after the n-th marker, counted from 1, ends there. Markers of one run: its start and its end.
-        per_item = [_total(Path(folder, f"dump.{2 * n + 2}")) / number for n, number in enumerate(numbers)]
-    counted = iter(per_item[1::2])
-    return {name: (next(counted), next(counted)) for name in names}
+        # Each run dumps the counters at its start and at its end: the fourth dump has those of the second run.
+        lines = map(str.split, done.stdout.splitlines())
+        per_item = iter([_total(Path(folder, f"{process}.4")) / int(number) for process, number in lines])
+    return {name: (next(per_item), next(per_item)) for name in names}
 
 
 def _total(dump: Path) -> int:
@@ -218,7 +225,7 @@ def main() -> None:
     if options.run is None:
         _guard(writes=options.write)
     else:
-        asyncio.run(_run_all(options.run[0], options.run[1:]))
+        _run_each(options.run[0], options.run[1:])
 
 
 if __name__ == "__main__":
