@@ -167,9 +167,6 @@ class CheckedConnector(aiohttp.TCPConnector):
         try:
             return await super()._create_connection(req, traces, timeout)
         except BaseException as error:
-            is_repeated = isinstance(error, aiohttp.ClientOSError | aiohttp.ServerDisconnectedError)
-            if is_repeated and not isinstance(error, aiohttp.ClientConnectorError):
-                raise NotConnectedError from None
             mark_never_connected(error)
             raise
 

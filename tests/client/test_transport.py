@@ -58,6 +58,19 @@ async def test_attempt_on_a_dropped_connection_is_one_request(transport: Transpo
         assert len(server.requests) == 2
 
 
+async def test_version_of_aiohttp_without_the_known_switch_does_not_repeat_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("connector_async.session.transport._REPEATS", "_repeats")
+    transport = Transport(OPTIONS)
+    async with HostileServer(http(200, b"1"), drop) as server:
+        assert await get(transport, server) == b"1"
+        with pytest.raises(TransportError):
+            await get(transport, server)
+        assert len(server.requests) == 2
+    await transport.aclose()
+
+
 @pytest.mark.row("R4")
 async def test_request_on_a_refused_connection_is_not_sent(transport: Transport) -> None:
     async with HostileServer(drop) as server:

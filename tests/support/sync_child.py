@@ -13,12 +13,12 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import attrs
 import orjson
 
 from connector_async import AppointmentService, ClientCredentials, ConnectorSession, RateLimit, RetryPolicy, WireFormat
 from connector_async.sandbox import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, RequestLog
-from connector_async.session.transport import _SentOnceResponse
 from connector_async.sync import (
     BulkSync,
     Calendar,
@@ -75,7 +75,7 @@ def _after(owner: Any, name: str) -> None:
 
 def _when_sent(method: str) -> None:
     """Kill the process when a request has been sent, before its response is read."""
-    start = _SentOnceResponse.start
+    start = aiohttp.ClientResponse.start
 
     async def dies(self: Any, connection: Any) -> Any:
         if self.method == method and not self.url.path.endswith("/token"):
@@ -83,7 +83,7 @@ def _when_sent(method: str) -> None:
             _die()
         return await start(self, connection)
 
-    _SentOnceResponse.start = dies  # type: ignore[method-assign]
+    aiohttp.ClientResponse.start = dies  # type: ignore[method-assign]
 
 
 def _in_migration() -> None:
