@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
+from multidict import istr
 
 from connector_async._json import JsonError, may_be_rounded, parse
 from connector_async._tracebacks import without_frames
@@ -35,6 +36,9 @@ else:
 
 T = TypeVar("T")
 
+_REQUEST_ID: Final = istr("X-Request-Id")
+_CORRELATION_ID: Final = istr("X-Correlation-Id")
+_TRACEPARENT: Final = istr("traceparent")
 _DELAY_SECONDS: Final = re.compile(r"[0-9]+", re.ASCII)
 _ERROR_BY_STATUS: Final[Mapping[int, type[ResponseError]]] = {
     400: InvalidRequestError,
@@ -151,7 +155,7 @@ def request_id(headers: Mapping[str, str]) -> str | None:
 
     The first of `X-Request-Id`, `X-Correlation-Id` and `traceparent` (W3C Trace Context) is used.
     """
-    return headers.get("X-Request-Id") or headers.get("X-Correlation-Id") or headers.get("traceparent")
+    return headers.get(_REQUEST_ID) or headers.get(_CORRELATION_ID) or headers.get(_TRACEPARENT)
 
 
 def error_for(
