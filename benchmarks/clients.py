@@ -1,4 +1,4 @@
-"""The ways to call this API with 32 tasks: by hand, with a retrying client, with a generated one, and with ours."""
+"""The ways to call this API with 32 tasks: by hand on several clients, with a generated client, and with ours."""
 
 import asyncio
 import shutil
@@ -6,7 +6,16 @@ from typing import Final
 
 from benchmarks import server
 from benchmarks.peer_tables import compare_peers
-from benchmarks.peers import aiohttp_alone, aiohttp_retry_client, aiohttp_tenacity, generated, ours
+from benchmarks.peers import (
+    aiohttp_alone,
+    aiohttp_retry_client,
+    aiohttp_tenacity,
+    aiosonic_client,
+    generated,
+    kiota,
+    ours,
+    pyreqwest_client,
+)
 from benchmarks.tables import Settings, Table
 
 PEERS: Final = (
@@ -14,6 +23,9 @@ PEERS: Final = (
     ours.PEER,
     aiohttp_tenacity.PEER,
     aiohttp_retry_client.PEER,
+    aiosonic_client.PEER,
+    pyreqwest_client.PEER,
+    kiota.PEER,
     generated.OPENAPI_PYTHON_CLIENT,
     *([generated.OPENAPI_GENERATOR] if shutil.which("java") else []),
 )

@@ -31,9 +31,12 @@ PEERS = (
     "open_ai",
     "ours",
     "slack",
-    # Not in the group `test`, like the next one, and one of the two generators needs Java.
+    # Not in the group `test`, like the next ones, and one of the two generators needs Java.
     *(["generated"] if importlib.util.find_spec("openapi_generator_cli") and shutil.which("java") else []),
     *(["niquests_session"] if importlib.util.find_spec("niquests") else []),
+    *(["aiosonic_client"] if importlib.util.find_spec("aiosonic") else []),
+    *(["pyreqwest_client"] if importlib.util.find_spec("pyreqwest") else []),
+    *(["kiota"] if importlib.util.find_spec("kiota_bundle") else []),
 )
 
 
