@@ -6,7 +6,7 @@ Under a rate limit the CPU does not matter. A second table shows which share of 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import aiometer
@@ -35,8 +35,7 @@ from connector_async.sandbox import (
     synthetic_seeds,
 )
 
-_ITEMS = 20_000
-_ROUNDS = 4
+_ROUNDS_BY_ITEMS = {1_000: 24, 6_000: 8, 20_000: 4}
 _LIMITED_ITEMS = 1_200
 
 Call = Callable[[Any], Awaitable[object]]
@@ -119,14 +118,39 @@ async def _measure(base_url: str, settings: Settings) -> list[Table]:
         appointments = AppointmentService(await stack.enter_async_context(session), deadline=30)
         for operation in OPERATIONS:
             contestants = _contestants(operation, raw, our_calls, appointments)
-            items = settings.size(_ITEMS)
-            measurement = await rounds.measure(
-                contestants, floor=next(iter(contestants)), rounds=settings.rounds_or(_ROUNDS), calls=items
-            )
+            by_items = [
+                await rounds.measure(
+                    contestants,
+                    floor=next(iter(contestants)),
+                    rounds=settings.rounds_or(default),
+                    calls=settings.size(items),
+                )
+                for items, default in _ROUNDS_BY_ITEMS.items()
+            ]
             ours = (f"{operation}_many", f"gather + semaphore, our {operation}")
             title = f"bulk {operation}, {TASKS} at a time"
-            tables.append(compare(measurement, name=f"bulk.{operation}", title=title, unit="item", ours=ours))
+            tables.append(compare(by_items[-1], name=f"bulk.{operation}", title=title, unit="item", ours=ours))
+            tables.append(_by_items(by_items, ours[0], name=f"bulk.{operation}_by_items", title=title))
     return tables
+
+
+def _by_items(measurements: Sequence[rounds.Measurement], ours: str, *, name: str, title: str) -> Table:
+    rows, warnings, all_figures = [], [], {}
+    for measurement in measurements:
+        figures, floor = measurement.figures, measurement.figures[measurement.floor]
+        items = f"{floor.calls:,}"
+        costs = (f"{each.cpu_per_call():.1f}" for each in (floor, figures[ours]))
+        rows.append([items, str(len(floor.cpu)), *costs, str(figures[ours].cpu_ratio(floor)), str(measurement.noise())])
+        warnings += [f"{items} items: {warning}" for warning in measurement.warnings()]
+        all_figures[items] = {each: contestant.cpu for each, contestant in figures.items()}
+    return Table(
+        name=name,
+        title=f"{title}: µs of CPU of an item, by the number of items",
+        columns=["items", "rounds", measurements[0].floor, ours, "× (quartiles)", "the floor over itself"],
+        rows=rows,
+        warnings=warnings,
+        figures=all_figures,
+    )
 
 
 async def _measure_rate(calls: int) -> Table:
@@ -154,7 +178,7 @@ async def _measure_rate(calls: int) -> Table:
 
 
 def measure(settings: Settings) -> list[Table]:
-    """Return a table for each operation, and the one of the allowed rate."""
+    """Return two tables for each operation, and the one of the allowed rate."""
     with server.running() as base_url:
         tables = asyncio.run(_measure(base_url, settings))
     return [*tables, asyncio.run(_measure_rate(settings.size(_LIMITED_ITEMS)))]
