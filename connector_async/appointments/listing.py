@@ -17,9 +17,7 @@ from connector_async.pagination import (
     PageRequest,
     PageResponse,
     PagingStyle,
-    check_complete,
     fingerprint_items,
-    next_link,
 )
 from connector_async.protocol import Response
 from connector_async.retry import CallRecord
@@ -152,6 +150,8 @@ class PageCall(Generic[T]):
         Raises:
             DecodingError: If another status has no body, or the headers say that there are items.
         """
+        from connector_async.pagination import check_complete, next_link  # noqa: PLC0415 - imported on first use
+
         if response.status not in NO_CONTENT:
             # If the body was lost and this were an empty page, a sync would take all appointments for deleted.
             problem = "$: no body; only [] and 204 say that there are no items"
