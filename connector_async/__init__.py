@@ -18,7 +18,7 @@ Public are the names in `__all__`, and the modules `exceptions`, `otel`, `rate_l
     _json.py  _files.py                        the JSON parser; files that are replaced atomically
     _json_form.py  _pydantic.py  _unset.py     models in the JSON of applications, and in pydantic; fields not set
     _checks.py  _recent.py  _tracebacks.py     argument checks; bounded tables; tracebacks without secrets
-    _version.py                                the version
+    _first_use.py  _version.py                 names that are imported at their first use; the version
     _postgres.py  _remote_store.py             statements in PostgreSQL; clients of a store in each event loop
 """
 
@@ -110,19 +110,20 @@ if TYPE_CHECKING:
 
 _MODULES: Final = (
     "exceptions",
-    "http_status",
     "models",
     "_clock",
     "protocol",
     "rate_limit",
     "retry",
-    "bulk_calls",
-    "pagination",
     "wire",
     "auth",
     "session",
     "appointments",
+    "pagination",
+    "bulk_calls",
+    "http_status",
 )
+"""Where the public names are, those that most programs need first."""
 
 __all__ = [
     "UNSET",

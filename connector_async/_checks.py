@@ -3,6 +3,7 @@
 Each check takes the name of the argument and its value. `validator` turns a check into an attrs validator.
 """
 
+import contextlib
 import inspect
 import ipaddress
 import json
@@ -31,7 +32,6 @@ _RESERVED_HEADERS: Final = {
         *("Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Upgrade", "Expect"),
     )
 }
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _LARGEST: Final = sys.float_info.max
 
 
@@ -265,9 +265,12 @@ def check_utf8(name: str, value: str) -> str:
     """
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    if not value.isascii() and _SURROGATE.search(value):
-        raise InvalidArgumentError(f"{name} must be encodable as UTF-8: it has a lone surrogate", argument=name)
-    return value
+    if value.isascii():
+        return value
+    with contextlib.suppress(UnicodeEncodeError):  # it holds the value, and must not be the context of the error
+        value.encode()
+        return value
+    raise InvalidArgumentError(f"{name} must be encodable as UTF-8: it has a lone surrogate", argument=name)
 
 
 def check_header_text(name: str, value: str) -> str:

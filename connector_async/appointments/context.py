@@ -19,7 +19,7 @@ NO_CONTENT: Final = frozenset({204, 205})
 """Statuses of responses without a body, whatever the headers say (RFC 9110, sections 15.3.5 and 15.3.6)."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Endpoint:
     """A path below the tenant."""
 

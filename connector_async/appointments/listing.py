@@ -17,9 +17,7 @@ from connector_async.pagination import (
     PageRequest,
     PageResponse,
     PagingStyle,
-    check_complete,
     fingerprint_items,
-    next_link,
 )
 from connector_async.protocol import Response
 from connector_async.retry import CallRecord
@@ -33,16 +31,16 @@ OnInvalid = Literal["raise", "skip"]
 """Whether a page with invalid items raises an error, or leaves them out and reports them."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Listing(Generic[T]):
     """A list of one endpoint: what is sent for each of its pages, and what its items are."""
 
     context: CallContext
     operation: str
     endpoint: Endpoint
-    query: Mapping[str, str] = attrs.field(repr=False)
+    query: Mapping[str, str]
     """The parameters of each page, beside those of the style. The query of a link replaces all of them."""
-    user_fields: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    user_fields: Mapping[str, str] = attrs.field(factory=dict)
     """The parameters that a link must not change, and gets if it leaves them out."""
     style: PagingStyle
     item_type: type[T]
@@ -152,6 +150,8 @@ class PageCall(Generic[T]):
         Raises:
             DecodingError: If another status has no body, or the headers say that there are items.
         """
+        from connector_async.pagination import check_complete, next_link  # noqa: PLC0415 - imported on first use
+
         if response.status not in NO_CONTENT:
             # If the body was lost and this were an empty page, a sync would take all appointments for deleted.
             problem = "$: no body; only [] and 204 say that there are no items"
@@ -165,7 +165,7 @@ class PageCall(Generic[T]):
         return PageResponse(body=parsed_body, headers=response.headers, url=self._url, status=response.status)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Overlap:
     """Keeps the appointments that overlap a time range; `None` is an open end."""
 

@@ -4,14 +4,13 @@
 """
 
 import functools
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from connector_async._checks import check_appointment_id, check_int, check_iterable, check_time_range, check_type
 from connector_async._tracebacks import hiding_arguments
-from connector_async.bulk_calls import Bulk, bulk
-from connector_async.exceptions import AuthenticationError, InvalidArgumentError
+from connector_async.exceptions import AuthenticationError, ConnectorError, InvalidArgumentError
 from connector_async.models import UNSET, Appointment, AppointmentUpdate, DirectoryUser, NewAppointment, Unset
 from connector_async.pagination import AsyncPager, PagingStyle
 from connector_async.retry import RetryPolicy
@@ -21,10 +20,16 @@ from .calls import CreateCall, DeleteCall, GetCall, UpdateCall
 from .context import CallContext
 from .endpoint_service import AUTO_DETECT, EndpointService, check_on_invalid, check_options, check_paging
 from .listing import OnInvalid, preview_listing
-from .raw_response import RawResponses
 from .verification import Verify, bind_verify, check_verify
-from .watch import Initial, OnError, Watch, WatchScope
-from .windows import WindowedPager
+
+if TYPE_CHECKING:
+    from connector_async.bulk_calls import Bulk
+
+    from .raw_response import RawResponses
+    from .watch import Watch
+
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 _CONCURRENCY: Final = 16
 
@@ -84,8 +89,10 @@ class AppointmentService(EndpointService):
         return f"AppointmentService({self.session!r})"
 
     @property
-    def with_raw_response(self) -> RawResponses:
+    def with_raw_response(self) -> "RawResponses":
         """`get`, `create`, `update` and `delete`, with the status and the headers of the response beside the result."""
+        from .raw_response import RawResponses  # noqa: PLC0415 - see `connector_async.appointments`
+
         return RawResponses(self)
 
     @hiding_arguments
@@ -331,6 +338,8 @@ class AppointmentService(EndpointService):
             raise InvalidArgumentError(
                 f"window must be None: {self.session.wire_format} previews have no time range", argument="window"
             )
+        from .windows import WindowedPager  # noqa: PLC0415 - see `connector_async.appointments`
+
         return WindowedPager(pager, start=start, end=end, window=window, concurrency=concurrency)
 
     def watch(
@@ -340,13 +349,13 @@ class AppointmentService(EndpointService):
         *,
         interval: float = 60,
         snapshot: str | None = None,
-        initial: Initial = "known",
-        on_error: OnError | None = None,
+        initial: Literal["known", "created"] = "known",
+        on_error: Callable[[ConnectorError], object] | None = None,
         window: timedelta | None = None,
         on_invalid: OnInvalid = "raise",
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
-    ) -> Watch:
+    ) -> "Watch":
         """Return what changes on the server, for `async for event in appointments.watch(…)`.
 
         It polls the preview and yields `Created`, `Updated` and `Deleted`, each at least once; see `Watch`. Each
@@ -375,6 +384,8 @@ class AppointmentService(EndpointService):
                 or `snapshot` is not that of a watch of the same server, wire format, tenant, user and range.
             TypeError: If an argument has another type.
         """
+        from .watch import Watch, WatchScope  # noqa: PLC0415 - see `connector_async.appointments`
+
         start, end = check_time_range(start, end)
         return Watch(
             self.preview(start, end, window=window, on_invalid=on_invalid, retry=retry, deadline=deadline),
@@ -397,7 +408,7 @@ class AppointmentService(EndpointService):
         max_errors: int | None = None,
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
-    ) -> Bulk[str, Appointment]:
+    ) -> "Bulk[str, Appointment]":
         """Read appointments by their ids.
 
         Args:
@@ -418,13 +429,12 @@ class AppointmentService(EndpointService):
         """
         check_iterable("appointment_ids", appointment_ids)
         check_options(retry, deadline)
-        return bulk(
+        return _make_many(
             functools.partial(self.get, retry=retry, deadline=deadline),
             appointment_ids,
             concurrency=concurrency,
             ordered=ordered,
             max_errors=max_errors,
-            ends_on=AuthenticationError,
         )
 
     def create_many(
@@ -437,7 +447,7 @@ class AppointmentService(EndpointService):
         max_errors: int | None = None,
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
-    ) -> Bulk[NewAppointment, Appointment]:
+    ) -> "Bulk[NewAppointment, Appointment]":
         """Create appointments from drafts, which are taken one by one.
 
         `verify` is that of `create`; without it a create with an unknown outcome is `UNKNOWN`. The other arguments are
@@ -456,13 +466,12 @@ class AppointmentService(EndpointService):
         if verify is not None:
             check_verify(verify)
         check_options(retry, deadline)
-        return bulk(
+        return _make_many(
             functools.partial(self.create, verify=verify, retry=retry, deadline=deadline),
             drafts,
             concurrency=concurrency,
             ordered=ordered,
             max_errors=max_errors,
-            ends_on=AuthenticationError,
         )
 
     def update_many(
@@ -475,7 +484,7 @@ class AppointmentService(EndpointService):
         max_errors: int | None = None,
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
-    ) -> Bulk[AppointmentUpdate, Appointment | None]:
+    ) -> "Bulk[AppointmentUpdate, Appointment | None]":
         """Change appointments. The updates are taken one by one, and two of one appointment may be sent in any order.
 
         `read_first` is that of `update`. The other arguments are those of `get_many`.
@@ -491,7 +500,7 @@ class AppointmentService(EndpointService):
         check_iterable("updates", updates)
         check_type("read_first", read_first, bool)
         check_options(retry, deadline)
-        return bulk(
+        return _make_many(
             functools.partial(
                 self._update, context=self._context, read_first=read_first, retry=retry, deadline=deadline
             ),
@@ -499,7 +508,6 @@ class AppointmentService(EndpointService):
             concurrency=concurrency,
             ordered=ordered,
             max_errors=max_errors,
-            ends_on=AuthenticationError,
         )
 
     def delete_many(
@@ -511,7 +519,7 @@ class AppointmentService(EndpointService):
         max_errors: int | None = None,
         retry: RetryPolicy | None = None,
         deadline: float | None = None,
-    ) -> Bulk[str, None]:
+    ) -> "Bulk[str, None]":
         """Delete appointments by their ids, which are taken one by one. The arguments are those of `get_many`.
 
         Returns:
@@ -523,13 +531,12 @@ class AppointmentService(EndpointService):
         """
         check_iterable("appointment_ids", appointment_ids)
         check_options(retry, deadline)
-        return bulk(
+        return _make_many(
             functools.partial(self.delete, retry=retry, deadline=deadline),
             appointment_ids,
             concurrency=concurrency,
             ordered=ordered,
             max_errors=max_errors,
-            ends_on=AuthenticationError,
         )
 
     async def _update(
@@ -548,3 +555,19 @@ class AppointmentService(EndpointService):
             error.__traceback__ = None  # its frames hold the fields
             raise
         return await self._make(call, retry, deadline)
+
+
+def _make_many(
+    call: Callable[[In], Awaitable[Out]],
+    inputs: Iterable[In] | AsyncIterable[In],
+    *,
+    concurrency: int,
+    ordered: bool,
+    max_errors: int | None,
+) -> "Bulk[In, Out]":
+    """Return the outcomes of a call for each input. All are of one tenant: rejected credentials end the bulk."""
+    from connector_async.bulk_calls import bulk  # noqa: PLC0415 - see `connector_async.appointments`
+
+    return bulk(
+        call, inputs, concurrency=concurrency, ordered=ordered, max_errors=max_errors, ends_on=AuthenticationError
+    )

@@ -1,20 +1,22 @@
 """Bearer tokens and the providers that get them.
 
 A provider sends its requests through a callable of the session. It knows no HTTP library and no appointments.
-`SharedClientCredentials` is imported at its first use, because it needs libraries from an extra.
+Most programs need one provider, so most are imported at their first use. `SharedClientCredentials` needs libraries from
+an extra.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from connector_async._first_use import first_use
 
 from .client_credentials import ClientCredentials
-from .token_from_callable import TokenFromCallable
-from .token_from_command import TokenFromCommand
-from .token_from_file import TokenFromFile
 from .tokens import CachingTokenProvider, Secret, StaticToken, Token, TokenProvider, TokenSend
 
 if TYPE_CHECKING:
     from .shared_client_credentials import SharedClientCredentials
+    from .token_from_callable import TokenFromCallable
+    from .token_from_command import TokenFromCommand
+    from .token_from_file import TokenFromFile
 
 __all__ = [
     "CachingTokenProvider",
@@ -30,8 +32,12 @@ __all__ = [
     "TokenSend",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name != "SharedClientCredentials":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.shared_client_credentials"), name)
+__getattr__ = first_use(
+    __name__,
+    {
+        "shared_client_credentials": ("SharedClientCredentials",),
+        "token_from_callable": ("TokenFromCallable",),
+        "token_from_command": ("TokenFromCommand",),
+        "token_from_file": ("TokenFromFile",),
+    },
+)

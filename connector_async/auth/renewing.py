@@ -34,7 +34,7 @@ _RECENT: Final = 10_000
 _REFUSED: Final = -math.inf
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class FetchedToken:
     """What a fetch has found."""
 
@@ -47,7 +47,7 @@ class FetchedToken:
     tenth and a fiftieth of the lifetime are left."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _CachedToken:
     """A token with the times at which it is renewed, by the clock's `monotonic`."""
 

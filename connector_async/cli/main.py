@@ -17,6 +17,7 @@ from connector_async.exceptions import ConnectorError
 
 from .exit_codes import ExitCode, exit_code
 from .messages import error_message, name_options, print_error_object, print_message
+from .overview import overview
 
 if TYPE_CHECKING:
     from cyclopts import App, Argument, CycloptsError
@@ -52,6 +53,9 @@ def _open_closed_streams() -> None:
 
 
 def _main() -> None:
+    text = overview(sys.argv[1:])
+    if text is not None:
+        sys.exit(_print_overview(text))
     try:
         from .commands import app  # noqa: PLC0415 - a missing package becomes a message instead of a traceback
     except ModuleNotFoundError as error:
@@ -63,6 +67,18 @@ def _main() -> None:
         if code in {ExitCode.INTERRUPTED, ExitCode.TERMINATED}:
             _exit_at_once(code)  # here, where SIGINT is still ignored
     sys.exit(code)
+
+
+def _print_overview(text: str) -> ExitCode:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has closed the pipe
+        _discard_output()
+        return ExitCode.OTHER
+    except OSError as error:
+        return _io_failure(error)
+    return ExitCode.DONE
 
 
 def _exit_at_once(code: int) -> NoReturn:

@@ -7,7 +7,7 @@ from cyclopts import App
 
 from connector_async._version import VERSION
 
-from .commands import COMMANDS
+from .command_list import COMMANDS
 from .examples import EXAMPLES
 from .topics import TOPICS
 

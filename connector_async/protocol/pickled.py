@@ -6,18 +6,14 @@ from typing import Any
 import attrs
 
 
-@attrs.frozen
-class _Headers:
+class _Headers(tuple[tuple[str, str], ...]):
     """The lines of a header mapping."""
 
-    lines: tuple[tuple[str, str], ...]
+    __slots__ = ()
 
 
-@attrs.frozen
-class _ReadOnly:
+class _ReadOnly(dict[Any, Any]):
     """The members of a read-only mapping."""
-
-    members: dict[Any, Any]
 
 
 def reduced(value: Any) -> tuple[Any, ...]:
@@ -37,13 +33,13 @@ def _packed(value: Any) -> Any:
     from multidict import CIMultiDictProxy  # noqa: PLC0415 - needed only here, and not by the command's help
 
     if isinstance(value, CIMultiDictProxy):
-        return _Headers(tuple(value.items()))
-    return _ReadOnly(dict(value)) if isinstance(value, MappingProxyType) else value
+        return _Headers(value.items())
+    return _ReadOnly(value) if isinstance(value, MappingProxyType) else value
 
 
 def _unpacked(value: Any) -> Any:
     from multidict import CIMultiDict, CIMultiDictProxy  # noqa: PLC0415
 
     if isinstance(value, _Headers):
-        return CIMultiDictProxy(CIMultiDict(value.lines))
-    return MappingProxyType(value.members) if isinstance(value, _ReadOnly) else value
+        return CIMultiDictProxy(CIMultiDict(value))
+    return MappingProxyType(dict(value)) if isinstance(value, _ReadOnly) else value

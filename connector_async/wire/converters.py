@@ -73,7 +73,7 @@ class RoundedIntegerError(Exception):
     """
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Converters:
     """Two converters that accept the same values and return equal models."""
 

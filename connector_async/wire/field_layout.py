@@ -9,7 +9,7 @@ from typing import Any, Final
 import attrs
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class FieldLayout:
     """The keys of one document's objects.
 

@@ -35,7 +35,7 @@ T = TypeVar("T")
 _LAYOUTS = {"guide": GUIDE_LAYOUT, "reference": REFERENCE_LAYOUT}
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class ValidItems(Generic[T]):
     """The valid items of a page, and a report of the invalid ones."""
 

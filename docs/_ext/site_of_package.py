@@ -116,7 +116,8 @@ class CommandHelp(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return a section for each command."""
-        from connector_async.cli.commands import COMMANDS, app  # noqa: PLC0415 - not at each start of Sphinx
+        from connector_async.cli.command_list import COMMANDS  # noqa: PLC0415 - not at each start of Sphinx
+        from connector_async.cli.commands import app  # noqa: PLC0415
 
         lines: list[str] = []
         for name in COMMANDS:

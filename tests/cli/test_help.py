@@ -1,16 +1,20 @@
 """What the help, the topics and the manual page say, and that their examples are commands."""
 
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
-from connector_async.cli.commands import COMMANDS, app
+from connector_async.cli.command_list import COMMANDS, GROUPS
+from connector_async.cli.commands import app
 from connector_async.cli.examples import EXAMPLES
 from connector_async.cli.exit_codes import ExitCode
 from connector_async.cli.manual import manual_page
+from connector_async.cli.overview import overview
 from connector_async.cli.topics import TOPICS
 from tests.support.command_line import CommandLine
 
@@ -38,6 +42,42 @@ def test_help_of_the_root_has_the_exit_codes_and_the_files(command: CommandLine)
     shown = command("--help").out
     assert all(f" {code.value}  " in shown for code in ExitCode)
     assert "~/.config/connector-async/config.toml" in shown
+
+
+@pytest.mark.parametrize("width", [60, 80, 133])
+@pytest.mark.parametrize("style", ["", "\x1b[36m"], ids=["piped", "terminal"])
+def test_overview_is_what_the_parser_prints(
+    width: int, style: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: bool(style))
+    for arguments in ([], ["--help"], ["-h"], ["--version"], *([group] for group in GROUPS), ["sync", "--help"]):
+        app(arguments, console=Console(), result_action="return_value")
+        printed = lines_of(capsys.readouterr().out)
+        shown = overview(arguments) or ""
+        assert lines_of(shown) == printed
+        assert arguments == ["--version"] or ("\x1b" in shown, style in shown) == (bool(style), True)
+
+
+def lines_of(shown: str) -> list[str]:
+    """Return the lines without styles and without the spaces that rich leaves where it breaks a line."""
+    return [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in shown.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("COLUMNS", "59"), ("NO_COLOR", "1"), ("FORCE_COLOR", "1"), ("TERM", "dumb")]
+)
+def test_styles_and_narrow_terminals_are_left_to_the_parser(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert overview(["--help"]) is None
+    assert overview(["--version"]) is not None
+
+
+@pytest.mark.parametrize("arguments", [["get"], ["get", "--help"], ["sync", "run"], ["--help", "sync"], ["unknown"]])
+def test_commands_are_left_to_the_parser(arguments: list[str]) -> None:
+    assert overview(arguments) is None
 
 
 def test_defaults_are_shown_in_one_style(command: CommandLine) -> None:

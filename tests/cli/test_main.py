@@ -13,19 +13,22 @@ import orjson
 import pytest
 
 from connector_async._version import VERSION
-from connector_async.cli import commands
+from connector_async.cli.command_list import COMMANDS
+from connector_async.cli.commands import app
 from connector_async.cli.exit_codes import ExitCode
 from connector_async.cli.main import main
 from connector_async.cli.messages import name_options
 from connector_async.sandbox import DelayFault, Sandbox, SandboxOperation
 from tests.support.command_line import COMMAND, TIMES, CommandLine
 
-UNNEEDED = (
+UNNEEDED = ("aiohttp", "attr", "cyclopts", "datetime", "inspect", "pathlib", "rich", "subprocess")
+"""Modules that take long to import. With `attr`, other ones of this package would be imported."""
+UNNEEDED_BY_COMMANDS = (
     *("aiohttp", "asyncio", "cattrs", "cyclopts.completion", "docutils", "email", "jwt", "logging", "orjson"),
     *("rich.markdown", "rich.progress", "sqlalchemy", "ssl", "tzlocal", "zoneinfo"),
     *("connector_async.protocol", "connector_async.cli.options", "connector_async.cli.completion"),
 )
-"""Modules that take long to import, or show that other ones of this package were imported."""
+"""The same for the parser, and a command that needs no session."""
 IN_BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
 """Starts a program with SIGINT ignored, as the shell of a script starts background jobs."""
 
@@ -57,26 +60,32 @@ def test_version_is_printed() -> None:
 def test_help_lists_every_command(command: CommandLine) -> None:
     for group in ("", "auth", "config", "sync", "state"):
         shown = command(*group.split(), "--help").out
-        names = [name.removeprefix(f"{group} ") for name in commands.COMMANDS if name.rpartition(" ")[0] == group]
+        names = [name.removeprefix(f"{group} ") for name in COMMANDS if name.rpartition(" ")[0] == group]
         assert names
         assert [name for name in names if f" {name} " not in shown] == []
 
 
 def test_help_of_a_command_is_the_docstring_of_its_function() -> None:
-    for name, (_, listed) in commands.COMMANDS.items():
-        app = commands.app
+    for name, (_, listed) in COMMANDS.items():
+        command = app
         for word in name.split():
-            app = app[word]
-        assert " ".join((app.default_command.__doc__ or "").split()) == " ".join(listed.split())
+            command = command[word]
+        assert " ".join((command.default_command.__doc__ or "").split()) == " ".join(listed.split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["sync", "--help"]], ids=" ".join)
-def test_help_and_version_import_what_they_need_alone(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        *((arguments, UNNEEDED) for arguments in ([], ["--help"], ["--version"], ["sync", "--help"])),
+        (["demo", "--help"], UNNEEDED_BY_COMMANDS),
+    ],
+)
+def test_help_and_version_import_what_they_need_alone(arguments: list[str], heavy: Sequence[str]) -> None:
     code = (
         f"import sys; from connector_async.cli.main import main; sys.argv = ['connector-async', *{arguments}]\n"
         "try: main()\n"
         "except SystemExit as ended: assert not ended.code\n"
-        f"heavy = {UNNEEDED}\n"
+        f"heavy = {heavy}\n"
         "sys.exit(str([name for name in heavy if name in sys.modules]) if set(heavy) & set(sys.modules) else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -93,12 +102,14 @@ def test_completion_is_installed(tmp_path: Path) -> None:
 def test_missing_package_is_reported_with_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "connector_async.cli.commands", raising=False)
     monkeypatch.setitem(sys.modules, "cyclopts", None)
+    monkeypatch.setattr(sys, "argv", ["connector-async", "get"])
     with pytest.raises(SystemExit, match=r"cyclopts is missing; install it with: pip install 'connector-async\[cli\]'"):
         main()
 
 
 def test_missing_module_of_the_package_is_not_reported_as_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "connector_async.cli.commands", None)
+    monkeypatch.setattr(sys, "argv", ["connector-async", "get"])
     with pytest.raises(ModuleNotFoundError, match=r"connector_async\.cli\.commands"):
         main()
 

@@ -38,7 +38,8 @@ import connector_async
 for module in pkgutil.walk_packages(connector_async.__path__, "connector_async."):
     if not module.name.endswith(("__main__", ".migrations.env")):  # the second one is run by Alembic
         import_module(module.name)
-from connector_async.cli.commands import COMMANDS, app
+from connector_async.cli.command_list import COMMANDS
+from connector_async.cli.commands import app
 for name in COMMANDS:
     app([*name.split(), "--help"], result_action="return_value")
 """

@@ -13,7 +13,7 @@ import pytest
 
 import connector_async
 from connector_async import ConnectorError
-from connector_async.cli.commands import COMMANDS
+from connector_async.cli.command_list import COMMANDS
 from connector_async.cli.exit_codes import ExitCode
 from connector_async.cli.topics import TOPICS
 from connector_async.testing import ThreadedSandbox

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from connector_async.cli import sync_workers
-from connector_async.cli.commands import COMMANDS, app
+from connector_async.cli.command_list import COMMANDS
+from connector_async.cli.commands import app
 from connector_async.cli.settings import SETTINGS
 from tests.support.example_process import EXAMPLES
 
