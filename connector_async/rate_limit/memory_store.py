@@ -17,7 +17,7 @@ _IDLE_KEYS: Final = 1_000
 _INITIAL_UNUSED_LIMIT: Final = 1_000
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class _Slots:
     """The slots of one key.
 

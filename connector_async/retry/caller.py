@@ -107,7 +107,7 @@ class Call(Protocol[T_co]):
         ...
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(eq=False, repr=False, kw_only=True)
 class RetryingCaller:
     """Makes the calls of one tenant."""
 
@@ -169,7 +169,7 @@ class RetryingCaller:
             del failed  # its traceback has this frame: a cycle
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class _FailedCall(Generic[T]):
     """The rest of a call after its first attempt has failed."""
 

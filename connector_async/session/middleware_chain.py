@@ -22,7 +22,7 @@ from .request_sender import RequestSender
 from .tenant import Tenant
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class MiddlewareChain:
     """The middleware and the telemetry of a session, around the sender of one tenant.
 
@@ -57,7 +57,7 @@ class MiddlewareChain:
         return await _Attempt(self, request, url, deadline, idempotent).make()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Attempt:
     _chain: MiddlewareChain
     _request: OutgoingRequest

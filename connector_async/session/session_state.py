@@ -103,7 +103,7 @@ def _pass_on_result(clock_sleep: "asyncio.Task[None]", sleeper: asyncio.Future[N
         sleeper.set_result(None)
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, repr=False, kw_only=True)
 class SessionState:
     """The options, tenants and connections that a session shares with those from its `for_tenant`.
 

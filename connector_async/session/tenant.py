@@ -42,7 +42,7 @@ class Traffic:
     passed, however many wait at once."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Tenant:
     """One tenant of one API. It sends the token requests of a provider, as a `TokenSend`."""
 
@@ -52,9 +52,9 @@ class Tenant:
     limiter: Limiter
     transport: Transport
     _clock: Clock
-    _fetches: set[asyncio.Task[Token]] = attrs.field(repr=False)
+    _fetches: set[asyncio.Task[Token]]
     """The token fetches of all tenants of the session, which ends them when it is closed."""
-    extra_headers: Mapping[str, str] = attrs.field(repr=False, factory=dict)
+    extra_headers: Mapping[str, str] = attrs.field(factory=dict)
     """The session's own headers. A gateway's key is a secret."""
     telemetry: Telemetry | None = None
     quota: RetryQuota | SharedRetryQuota = attrs.field(factory=RetryQuota)
@@ -63,7 +63,7 @@ class Tenant:
     _waiting: int = attrs.field(init=False, default=0)
     """How many requests wait for a slot."""
     _waits_counted_at: float = attrs.field(init=False, default=0.0)
-    _waits_lock: threading.Lock = attrs.field(init=False, factory=threading.Lock, repr=False)
+    _waits_lock: threading.Lock = attrs.field(init=False, factory=threading.Lock)
     """The threads of several event loops share a tenant."""
 
     def url(self, path: tuple[str, ...], query: Mapping[str, str] | str | None = None) -> URL:

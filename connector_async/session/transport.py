@@ -49,7 +49,7 @@ def _seconds() -> Any:
     return attrs.field(validator=validator(check_seconds, above_zero=True))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(eq=False, repr=False, kw_only=True)
 class TransportOptions:
     """How to connect and how long to wait.
 
@@ -76,7 +76,7 @@ class TransportOptions:
     """The URL of a forward proxy, which may hold user information. `None`: no proxy, whatever the environment says."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Opened:
     """The aiohttp session of one event loop, with its timeouts."""
 
