@@ -11,14 +11,13 @@ from connector_async._checks import check_seconds
 from connector_async.sync.state import State, inspection
 from connector_async.sync.state.shares import SharedProgress, read_progress
 
-from .config_sources import read_settings
 from .exit_codes import ExitCode
 from .messages import print_message
 from .options import DEFAULT_DISPLAY, DisplayOptions
 from .output import Printer
 from .sync_options import StateOptions
 from .sync_report import RUN_COLUMNS, print_status
-from .sync_run import existing_state
+from .sync_run import opened_to_read
 
 _STATE: Final = StateOptions()
 
@@ -43,8 +42,7 @@ async def status(
     """
     display.check(RUN_COLUMNS)
     check_seconds("interval", interval, above_zero=True)
-    location = existing_state(read_settings(state.as_settings()))
-    async with await State.open(location, owner="sync status", read_only=True) as opened:
+    async with opened_to_read(state, "sync status") as opened:
         if watch:
             return await _watch(opened, interval, display)
         print_status(await inspection.read_status(opened), display, state=opened.location)
