@@ -12,7 +12,7 @@ from connector_async.exceptions import AuthenticationError, ConnectFailedError, 
 from connector_async.rate_limit import bulk_priority
 
 from .applying.accounting import count_unsent, recorded_run
-from .applying.executor import OperationExecutor
+from .applying.executor import OperationExecutor, UnrecordedCreate, warn_of
 from .applying.recovery import PendingCreateResolver
 from .applying.scheduler import LocalRunner, Runner, Slice
 from .applying.tenant_worker import RunContext, TenantWorker
@@ -171,7 +171,14 @@ class BulkSync:
             await journal.end_run(report, "failed")
             raise
 
-    async def run_tenant(self, tenant_id: str, context: PlanningContext, journal: Journal, budget: Budget) -> RunReport:
+    async def run_tenant(
+        self,
+        tenant_id: str,
+        context: PlanningContext,
+        journal: Journal,
+        budget: Budget,
+        on_unrecorded: Callable[[UnrecordedCreate], None] = warn_of,
+    ) -> RunReport:
         """Work on one tenant of a run that `stage_source` has started, until nothing is left or the budget is spent.
 
         Args:
@@ -179,6 +186,7 @@ class BulkSync:
             context: That of the run.
             journal: That of the run.
             budget: When to end before the work is done.
+            on_unrecorded: See `OperationExecutor`.
 
         Returns:
             The report of this work alone.
@@ -192,7 +200,7 @@ class BulkSync:
         report = RunReport(run_id=journal.run_id, tenants={tenant_id: TenantReport()})
         failed_tenants = await tenants_with_failures(self._state, tenant_id)
         planners = {tenant_id: CalendarPlanner(tenant_id, context)}
-        await self._run_workers(planners, context.options, journal, report, budget, failed_tenants)
+        await self._run_workers(planners, context.options, journal, report, budget, failed_tenants, on_unrecorded)
         return report
 
     async def apply(self, saved: SavedPlan, budget: Budget | None = None) -> RunReport:
@@ -434,6 +442,7 @@ class BulkSync:
         report: RunReport,
         budget: Budget,
         failed_tenants: Collection[str] = (),
+        on_unrecorded: Callable[[UnrecordedCreate], None] = warn_of,
     ) -> None:
         reader, settings = StateReader(self._state), self._settings
         resolver = PendingCreateResolver(reader, journal, budget, self._clock, settings)
@@ -443,7 +452,7 @@ class BulkSync:
             services=self._service,
             state_reader=reader,
             journal=journal,
-            executor=OperationExecutor(journal, resolver, self._clock, options, settings),
+            executor=OperationExecutor(journal, resolver, self._clock, options, settings, on_unrecorded),
             resolver=resolver,
             writeback=SourceWriteback(self._state, journal),
             budget=budget,

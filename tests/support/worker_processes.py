@@ -107,13 +107,16 @@ class Workers:
 
     async def unreported(self) -> Counter[tuple[str, str]]:
         """Return the surplus on the server of which no process has written that it may be one."""
-        surplus = await self.surplus()
-        reported = re.findall(r"appointment (\S+) was created, but another process", self.messages.read_text())
+        surplus, reported = await self.surplus(), self.reported()
         for tenant_id in {tenant_id for tenant_id, _ in surplus}:
             async for item in self._service(tenant_id).preview():
                 if item.appointment_id in reported:
                     surplus[tenant_id, item.title] -= 1
         return +surplus
+
+    def reported(self) -> list[str]:
+        """Return the appointments of which a process has written that they may exist twice."""
+        return re.findall(r"appointment (\S+) was created, but another process", self.messages.read_text())
 
     async def surplus(self) -> Counter[tuple[str, str]]:
         """Return what the server has more often than the source, and less often with a negative number."""

@@ -298,19 +298,79 @@ async def test_process_that_lost_its_lease_leaves_the_share_to_the_other(
         assert await worker.work(share) is ShareResult.DONE
 
 
-@pytest.mark.row("M4")
-async def test_create_that_another_process_may_have_sent_as_well_is_reported(
-    sharing: Sharing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def lose_a_create(sharing: Sharing, worker: ShareWorker) -> str:
+    """Create an appointment whose process has lost its lease meanwhile, and return its id."""
+
     async def lose(*_: object) -> bool:
         raise FencedError("state: other has taken over tenant acme")
 
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "record_written", lose)
+        assert await worker.work(sharing.queue.take()) is ShareResult.BUSY
+    (created,) = [item async for item in sharing.sync.service(ACME).preview()]
+    return created.appointment_id
+
+
+@pytest.mark.row("M4")
+async def test_create_that_another_process_sends_as_well_is_reported(
+    sharing: Sharing, caplog: pytest.LogCaptureFixture
+) -> None:
     await sharing.enqueue(RECORDS[:1])
     async with sharing.opened() as state:
-        monkeypatch.setattr(Journal, "record_written", lose)
-        assert await ShareWorker(state, sharing.sync.service).work(sharing.queue.take()) is ShareResult.BUSY
-    (created,) = [item async for item in sharing.sync.service(ACME).preview()]
-    assert f"tenant acme: appointment {created.appointment_id} was created, but another process" in caplog.text
+        appointment_id = await lose_a_create(sharing, ShareWorker(state, sharing.sync.service))
+        await asyncio.sleep(0.02)
+        assert "but another process" not in caplog.text  # it may still find the appointment
+        await Journal(state, "other", state.clock).drop_pending_creates(ACME, ["a"])
+        async with asyncio.timeout(10):
+            while "but another process" not in caplog.text:
+                await asyncio.sleep(0.01)
+    assert f"tenant acme: appointment {appointment_id} was created, but another process" in caplog.text
+
+
+async def test_create_that_another_process_finds_later_is_not_reported(
+    sharing: Sharing, caplog: pytest.LogCaptureFixture
+) -> None:
+    await sharing.enqueue(RECORDS[:1])
+    share = sharing.queue.shares()[0]
+    async with sharing.opened() as state:
+        worker = ShareWorker(state, sharing.sync.service)
+        await lose_a_create(sharing, worker)
+        assert await worker.work(share) is ShareResult.DONE
+        async with asyncio.timeout(10):
+            while worker._unrecorded._watching:
+                await asyncio.sleep(0.01)
+    assert "but another process" not in caplog.text
+    assert sharing.sync.requests() == {"create": 1, "preview": 2}
+
+
+@pytest.mark.parametrize("is_found", [False, True])
+async def test_process_that_ends_looks_a_last_time_for_its_creates(
+    sharing: Sharing, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, *, is_found: bool
+) -> None:
+    monkeypatch.setattr("connector_async.sync.distributed.unrecorded._FIRST_PAUSE", 60.0)
+    await sharing.enqueue(RECORDS[:1])
+    share = sharing.queue.shares()[0]
+    async with sharing.opened() as state:
+        worker = ShareWorker(state, sharing.sync.service)
+        appointment_id = await lose_a_create(sharing, worker)
+        await asyncio.sleep(0.02)
+        if is_found:
+            assert await ShareWorker(state, sharing.sync.service).work(share) is ShareResult.DONE
+        await worker.finish()
+    warning = f"tenant acme: appointment {appointment_id} was created, but another process"
+    assert (warning in caplog.text) is not is_found
+
+
+async def test_create_is_reported_if_its_process_is_cut_off(sharing: Sharing, caplog: pytest.LogCaptureFixture) -> None:
+    await sharing.enqueue(RECORDS[:1])
+    async with sharing.opened() as state:
+        worker = ShareWorker(state, sharing.sync.service)
+        appointment_id = await lose_a_create(sharing, worker)
+        await asyncio.sleep(0.01)
+        (watching,) = worker._unrecorded._watching
+        watching.cancel()  # as the end of the event loop does
+        await asyncio.wait([watching])
+    assert f"tenant acme: appointment {appointment_id} was created, but another process" in caplog.text
 
 
 async def test_create_that_another_process_has_found_is_not_reported(

@@ -182,6 +182,7 @@ class ProcrastinateQueue:
             while not rescuing.done():  # the pool of psycopg may take a cancellation for a broken connection
                 rescuing.cancel()
                 await asyncio.wait([rescuing], timeout=0.2)
+            await shares.finish()
 
     async def _wait_for_worker(self) -> None:
         worker = self._worker

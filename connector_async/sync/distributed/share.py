@@ -38,6 +38,7 @@ from connector_async.sync.state.shares import (
 )
 
 from .stored_options import RunSettings
+from .unrecorded import UnrecordedCreates
 
 QUANTUM: Final = 1_000
 """How many requests a share has at most by default. At the documented limit, that is a quarter of an hour."""
@@ -125,6 +126,7 @@ class ShareWorker:
         self._runs: dict[str, tuple[RunSettings, BulkSync]] = {}
         self._budgets: dict[str, Budget] = {}
         """The budgets of the shares that are worked on, by tenant."""
+        self._unrecorded = UnrecordedCreates(state, self._clock)
         self._is_stopped = False
 
     @property
@@ -137,6 +139,14 @@ class ShareWorker:
         self._is_stopped = True
         for budget in self._budgets.values():
             budget.stop()
+
+    async def finish(self) -> None:
+        """Find out a last time whether others have found what this process has created and could not record.
+
+        Call it when no share is worked on any more, before the state is closed. What they have not found may exist
+        twice, and is logged.
+        """
+        await self._unrecorded.finish()
 
     async def work(self, share: Share) -> ShareResult:
         """Send what is left of a share, its quantum at most, and return what became of it.
@@ -250,7 +260,7 @@ class ShareWorker:
             lineage=share.run_id,
             journal=journal,
         )
-        report = await sync.run_tenant(share.tenant_id, context, journal, budget)
+        report = await sync.run_tenant(share.tenant_id, context, journal, budget, self._unrecorded.add)
         return await self._finish(share, stored, report.tenants[share.tenant_id], budget.reason, run)
 
     async def _finish(
@@ -320,7 +330,11 @@ async def work_share(
             run.
     """
     async with await State.open(state_url, owner=f"share of {share.run_id}", lease=lease, wait=wait) as state:
-        return (await ShareWorker(state, services).work(share)).has_more
+        worker = ShareWorker(state, services)
+        try:
+            return (await worker.work(share)).has_more
+        finally:
+            await worker.finish()
 
 
 async def end_shared_run(state: State, run_id: str, clock: Clock) -> None:
