@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ from tests.support.syncing import ACME, record, syncing
 GLOBEX = Calendar("globex")
 RECORDS = [record(key, calendar=calendar) for calendar in (ACME, GLOBEX) for key in "abc"]
 SHARE = Share(run_id="r", tenant_id="acme")
+PAUSED = """
+    SELECT status::text, scheduled_at > now() AND scheduled_at < now() + interval '1 minute' FROM procrastinate_jobs
+"""
+"""Whether a job is due in less than a minute, by the clock of the database."""
 
 
 class Database:
@@ -176,8 +181,28 @@ async def test_share_of_a_busy_tenant_is_delivered_again_later(
     await sharing.enqueue(RECORDS[:3])
     monkeypatch.setattr(ShareWorker, "work", busy)
     await work(sharing, queue)
-    (row,) = database.execute("SELECT status::text, scheduled_at > now() FROM procrastinate_jobs")
-    assert row == ("todo", True)
+    assert database.execute(PAUSED) == [("todo", True)]
+
+
+async def test_clock_of_the_machine_does_not_decide_when_a_share_is_due(
+    database: Database, sharing: Sharing, queue: ProcrastinateQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> ShareResult:
+        queue.stop()
+        raise StateUnavailableError("the server has crashed")
+
+    monkeypatch.setattr("procrastinate.utils.utcnow", lambda: datetime.now(UTC) + timedelta(hours=3))
+    await sharing.enqueue(RECORDS[:3])
+    with monkeypatch.context() as patch:
+        patch.setattr(ShareWorker, "work", fail)
+        await work(sharing, queue, on_failure=lambda *_: None)
+    assert database.execute(PAUSED) == [("todo", True)]
+    manager = queue._app.job_manager
+    database.execute("UPDATE procrastinate_jobs SET scheduled_at = NULL")
+    job = await manager.fetch_job(queues=None, worker_id=await manager.register_worker())
+    assert job is not None
+    await queue._deliver_again(job)
+    assert database.execute("SELECT status::text, scheduled_at < now() FROM procrastinate_jobs") == [("todo", True)]
 
 
 async def test_permanent_failure_is_reported_and_ends_its_share(
@@ -213,7 +238,7 @@ async def test_failed_share_of_a_busy_tenant_is_ended_later(
         await other.lease(["acme"])
         async with await State.open(database.url, owner="worker") as state:
             await queue.work(ShareWorker(state, sharing.sync.service), on_failure=lambda *_: None)
-    assert database.execute("SELECT status::text, scheduled_at > now() FROM procrastinate_jobs") == [("todo", True)]
+    assert database.execute(PAUSED) == [("todo", True)]
 
 
 async def test_worker_for_another_server_ends_and_leaves_the_shares_to_others(
@@ -249,7 +274,8 @@ async def test_share_is_delivered_again_if_the_state_may_work_later(
     await queue.put(SHARE)
     (job,) = await queue._app.job_manager.list_jobs_async()
     job = job.evolve(attempts=attempts)
-    assert (_Retries().get_retry_decision(exception=error, job=job) is not None) is is_retried
+    retries = _Retries(lambda _: datetime.now(UTC))
+    assert (retries.get_retry_decision(exception=error, job=job) is not None) is is_retried
 
 
 async def test_cancelled_work_cancels_its_shares(

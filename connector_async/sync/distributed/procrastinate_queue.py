@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 import croniter
@@ -27,19 +28,28 @@ _POLL: Final = 2.0  # seconds; as long may a share wait that is put while no oth
 _BUSY_PAUSE: Final = 5  # seconds
 _MOST_RETRIES: Final = 20
 _LONGEST_PAUSE: Final = 60  # seconds between two
+_LONG_AGO: Final = datetime.fromtimestamp(0, UTC)
+"""The time of a job that is due at once, by any clock."""
 
 Periodic = Callable[[], Awaitable[object]]
 """Starts a run of a schedule."""
 
 
 class _Retries(BaseRetryStrategy):
-    """Delivers a share again if the state could not be used for the moment, or by this version."""
+    """Delivers a share again if the state could not be used for the moment, or by this version.
+
+    Args:
+        later: Returns the time so many seconds from now.
+    """
+
+    def __init__(self, later: Callable[[float], datetime]) -> None:
+        self._later = later
 
     def get_retry_decision(self, *, exception: BaseException, job: jobs.Job) -> RetryDecision | None:
         """Return when, or `None` for never."""
         if not isinstance(exception, StateError) or job.attempts >= _MOST_RETRIES:
             return None
-        return RetryDecision(retry_in={"seconds": min(_LONGEST_PAUSE, 2**job.attempts)})
+        return RetryDecision(retry_at=self._later(min(_LONGEST_PAUSE, 2**job.attempts)))
 
 
 class ProcrastinateQueue:
@@ -74,7 +84,8 @@ class ProcrastinateQueue:
         """Why this process cannot work any more."""
         self.failed = 0
         """How many shares this process has given up; see `ShareWorker.give_up`."""
-        self._app.task(name=_SHARE_TASK, queue=_QUEUE, pass_context=True, retry=_Retries())(self._work_share)
+        self._retries = _Retries(self._later)
+        self._app.task(name=_SHARE_TASK, queue=_QUEUE, pass_context=True, retry=self._retries)(self._work_share)
 
     async def __aenter__(self) -> Self:
         with queue_errors(self._location):
@@ -99,10 +110,15 @@ class ProcrastinateQueue:
             _SHARE_TASK,
             allow_unknown=False,
             queueing_lock=_key(share),
-            schedule_in={"seconds": pause} if pause else None,
+            schedule_at=self._later(pause) if pause else None,
         )
         with suppress(exceptions.AlreadyEnqueued):
             await job.defer_async(**share.as_json())
+
+    def _later(self, seconds: float) -> datetime:
+        """Return the time so many seconds from now by the clock of the database, which decides what is due."""
+        assert self._shares is not None  # noqa: S101 - `work` has set it
+        return datetime.fromtimestamp(self._shares.state.clock.time() + seconds, UTC)
 
     def add_schedule(self, cron: str, name: str, start: Periodic) -> None:
         """Start a run on a schedule, in one of the processes that have a schedule of this name.
@@ -255,7 +271,7 @@ class ProcrastinateQueue:
             self.stop()
             return
         self._on_failure(share, error)
-        if _Retries().get_retry_decision(exception=error, job=job) is not None:
+        if self._retries.get_retry_decision(exception=error, job=job) is not None:
             raise error
         try:
             await self._shares.give_up(share, error)
@@ -301,7 +317,7 @@ class ProcrastinateQueue:
 
     async def _deliver_again(self, job: jobs.Job) -> None:
         with suppress(exceptions.ConnectorException):  # another worker was faster
-            await self._app.job_manager.retry_job(job)
+            await self._app.job_manager.retry_job(job, retry_at=_LONG_AGO)
 
     async def _put_lost(self, shares: ShareWorker) -> None:
         """Put the waiting shares that are not in the queue: an `enqueue` was killed, or a worker stopped at once."""

@@ -19,6 +19,7 @@ from connector_async.sync.report import Fate, RunReport, TenantReport
 
 from .db.engine import State, Transaction
 from .db.errors import value_errors
+from .db.lease import database_time
 from .db.retrying import repeatable
 from .failure_log import write_failure
 from .reader import REPLACED_PREFIX, parse_hashes
@@ -272,9 +273,8 @@ async def read_progress(state: State, run_id: str | None = None) -> SharedProgre
     run = run.order_by(runs.c.started_at.desc()).limit(1)
     if run_id is not None:
         run = run.where(runs.c.run_id == run_id)
-    holders = select(func.count(tenants.c.holder.distinct())).where(
-        tenants.c.holder != "", tenants.c.tenant_id != STATE, tenants.c.expires_at > state.clock.time()
-    )
+    holders = select(func.count(tenants.c.holder.distinct()))
+    holders = holders.where(tenants.c.holder != "", tenants.c.tenant_id != STATE)
     async with state.reading() as connection:
         if (row := (await connection.execute(run)).first()) is None:
             return None
@@ -288,7 +288,8 @@ async def read_progress(state: State, run_id: str | None = None) -> SharedProgre
             )
         ]
         settled = sum([(await connection.execute(query)).scalar_one() for query in of_run])
-        workers = (await connection.execute(holders)).scalar_one()
+        now = await database_time(connection, state.clock)
+        workers = (await connection.execute(holders.where(tenants.c.expires_at > now))).scalar_one()
     counts = {status: int(found[status.value][1]) if status.value in found else 0 for status in ShareStatus}
     return SharedProgress(
         run_id=row.run_id,
