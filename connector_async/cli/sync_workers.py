@@ -18,7 +18,7 @@ from connector_async.rate_limit import RateLimitStore
 from connector_async.sync.budget import Budget
 from connector_async.sync.distributed import QUANTUM, Share, ShareWorker
 from connector_async.sync.distributed import enqueue as start_run
-from connector_async.sync.exceptions import StateUnavailableError
+from connector_async.sync.exceptions import StateUnavailableError, TargetMismatchError
 from connector_async.sync.planning.options import Mode
 from connector_async.sync.report import RunReport
 from connector_async.sync.state import State
@@ -153,7 +153,10 @@ async def work(
         working = _work(
             url, settings, budget, concurrency=concurrency, once=once, lease=lease, cron=cron, starter=starter
         )
-        failed, code = await stoppable(working, budget, stop_timeout=stop_timeout)
+        try:
+            failed, code = await stoppable(working, budget, stop_timeout=stop_timeout)
+        except TargetMismatchError as error:
+            raise SettingsError(f"--base-url and --format must be those of the run: {error}") from None
     if failed is None:
         print_message("cut off: operations in flight may have happened; the next worker finds out")
         return code or ExitCode.OTHER

@@ -8,7 +8,13 @@ from connector_async._checks import check_type
 from connector_async._clock import Clock, checked_clock
 from connector_async.appointments import AppointmentService
 from connector_async.bulk_calls import ProgressListener, check_progress
-from connector_async.exceptions import AuthenticationError, ConnectFailedError, ConnectorError, SyncError
+from connector_async.exceptions import (
+    AuthenticationError,
+    ConnectFailedError,
+    ConnectorError,
+    InvalidArgumentError,
+    SyncError,
+)
 from connector_async.rate_limit import bulk_priority
 
 from .applying.accounting import count_unsent, recorded_run
@@ -18,7 +24,7 @@ from .applying.scheduler import LocalRunner, Runner, Slice
 from .applying.tenant_worker import RunContext, TenantWorker
 from .applying.writeback import SourceWriteback, restore_pulled
 from .budget import Budget, BudgetSpentError
-from .exceptions import GuardError, SourceError
+from .exceptions import GuardError, SourceError, TargetMismatchError
 from .failures import HookError
 from .formats import MergingMirror, Mirror, Source, check_same_reading, expanded_range
 from .guard import DeleteGuard
@@ -170,6 +176,37 @@ class BulkSync:
         except BaseException:
             await journal.end_run(report, "failed")
             raise
+
+    @property
+    def target(self) -> Target | None:
+        """The server of the run that was started last; `None` if it is not known."""
+        return self._target
+
+    async def bind_to(self, target: Target) -> None:
+        """Bind the state to the server of a run, before anything is done for it.
+
+        Raises:
+            TargetMismatchError: If the services are of another server or wire format, or the state belongs to another
+                one; the message names both.
+            StateError: If the state cannot be used.
+        """
+        calendar = await first_calendar(self._state, has_user=self._settings.wire_format.carries_user)
+        if calendar is None:
+            return
+        try:
+            ours: object = Target.of(self._services(calendar).session)
+        except SyncError:
+            raise
+        except InvalidArgumentError as error:  # a service of the other format
+            if error.argument != "user":
+                return
+            ours = f"a server with the {'guide' if calendar.ad_id else 'reference'} format"
+        except Exception:  # noqa: BLE001 - the application's, and of this calendar alone
+            return
+        if ours != target:
+            raise TargetMismatchError(f"the run is for {target}, not for {ours}")
+        await bind(self._state, target, now=self._clock.time())
+        self._target = target
 
     async def run_tenant(
         self,

@@ -11,8 +11,8 @@ from typing import Any
 import attrs
 import pytest
 
-from connector_async import WireFormat
-from connector_async.sandbox import DelayFault, StatusFault
+from connector_async import AppointmentService, ConnectorSession, StaticToken, WireFormat
+from connector_async.sandbox import BodyFormat, DelayFault, Sandbox, StatusFault
 from connector_async.sync import (
     Budget,
     BulkSync,
@@ -33,6 +33,7 @@ from connector_async.sync import (
     Stopped,
     SyncOptions,
     SyncSettings,
+    TargetMismatchError,
     explain_key,
     read_status,
 )
@@ -49,6 +50,7 @@ from connector_async.sync.distributed import (
 from connector_async.sync.distributed.share import add_report
 from connector_async.sync.distributed.stored_options import RunSettings
 from connector_async.sync.report import TenantReport
+from connector_async.sync.state.identity import Target
 from connector_async.sync.state.journal import Journal
 from connector_async.sync.state.schema import shared_runs
 from connector_async.sync.state.shares import waiting_tenants
@@ -96,7 +98,11 @@ def _raise_after_two(execute: Callable[..., Awaitable[Fate]]) -> Callable[..., A
 
 async def report_of(sharing: Sharing, run_id: str) -> RunReport:
     async with sharing.opened() as state:
-        report = await read_shared_report(state, run_id)
+        return await report_of_open(state, run_id)
+
+
+async def report_of_open(state: State, run_id: str) -> RunReport:
+    report = await read_shared_report(state, run_id)
     assert report is not None
     return report
 
@@ -265,8 +271,10 @@ async def test_share_of_a_tenant_that_another_process_works_on_is_busy(shared: S
 
 async def test_shares_of_two_processes_are_worked_on_at_once(shared: Sharing) -> None:
     run_id = (await shared.enqueue(RECORDS)).run_id
-    shares = shared.queue.shares() * 2
-    results = await asyncio.gather(*(work_share(shared.place, share, shared.sync.service, wait=20) for share in shares))
+    deliveries = shared.queue.shares() * 2
+    results = await asyncio.gather(
+        *(work_share(shared.place, share, shared.sync.service, wait=20) for share in deliveries)
+    )
     assert results == [False] * 4
     assert shared.sync.requests() == {"create": 6}
     assert (await report_of(shared, run_id)).counts == {Fate.CREATED: 6}
@@ -599,6 +607,41 @@ async def test_share_that_is_given_up_ends_its_run_with_the_reason(
         assert (await read_status(state))["failures"] == 0
 
 
+async def test_services_of_another_server_are_rejected_before_a_tenant_is_taken(sharing: Sharing) -> None:
+    await sharing.enqueue(RECORDS)
+    share = sharing.queue.take()
+    async with Sandbox() as elsewhere, sharing.opened() as state:
+        session = ConnectorSession(elsewhere.base_url, tenant_id="acme", auth=StaticToken("token"))
+        async with session:
+            worker = ShareWorker(state, lambda calendar: AppointmentService(session, user=calendar.user))
+            with pytest.raises(
+                TargetMismatchError, match=f"for {sharing.sync.sandbox.base_url} .*{elsewhere.base_url}"
+            ):
+                await worker.work(share)
+        assert not state.has_lease("acme")
+        assert elsewhere.log.count() == 0
+    assert await sharing.drain() == [ShareResult.DONE]
+    assert sharing.sync.requests() == {"create": 3}
+
+
+@pytest.mark.parametrize("ours", WireFormat)
+async def test_services_of_another_wire_format_are_rejected_by_name(state_path: Path, ours: WireFormat) -> None:
+    theirs = next(each for each in WireFormat if each is not ours)
+    body_format = BodyFormat.REFERENCE if theirs.carries_user else BodyFormat.GUIDE
+    async with syncing(state_path, body_format=body_format) as sync:
+        sharing = Sharing(sync, settings=SyncSettings(wire_format=theirs, grace=0.0, pause=0.0))
+        calendar = Calendar("acme", "contoso", "ann") if theirs.carries_user else ACME
+        await sharing.enqueue([record("a", calendar=calendar)], scope=SCOPE)
+        share = sharing.queue.take()
+        session = ConnectorSession(sync.sandbox.base_url, tenant_id="acme", auth=StaticToken("token"), wire_format=ours)
+        async with session, sharing.opened() as state:
+            worker = ShareWorker(state, lambda calendar: AppointmentService(session, user=calendar.user))
+            with pytest.raises(TargetMismatchError, match=rf"{theirs.value} format\), not for .*{ours.value} format"):
+                await worker.work(share)
+        await sharing.queue.put(share)
+        assert await sharing.drain() == [ShareResult.DONE]
+
+
 async def test_reason_of_an_error_of_a_program_is_not_recorded(sharing: Sharing) -> None:
     await sharing.enqueue(RECORDS[:1])
     async with sharing.opened() as state:
@@ -614,7 +657,8 @@ async def test_share_is_not_given_up_while_it_is_worked_on(sharing: Sharing) -> 
     async with sharing.opened() as state:
         worker = ShareWorker(state, sharing.sync.service)
         working = asyncio.create_task(worker.work(share))
-        await asyncio.sleep(0)
+        while not state.has_lease("acme"):
+            await asyncio.sleep(0.001)
         with pytest.raises(StateBusyError, match="this process works on tenant acme"):
             await worker.give_up(share, StateError("wrong"))
         assert await working is ShareResult.DONE
@@ -697,7 +741,8 @@ def test_options_of_a_run_survive_json() -> None:
         assume_empty=True,
     )
     settings = SyncSettings(wire_format=WireFormat.REFERENCE, concurrency=2, grace=1.0, passes=4, read_first=True)
-    run = RunSettings(options=options, settings=settings, expanded=SCOPE)
+    target = Target("http://127.0.0.1:8080", "reference")
+    run = RunSettings(options=options, settings=settings, target=target, expanded=SCOPE)
     assert RunSettings.from_json(run.as_json()) == run
     plain = RunSettings(options=SyncOptions(), settings=SyncSettings())
     assert RunSettings.from_json(plain.as_json()) == plain

@@ -174,8 +174,8 @@ class ProcrastinateQueue:
                 recorded as failed; see `ShareWorker.give_up`. `None`: failures are logged.
 
         Raises:
-            TargetMismatchError: If the state belongs to another server than that of `shares`. What was left stays in
-                the queue for other workers.
+            TargetMismatchError: If a run, or the state, is for another server or wire format than `shares`. What was
+                left stays in the queue for other workers.
             StateUnavailableError: If the database does not respond for minutes.
         """
         check_int("concurrency", concurrency)

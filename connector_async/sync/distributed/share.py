@@ -152,16 +152,19 @@ class ShareWorker:
         """Send what is left of a share, its quantum at most, and return what became of it.
 
         Raises:
-            TargetMismatchError: If the state belongs to another server: this process cannot work on any share of it.
+            TargetMismatchError: If `services` are of another server or wire format than the run: this process cannot
+                work on any share of it. The tenant was not taken from others.
             StateVersionError: If another version of this package has started the run, with options that this one does
                 not know.
             StateError: If the state cannot be used. The share must be delivered again, some times at most; `give_up`
                 ends it.
-            ValueError: If `services` returns a service with another wire format than the run.
         """
         check_type("share", share, Share)
         if self._is_stopped:
             return ShareResult.MORE
+        run = await self._run(share.run_id)
+        if run is None:
+            return ShareResult.UNKNOWN
         async with AsyncExitStack() as stack:
             try:
                 stored = await stack.enter_async_context(self._claimed(share))
@@ -170,7 +173,7 @@ class ShareWorker:
             if stored is None:
                 return await self._ended(share)
             try:
-                result = await self._work_leased(share, stored)
+                result = await self._work_leased(share, stored, *run)
             except FencedError:  # this process was stopped for longer than a lease, and another one works on it
                 return ShareResult.BUSY
         if result is ShareResult.DONE:
@@ -240,8 +243,7 @@ class ShareWorker:
         await end_shared_run(self._state, share.run_id, self._clock)  # a worker may have been killed just before
         return ShareResult.DONE
 
-    async def _work_leased(self, share: Share, stored: StoredShare) -> ShareResult:
-        run, sync = await self._run(share.run_id)
+    async def _work_leased(self, share: Share, stored: StoredShare, run: RunSettings, sync: BulkSync) -> ShareResult:
         # A quantum that did not suffice for any result, such as one preview of many pages, is doubled.
         budget = Budget(self._clock, max_requests=share.quantum << stored.idle)
         self._budgets[share.tenant_id] = budget
@@ -292,9 +294,17 @@ class ShareWorker:
         for fate in _GIVEN_UP:
             report.counts[fate] = settled[fate]
 
-    async def _run(self, run_id: str) -> tuple[RunSettings, BulkSync]:
+    async def _run(self, run_id: str) -> tuple[RunSettings, BulkSync] | None:
+        """Return the settings of a run, and what works on its tenants; `None` if the state has no such run.
+
+        Raises:
+            TargetMismatchError: If `services` are of another server or wire format.
+            StateVersionError: If this version does not know the settings.
+        """
         if run_id not in self._runs:
             stored = await read_shared_options(self._state, run_id)
+            if stored is None:
+                return None
             try:
                 run = RunSettings.from_json(stored)
             except (ValueError, TypeError, LookupError):
@@ -302,9 +312,11 @@ class ShareWorker:
                     f"{self._state.location}: another version of connector_async has started run {run_id}, with "
                     "options that this version does not know; let workers of that version do it"
                 ) from None
+            sync = BulkSync(self._state, self._services, run.settings, clock=self._clock)
+            if run.target is not None:
+                await sync.bind_to(run.target)
             while len(self._runs) >= _MOST_RUNS:
                 del self._runs[next(iter(self._runs))]
-            sync = BulkSync(self._state, self._services, run.settings, clock=self._clock)
             self._runs[run_id] = run, sync
         return self._runs[run_id]
 
@@ -325,9 +337,9 @@ async def work_share(
         wait: Seconds to wait while another process works on the tenant.
 
     Raises:
+        TargetMismatchError: If `services` are of another server or wire format than the run.
         StateError: If the state cannot be used. The share must be delivered again.
-        ValueError: If an argument breaks its rule, or `services` returns a service with another wire format than the
-            run.
+        ValueError: If an argument breaks its rule.
     """
     async with await State.open(state_url, owner=f"share of {share.run_id}", lease=lease, wait=wait) as state:
         worker = ShareWorker(state, services)
