@@ -137,6 +137,27 @@ def test_worker_with_another_format_ends_before_it_takes_a_tenant(
 
 
 @pytest.mark.usefixtures("state")
+def test_reason_of_a_permanent_failure_is_shown(
+    command: CommandLine, source: Path, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    command("sync", "enqueue", fill(source, 2, "acme", "globex"))
+    postgres.execute("UPDATE shares SET report = '[]' WHERE tenant_id = 'acme'", DATABASE)
+    worked = command("sync", "work", "--once")
+    assert (worked.code, worked.err.count("tenant acme of run")) == (ExitCode.DEAD_LETTERS, 1)
+    reason = "StateDamagedError: postgresql://"
+    for options, code in (((), ExitCode.DONE), (("--watch",), ExitCode.DEAD_LETTERS)):
+        status = command("sync", "status", *options)
+        assert (status.code, f": {reason}" in status.err) == (code, True)
+    (found,) = command("sync", "status", "--json").records[0]["failed_tenants"]
+    assert (found["tenant_id"], found["error"]) == ("acme", "StateDamagedError")
+    assert command("sync", "report", "--html", "report.html").code == ExitCode.DONE
+    assert "the state is damaged" in (tmp_path / "report.html").read_text()
+    command("sync", "enqueue", fill(source, 2, "acme", "globex"))
+    assert command("sync", "work", "--once").code == ExitCode.DONE
+    assert command("sync", "status", "--json").records[0]["failed_tenants"] == []
+
+
+@pytest.mark.usefixtures("state")
 def test_permanent_failure_ends_the_run_and_decides_the_exit_code(
     command: CommandLine, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ from connector_async.sync import (
     SourceProblem,
     State,
     StateBusyError,
+    StateDamagedError,
     StateError,
     StateVersionError,
     Stopped,
@@ -52,7 +53,7 @@ from connector_async.sync.distributed.stored_options import RunSettings
 from connector_async.sync.report import TenantReport
 from connector_async.sync.state.identity import Target
 from connector_async.sync.state.journal import Journal
-from connector_async.sync.state.schema import shared_runs
+from connector_async.sync.state.schema import shared_runs, shares
 from connector_async.sync.state.shares import waiting_tenants
 from tests.support.postgres import PostgresServer
 from tests.support.sharing import Sharing
@@ -605,6 +606,58 @@ async def test_share_that_is_given_up_ends_its_run_with_the_reason(
     assert sharing.sync.requests() == {"create": 6}
     async with sharing.opened() as state:
         assert (await read_status(state))["failures"] == 0
+
+
+async def test_share_that_cannot_be_read_is_given_up_and_keeps_no_one_from_its_tenant(sharing: Sharing) -> None:
+    run_id = (await sharing.enqueue(RECORDS)).run_id
+    share = sharing.queue.take()
+    async with sharing.opened() as state:
+        async with state.writing() as transaction:
+            damaged = shares.update().where(shares.c.tenant_id == "acme")
+            await transaction.connection.execute(damaged.values(report={"counts": {"created": "many"}}))
+        worker = ShareWorker(state, sharing.sync.service)
+        with pytest.raises(StateDamagedError) as caught:
+            await worker.work(share)
+        assert not state.has_lease("acme")
+        assert (await report_of_open(state, run_id)).stopped(Stopped.ERROR) == ["acme"]
+        assert await worker.give_up(share, caught.value)
+        assert not await worker.give_up(share, caught.value)  # it is not waiting any more
+        assert await worker.work(share) is ShareResult.DONE
+    await sharing.drain()
+    assert await status_of(sharing, run_id) == "failed"
+    assert (await report_of(sharing, run_id)).counts == {Fate.CREATED: 3}
+
+
+async def test_permanent_failure_of_a_share_that_a_queue_delivers_again_ends_it(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> Fate:
+        raise StateDamagedError("the state is damaged")
+
+    await sharing.enqueue(RECORDS[:3])
+    share = sharing.queue.take()
+    with monkeypatch.context() as patch:
+        patch.setattr(OperationExecutor, "execute", fail)
+        with pytest.raises(StateDamagedError):
+            await work_share(sharing.place, share, sharing.sync.service)
+    assert not await work_share(sharing.place, share, sharing.sync.service)
+    assert await status_of(sharing, share.run_id) == "failed"
+
+
+async def test_transient_failure_of_a_share_leaves_it_waiting(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> Fate:
+        raise StateError("the state took longer than 5 s for a write")
+
+    await sharing.enqueue(RECORDS[:3])
+    share = sharing.queue.take()
+    with monkeypatch.context() as patch:
+        patch.setattr(OperationExecutor, "execute", fail)
+        with pytest.raises(StateError):
+            await work_share(sharing.place, share, sharing.sync.service)
+    assert not await work_share(sharing.place, share, sharing.sync.service)
+    assert await status_of(sharing, share.run_id) == "ended"
 
 
 async def test_services_of_another_server_are_rejected_before_a_tenant_is_taken(sharing: Sharing) -> None:

@@ -13,13 +13,19 @@ from procrastinate import App, BaseRetryStrategy, JobContext, RetryDecision, exc
 from connector_async import _log
 from connector_async._checks import check_int, check_seconds, check_text, check_type
 from connector_async._tracebacks import hiding_arguments
-from connector_async.sync.exceptions import StateBusyError, StateError, StateUnavailableError, TargetMismatchError
+from connector_async.sync.exceptions import (
+    FencedError,
+    StateBusyError,
+    StateError,
+    StateUnavailableError,
+    TargetMismatchError,
+)
 from connector_async.sync.state.db.engine import LEASE_SECONDS
 from connector_async.sync.state.db.location import Location
 from connector_async.sync.state.shares import waiting_shares
 
 from .procrastinate_connection import RepeatingConnector, apply_schema, queue_errors
-from .share import QUANTUM, Share, ShareResult, ShareWorker
+from .share import QUANTUM, Share, ShareResult, ShareWorker, ends_share
 
 _QUEUE: Final = "connector_async"
 _SHARE_TASK: Final = "connector_async.share"
@@ -47,7 +53,7 @@ class _Retries(BaseRetryStrategy):
 
     def get_retry_decision(self, *, exception: BaseException, job: jobs.Job) -> RetryDecision | None:
         """Return when, or `None` for never."""
-        if not isinstance(exception, StateError) or job.attempts >= _MOST_RETRIES:
+        if not isinstance(exception, Exception) or ends_share(exception) or job.attempts >= _MOST_RETRIES:
             return None
         return RetryDecision(retry_at=self._later(min(_LONGEST_PAUSE, 2**job.attempts)))
 
@@ -80,7 +86,7 @@ class ProcrastinateQueue:
         """What procrastinate calls the workers of this process."""
         self._worker: asyncio.Task[None] | None = None
         self._is_stopped = False
-        self._error: StateError | None = None
+        self._error: Exception | None = None
         """Why this process cannot work any more."""
         self.failed = 0
         """How many shares this process has given up; see `ShareWorker.give_up`."""
@@ -170,13 +176,15 @@ class ProcrastinateQueue:
             lease: Seconds without a heartbeat after which the shares of a worker are delivered again; that of the
                 state.
             on_failure: Called with each share that failed, or with `None` for a schedule, and the error. A share with a
-                `StateError` is delivered again for a quarter of an hour. After that, and after another error, it is
-                recorded as failed; see `ShareWorker.give_up`. `None`: failures are logged.
+                `StateError` is delivered again for a quarter of an hour, unless what the state has of its tenant is
+                damaged. After that, and after another error, it is recorded as failed; see `ShareWorker.give_up`.
+                `None`: failures are logged.
 
         Raises:
             TargetMismatchError: If a run, or the state, is for another server or wire format than `shares`. What was
                 left stays in the queue for other workers.
             StateUnavailableError: If the database does not respond for minutes.
+            StateError: If the failure of a share cannot be recorded.
         """
         check_int("concurrency", concurrency)
         check_seconds("lease", lease, above_zero=True)
@@ -274,10 +282,13 @@ class ProcrastinateQueue:
         if self._retries.get_retry_decision(exception=error, job=job) is not None:
             raise error
         try:
-            await self._shares.give_up(share, error)
-            self.failed += 1
-        except StateBusyError:
+            self.failed += await self._shares.give_up(share, error)
+        except (StateBusyError, StateUnavailableError, FencedError):
             await self._put(share, _BUSY_PAUSE)
+        except Exception as unrecorded:  # without a record, it would be delivered again and again
+            self._error = unrecorded
+            self.stop()
+            raise
 
     async def _is_empty(self) -> bool:
         manager = self._app.job_manager

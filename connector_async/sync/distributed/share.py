@@ -6,7 +6,7 @@ processes from working on one tenant is its lease in the state, and what is left
 
 import enum
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Final, Self
 
 import attrs
@@ -16,7 +16,13 @@ from connector_async._clock import Clock, checked_clock
 from connector_async.exceptions import ConnectorError
 from connector_async.sync.budget import Budget, StopReason
 from connector_async.sync.bulk_sync import BulkSync
-from connector_async.sync.exceptions import FencedError, StateBusyError, StateVersionError
+from connector_async.sync.exceptions import (
+    FencedError,
+    StateBusyError,
+    StateDamagedError,
+    StateError,
+    StateVersionError,
+)
 from connector_async.sync.failures import Failure
 from connector_async.sync.planning.options import Services
 from connector_async.sync.planning.planner import PlanningContext
@@ -156,6 +162,7 @@ class ShareWorker:
                 work on any share of it. The tenant was not taken from others.
             StateVersionError: If another version of this package has started the run, with options that this one does
                 not know.
+            StateDamagedError: If what the state has of the tenant cannot be read. `give_up` ends the share.
             StateError: If the state cannot be used. The share must be delivered again, some times at most; `give_up`
                 ends it.
         """
@@ -180,15 +187,18 @@ class ShareWorker:
             await end_shared_run(self._state, share.run_id, self._clock)
         return result
 
-    async def give_up(self, share: Share, error: Exception) -> None:
+    async def give_up(self, share: Share, error: Exception) -> bool:
         """Record that a share has failed permanently, so that its run can end. The next run does what is left of it.
 
-        Nothing is recorded if the share is not waiting any more. The reason is the message of a `ConnectorError`; that
-        of another error may have personal data, and only its class is recorded.
+        The reason is the message of a `ConnectorError`; that of another error may have personal data, and only its
+        class is recorded.
 
         Args:
             share: The share.
             error: What its work has raised.
+
+        Returns:
+            Whether it was recorded: not if the share was not waiting any more.
 
         Raises:
             StateBusyError: If the tenant is worked on, in another process or in this one.
@@ -196,15 +206,17 @@ class ShareWorker:
         """
         check_type("share", share, Share)
         check_type("error", error, Exception)
-        async with self._claimed(share) as stored:
+        async with self._claimed(share, replace_damaged=True) as stored:
             if stored is not None:
                 await self._record_failed(share, stored, error)
         await end_shared_run(self._state, share.run_id, self._clock)
+        return stored is not None
 
     async def _record_failed(self, share: Share, stored: StoredShare, error: Exception) -> None:
         report = stored.report
         before = report.counts.total()
-        await self._correct(share, report)
+        with suppress(StateDamagedError):  # what it has settled cannot be read
+            await self._correct(share, report)
         settled = report.counts.total() - before  # keys that were not started when the last slice ended
         report.counts[Fate.NOT_STARTED] = max(0, report.counts[Fate.NOT_STARTED] - settled)
         report.stopped = Stopped.ERROR
@@ -216,18 +228,19 @@ class ShareWorker:
         await write_share(self._state, share.run_id, attrs.evolve(stored, status=ShareStatus.FAILED), failure)
 
     @asynccontextmanager
-    async def _claimed(self, share: Share) -> AsyncIterator[StoredShare | None]:
+    async def _claimed(self, share: Share, *, replace_damaged: bool = False) -> AsyncIterator[StoredShare | None]:
         """Keep the tenant of a share to this block, and return the share, or `None` if it is not waiting.
 
         Raises:
             StateBusyError: If the tenant is worked on, in another process or in this one.
+            StateDamagedError: If the share cannot be read, and is not to be replaced; see `lease_share`.
         """
         tenant_id = share.tenant_id
         if tenant_id in self._budgets:  # the lease does not keep a process from its own tenants
             raise StateBusyError(f"{self._state.location}: this process works on tenant {tenant_id}")
         self._budgets[tenant_id] = Budget(self._clock)
         try:
-            stored = await lease_share(self._state, share.run_id, tenant_id)
+            stored = await lease_share(self._state, share.run_id, tenant_id, replace_damaged=replace_damaged)
             try:
                 yield stored
             finally:
@@ -321,13 +334,23 @@ class ShareWorker:
         return self._runs[run_id]
 
 
+def ends_share(error: Exception) -> bool:
+    """Return whether the work on a share that has raised this error can never succeed, in any process.
+
+    A database may restart, a lease may be lost, and another process may have another version or server. A state that is
+    damaged stays so.
+    """
+    return not isinstance(error, StateError) or isinstance(error, StateDamagedError)
+
+
 async def work_share(
     state_url: str, share: Share, services: Services, *, lease: float = LEASE_SECONDS, wait: float = 0.0
 ) -> bool:
     """Send what is left of a share, its quantum at most, and return whether more is left.
 
-    If so, the share must be delivered again: at once, or in some seconds if another process works on the tenant. It
-    opens the state for this share; a process that works on many has a `ShareWorker`.
+    If so, the share must be delivered again: at once, or in some seconds if another process works on the tenant. After
+    an error as well: if it is permanent, the share is recorded as failed, and nothing is left the next time. It opens
+    the state for this share; a process that works on many has a `ShareWorker`.
 
     Args:
         state_url: The URL of the state.
@@ -338,13 +361,17 @@ async def work_share(
 
     Raises:
         TargetMismatchError: If `services` are of another server or wire format than the run.
-        StateError: If the state cannot be used. The share must be delivered again.
+        StateError: If the state cannot be used.
         ValueError: If an argument breaks its rule.
     """
     async with await State.open(state_url, owner=f"share of {share.run_id}", lease=lease, wait=wait) as state:
         worker = ShareWorker(state, services)
         try:
             return (await worker.work(share)).has_more
+        except Exception as error:
+            if ends_share(error):
+                await worker.give_up(share, error)
+            raise
         finally:
             await worker.finish()
 
@@ -355,7 +382,9 @@ async def end_shared_run(state: State, run_id: str, clock: Clock) -> None:
     if ending is None:
         return
     status, started_at = ending
-    report = await read_shared_report(state, run_id) or RunReport(run_id=run_id)
+    report = RunReport(run_id=run_id)
+    with suppress(StateDamagedError):  # the run ends all the same
+        report = await read_shared_report(state, run_id) or report
     report.elapsed = max(0.0, clock.time() - started_at)
     await Journal(state, run_id, clock).end_run(report, status)
 
