@@ -25,7 +25,7 @@ from connector_async.wire import WireFormat
 from .config_sources import PROJECT_FILE, read_settings
 from .demo_records import compare, demo_scope, new_records, write
 from .demo_run import KILLED, PROGRAM, demo_environment
-from .embedded_postgres import SharedStateOptions
+from .embedded_postgres import embedded_server
 from .options import DisplayOptions
 from .settings import Settings
 from .sync_report import print_report
@@ -62,10 +62,9 @@ async def run_workers_demo(
         Whether each worker ended as it should, and the server has what the file has.
     """
     gate = _Gate(workers * _TENANTS_OF_WORKER)
-    postgres = SharedStateOptions(embedded_postgres=True, postgres_folder=folder / "postgres")
     async with (
         Sandbox(body_format=BodyFormat.REFERENCE, limit=_LIMIT, sleep=gate.sleep) as sandbox,
-        postgres.opened_url() as url,
+        embedded_server(folder / "postgres") as url,
     ):
         demo = _Demo(
             console=console,

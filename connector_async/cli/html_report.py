@@ -14,10 +14,9 @@ from connector_async.sync.report import Fate
 from connector_async.sync.state import State, inspection
 from connector_async.sync.state.db.errors import file_errors
 
-from .config_sources import read_settings
 from .messages import print_message
 from .sync_options import StateOptions
-from .sync_run import existing_state
+from .sync_run import opened_to_read
 
 _STATE: Final = StateOptions()
 _MOST_CHARTS: Final = 24
@@ -54,8 +53,7 @@ async def report(
         from .report_charts import outcome_chart, requests_per_interval, timeline_chart  # noqa: PLC0415
     except ModuleNotFoundError as error:
         sys.exit(f"connector-async: {error.name} is missing; install it with: pip install 'connector-async[report]'")
-    location = existing_state(read_settings(state.as_settings()))
-    async with await State.open(location, owner="sync report", read_only=True) as opened:
+    async with opened_to_read(state, "sync report") as opened:
         found = await inspection.read_run(opened, run)
         if found is None:
             raise ValueError(f"RUN must be a run of the state: it has {'none' if run is None else f'no run {run}'}")

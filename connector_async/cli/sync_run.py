@@ -20,6 +20,7 @@ from connector_async.sync.records import Calendar
 from connector_async.sync.report import RunReport
 from connector_async.sync.state import State
 
+from .config_sources import read_settings
 from .connect import is_quiet, open_session, selected_format
 from .credentials import credentials_for
 from .exit_codes import ExitCode
@@ -27,10 +28,10 @@ from .messages import print_message
 from .options import DisplayOptions
 from .progress import SyncProgress, error_console
 from .secret_sources import SecretReader
-from .settings import Settings, SettingsError, assumed_zone, is_url, parse_rate_limit
+from .settings import Settings, SettingsError, assumed_zone, parse_rate_limit
 from .signals import stoppable
 from .source_options import SourceOptions
-from .sync_options import LimitOptions, LockedStateOptions, PerformanceOptions
+from .sync_options import LimitOptions, LockedStateOptions, PerformanceOptions, StateOptions
 from .sync_report import print_report, report_exit_code, totals, write_dead_letters
 
 RUN_STATE: Final = ".connector-sync.db"
@@ -114,39 +115,39 @@ async def open_sync(
             yield state, services
 
 
-def state_path(settings: Settings, beside: Path, suffix: str = RUN_STATE) -> str | Path:
-    """Return the path or the URL of the state: of the settings, or else the path beside the file that is synced.
-
-    A relative path in a settings file starts from the folder of that file.
-
-    Args:
-        settings: May name the state.
-        beside: The source or the mirror.
-        suffix: `RUN_STATE` or `PULL_STATE`.
-    """
-    return configured_state(settings) or beside.with_suffix(suffix)
-
-
-def configured_state(settings: Settings) -> str | Path | None:
-    """Return the path or the URL of the state that the settings name; `None` if they name none."""
-    value = settings.values["state"]
-    state: str | None = value.value
-    return state if state is None or is_url(state) else value.folder / Path(state).expanduser()
-
-
-def existing_state(settings: Settings) -> str | Path:
-    """Return the path or the URL of the state of the settings, or else the path of the only one in the current folder.
+def only_state() -> Path:
+    """Return the path of the only state in the current folder.
 
     Raises:
         SettingsError: If there is none or more than one.
     """
-    if (configured := configured_state(settings)) is not None:
-        return configured
     found = sorted(path.name for suffix in (RUN_STATE, PULL_STATE) for path in Path().glob(f"*{suffix}"))
     if len(found) == 1:
         return Path(found[0])
     reason = f"this folder has {', '.join(found)}" if found else f"this folder has no *{RUN_STATE} or *{PULL_STATE}"
     raise SettingsError(f"--state must name the state: {reason}")
+
+
+@asynccontextmanager
+async def opened_to_read(options: StateOptions, owner: str) -> AsyncIterator[State]:
+    """Yield the state that the options or the settings name, or else the only one in the current folder.
+
+    It is opened for reading only, also while a run works with it.
+
+    Args:
+        options: Where the state is.
+        owner: The name of the command.
+
+    Raises:
+        SettingsError: If nothing says where the state is, or there is none.
+        StateError: If the state cannot be opened.
+    """
+    settings = read_settings(options.as_settings())
+    async with (
+        options.located(settings, only_state, creates=False) as location,
+        await State.open(location, owner=owner, read_only=True) as state,
+    ):
+        yield state
 
 
 def open_mirror(path: Path, source: Source, options: SourceOptions, settings: Settings) -> MergingMirror:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import attrs
@@ -9,18 +10,18 @@ from cyclopts import Parameter
 
 from connector_async._checks import check_seconds
 from connector_async.sync.state import State, inspection
-from connector_async.sync.state.shares import SharedProgress, read_progress
+from connector_async.sync.state.shares import FailedShare, SharedProgress, read_failed_shares, read_progress
 
-from .config_sources import read_settings
 from .exit_codes import ExitCode
 from .messages import print_message
 from .options import DEFAULT_DISPLAY, DisplayOptions
 from .output import Printer
 from .sync_options import StateOptions
 from .sync_report import RUN_COLUMNS, print_status
-from .sync_run import existing_state
+from .sync_run import opened_to_read
 
 _STATE: Final = StateOptions()
+_MOST_FAILED: Final = 20
 
 
 async def status(
@@ -43,11 +44,14 @@ async def status(
     """
     display.check(RUN_COLUMNS)
     check_seconds("interval", interval, above_zero=True)
-    location = existing_state(read_settings(state.as_settings()))
-    async with await State.open(location, owner="sync status", read_only=True) as opened:
+    async with opened_to_read(state, "sync status") as opened:
         if watch:
             return await _watch(opened, interval, display)
-        print_status(await inspection.read_status(opened), display, state=opened.location)
+        failed = await read_failed_shares(opened)
+        status = await inspection.read_status(opened) | {"failed_tenants": [attrs.asdict(each) for each in failed]}
+        print_status(status, display, state=opened.location)
+        if not display.is_structured:
+            _print_failed(failed)
     return ExitCode.DONE
 
 
@@ -63,8 +67,17 @@ async def _watch(state: State, interval: float, display: DisplayOptions) -> Exit
         rate = (progress.settled - first[1].settled) / (now - first[0]) if now > first[0] else 0.0
         _print(progress, rate, display)
         if not progress.waiting:
+            _print_failed(await read_failed_shares(state, progress.run_id))
             return ExitCode.DEAD_LETTERS if progress.failed else ExitCode.DONE
         await asyncio.sleep(interval)
+
+
+def _print_failed(failed: Sequence[FailedShare]) -> None:
+    """Print why the first tenants could not be synced."""
+    for share in failed[:_MOST_FAILED]:
+        print_message(f"tenant {share.tenant_id} of run {share.run_id}: {share.error}: {share.reason}")
+    if failed[_MOST_FAILED:]:
+        print_message(f"{len(failed) - _MOST_FAILED} more tenants have failed; --json has them all")
 
 
 def _print(progress: SharedProgress, rate: float, display: DisplayOptions) -> None:

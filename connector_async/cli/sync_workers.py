@@ -4,7 +4,8 @@ import asyncio
 import logging
 import os
 import socket
-from contextlib import aclosing
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -17,7 +18,7 @@ from connector_async.rate_limit import RateLimitStore
 from connector_async.sync.budget import Budget
 from connector_async.sync.distributed import QUANTUM, Share, ShareWorker
 from connector_async.sync.distributed import enqueue as start_run
-from connector_async.sync.exceptions import StateUnavailableError
+from connector_async.sync.exceptions import StateUnavailableError, TargetMismatchError
 from connector_async.sync.planning.options import Mode
 from connector_async.sync.report import RunReport
 from connector_async.sync.state import State
@@ -27,15 +28,20 @@ from connector_async.sync.state.db.retrying import repeatable
 
 from .config_sources import read_settings
 from .connect import selected_format
-from .embedded_postgres import SharedStateOptions
 from .exit_codes import ExitCode
 from .messages import error_message, print_message
 from .options import DEFAULT_CONNECTION, DEFAULT_DISPLAY, ConnectionOptions, DisplayOptions
-from .settings import Settings, assumed_zone
+from .settings import Settings, SettingsError, assumed_zone
 from .signals import stoppable
 from .source_options import DEFAULT_SOURCE, SourceFile, SourceOptions
 from .standard_input import is_standard_input, opened_source
-from .sync_options import PerformanceOptions, RunOptions
+from .sync_options import (
+    PerformanceOptions,
+    RunOptions,
+    ScheduledPerformanceOptions,
+    SharedRunOptions,
+    SharedStateOptions,
+)
 from .sync_report import REPORT_COLUMNS, print_report
 from .sync_run import TenantServices
 
@@ -43,9 +49,15 @@ if TYPE_CHECKING:
     from connector_async.rate_limit import PostgresRateLimitStore
 
 _STATE: Final = SharedStateOptions()
-_RUN: Final = RunOptions()
+_RUN: Final = SharedRunOptions()
 _PERFORMANCE: Final = PerformanceOptions()
+_SCHEDULED: Final = ScheduledPerformanceOptions()
 _WORK: Final = Group("Work", sort_key=0.5)
+
+_NEEDED: Final = (
+    "--state must be the URL of a PostgreSQL database, such as postgresql://user@host/database; without one, "
+    "--embedded-postgres starts a server on this machine"
+)
 
 _Quantum = Annotated[
     int, Parameter(help="Requests of a tenant after which a worker turns to other tenants that are waiting.")
@@ -57,7 +69,7 @@ async def enqueue(
     /,
     *,
     quantum: _Quantum = QUANTUM,
-    options: RunOptions = _RUN,
+    options: SharedRunOptions = _RUN,
     source_options: SourceOptions = DEFAULT_SOURCE,
     performance: PerformanceOptions = _PERFORMANCE,
     state: SharedStateOptions = _STATE,
@@ -69,15 +81,22 @@ async def enqueue(
     It sends nothing. The state is a PostgreSQL database. Another file for the same tenants supersedes what is left.
     """
     display.check(REPORT_COLUMNS)
-    starter = _Starter(source, quantum, options, source_options, performance, connection)
-    async with state.opened_url() as url:
-        report = await starter.start(url, wait=state.wait)
+    starter = _Starter(source, quantum, options, source_options, performance, connection, wait=state.wait)
+    async with _database(state, connection) as url:
+        report = await starter.start(url)
         print_report(report, display, state=Location.parse(url))
     return ExitCode.DEAD_LETTERS if report.unreadable else ExitCode.DONE
 
 
 async def work(
-    source: SourceFile | None = None,
+    source: Annotated[
+        Path | None,
+        Parameter(
+            name="SOURCE",
+            allow_leading_hyphen=True,
+            help="The file to enqueue with --cron; its name ends in .jsonl, .ndjson, .csv or .ics.",
+        ),
+    ] = None,
     /,
     *,
     concurrency: Annotated[
@@ -101,9 +120,9 @@ async def work(
         float, Parameter(group=_WORK, help="Seconds that operations in flight get to end after SIGINT or SIGTERM.")
     ] = 30.0,
     quantum: _Quantum = QUANTUM,
-    options: RunOptions = _RUN,
+    options: SharedRunOptions = _RUN,
     source_options: SourceOptions = DEFAULT_SOURCE,
-    performance: PerformanceOptions = _PERFORMANCE,
+    performance: ScheduledPerformanceOptions = _SCHEDULED,
     state: SharedStateOptions = _STATE,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> ExitCode:
@@ -120,18 +139,24 @@ async def work(
         raise ValueError("--cron must be given with SOURCE, and SOURCE with --cron")
     if once and cron is not None:
         raise ValueError("--once must not be given with --cron, which goes on for ever")
+    of_a_run = (quantum, options, source_options, performance)
+    if source is None and of_a_run != (QUANTUM, _RUN, DEFAULT_SOURCE, _SCHEDULED):
+        raise ValueError("the options of a run must be given to sync enqueue, or with SOURCE and --cron")
     starter = None
     if source is not None:
         if is_standard_input(source):
             raise ValueError("SOURCE must be a file with --cron: standard input is read once")
-        starter = _Starter(source, quantum, options, source_options, performance, connection)
+        starter = _Starter(source, quantum, options, source_options, performance, connection, wait=state.wait)
     settings = read_settings(connection.as_settings())
     budget = Budget(Clock())  # without limits: a signal stops it
-    async with state.opened_url() as url:
+    async with _database(state, connection) as url:
         working = _work(
             url, settings, budget, concurrency=concurrency, once=once, lease=lease, cron=cron, starter=starter
         )
-        failed, code = await stoppable(working, budget, stop_timeout=stop_timeout)
+        try:
+            failed, code = await stoppable(working, budget, stop_timeout=stop_timeout)
+        except TargetMismatchError as error:
+            raise SettingsError(f"--base-url and --format must be those of the run: {error}") from None
     if failed is None:
         print_message("cut off: operations in flight may have happened; the next worker finds out")
         return code or ExitCode.OTHER
@@ -156,7 +181,7 @@ async def _work(
 
     if starter is not None and cron is not None:
         periodic = starter
-        queue.add_schedule(cron, str(periodic.source), lambda: periodic.start(url, wait=0.0))
+        queue.add_schedule(cron, str(periodic.source), lambda: periodic.start(url))
     is_working = asyncio.Event()
 
     async def run() -> None:
@@ -190,6 +215,20 @@ async def _work(
     if not running.cancelled():
         running.result()
     return int(queue.failed)
+
+
+@asynccontextmanager
+async def _database(state: SharedStateOptions, connection: ConnectionOptions) -> AsyncIterator[str]:
+    """Yield the URL of the state, while its server runs if it has one of this machine.
+
+    Raises:
+        ValueError: If the options and the settings name no PostgreSQL database, or two.
+    """
+    settings = read_settings(connection.as_settings() | state.as_settings())
+    async with state.located(settings, default=Path) as location:  # no path is a database
+        if not isinstance(location, str):
+            raise SettingsError(_NEEDED)
+        yield location
 
 
 def _services(settings: Settings, store: RateLimitStore) -> TenantServices:
@@ -249,19 +288,20 @@ class _Starter:
         source_options: SourceOptions,
         performance: PerformanceOptions,
         connection: ConnectionOptions,
+        *,
+        wait: float,
     ) -> None:
         check_int("quantum", quantum)
-        if options.mode == Mode.TWO_WAY.value:
-            raise ValueError("--mode must not be two-way: workers cannot write changes back to the file")
         self.source = source
         self._quantum = quantum
+        self._wait = wait
         self._source_options = source_options
         self._settings = read_settings(connection.as_settings() | source_options.as_settings())
         wire_format = selected_format(self._settings)
         self._sync_options = options.sync_options(Mode(options.mode), wire_format, assumed_zone(self._settings))
         self._sync_settings = performance.sync_settings(wire_format)
 
-    async def start(self, url: str, *, wait: float) -> RunReport:
+    async def start(self, url: str) -> RunReport:
         """Start a run, and return its report."""
         async with (
             opened_source(self.source, self._source_options, self._settings) as (records, _),
@@ -276,7 +316,7 @@ class _Starter:
                 options=self._sync_options,
                 settings=self._sync_settings,
                 quantum=self._quantum,
-                wait=wait,
+                wait=self._wait,
             )
         counts = ", ".join(f"{number} {fate.value.replace('_', ' ')}" for fate, number in report.counts.items())
         print_message(f"run {report.run_id}: {counts or 'nothing to do'}; {len(report.tenants)} tenants")

@@ -30,7 +30,11 @@ their place:
                                         connector-async in the keyring
 
 "connector-async auth login" asks for the secret, tests it, and stores it in
-the keyring, if there is one, or in a file of mode 0600."""
+the keyring, if there is one, or in a file of mode 0600.
+
+The password of a state in PostgreSQL comes from CONNECTOR_STATE, from
+PGPASSWORD, or from ~/.pgpass or the file that PGPASSFILE names. All users of a
+machine can see the options of a command: a password in --state is rejected."""
 
 _OUTPUT: Final = """\
 Records go to the standard output, everything else to the standard error.

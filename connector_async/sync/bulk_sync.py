@@ -8,17 +8,23 @@ from connector_async._checks import check_type
 from connector_async._clock import Clock, checked_clock
 from connector_async.appointments import AppointmentService
 from connector_async.bulk_calls import ProgressListener, check_progress
-from connector_async.exceptions import AuthenticationError, ConnectFailedError, ConnectorError, SyncError
+from connector_async.exceptions import (
+    AuthenticationError,
+    ConnectFailedError,
+    ConnectorError,
+    InvalidArgumentError,
+    SyncError,
+)
 from connector_async.rate_limit import bulk_priority
 
 from .applying.accounting import count_unsent, recorded_run
-from .applying.executor import OperationExecutor
+from .applying.executor import OperationExecutor, UnrecordedCreate, warn_of
 from .applying.recovery import PendingCreateResolver
 from .applying.scheduler import LocalRunner, Runner, Slice
 from .applying.tenant_worker import RunContext, TenantWorker
 from .applying.writeback import SourceWriteback, restore_pulled
 from .budget import Budget, BudgetSpentError
-from .exceptions import GuardError, SourceError
+from .exceptions import GuardError, SourceError, TargetMismatchError
 from .failures import HookError
 from .formats import MergingMirror, Mirror, Source, check_same_reading, expanded_range
 from .guard import DeleteGuard
@@ -171,7 +177,45 @@ class BulkSync:
             await journal.end_run(report, "failed")
             raise
 
-    async def run_tenant(self, tenant_id: str, context: PlanningContext, journal: Journal, budget: Budget) -> RunReport:
+    @property
+    def target(self) -> Target | None:
+        """The server of the run that was started last; `None` if it is not known."""
+        return self._target
+
+    async def bind_to(self, target: Target) -> None:
+        """Bind the state to the server of a run, before anything is done for it.
+
+        Raises:
+            TargetMismatchError: If the services are of another server or wire format, or the state belongs to another
+                one; the message names both.
+            StateError: If the state cannot be used.
+        """
+        calendar = await first_calendar(self._state, has_user=self._settings.wire_format.carries_user)
+        if calendar is None:
+            return
+        try:
+            ours: object = Target.of(self._services(calendar).session)
+        except SyncError:
+            raise
+        except InvalidArgumentError as error:  # a service of the other format
+            if error.argument != "user":
+                return
+            ours = f"a server with the {'guide' if calendar.ad_id else 'reference'} format"
+        except Exception:  # noqa: BLE001 - the application's, and of this calendar alone
+            return
+        if ours != target:
+            raise TargetMismatchError(f"the run is for {target}, not for {ours}")
+        await bind(self._state, target, now=self._clock.time())
+        self._target = target
+
+    async def run_tenant(
+        self,
+        tenant_id: str,
+        context: PlanningContext,
+        journal: Journal,
+        budget: Budget,
+        on_unrecorded: Callable[[UnrecordedCreate], None] = warn_of,
+    ) -> RunReport:
         """Work on one tenant of a run that `stage_source` has started, until nothing is left or the budget is spent.
 
         Args:
@@ -179,6 +223,7 @@ class BulkSync:
             context: That of the run.
             journal: That of the run.
             budget: When to end before the work is done.
+            on_unrecorded: See `OperationExecutor`.
 
         Returns:
             The report of this work alone.
@@ -192,7 +237,7 @@ class BulkSync:
         report = RunReport(run_id=journal.run_id, tenants={tenant_id: TenantReport()})
         failed_tenants = await tenants_with_failures(self._state, tenant_id)
         planners = {tenant_id: CalendarPlanner(tenant_id, context)}
-        await self._run_workers(planners, context.options, journal, report, budget, failed_tenants)
+        await self._run_workers(planners, context.options, journal, report, budget, failed_tenants, on_unrecorded)
         return report
 
     async def apply(self, saved: SavedPlan, budget: Budget | None = None) -> RunReport:
@@ -434,6 +479,7 @@ class BulkSync:
         report: RunReport,
         budget: Budget,
         failed_tenants: Collection[str] = (),
+        on_unrecorded: Callable[[UnrecordedCreate], None] = warn_of,
     ) -> None:
         reader, settings = StateReader(self._state), self._settings
         resolver = PendingCreateResolver(reader, journal, budget, self._clock, settings)
@@ -443,7 +489,7 @@ class BulkSync:
             services=self._service,
             state_reader=reader,
             journal=journal,
-            executor=OperationExecutor(journal, resolver, self._clock, options, settings),
+            executor=OperationExecutor(journal, resolver, self._clock, options, settings, on_unrecorded),
             resolver=resolver,
             writeback=SourceWriteback(self._state, journal),
             budget=budget,

@@ -15,7 +15,6 @@ import pytest
 from rich.console import Console
 
 from connector_async.cli import demo, demo_records, demo_run, demo_workers
-from connector_async.cli.embedded_postgres import SharedStateOptions
 from connector_async.cli.exit_codes import ExitCode
 from connector_async.sandbox import RequestLog
 from connector_async.sync.formats import file_source
@@ -183,10 +182,10 @@ def run_with_workers(
     url = postgres.create(name)
 
     @asynccontextmanager
-    async def opened_url(_: object) -> AsyncIterator[str]:
+    async def embedded_server(_: object) -> AsyncIterator[str]:
         yield url
 
-    monkeypatch.setattr(SharedStateOptions, "opened_url", opened_url)
+    monkeypatch.setattr(demo_workers, "embedded_server", embedded_server)
 
     async def run() -> tuple[bool, str]:
         console = Console(file=io.StringIO(), width=1000)

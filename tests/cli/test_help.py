@@ -88,6 +88,22 @@ def test_defaults_are_shown_in_one_style(command: CommandLine) -> None:
         assert "[default: False]" not in shown, name
 
 
+def test_help_shows_each_option_once(command: CommandLine) -> None:
+    command.secrets.clear()
+    for name in COMMANDS:
+        shown = re.findall(r"^│ (--[\w-]+)(?![\w,-])", command(*name.split(), "--help").out, re.MULTILINE)
+        assert sorted(shown) == sorted(set(shown)), name
+
+
+def test_help_of_a_worker_offers_what_it_accepts(command: CommandLine) -> None:
+    for name in ("enqueue", "work"):
+        shown = " ".join(command("sync", name, "--help").out.replace("│", " ").split())
+        assert "two-way)" not in shown
+        assert "The URL of a PostgreSQL database" in shown
+        assert "The file of the state" not in shown
+    assert "standard input" not in shown
+
+
 def test_topic_is_printed(command: CommandLine) -> None:
     for name, text in TOPICS.items():
         assert command("help", name).out == f"{text}\n"

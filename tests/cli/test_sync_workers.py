@@ -22,13 +22,14 @@ from tests.support.cli_syncing import HELD, Gate, count_writes, fill, holding, s
 from tests.support.command_line import CommandLine, isolate, sandbox_environment
 from tests.support.postgres import FLAVORS, PostgresServer
 
+DATABASE = f"test_cli_workers_{os.getpid()}"
+
 
 @pytest.fixture
 def url(postgres: PostgresServer) -> Iterator[str]:
     """An empty database."""
-    name = f"test_cli_workers_{os.getpid()}"
-    yield postgres.create(name)
-    postgres.drop(name)
+    yield postgres.create(DATABASE)
+    postgres.drop(DATABASE)
 
 
 @pytest.fixture
@@ -112,10 +113,48 @@ def test_worker_for_another_server_ends(command: CommandLine, source: Path, sand
     command("sync", "work", "--once")
     command("sync", "enqueue", fill(source, 2, "acme"))
     done = command("sync", "work", "--once", "--base-url", "http://127.0.0.1:9")
-    assert (done.code, "belongs to" in done.err) == (ExitCode.OTHER, True)
+    assert (done.code, f"the run is for {sandbox.base_url} (guide format), not for http" in done.err) == (
+        ExitCode.USAGE,
+        True,
+    )
+    assert "--base-url and --format must be those of the run" in done.err
     assert count_writes(sandbox) == {"create": 1}
     assert command("sync", "work", "--once").code == ExitCode.DONE
     assert count_writes(sandbox) == {"create": 2}
+
+
+@pytest.mark.usefixtures("state")
+def test_worker_with_another_format_ends_before_it_takes_a_tenant(
+    command: CommandLine, source: Path, sandbox: Sandbox, postgres: PostgresServer
+) -> None:
+    command("sync", "enqueue", fill(source, 1, "acme"))
+    epochs = postgres.execute("SELECT epoch FROM tenants", DATABASE)
+    done = command("sync", "work", "--once", "--format", "reference")
+    assert (done.code, "not for a server with the reference format" in done.err) == (ExitCode.USAGE, True)
+    assert postgres.execute("SELECT epoch FROM tenants", DATABASE) == epochs
+    assert command("sync", "work", "--once").code == ExitCode.DONE
+    assert count_writes(sandbox) == {"create": 1}
+
+
+@pytest.mark.usefixtures("state")
+def test_reason_of_a_permanent_failure_is_shown(
+    command: CommandLine, source: Path, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    command("sync", "enqueue", fill(source, 2, "acme", "globex"))
+    postgres.execute("UPDATE shares SET report = '[]' WHERE tenant_id = 'acme'", DATABASE)
+    worked = command("sync", "work", "--once")
+    assert (worked.code, worked.err.count("tenant acme of run")) == (ExitCode.DEAD_LETTERS, 1)
+    reason = "StateDamagedError: postgresql://"
+    for options, code in (((), ExitCode.DONE), (("--watch",), ExitCode.DEAD_LETTERS)):
+        status = command("sync", "status", *options)
+        assert (status.code, f": {reason}" in status.err) == (code, True)
+    (found,) = command("sync", "status", "--json").records[0]["failed_tenants"]
+    assert (found["tenant_id"], found["error"]) == ("acme", "StateDamagedError")
+    assert command("sync", "report", "--html", "report.html").code == ExitCode.DONE
+    assert "the state is damaged" in (tmp_path / "report.html").read_text()
+    command("sync", "enqueue", fill(source, 2, "acme", "globex"))
+    assert command("sync", "work", "--once").code == ExitCode.DONE
+    assert command("sync", "status", "--json").records[0]["failed_tenants"] == []
 
 
 @pytest.mark.usefixtures("state")
@@ -142,12 +181,13 @@ def test_permanent_failure_ends_the_run_and_decides_the_exit_code(
     [
         (("enqueue", "visits.jsonl"), "--state must be the URL of a PostgreSQL database"),
         (("enqueue", "visits.jsonl", "--state", "visits.db"), "--state must be the URL of a PostgreSQL database"),
-        (("enqueue", "visits.jsonl", "--mode", "two-way"), "--mode must not be two-way"),
+        (("enqueue", "visits.jsonl", "--mode", "two-way"), "Choose from: "),
         (("enqueue", "visits.jsonl", "--quantum", "0"), "quantum must be"),
         (("work", "--concurrency", "0"), "concurrency must be"),
         (("work", "--lease", "0"), "lease must be"),
         (("work", "visits.jsonl"), "--cron must be given with SOURCE"),
         (("work", "--cron", "* * * * *"), "SOURCE with --cron"),
+        (("work", "--max-delete", "5%"), "the options of a run must be given to sync enqueue, or with SOURCE"),
         (("work", "-", "--cron", "* * * * *"), "SOURCE must be a file"),
         (("work", "visits.jsonl", "--cron", "* * * * *", "--once"), "--once must not be given with --cron"),
         (("work", "visits.jsonl", "--cron", "hourly", "--state", "postgresql://u@h/d"), "--cron must be five fields"),
@@ -232,8 +272,38 @@ def test_embedded_server_keeps_the_state_from_command_to_command(
     assert not (data_home / "connector-async" / "postgres" / "postmaster.pid").exists()
 
 
+def test_each_command_takes_the_state_of_the_embedded_server(
+    command: CommandLine, source: Path, sandbox: Sandbox, data_home: Path, tmp_path: Path
+) -> None:
+    name, embedded = fill(source, 2, "acme"), "--embedded-postgres"
+    for reading in (
+        ("sync", "status"),
+        ("sync", "explain", "k0"),
+        ("sync", "report", "--html", "r.html"),
+        ("state", "export", "export"),
+    ):
+        rejected = command(*reading, embedded)
+        assert (rejected.code, "--embedded-postgres has no state yet" in rejected.err) == (ExitCode.USAGE, True)
+    assert not (data_home / "connector-async").exists()
+    with started("sync", "work", embedded) as worker:  # its server is shared, and not started once more
+        wait_for_line(worker, "working on")
+        servers = server_ids(data_home)
+        assert command("sync", "plan", name, embedded, "--out", "plan").code == ExitCode.DONE
+        assert command("sync", "apply", "plan", embedded).code == ExitCode.DONE
+        assert command("sync", "run", name, embedded).code == ExitCode.DONE
+        assert command("sync", "check", name, embedded).code == ExitCode.DONE
+        assert command("sync", "status", embedded, "--json").records[0]["items"] == 2
+        assert command("sync", "explain", "k0", embedded).code == ExitCode.DONE
+        assert command("sync", "report", "--html", "r.html", embedded).code == ExitCode.DONE
+        assert command("state", "export", "export", embedded).code == ExitCode.DONE
+        assert server_ids(data_home) == servers
+    wait_until_stopped(data_home)
+    assert count_writes(sandbox) == {"create": 2}
+    assert not list(tmp_path.glob("*.db*"))
+
+
 def server_ids(data_home: Path) -> list[int]:
-    """Return the ids of the processes of the server in a folder."""
+    """Return the ids of the servers in a folder. Their own processes have other command lines."""
     folder = str(data_home / "connector-async" / "postgres")
     found = [process for process in psutil.process_iter(["name", "cmdline"]) if process.info["name"] == "postgres"]
     return [process.pid for process in found if folder in (process.info["cmdline"] or ())]
@@ -292,6 +362,38 @@ def test_embedded_server_that_cannot_start_is_reported(command: CommandLine, tmp
     (tmp_path / "file").write_text("")
     done = command("sync", "work", "--once", "--embedded-postgres", "--postgres-folder", str(tmp_path / "file" / "x"))
     assert (done.code, "--embedded-postgres cannot start a server in" in done.err) == (ExitCode.USAGE, True), done.err
+
+
+@pytest.fixture
+def protected() -> Iterator[PostgresServer]:
+    """A server that asks each user for a password."""
+    with PostgresServer.started(FLAVORS["pgserver"]) as server:
+        server.require_passwords("hunter2")
+        yield server
+
+
+def test_password_comes_from_the_environment_or_a_file_and_is_in_no_command_line(
+    command: CommandLine, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, protected: PostgresServer
+) -> None:
+    passwords = tmp_path / "passwords"
+    passwords.write_text("*:*:*:*:hunter2\n")
+    passwords.chmod(0o600)
+    plain = protected.url("postgres")
+    in_url = plain.replace("postgres@", "postgres:hunter2@")
+    fill(source, 1, "acme")
+    monkeypatch.setenv("CONNECTOR_STATE", plain)
+    monkeypatch.setattr(retrying, "_LONGEST", 0.0)
+    assert command("sync", "status").code == ExitCode.RETRYABLE
+    command.secrets.append("hunter2")
+    for name, value in (("CONNECTOR_STATE", in_url), ("PGPASSWORD", "hunter2"), ("PGPASSFILE", str(passwords))):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            assert command("sync", "enqueue", str(source)).code == ExitCode.DONE
+            with started("sync", "work") as worker:
+                wait_for_line(worker, "working on")
+                programs = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
+                assert "hunter2" not in str([program.cmdline() for program in programs])
+            assert command("sync", "status").code == ExitCode.DONE
 
 
 class TestSignals:

@@ -150,6 +150,12 @@ class PostgresServer:
     def url(self, database: str) -> str:
         return f"postgresql://postgres@/{database}?host={self._folder}"
 
+    def require_passwords(self, password: str) -> None:
+        """Set the password of the user, and ask each later connection for one."""
+        self.execute(f"ALTER USER postgres PASSWORD '{password}'")
+        (self._folder / "data" / "pg_hba.conf").write_text("local all all scram-sha-256\n")
+        self._call("pg_ctl", "reload", "--silent")
+
     def create(self, name: str, *, template: str = "template0") -> str:
         """Create a database, an empty one without a template, and return its URL."""
         self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')

@@ -7,14 +7,17 @@ import asyncio
 import os
 import re
 import signal
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import attrs
+import procrastinate.utils
 
 from connector_async import AppointmentService, RetryPolicy
 from connector_async.cli.commands import app
@@ -39,7 +42,25 @@ LEASE = 2.0
 """Seconds after which the tenants of a worker that was killed go to others."""
 
 
+CLOCK_FORWARD, CLOCK_BACK = signal.SIGUSR1, signal.SIGUSR2
+"""The signals that set the clock of a process by three hours."""
+
+
+def _let_clock_be_set() -> None:
+    machine_time, utc_now, ahead = time.time, procrastinate.utils.utcnow, timedelta()
+
+    def set_clock(number: int, _: object) -> None:
+        nonlocal ahead
+        ahead += timedelta(hours=3 if number == CLOCK_FORWARD else -3)
+
+    time.time = lambda: machine_time() + ahead.total_seconds()
+    procrastinate.utils.utcnow = lambda: utc_now() + ahead
+    for number in (CLOCK_FORWARD, CLOCK_BACK):
+        signal.signal(number, set_clock)
+
+
 def _work(environment: Mapping[str, str], arguments: list[str], messages: Path) -> None:
+    _let_clock_be_set()
     os.dup2(os.open(messages, os.O_WRONLY | os.O_APPEND | os.O_CREAT), 2)
     for name in [name for name in os.environ if name.startswith("CONNECTOR_")]:
         del os.environ[name]
@@ -64,7 +85,7 @@ class Workers:
     def sandbox(self) -> Sandbox:
         return self.sync.sandbox
 
-    async def enqueue(self, *, grace: float = 0.3, quantum: int = 1_000) -> RunReport:
+    async def enqueue(self, *, grace: float = 0.3, quantum: int = 1_000, concurrency: int = 4) -> RunReport:
         async with ProcrastinateQueue(self.url) as queue:
             report = await shared.enqueue(
                 ListSource(self.records),
@@ -72,7 +93,7 @@ class Workers:
                 queue,
                 self.sync.service,
                 options=SyncOptions(assume_empty=True),
-                settings=SyncSettings(grace=grace, pause=0.1, passes=9),
+                settings=SyncSettings(grace=grace, pause=0.1, passes=9, concurrency=concurrency),
                 quantum=quantum,
             )
         self.run_id = report.run_id
@@ -107,13 +128,16 @@ class Workers:
 
     async def unreported(self) -> Counter[tuple[str, str]]:
         """Return the surplus on the server of which no process has written that it may be one."""
-        surplus = await self.surplus()
-        reported = re.findall(r"appointment (\S+) was created, but another process", self.messages.read_text())
+        surplus, reported = await self.surplus(), self.reported()
         for tenant_id in {tenant_id for tenant_id, _ in surplus}:
             async for item in self._service(tenant_id).preview():
                 if item.appointment_id in reported:
                     surplus[tenant_id, item.title] -= 1
         return +surplus
+
+    def reported(self) -> list[str]:
+        """Return the appointments of which a process has written that they may exist twice."""
+        return re.findall(r"appointment (\S+) was created, but another process", self.messages.read_text())
 
     async def surplus(self) -> Counter[tuple[str, str]]:
         """Return what the server has more often than the source, and less often with a negative number."""

@@ -11,8 +11,8 @@ from typing import Any
 import attrs
 import pytest
 
-from connector_async import WireFormat
-from connector_async.sandbox import DelayFault, StatusFault
+from connector_async import AppointmentService, ConnectorSession, StaticToken, WireFormat
+from connector_async.sandbox import BodyFormat, DelayFault, Sandbox, StatusFault
 from connector_async.sync import (
     Budget,
     BulkSync,
@@ -28,11 +28,13 @@ from connector_async.sync import (
     SourceProblem,
     State,
     StateBusyError,
+    StateDamagedError,
     StateError,
     StateVersionError,
     Stopped,
     SyncOptions,
     SyncSettings,
+    TargetMismatchError,
     explain_key,
     read_status,
 )
@@ -49,8 +51,9 @@ from connector_async.sync.distributed import (
 from connector_async.sync.distributed.share import add_report
 from connector_async.sync.distributed.stored_options import RunSettings
 from connector_async.sync.report import TenantReport
+from connector_async.sync.state.identity import Target
 from connector_async.sync.state.journal import Journal
-from connector_async.sync.state.schema import shared_runs
+from connector_async.sync.state.schema import shared_runs, shares
 from connector_async.sync.state.shares import waiting_tenants
 from tests.support.postgres import PostgresServer
 from tests.support.sharing import Sharing
@@ -96,7 +99,11 @@ def _raise_after_two(execute: Callable[..., Awaitable[Fate]]) -> Callable[..., A
 
 async def report_of(sharing: Sharing, run_id: str) -> RunReport:
     async with sharing.opened() as state:
-        report = await read_shared_report(state, run_id)
+        return await report_of_open(state, run_id)
+
+
+async def report_of_open(state: State, run_id: str) -> RunReport:
+    report = await read_shared_report(state, run_id)
     assert report is not None
     return report
 
@@ -265,8 +272,10 @@ async def test_share_of_a_tenant_that_another_process_works_on_is_busy(shared: S
 
 async def test_shares_of_two_processes_are_worked_on_at_once(shared: Sharing) -> None:
     run_id = (await shared.enqueue(RECORDS)).run_id
-    shares = shared.queue.shares() * 2
-    results = await asyncio.gather(*(work_share(shared.place, share, shared.sync.service, wait=20) for share in shares))
+    deliveries = shared.queue.shares() * 2
+    results = await asyncio.gather(
+        *(work_share(shared.place, share, shared.sync.service, wait=20) for share in deliveries)
+    )
     assert results == [False] * 4
     assert shared.sync.requests() == {"create": 6}
     assert (await report_of(shared, run_id)).counts == {Fate.CREATED: 6}
@@ -298,19 +307,79 @@ async def test_process_that_lost_its_lease_leaves_the_share_to_the_other(
         assert await worker.work(share) is ShareResult.DONE
 
 
-@pytest.mark.row("M4")
-async def test_create_that_another_process_may_have_sent_as_well_is_reported(
-    sharing: Sharing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def lose_a_create(sharing: Sharing, worker: ShareWorker) -> str:
+    """Create an appointment whose process has lost its lease meanwhile, and return its id."""
+
     async def lose(*_: object) -> bool:
         raise FencedError("state: other has taken over tenant acme")
 
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "record_written", lose)
+        assert await worker.work(sharing.queue.take()) is ShareResult.BUSY
+    (created,) = [item async for item in sharing.sync.service(ACME).preview()]
+    return created.appointment_id
+
+
+@pytest.mark.row("M4")
+async def test_create_that_another_process_sends_as_well_is_reported(
+    sharing: Sharing, caplog: pytest.LogCaptureFixture
+) -> None:
     await sharing.enqueue(RECORDS[:1])
     async with sharing.opened() as state:
-        monkeypatch.setattr(Journal, "record_written", lose)
-        assert await ShareWorker(state, sharing.sync.service).work(sharing.queue.take()) is ShareResult.BUSY
-    (created,) = [item async for item in sharing.sync.service(ACME).preview()]
-    assert f"tenant acme: appointment {created.appointment_id} was created, but another process" in caplog.text
+        appointment_id = await lose_a_create(sharing, ShareWorker(state, sharing.sync.service))
+        await asyncio.sleep(0.02)
+        assert "but another process" not in caplog.text  # it may still find the appointment
+        await Journal(state, "other", state.clock).drop_pending_creates(ACME, ["a"])
+        async with asyncio.timeout(10):
+            while "but another process" not in caplog.text:
+                await asyncio.sleep(0.01)
+    assert f"tenant acme: appointment {appointment_id} was created, but another process" in caplog.text
+
+
+async def test_create_that_another_process_finds_later_is_not_reported(
+    sharing: Sharing, caplog: pytest.LogCaptureFixture
+) -> None:
+    await sharing.enqueue(RECORDS[:1])
+    share = sharing.queue.shares()[0]
+    async with sharing.opened() as state:
+        worker = ShareWorker(state, sharing.sync.service)
+        await lose_a_create(sharing, worker)
+        assert await worker.work(share) is ShareResult.DONE
+        async with asyncio.timeout(10):
+            while worker._unrecorded._watching:
+                await asyncio.sleep(0.01)
+    assert "but another process" not in caplog.text
+    assert sharing.sync.requests() == {"create": 1, "preview": 2}
+
+
+@pytest.mark.parametrize("is_found", [False, True])
+async def test_process_that_ends_looks_a_last_time_for_its_creates(
+    sharing: Sharing, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, *, is_found: bool
+) -> None:
+    monkeypatch.setattr("connector_async.sync.distributed.unrecorded._FIRST_PAUSE", 60.0)
+    await sharing.enqueue(RECORDS[:1])
+    share = sharing.queue.shares()[0]
+    async with sharing.opened() as state:
+        worker = ShareWorker(state, sharing.sync.service)
+        appointment_id = await lose_a_create(sharing, worker)
+        await asyncio.sleep(0.02)
+        if is_found:
+            assert await ShareWorker(state, sharing.sync.service).work(share) is ShareResult.DONE
+        await worker.finish()
+    warning = f"tenant acme: appointment {appointment_id} was created, but another process"
+    assert (warning in caplog.text) is not is_found
+
+
+async def test_create_is_reported_if_its_process_is_cut_off(sharing: Sharing, caplog: pytest.LogCaptureFixture) -> None:
+    await sharing.enqueue(RECORDS[:1])
+    async with sharing.opened() as state:
+        worker = ShareWorker(state, sharing.sync.service)
+        appointment_id = await lose_a_create(sharing, worker)
+        await asyncio.sleep(0.01)
+        (watching,) = worker._unrecorded._watching
+        watching.cancel()  # as the end of the event loop does
+        await asyncio.wait([watching])
+    assert f"tenant acme: appointment {appointment_id} was created, but another process" in caplog.text
 
 
 async def test_create_that_another_process_has_found_is_not_reported(
@@ -539,6 +608,93 @@ async def test_share_that_is_given_up_ends_its_run_with_the_reason(
         assert (await read_status(state))["failures"] == 0
 
 
+async def test_share_that_cannot_be_read_is_given_up_and_keeps_no_one_from_its_tenant(sharing: Sharing) -> None:
+    run_id = (await sharing.enqueue(RECORDS)).run_id
+    share = sharing.queue.take()
+    async with sharing.opened() as state:
+        async with state.writing() as transaction:
+            damaged = shares.update().where(shares.c.tenant_id == "acme")
+            await transaction.connection.execute(damaged.values(report={"counts": {"created": "many"}}))
+        worker = ShareWorker(state, sharing.sync.service)
+        with pytest.raises(StateDamagedError) as caught:
+            await worker.work(share)
+        assert not state.has_lease("acme")
+        assert (await report_of_open(state, run_id)).stopped(Stopped.ERROR) == ["acme"]
+        assert await worker.give_up(share, caught.value)
+        assert not await worker.give_up(share, caught.value)  # it is not waiting any more
+        assert await worker.work(share) is ShareResult.DONE
+    await sharing.drain()
+    assert await status_of(sharing, run_id) == "failed"
+    assert (await report_of(sharing, run_id)).counts == {Fate.CREATED: 3}
+
+
+async def test_permanent_failure_of_a_share_that_a_queue_delivers_again_ends_it(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> Fate:
+        raise StateDamagedError("the state is damaged")
+
+    await sharing.enqueue(RECORDS[:3])
+    share = sharing.queue.take()
+    with monkeypatch.context() as patch:
+        patch.setattr(OperationExecutor, "execute", fail)
+        with pytest.raises(StateDamagedError):
+            await work_share(sharing.place, share, sharing.sync.service)
+    assert not await work_share(sharing.place, share, sharing.sync.service)
+    assert await status_of(sharing, share.run_id) == "failed"
+
+
+async def test_transient_failure_of_a_share_leaves_it_waiting(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> Fate:
+        raise StateError("the state took longer than 5 s for a write")
+
+    await sharing.enqueue(RECORDS[:3])
+    share = sharing.queue.take()
+    with monkeypatch.context() as patch:
+        patch.setattr(OperationExecutor, "execute", fail)
+        with pytest.raises(StateError):
+            await work_share(sharing.place, share, sharing.sync.service)
+    assert not await work_share(sharing.place, share, sharing.sync.service)
+    assert await status_of(sharing, share.run_id) == "ended"
+
+
+async def test_services_of_another_server_are_rejected_before_a_tenant_is_taken(sharing: Sharing) -> None:
+    await sharing.enqueue(RECORDS)
+    share = sharing.queue.take()
+    async with Sandbox() as elsewhere, sharing.opened() as state:
+        session = ConnectorSession(elsewhere.base_url, tenant_id="acme", auth=StaticToken("token"))
+        async with session:
+            worker = ShareWorker(state, lambda calendar: AppointmentService(session, user=calendar.user))
+            with pytest.raises(
+                TargetMismatchError, match=f"for {sharing.sync.sandbox.base_url} .*{elsewhere.base_url}"
+            ):
+                await worker.work(share)
+        assert not state.has_lease("acme")
+        assert elsewhere.log.count() == 0
+    assert await sharing.drain() == [ShareResult.DONE]
+    assert sharing.sync.requests() == {"create": 3}
+
+
+@pytest.mark.parametrize("ours", WireFormat)
+async def test_services_of_another_wire_format_are_rejected_by_name(state_path: Path, ours: WireFormat) -> None:
+    theirs = next(each for each in WireFormat if each is not ours)
+    body_format = BodyFormat.REFERENCE if theirs.carries_user else BodyFormat.GUIDE
+    async with syncing(state_path, body_format=body_format) as sync:
+        sharing = Sharing(sync, settings=SyncSettings(wire_format=theirs, grace=0.0, pause=0.0))
+        calendar = Calendar("acme", "contoso", "ann") if theirs.carries_user else ACME
+        await sharing.enqueue([record("a", calendar=calendar)], scope=SCOPE)
+        share = sharing.queue.take()
+        session = ConnectorSession(sync.sandbox.base_url, tenant_id="acme", auth=StaticToken("token"), wire_format=ours)
+        async with session, sharing.opened() as state:
+            worker = ShareWorker(state, lambda calendar: AppointmentService(session, user=calendar.user))
+            with pytest.raises(TargetMismatchError, match=rf"{theirs.value} format\), not for .*{ours.value} format"):
+                await worker.work(share)
+        await sharing.queue.put(share)
+        assert await sharing.drain() == [ShareResult.DONE]
+
+
 async def test_reason_of_an_error_of_a_program_is_not_recorded(sharing: Sharing) -> None:
     await sharing.enqueue(RECORDS[:1])
     async with sharing.opened() as state:
@@ -554,7 +710,8 @@ async def test_share_is_not_given_up_while_it_is_worked_on(sharing: Sharing) -> 
     async with sharing.opened() as state:
         worker = ShareWorker(state, sharing.sync.service)
         working = asyncio.create_task(worker.work(share))
-        await asyncio.sleep(0)
+        while not state.has_lease("acme"):
+            await asyncio.sleep(0.001)
         with pytest.raises(StateBusyError, match="this process works on tenant acme"):
             await worker.give_up(share, StateError("wrong"))
         assert await working is ShareResult.DONE
@@ -637,7 +794,8 @@ def test_options_of_a_run_survive_json() -> None:
         assume_empty=True,
     )
     settings = SyncSettings(wire_format=WireFormat.REFERENCE, concurrency=2, grace=1.0, passes=4, read_first=True)
-    run = RunSettings(options=options, settings=settings, expanded=SCOPE)
+    target = Target("http://127.0.0.1:8080", "reference")
+    run = RunSettings(options=options, settings=settings, target=target, expanded=SCOPE)
     assert RunSettings.from_json(run.as_json()) == run
     plain = RunSettings(options=SyncOptions(), settings=SyncSettings())
     assert RunSettings.from_json(plain.as_json()) == plain

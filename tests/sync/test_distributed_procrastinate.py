@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,19 @@ from connector_async.sync import (
     Calendar,
     Fate,
     State,
+    StateDamagedError,
     StateError,
     StateUnavailableError,
     StateVersionError,
+    Stopped,
     TargetMismatchError,
+    read_status,
 )
 from connector_async.sync.distributed import Share, ShareResult, ShareWorker, read_progress, read_shared_report
 from connector_async.sync.distributed import procrastinate_connection as connections
 from connector_async.sync.distributed.procrastinate_queue import ProcrastinateQueue, _Retries
 from connector_async.sync.state.db.location import Location
+from connector_async.sync.state.shares import read_failed_shares
 from tests.support.postgres import PostgresServer
 from tests.support.sharing import Sharing
 from tests.support.syncing import ACME, record, syncing
@@ -31,6 +36,10 @@ from tests.support.syncing import ACME, record, syncing
 GLOBEX = Calendar("globex")
 RECORDS = [record(key, calendar=calendar) for calendar in (ACME, GLOBEX) for key in "abc"]
 SHARE = Share(run_id="r", tenant_id="acme")
+PAUSED = """
+    SELECT status::text, scheduled_at > now() AND scheduled_at < now() + interval '1 minute' FROM procrastinate_jobs
+"""
+"""Whether a job is due in less than a minute, by the clock of the database."""
 
 
 class Database:
@@ -176,8 +185,94 @@ async def test_share_of_a_busy_tenant_is_delivered_again_later(
     await sharing.enqueue(RECORDS[:3])
     monkeypatch.setattr(ShareWorker, "work", busy)
     await work(sharing, queue)
-    (row,) = database.execute("SELECT status::text, scheduled_at > now() FROM procrastinate_jobs")
-    assert row == ("todo", True)
+    assert database.execute(PAUSED) == [("todo", True)]
+
+
+async def test_clock_of_the_machine_does_not_decide_when_a_share_is_due(
+    database: Database, sharing: Sharing, queue: ProcrastinateQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> ShareResult:
+        queue.stop()
+        raise StateUnavailableError("the server has crashed")
+
+    monkeypatch.setattr("procrastinate.utils.utcnow", lambda: datetime.now(UTC) + timedelta(hours=3))
+    await sharing.enqueue(RECORDS[:3])
+    with monkeypatch.context() as patch:
+        patch.setattr(ShareWorker, "work", fail)
+        await work(sharing, queue, on_failure=lambda *_: None)
+    assert database.execute(PAUSED) == [("todo", True)]
+    manager = queue._app.job_manager
+    database.execute("UPDATE procrastinate_jobs SET scheduled_at = NULL")
+    job = await manager.fetch_job(queues=None, worker_id=await manager.register_worker())
+    assert job is not None
+    await queue._deliver_again(job)
+    assert database.execute("SELECT status::text, scheduled_at < now() FROM procrastinate_jobs") == [("todo", True)]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        """UPDATE shares SET report = '{"counts": []}' WHERE tenant_id = 'acme'""",
+        "UPDATE desired SET body = 'no JSON' WHERE tenant_id = 'acme'",
+    ],
+    ids=["share", "record"],
+)
+async def test_tenant_whose_state_is_damaged_ends_as_failed_and_the_others_are_done(
+    database: Database, sharing: Sharing, queue: ProcrastinateQueue, damage: str
+) -> None:
+    run_id = (await sharing.enqueue(RECORDS)).run_id
+    database.execute(damage)
+    failures: list[Exception] = []
+    async with asyncio.timeout(30):
+        await work(sharing, queue, on_failure=lambda _, error: failures.append(error))
+    assert (len(failures), queue.failed, database.statuses()) == (1, 1, [])
+    assert sharing.sync.sandbox.log.count(operation="create", tenant="globex") == 3
+    async with sharing.opened() as state:
+        report, (failed,) = await read_shared_report(state, run_id), await read_failed_shares(state, run_id)
+        (run,) = (await read_status(state))["runs"]
+    assert report is not None
+    assert report.stopped(Stopped.ERROR) == ["acme"]
+    assert report.tenants["globex"].counts == {Fate.CREATED: 3}
+    assert run["status"] == "failed"
+    assert (failed.run_id, failed.tenant_id, failed.error) == (run_id, "acme", type(failures[0]).__name__)
+
+
+async def test_worker_that_cannot_record_a_failure_ends_and_leaves_the_share_to_others(
+    database: Database, sharing: Sharing, queue: ProcrastinateQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> ShareResult:
+        raise StateDamagedError("damaged")
+
+    async def refuse(*_: object) -> bool:
+        raise StateError("the disk of the server is full")
+
+    run_id = (await sharing.enqueue(RECORDS)).run_id
+    with monkeypatch.context() as patch:
+        patch.setattr(ShareWorker, "work", fail)
+        patch.setattr(ShareWorker, "give_up", refuse)
+        with pytest.raises(StateError, match="the disk of the server is full"):
+            await work(sharing, queue, on_failure=lambda *_: None)
+    database.execute("UPDATE procrastinate_jobs SET scheduled_at = NULL")
+    async with ProcrastinateQueue(database.url) as other:
+        await work(sharing, other)
+    await check_all_created(sharing, run_id)
+
+
+async def test_failure_that_cannot_be_recorded_for_the_moment_is_recorded_later(
+    database: Database, sharing: Sharing, queue: ProcrastinateQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> ShareResult:
+        queue.stop()
+        raise StateDamagedError("damaged")
+
+    async def refuse(*_: object) -> bool:
+        raise StateUnavailableError("the server has crashed")
+
+    await sharing.enqueue(RECORDS[:3])
+    monkeypatch.setattr(ShareWorker, "work", fail)
+    monkeypatch.setattr(ShareWorker, "give_up", refuse)
+    await work(sharing, queue, on_failure=lambda *_: None)
+    assert database.execute(PAUSED) == [("todo", True)]
 
 
 async def test_permanent_failure_is_reported_and_ends_its_share(
@@ -213,7 +308,7 @@ async def test_failed_share_of_a_busy_tenant_is_ended_later(
         await other.lease(["acme"])
         async with await State.open(database.url, owner="worker") as state:
             await queue.work(ShareWorker(state, sharing.sync.service), on_failure=lambda *_: None)
-    assert database.execute("SELECT status::text, scheduled_at > now() FROM procrastinate_jobs") == [("todo", True)]
+    assert database.execute(PAUSED) == [("todo", True)]
 
 
 async def test_worker_for_another_server_ends_and_leaves_the_shares_to_others(
@@ -240,6 +335,7 @@ async def test_worker_for_another_server_ends_and_leaves_the_shares_to_others(
         (StateError("slow"), 19, True),
         (StateError("slow"), 20, False),
         (StateVersionError("newer"), 0, True),
+        (StateDamagedError("damaged"), 0, False),
         (ValueError("wrong"), 0, False),
     ],
 )
@@ -249,7 +345,8 @@ async def test_share_is_delivered_again_if_the_state_may_work_later(
     await queue.put(SHARE)
     (job,) = await queue._app.job_manager.list_jobs_async()
     job = job.evolve(attempts=attempts)
-    assert (_Retries().get_retry_decision(exception=error, job=job) is not None) is is_retried
+    retries = _Retries(lambda _: datetime.now(UTC))
+    assert (retries.get_retry_decision(exception=error, job=job) is not None) is is_retried
 
 
 async def test_cancelled_work_cancels_its_shares(

@@ -289,3 +289,12 @@ async def test_times_are_by_the_clock_of_the_server(
         monkeypatch.setattr("time.time", lambda: 1_000.0)  # a machine with another idea of the time
         await state._measure_clock()
         assert abs(state.clock.time() - theirs) < 60
+
+
+async def test_clock_of_the_machine_that_is_set_changes_no_time_of_the_state(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await State.open(url, owner="test") as state:
+        before = state.clock.time()
+        monkeypatch.setattr("time.time", lambda: before + 3 * 3600)
+        assert 0 <= state.clock.time() - before < 60

@@ -18,6 +18,7 @@ from connector_async.sync import (
     Calendar,
     Fate,
     State,
+    StateDamagedError,
     StateError,
     StateUnavailableError,
     StateVersionError,
@@ -285,6 +286,16 @@ async def test_transaction_in_the_way_of_another_is_named(postgres: PostgresServ
             other.execute("LOCK TABLE cells IN ACCESS EXCLUSIVE MODE")
             with pytest.raises(StateUnavailableError, match="another transaction holds a lock"):
                 await put_without_waiting(state)
+
+
+async def test_page_that_cannot_be_read_is_damage_and_names_no_command_for_files(url: str) -> None:
+    async with await State.open(url, owner="test") as state:
+        with pytest.raises(StateDamagedError, match=r"a page is not readable; restore a backup") as caught:
+            async with state.writing() as transaction:
+                await transaction.connection.exec_driver_sql(
+                    "DO $$ BEGIN RAISE EXCEPTION 'invalid page' USING ERRCODE = 'XX001'; END $$"
+                )
+    assert "state check" not in str(caught.value)
 
 
 async def test_reader_cannot_write_on_postgresql(url: str) -> None:

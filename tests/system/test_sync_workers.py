@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from connector_async.sandbox import DelayFault, DropAfter, FaultRates
+from connector_async.sandbox import DelayFault, DropAfter, FaultRates, LimitWindow, SandboxLimit
 from connector_async.sync import Fate
 from tests.support.postgres import FLAVORS, PostgresServer
-from tests.support.worker_processes import LEASE, Workers, workers_of
+from tests.support.worker_processes import CLOCK_BACK, CLOCK_FORWARD, LEASE, Workers, workers_of
 
 pytestmark = pytest.mark.slow
 
@@ -103,10 +103,45 @@ async def test_workers_stopped_for_longer_than_their_lease_send_at_most_one_crea
         surplus = await workers.surplus()
         assert all(number > 0 for number in surplus.values())
         assert surplus.total() <= 1
-        assert await workers.unreported() == {}
         assert report.counts[Fate.CREATED] >= len(workers.records) - surplus.total()
         assert sum(tenant.in_sync for tenant in report.tenants.values()) == len(workers.records)
         assert await workers.stop() == [0] * 3
+        assert await workers.unreported() == {}
+        assert len(workers.reported()) == surplus.total()
+
+
+@pytest.mark.row("M3")
+async def test_workers_whose_clocks_are_set_lose_and_repeat_nothing(url: str, tmp_path: Path) -> None:
+    """The server does the last creates of a killed worker after others have its tenants, and before the grace period.
+
+    By the clock of that worker, they were sent three hours before.
+    """
+    held = 0
+
+    async def hold(seconds: float) -> None:
+        nonlocal held
+        held += 1
+        await asyncio.sleep(seconds)
+
+    options = {"limit": SandboxLimit(requests=36, per=4, window=LimitWindow.SLIDING), "sleep": hold}
+    async with workers_of(url, tmp_path, tenants=4, creates=20, rate_limit="26/4", **options) as workers:
+        await workers.enqueue(grace=4 * LEASE, concurrency=1)
+        await workers.start(1, "--concurrency", "2")
+        await workers.created(1)
+        await workers.start(1, "--concurrency", "4")
+        await workers.created(40)
+        for tenant in range(4):
+            workers.sandbox.faults.script(DelayFault(3 * LEASE), operation="create", tenant=f"tenant-{tenant}")
+        for process, number in zip(workers.processes, (CLOCK_BACK, CLOCK_FORWARD), strict=True):
+            assert process.pid is not None
+            os.kill(process.pid, number)
+        while held < 4:
+            await asyncio.sleep(0.01)
+        workers.processes[0].kill()
+        async with asyncio.timeout(90):
+            await check_all_created(workers)
+        assert workers.sandbox.log.count(status=429) == 0
+        assert await workers.stop() == [0]
 
 
 @pytest.mark.row("M6")

@@ -58,6 +58,22 @@ _FORBIDDEN_IN_A_ROW: Final = 3
 _SHARED_ID: Final = "the server returned the id of another record; it may treat equal appointments as one"
 
 
+@attrs.frozen(kw_only=True)
+class UnrecordedCreate:
+    """A create that happened after another process had taken over its tenant, so that it could not be recorded."""
+
+    calendar: Calendar
+    key: str
+    appointment_id: str
+    sent_at: float
+    """When it was recorded as pending, in seconds since 1970 in UTC."""
+
+
+def warn_of(create: UnrecordedCreate) -> None:
+    """Log that a create may exist twice."""
+    _log.unrecorded_create(tenant=create.calendar.tenant_id, appointment_id=create.appointment_id)
+
+
 class OperationExecutor:
     """Executes the operations of one run.
 
@@ -67,6 +83,8 @@ class OperationExecutor:
         clock: The clock for the times in the state.
         options: Say who wins if an appointment that is to be updated does not exist any more.
         settings: Say whether an update reads the appointment first.
+        on_unrecorded: Called with a create that could not be recorded, unless the process that has taken over the
+            tenant has found it already.
     """
 
     def __init__(
@@ -76,7 +94,9 @@ class OperationExecutor:
         clock: Clock,
         options: SyncOptions,
         settings: SyncSettings,
+        on_unrecorded: Callable[[UnrecordedCreate], None] = warn_of,
     ) -> None:
+        self._on_unrecorded = on_unrecorded
         self._journal = journal
         self._resolver = resolver
         self._clock = clock
@@ -165,8 +185,13 @@ class OperationExecutor:
     async def _create(self, service: AppointmentService, operation: Operation) -> Fate:
         new = _content(operation, service)
 
+        sent_at = 0.0
+
         async def record() -> None:
-            await self._journal.record_pending_create(operation.calendar, self._pending_create(operation, new))
+            nonlocal sent_at
+            pending = self._pending_create(operation, new)
+            sent_at = pending.sent_at
+            await self._journal.record_pending_create(operation.calendar, pending)
             self._resolver.sent(operation.calendar, operation.key)
 
         recording = _Recording(record, self._clock)
@@ -191,10 +216,17 @@ class OperationExecutor:
         try:
             is_own = await self._journal.record_written(operation.calendar, pair)
         except FencedError:
-            # This process was stopped between the check of its lease and the response. Unless the other one has found
-            # the appointment since, it may have sent the create as well.
+            # This process was stopped between the check of its lease and the response. Unless the other one finds the
+            # appointment, it sends the create as well.
             if not await self._journal.has_appointment(operation.calendar, created.appointment_id):
-                _log.unrecorded_create(tenant=operation.calendar.tenant_id, appointment_id=created.appointment_id)
+                self._on_unrecorded(
+                    UnrecordedCreate(
+                        calendar=operation.calendar,
+                        key=operation.key,
+                        appointment_id=created.appointment_id,
+                        sent_at=sent_at,
+                    )
+                )
             raise
         self._resolver.resolved(operation.calendar, operation.key)
         if not is_own:

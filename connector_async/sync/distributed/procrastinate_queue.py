@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 import croniter
@@ -12,13 +13,19 @@ from procrastinate import App, BaseRetryStrategy, JobContext, RetryDecision, exc
 from connector_async import _log
 from connector_async._checks import check_int, check_seconds, check_text, check_type
 from connector_async._tracebacks import hiding_arguments
-from connector_async.sync.exceptions import StateBusyError, StateError, StateUnavailableError, TargetMismatchError
+from connector_async.sync.exceptions import (
+    FencedError,
+    StateBusyError,
+    StateError,
+    StateUnavailableError,
+    TargetMismatchError,
+)
 from connector_async.sync.state.db.engine import LEASE_SECONDS
 from connector_async.sync.state.db.location import Location
 from connector_async.sync.state.shares import waiting_shares
 
 from .procrastinate_connection import RepeatingConnector, apply_schema, queue_errors
-from .share import QUANTUM, Share, ShareResult, ShareWorker
+from .share import QUANTUM, Share, ShareResult, ShareWorker, ends_share
 
 _QUEUE: Final = "connector_async"
 _SHARE_TASK: Final = "connector_async.share"
@@ -27,19 +34,28 @@ _POLL: Final = 2.0  # seconds; as long may a share wait that is put while no oth
 _BUSY_PAUSE: Final = 5  # seconds
 _MOST_RETRIES: Final = 20
 _LONGEST_PAUSE: Final = 60  # seconds between two
+_LONG_AGO: Final = datetime.fromtimestamp(0, UTC)
+"""The time of a job that is due at once, by any clock."""
 
 Periodic = Callable[[], Awaitable[object]]
 """Starts a run of a schedule."""
 
 
 class _Retries(BaseRetryStrategy):
-    """Delivers a share again if the state could not be used for the moment, or by this version."""
+    """Delivers a share again if the state could not be used for the moment, or by this version.
+
+    Args:
+        later: Returns the time so many seconds from now.
+    """
+
+    def __init__(self, later: Callable[[float], datetime]) -> None:
+        self._later = later
 
     def get_retry_decision(self, *, exception: BaseException, job: jobs.Job) -> RetryDecision | None:
         """Return when, or `None` for never."""
-        if not isinstance(exception, StateError) or job.attempts >= _MOST_RETRIES:
+        if not isinstance(exception, Exception) or ends_share(exception) or job.attempts >= _MOST_RETRIES:
             return None
-        return RetryDecision(retry_in={"seconds": min(_LONGEST_PAUSE, 2**job.attempts)})
+        return RetryDecision(retry_at=self._later(min(_LONGEST_PAUSE, 2**job.attempts)))
 
 
 class ProcrastinateQueue:
@@ -70,11 +86,12 @@ class ProcrastinateQueue:
         """What procrastinate calls the workers of this process."""
         self._worker: asyncio.Task[None] | None = None
         self._is_stopped = False
-        self._error: StateError | None = None
+        self._error: Exception | None = None
         """Why this process cannot work any more."""
         self.failed = 0
         """How many shares this process has given up; see `ShareWorker.give_up`."""
-        self._app.task(name=_SHARE_TASK, queue=_QUEUE, pass_context=True, retry=_Retries())(self._work_share)
+        self._retries = _Retries(self._later)
+        self._app.task(name=_SHARE_TASK, queue=_QUEUE, pass_context=True, retry=self._retries)(self._work_share)
 
     async def __aenter__(self) -> Self:
         with queue_errors(self._location):
@@ -99,10 +116,15 @@ class ProcrastinateQueue:
             _SHARE_TASK,
             allow_unknown=False,
             queueing_lock=_key(share),
-            schedule_in={"seconds": pause} if pause else None,
+            schedule_at=self._later(pause) if pause else None,
         )
         with suppress(exceptions.AlreadyEnqueued):
             await job.defer_async(**share.as_json())
+
+    def _later(self, seconds: float) -> datetime:
+        """Return the time so many seconds from now by the clock of the database, which decides what is due."""
+        assert self._shares is not None  # noqa: S101 - `work` has set it
+        return datetime.fromtimestamp(self._shares.state.clock.time() + seconds, UTC)
 
     def add_schedule(self, cron: str, name: str, start: Periodic) -> None:
         """Start a run on a schedule, in one of the processes that have a schedule of this name.
@@ -154,13 +176,15 @@ class ProcrastinateQueue:
             lease: Seconds without a heartbeat after which the shares of a worker are delivered again; that of the
                 state.
             on_failure: Called with each share that failed, or with `None` for a schedule, and the error. A share with a
-                `StateError` is delivered again for a quarter of an hour. After that, and after another error, it is
-                recorded as failed; see `ShareWorker.give_up`. `None`: failures are logged.
+                `StateError` is delivered again for a quarter of an hour, unless what the state has of its tenant is
+                damaged. After that, and after another error, it is recorded as failed; see `ShareWorker.give_up`.
+                `None`: failures are logged.
 
         Raises:
-            TargetMismatchError: If the state belongs to another server than that of `shares`. What was left stays in
-                the queue for other workers.
+            TargetMismatchError: If a run, or the state, is for another server or wire format than `shares`. What was
+                left stays in the queue for other workers.
             StateUnavailableError: If the database does not respond for minutes.
+            StateError: If the failure of a share cannot be recorded.
         """
         check_int("concurrency", concurrency)
         check_seconds("lease", lease, above_zero=True)
@@ -182,6 +206,7 @@ class ProcrastinateQueue:
             while not rescuing.done():  # the pool of psycopg may take a cancellation for a broken connection
                 rescuing.cancel()
                 await asyncio.wait([rescuing], timeout=0.2)
+            await shares.finish()
 
     async def _wait_for_worker(self) -> None:
         worker = self._worker
@@ -254,13 +279,16 @@ class ProcrastinateQueue:
             self.stop()
             return
         self._on_failure(share, error)
-        if _Retries().get_retry_decision(exception=error, job=job) is not None:
+        if self._retries.get_retry_decision(exception=error, job=job) is not None:
             raise error
         try:
-            await self._shares.give_up(share, error)
-            self.failed += 1
-        except StateBusyError:
+            self.failed += await self._shares.give_up(share, error)
+        except (StateBusyError, StateUnavailableError, FencedError):
             await self._put(share, _BUSY_PAUSE)
+        except Exception as unrecorded:  # without a record, it would be delivered again and again
+            self._error = unrecorded
+            self.stop()
+            raise
 
     async def _is_empty(self) -> bool:
         manager = self._app.job_manager
@@ -300,7 +328,7 @@ class ProcrastinateQueue:
 
     async def _deliver_again(self, job: jobs.Job) -> None:
         with suppress(exceptions.ConnectorException):  # another worker was faster
-            await self._app.job_manager.retry_job(job)
+            await self._app.job_manager.retry_job(job, retry_at=_LONG_AGO)
 
     async def _put_lost(self, shares: ShareWorker) -> None:
         """Put the waiting shares that are not in the queue: an `enqueue` was killed, or a worker stopped at once."""

@@ -92,8 +92,9 @@ async def enqueue(
     async with await State.open(state_url, owner=owner, clock=clock, wait=wait) as state:
         journal = Journal.for_new_run(state, state.clock)
         report = RunReport(run_id=journal.run_id)
-        context = await BulkSync(state, services, settings).stage_source(source, options, journal, report)
-        run = RunSettings(options=options, settings=settings, expanded=context.expanded)
+        sync = BulkSync(state, services, settings)
+        context = await sync.stage_source(source, options, journal, report)
+        run = RunSettings(options=options, settings=settings, target=sync.target, expanded=context.expanded)
         stored = await _shares(state, context, report.tenants)
         await record_shares(
             state,

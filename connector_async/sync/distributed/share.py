@@ -6,7 +6,7 @@ processes from working on one tenant is its lease in the state, and what is left
 
 import enum
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Final, Self
 
 import attrs
@@ -16,7 +16,13 @@ from connector_async._clock import Clock, checked_clock
 from connector_async.exceptions import ConnectorError
 from connector_async.sync.budget import Budget, StopReason
 from connector_async.sync.bulk_sync import BulkSync
-from connector_async.sync.exceptions import FencedError, StateBusyError, StateVersionError
+from connector_async.sync.exceptions import (
+    FencedError,
+    StateBusyError,
+    StateDamagedError,
+    StateError,
+    StateVersionError,
+)
 from connector_async.sync.failures import Failure
 from connector_async.sync.planning.options import Services
 from connector_async.sync.planning.planner import PlanningContext
@@ -38,6 +44,7 @@ from connector_async.sync.state.shares import (
 )
 
 from .stored_options import RunSettings
+from .unrecorded import UnrecordedCreates
 
 QUANTUM: Final = 1_000
 """How many requests a share has at most by default. At the documented limit, that is a quarter of an hour."""
@@ -125,6 +132,7 @@ class ShareWorker:
         self._runs: dict[str, tuple[RunSettings, BulkSync]] = {}
         self._budgets: dict[str, Budget] = {}
         """The budgets of the shares that are worked on, by tenant."""
+        self._unrecorded = UnrecordedCreates(state, self._clock)
         self._is_stopped = False
 
     @property
@@ -138,20 +146,32 @@ class ShareWorker:
         for budget in self._budgets.values():
             budget.stop()
 
+    async def finish(self) -> None:
+        """Find out a last time whether others have found what this process has created and could not record.
+
+        Call it when no share is worked on any more, before the state is closed. What they have not found may exist
+        twice, and is logged.
+        """
+        await self._unrecorded.finish()
+
     async def work(self, share: Share) -> ShareResult:
         """Send what is left of a share, its quantum at most, and return what became of it.
 
         Raises:
-            TargetMismatchError: If the state belongs to another server: this process cannot work on any share of it.
+            TargetMismatchError: If `services` are of another server or wire format than the run: this process cannot
+                work on any share of it. The tenant was not taken from others.
             StateVersionError: If another version of this package has started the run, with options that this one does
                 not know.
+            StateDamagedError: If what the state has of the tenant cannot be read. `give_up` ends the share.
             StateError: If the state cannot be used. The share must be delivered again, some times at most; `give_up`
                 ends it.
-            ValueError: If `services` returns a service with another wire format than the run.
         """
         check_type("share", share, Share)
         if self._is_stopped:
             return ShareResult.MORE
+        run = await self._run(share.run_id)
+        if run is None:
+            return ShareResult.UNKNOWN
         async with AsyncExitStack() as stack:
             try:
                 stored = await stack.enter_async_context(self._claimed(share))
@@ -160,22 +180,25 @@ class ShareWorker:
             if stored is None:
                 return await self._ended(share)
             try:
-                result = await self._work_leased(share, stored)
+                result = await self._work_leased(share, stored, *run)
             except FencedError:  # this process was stopped for longer than a lease, and another one works on it
                 return ShareResult.BUSY
         if result is ShareResult.DONE:
             await end_shared_run(self._state, share.run_id, self._clock)
         return result
 
-    async def give_up(self, share: Share, error: Exception) -> None:
+    async def give_up(self, share: Share, error: Exception) -> bool:
         """Record that a share has failed permanently, so that its run can end. The next run does what is left of it.
 
-        Nothing is recorded if the share is not waiting any more. The reason is the message of a `ConnectorError`; that
-        of another error may have personal data, and only its class is recorded.
+        The reason is the message of a `ConnectorError`; that of another error may have personal data, and only its
+        class is recorded.
 
         Args:
             share: The share.
             error: What its work has raised.
+
+        Returns:
+            Whether it was recorded: not if the share was not waiting any more.
 
         Raises:
             StateBusyError: If the tenant is worked on, in another process or in this one.
@@ -183,15 +206,17 @@ class ShareWorker:
         """
         check_type("share", share, Share)
         check_type("error", error, Exception)
-        async with self._claimed(share) as stored:
+        async with self._claimed(share, replace_damaged=True) as stored:
             if stored is not None:
                 await self._record_failed(share, stored, error)
         await end_shared_run(self._state, share.run_id, self._clock)
+        return stored is not None
 
     async def _record_failed(self, share: Share, stored: StoredShare, error: Exception) -> None:
         report = stored.report
         before = report.counts.total()
-        await self._correct(share, report)
+        with suppress(StateDamagedError):  # what it has settled cannot be read
+            await self._correct(share, report)
         settled = report.counts.total() - before  # keys that were not started when the last slice ended
         report.counts[Fate.NOT_STARTED] = max(0, report.counts[Fate.NOT_STARTED] - settled)
         report.stopped = Stopped.ERROR
@@ -203,18 +228,19 @@ class ShareWorker:
         await write_share(self._state, share.run_id, attrs.evolve(stored, status=ShareStatus.FAILED), failure)
 
     @asynccontextmanager
-    async def _claimed(self, share: Share) -> AsyncIterator[StoredShare | None]:
+    async def _claimed(self, share: Share, *, replace_damaged: bool = False) -> AsyncIterator[StoredShare | None]:
         """Keep the tenant of a share to this block, and return the share, or `None` if it is not waiting.
 
         Raises:
             StateBusyError: If the tenant is worked on, in another process or in this one.
+            StateDamagedError: If the share cannot be read, and is not to be replaced; see `lease_share`.
         """
         tenant_id = share.tenant_id
         if tenant_id in self._budgets:  # the lease does not keep a process from its own tenants
             raise StateBusyError(f"{self._state.location}: this process works on tenant {tenant_id}")
         self._budgets[tenant_id] = Budget(self._clock)
         try:
-            stored = await lease_share(self._state, share.run_id, tenant_id)
+            stored = await lease_share(self._state, share.run_id, tenant_id, replace_damaged=replace_damaged)
             try:
                 yield stored
             finally:
@@ -230,8 +256,7 @@ class ShareWorker:
         await end_shared_run(self._state, share.run_id, self._clock)  # a worker may have been killed just before
         return ShareResult.DONE
 
-    async def _work_leased(self, share: Share, stored: StoredShare) -> ShareResult:
-        run, sync = await self._run(share.run_id)
+    async def _work_leased(self, share: Share, stored: StoredShare, run: RunSettings, sync: BulkSync) -> ShareResult:
         # A quantum that did not suffice for any result, such as one preview of many pages, is doubled.
         budget = Budget(self._clock, max_requests=share.quantum << stored.idle)
         self._budgets[share.tenant_id] = budget
@@ -250,7 +275,7 @@ class ShareWorker:
             lineage=share.run_id,
             journal=journal,
         )
-        report = await sync.run_tenant(share.tenant_id, context, journal, budget)
+        report = await sync.run_tenant(share.tenant_id, context, journal, budget, self._unrecorded.add)
         return await self._finish(share, stored, report.tenants[share.tenant_id], budget.reason, run)
 
     async def _finish(
@@ -282,9 +307,17 @@ class ShareWorker:
         for fate in _GIVEN_UP:
             report.counts[fate] = settled[fate]
 
-    async def _run(self, run_id: str) -> tuple[RunSettings, BulkSync]:
+    async def _run(self, run_id: str) -> tuple[RunSettings, BulkSync] | None:
+        """Return the settings of a run, and what works on its tenants; `None` if the state has no such run.
+
+        Raises:
+            TargetMismatchError: If `services` are of another server or wire format.
+            StateVersionError: If this version does not know the settings.
+        """
         if run_id not in self._runs:
             stored = await read_shared_options(self._state, run_id)
+            if stored is None:
+                return None
             try:
                 run = RunSettings.from_json(stored)
             except (ValueError, TypeError, LookupError):
@@ -292,11 +325,22 @@ class ShareWorker:
                     f"{self._state.location}: another version of connector_async has started run {run_id}, with "
                     "options that this version does not know; let workers of that version do it"
                 ) from None
+            sync = BulkSync(self._state, self._services, run.settings, clock=self._clock)
+            if run.target is not None:
+                await sync.bind_to(run.target)
             while len(self._runs) >= _MOST_RUNS:
                 del self._runs[next(iter(self._runs))]
-            sync = BulkSync(self._state, self._services, run.settings, clock=self._clock)
             self._runs[run_id] = run, sync
         return self._runs[run_id]
+
+
+def ends_share(error: Exception) -> bool:
+    """Return whether the work on a share that has raised this error can never succeed, in any process.
+
+    A database may restart, a lease may be lost, and another process may have another version or server. A state that is
+    damaged stays so.
+    """
+    return not isinstance(error, StateError) or isinstance(error, StateDamagedError)
 
 
 async def work_share(
@@ -304,8 +348,9 @@ async def work_share(
 ) -> bool:
     """Send what is left of a share, its quantum at most, and return whether more is left.
 
-    If so, the share must be delivered again: at once, or in some seconds if another process works on the tenant. It
-    opens the state for this share; a process that works on many has a `ShareWorker`.
+    If so, the share must be delivered again: at once, or in some seconds if another process works on the tenant. After
+    an error as well: if it is permanent, the share is recorded as failed, and nothing is left the next time. It opens
+    the state for this share; a process that works on many has a `ShareWorker`.
 
     Args:
         state_url: The URL of the state.
@@ -315,12 +360,20 @@ async def work_share(
         wait: Seconds to wait while another process works on the tenant.
 
     Raises:
-        StateError: If the state cannot be used. The share must be delivered again.
-        ValueError: If an argument breaks its rule, or `services` returns a service with another wire format than the
-            run.
+        TargetMismatchError: If `services` are of another server or wire format than the run.
+        StateError: If the state cannot be used.
+        ValueError: If an argument breaks its rule.
     """
     async with await State.open(state_url, owner=f"share of {share.run_id}", lease=lease, wait=wait) as state:
-        return (await ShareWorker(state, services).work(share)).has_more
+        worker = ShareWorker(state, services)
+        try:
+            return (await worker.work(share)).has_more
+        except Exception as error:
+            if ends_share(error):
+                await worker.give_up(share, error)
+            raise
+        finally:
+            await worker.finish()
 
 
 async def end_shared_run(state: State, run_id: str, clock: Clock) -> None:
@@ -329,7 +382,9 @@ async def end_shared_run(state: State, run_id: str, clock: Clock) -> None:
     if ending is None:
         return
     status, started_at = ending
-    report = await read_shared_report(state, run_id) or RunReport(run_id=run_id)
+    report = RunReport(run_id=run_id)
+    with suppress(StateDamagedError):  # the run ends all the same
+        report = await read_shared_report(state, run_id) or report
     report.elapsed = max(0.0, clock.time() - started_at)
     await Journal(state, run_id, clock).end_run(report, status)
 

@@ -10,15 +10,18 @@ from connector_async.sync.guard import MaxDelete
 from connector_async.sync.planning.options import ConflictRules, Mode, SyncOptions, SyncSettings
 from connector_async.sync.planning.three_way import Policy
 from connector_async.sync.scope import Scope
+from connector_async.sync.state.identity import Target
 from connector_async.wire import WireFormat
 
 
 @attrs.frozen(kw_only=True)
 class RunSettings:
-    """The options and the settings of a run, and the time in which recurring events of its source were expanded."""
+    """The options and the settings of a run, its server, and when recurring events of its source were expanded."""
 
     options: SyncOptions
     settings: SyncSettings
+    target: Target | None = None
+    """The server that each process must work with; `None`: it was not known at the start."""
     expanded: Scope | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -36,6 +39,7 @@ class RunSettings:
             "retry_run": options.retry_run,
             "assume_empty": options.assume_empty,
             "settings": attrs.asdict(self.settings) | {"wire_format": self.settings.wire_format.value},
+            "target": None if self.target is None else attrs.asdict(self.target),
             "expanded": None if self.expanded is None else _scope_as_json(self.expanded),
         }
 
@@ -61,7 +65,8 @@ class RunSettings:
         )
         settings = {**stored["settings"], "wire_format": WireFormat(stored["settings"]["wire_format"])}
         expanded = None if stored["expanded"] is None else _scope_from_json(stored["expanded"])
-        return cls(options=options, settings=SyncSettings(**settings), expanded=expanded)
+        target = None if stored["target"] is None else Target(**stored["target"])
+        return cls(options=options, settings=SyncSettings(**settings), target=target, expanded=expanded)
 
 
 def _scope_as_json(scope: Scope) -> list[str | None]:

@@ -13,16 +13,18 @@ import attrs
 from sqlalchemy import Row, and_, func, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
+from connector_async.sync.exceptions import StateDamagedError
 from connector_async.sync.failures import Failure
 from connector_async.sync.records import ABSENT, Calendar
-from connector_async.sync.report import Fate, RunReport, TenantReport
+from connector_async.sync.report import Fate, RunReport, Stopped, TenantReport
 
 from .db.engine import State, Transaction
-from .db.errors import value_errors
+from .db.errors import DAMAGED_VALUE, value_errors
+from .db.lease import database_time
 from .db.retrying import repeatable
 from .failure_log import write_failure
 from .reader import REPLACED_PREFIX, parse_hashes
-from .schema import STATE, dead_letters, items, runs, shared_runs, shares, tenants
+from .schema import STATE, dead_letters, failures, items, runs, shared_runs, shares, tenants
 from .stored_report import report_from_stored, stored_report
 
 _ROWS_PER_WRITE: Final = 500
@@ -175,25 +177,42 @@ async def read_shared_options(state: State, run_id: str) -> Any:
     """Return the options of a run as they were recorded; `None` if the state has no such run."""
     query = select(shared_runs.c.options).where(shared_runs.c.run_id == run_id)
     async with state.reading() as connection:
-        return (await connection.execute(query)).scalar_one_or_none()
+        with value_errors(state.location):
+            return (await connection.execute(query)).scalar_one_or_none()
 
 
 class _NotWaitingError(Exception):
     """Ends the transaction that would take a lease for nothing."""
 
 
-async def lease_share(state: State, run_id: str, tenant_id: str) -> StoredShare | None:
+async def lease_share(
+    state: State, run_id: str, tenant_id: str, *, replace_damaged: bool = False
+) -> StoredShare | None:
     """Take the lease of a tenant, and return its share in a run; `None`, without the lease, if it is not waiting.
+
+    Args:
+        state: The state.
+        run_id: The run.
+        tenant_id: The tenant.
+        replace_damaged: Whether a share that cannot be read is returned without what became of it so far.
 
     Raises:
         StateBusyError: If another run works on the tenant.
+        StateDamagedError: If the share cannot be read. The lease was not taken.
     """
     query = select(shares).where(shares.c.run_id == run_id, shares.c.tenant_id == tenant_id, _IS_WAITING)
-    found: Row[Any] | None = None
+    found: StoredShare | None = None
 
     async def read(transaction: Transaction) -> None:
         nonlocal found
-        found = (await transaction.connection.execute(query)).first()
+        try:
+            with value_errors(state.location):
+                row = (await transaction.connection.execute(query)).first()
+                found = None if row is None else _share(row)
+        except StateDamagedError:
+            if not replace_damaged:
+                raise
+            found = _unreadable_share(tenant_id)
         if found is None:
             raise _NotWaitingError
 
@@ -201,8 +220,7 @@ async def lease_share(state: State, run_id: str, tenant_id: str) -> StoredShare 
         await state.lease([tenant_id], read)
     except _NotWaitingError:
         return None
-    assert found is not None  # noqa: S101 - `read` was called
-    return _share(state, found)
+    return found
 
 
 async def write_share(state: State, run_id: str, share: StoredShare, failure: Failure | None = None) -> None:
@@ -227,19 +245,24 @@ async def read_shared_report(state: State, run_id: str) -> RunReport | None:
     """Return the report of a run by shares as it is now; `None` if the state has no such run.
 
     A tenant that is not done yet has what its last slice of work has reported. Before that, all of its keys that are
-    out of sync are `Fate.NOT_STARTED`.
+    out of sync are `Fate.NOT_STARTED`. The report of a tenant that cannot be read is empty, with `Stopped.ERROR`.
 
     Raises:
         StateError: If the state cannot be read.
     """
     async with state.reading() as connection:
-        run = (await connection.execute(select(shared_runs).where(shared_runs.c.run_id == run_id))).first()
-        if run is None:
-            return None
-        query = select(shares).where(shares.c.run_id == run_id).order_by(shares.c.tenant_id)
-        rows = (await connection.execute(query)).all()
-    report = RunReport(run_id=run_id, unreadable=run.unreadable, problems=list(run.options["problems"]))
-    report.tenants = {row.tenant_id: _share(state, row).report for row in rows}
+        with value_errors(state.location):
+            run = (await connection.execute(select(shared_runs).where(shared_runs.c.run_id == run_id))).first()
+            if run is None:
+                return None
+            report = RunReport(run_id=run_id, unreadable=run.unreadable, problems=list(run.options["problems"]))
+            query = select(shares.c.tenant_id, shares.c.report).where(shares.c.run_id == run_id)
+            rows = (await connection.execute(query.order_by(shares.c.tenant_id))).all()
+    for row in rows:
+        try:
+            report.tenants[row.tenant_id] = report_from_stored(row.report)
+        except DAMAGED_VALUE:
+            report.tenants[row.tenant_id] = TenantReport(stopped=Stopped.ERROR)
     return report
 
 
@@ -272,9 +295,8 @@ async def read_progress(state: State, run_id: str | None = None) -> SharedProgre
     run = run.order_by(runs.c.started_at.desc()).limit(1)
     if run_id is not None:
         run = run.where(runs.c.run_id == run_id)
-    holders = select(func.count(tenants.c.holder.distinct())).where(
-        tenants.c.holder != "", tenants.c.tenant_id != STATE, tenants.c.expires_at > state.clock.time()
-    )
+    holders = select(func.count(tenants.c.holder.distinct()))
+    holders = holders.where(tenants.c.holder != "", tenants.c.tenant_id != STATE)
     async with state.reading() as connection:
         if (row := (await connection.execute(run)).first()) is None:
             return None
@@ -288,7 +310,8 @@ async def read_progress(state: State, run_id: str | None = None) -> SharedProgre
             )
         ]
         settled = sum([(await connection.execute(query)).scalar_one() for query in of_run])
-        workers = (await connection.execute(holders)).scalar_one()
+        now = await database_time(connection, state.clock)
+        workers = (await connection.execute(holders.where(tenants.c.expires_at > now))).scalar_one()
     counts = {status: int(found[status.value][1]) if status.value in found else 0 for status in ShareStatus}
     return SharedProgress(
         run_id=row.run_id,
@@ -301,6 +324,39 @@ async def read_progress(state: State, run_id: str | None = None) -> SharedProgre
         settled=settled,
         workers=workers,
     )
+
+
+@attrs.frozen(kw_only=True)
+class FailedShare:
+    """Why the share of a tenant in a run has failed."""
+
+    run_id: str
+    tenant_id: str
+    error: str
+    """The class name of the error."""
+    reason: str
+    """The message of the error, without personal data."""
+
+
+@repeatable
+async def read_failed_shares(state: State, run_id: str | None = None) -> list[FailedShare]:
+    """Return the shares that have failed, of a run or of all, and why. A tenant that was done since has no failure.
+
+    Raises:
+        StateError: If the state cannot be read.
+    """
+    of_tenant = and_(
+        failures.c.run_id == shares.c.run_id,
+        failures.c.tenant_id == shares.c.tenant_id,
+        *(failures.c[name] == "" for name in ("domain_id", "ad_id", "key")),
+    )
+    query = select(shares.c.run_id, shares.c.tenant_id, failures.c.error, failures.c.reason)
+    query = query.join(failures, of_tenant).where(shares.c.status == ShareStatus.FAILED.value)
+    if run_id is not None:
+        query = query.where(shares.c.run_id == run_id)
+    async with state.reading() as connection:
+        rows = await connection.execute(query.order_by(shares.c.run_id, shares.c.tenant_id))
+        return [FailedShare(**row) for row in rows.mappings()]
 
 
 @repeatable
@@ -321,8 +377,9 @@ async def count_settled(state: State, run_id: str, tenant_id: str) -> Counter[Fa
     )
     counts: Counter[Fate] = Counter()
     async with state.reading() as connection:
-        for row in await connection.execute(settled):
-            counts[_fate(row)] += 1
+        with value_errors(state.location):
+            for row in await connection.execute(settled):
+                counts[_fate(row)] += 1
         for operation, number in map(tuple, await connection.execute(given_up.group_by(dead_letters.c.operation))):
             counts[Fate.CONFLICT if operation == "conflict" else Fate.REFUSED] += number
     return counts
@@ -346,17 +403,29 @@ def _row(run_id: str, share: StoredShare) -> dict[str, Any]:
     }
 
 
-def _share(state: State, row: Row[Any]) -> StoredShare:
-    with value_errors(state.location):
-        return StoredShare(
-            tenant_id=row.tenant_id,
-            status=ShareStatus(row.status),
-            withheld=bool(row.withheld),
-            ambiguous=bool(row.ambiguous),
-            idle=row.idle,
-            to_do=row.to_do,
-            report=report_from_stored(row.report),
-        )
+def _share(row: Row[Any]) -> StoredShare:
+    """Return the share of a row; raises one of `DAMAGED_VALUE` if it is damaged."""
+    return StoredShare(
+        tenant_id=row.tenant_id,
+        status=ShareStatus(row.status),
+        withheld=bool(row.withheld),
+        ambiguous=bool(row.ambiguous),
+        idle=row.idle,
+        to_do=row.to_do,
+        report=report_from_stored(row.report),
+    )
+
+
+def _unreadable_share(tenant_id: str) -> StoredShare:
+    return StoredShare(
+        tenant_id=tenant_id,
+        status=ShareStatus.WAITING,
+        withheld=True,
+        ambiguous=True,
+        idle=0,
+        to_do=0,
+        report=TenantReport(),
+    )
 
 
 _IS_WAITING: Final = shares.c.status == ShareStatus.WAITING.value

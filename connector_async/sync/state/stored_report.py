@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from operator import index
 from typing import Any, Final
 
 import attrs
@@ -37,7 +38,7 @@ def report_from_stored(stored: Mapping[str, Any]) -> TenantReport:
     if timeline["limit"] is not None:
         timeline["limit"] = tuple(timeline["limit"])
     special = {
-        "counts": Counter({Fate.from_stored(name): number for name, number in stored["counts"].items()}),
+        "counts": Counter({Fate.from_stored(name): index(number) for name, number in dict(stored["counts"]).items()}),
         "stopped": None if stored["stopped"] is None else Stopped(stored["stopped"]),
         "timeline": RequestTimeline(**timeline),
     }

@@ -10,6 +10,8 @@ from sqlalchemy import exc
 from connector_async._tracebacks import drop_frames
 from connector_async.sync.exceptions import StateBusyError, StateDamagedError, StateError, StateUnavailableError
 
+from .location import Location
+
 _PROGRAMMING_ERRORS: Final = (exc.IntegrityError, exc.ProgrammingError, exc.DataError, exc.NotSupportedError)
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)  # the last: no such column
@@ -30,6 +32,13 @@ _REFUSED: Final = {
     "53100": "the disk of the server is full",
 }
 """What the codes of PostgreSQL mean that need someone's attention."""
+
+
+_DAMAGED_PAGES: Final = {"XX001": "a page is not readable", "XX002": "an index is not readable"}
+"""What the codes of PostgreSQL mean that will not be over."""
+DAMAGED_VALUE: Final = (ValueError, TypeError, LookupError, OverflowError, OSError)
+"""What the conversion of a stored value raises if it is not a value that was stored."""
+_FIRST_RUN: Final = "the first run on a new state looks at the server before it creates anything"
 
 
 class CommitLostError(StateUnavailableError):
@@ -78,8 +87,10 @@ def value_errors(place: object) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, TypeError, LookupError, OverflowError, OSError):
-        raise StateDamagedError(f"{place}: the state is damaged: it has an impossible value; {way_out()}") from None
+    except DAMAGED_VALUE:
+        raise StateDamagedError(
+            f"{place}: the state is damaged: it has an impossible value; {way_out(place)}"
+        ) from None
 
 
 @contextmanager
@@ -98,11 +109,17 @@ def file_errors(place: object) -> Iterator[None]:
         raise StateError(f"{place}: {error.strerror or type(error).__name__}") from None
 
 
-def way_out() -> str:
-    """Return what to do about a damaged state, for the end of a message."""
+def way_out(place: object) -> str:
+    """Return what to do about a damaged state, for the end of a message.
+
+    Args:
+        place: The state: a path, or a `Location`.
+    """
+    if isinstance(place, Location) and place.path is None:
+        return f"restore a backup of the database, or run again with an empty one: {_FIRST_RUN}"
     return (
         "`connector-async state check` shows the damage; put a backup in its place, or move the file away and run "
-        "again: the first run on a new state looks at the server before it creates anything"
+        f"again: {_FIRST_RUN}"
     )
 
 
@@ -116,6 +133,8 @@ def _drop_values(error: exc.DBAPIError) -> None:
 def _postgres_error(place: object, error: exc.DBAPIError) -> StateError | None:
     """Return the error for an error of PostgreSQL; `None` if the statement is at fault, or the reason is not known."""
     code = getattr(error.orig, "sqlstate", None)
+    if code in _DAMAGED_PAGES:
+        return StateDamagedError(f"{place}: the state is damaged: {_DAMAGED_PAGES[code]}; {way_out(place)}")
     if code in _REFUSED:
         return StateError(f"{place}: {_REFUSED[code]}")
     if code in _UNAVAILABLE:
@@ -135,9 +154,9 @@ def _state_error(place: object, error: BaseException | None) -> StateError:
         return StateError(f"{place}: the database failed ({type(error).__name__})")
     primary_code = code & 0xFF  # the low byte of an extended code
     if primary_code in _DAMAGED:
-        return StateDamagedError(f"{place}: {error}; {way_out()}")
+        return StateDamagedError(f"{place}: {error}; {way_out(place)}")
     return (StateBusyError if primary_code in _BUSY else StateError)(f"{place}: {error}")
 
 
 def _not_utf8(place: object) -> StateDamagedError:
-    return StateDamagedError(f"{place}: the state is damaged: a string is not UTF-8; {way_out()}")
+    return StateDamagedError(f"{place}: the state is damaged: a string is not UTF-8; {way_out(place)}")

@@ -48,7 +48,7 @@ def check_integrity(path: Path) -> None:
     with database_errors(path), closing(connect_read_only(path)) as connection:
         problems = _problems(connection)
     if problems:
-        raise StateDamagedError(f"{path}: the state is damaged: {problems[0]}; {way_out()}")
+        raise StateDamagedError(f"{path}: the state is damaged: {problems[0]}; {way_out(path)}")
 
 
 def _problems(connection: sqlite3.Connection) -> list[str]:

@@ -6,6 +6,7 @@ lock cannot: a lock file that was deleted or is on a network drive, and a state 
 
 import os
 import secrets
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,8 @@ from .upsert import upsert
 
 _POLL: Final = 0.05  # seconds
 _ROWS: Final = 1_000  # in one statement
+_BOOT_CLOCK: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+"""That of Linux, or else that of macOS. `time.monotonic` stands still there while the machine sleeps."""
 
 
 class FileLock:
@@ -162,20 +165,28 @@ class Leases:
 
 
 class DatabaseClock(Clock):
-    """The machine's clock, with the time of PostgreSQL: that of several machines is never quite the same."""
+    """The time of PostgreSQL's server. Between two measurements, it goes by a clock that nobody sets.
+
+    The clocks of several machines are never quite the same, and may be set in the middle of a run.
+    """
 
     def __init__(self) -> None:
-        self._offset = 0.0
+        self._offset = super().time() - _since_boot()
 
     def time(self) -> float:
         """Return the seconds since 1970 in UTC, by the clock of the server."""
-        return super().time() + self._offset
+        return _since_boot() + self._offset
 
     async def measure(self, connection: AsyncConnection) -> None:
         """Find out by how much the two clocks differ now."""
-        before = super().time()
+        before = _since_boot()
         theirs = await database_time(connection, self)
-        self._offset = theirs - (before + super().time()) / 2
+        self._offset = theirs - (before + _since_boot()) / 2
+
+
+def _since_boot() -> float:
+    """Return the seconds of a clock that nobody sets, and which counts while the machine sleeps as well."""
+    return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
 
 
 async def database_time(connection: AsyncConnection, clock: Clock) -> float:
