@@ -87,7 +87,7 @@ class Tenant:
         return url.with_query(_unreserved_query(query) or check_parameters(query))
 
     def _new_url(self, path: tuple[str, ...]) -> URL:
-        url = URL(self.base_url + quote_path(self.tenant_id, *check_path(path)), encoded=True)
+        url = URL(self.limiter.key + quote_path(*check_path(path)), encoded=True)  # the key is the URL of the tenant
         if len(self._urls) < _MOST_URLS:  # an application can use any number of paths
             self._urls[path] = url
         return url
