@@ -1,4 +1,4 @@
-"""How costs grow: CPU of a call with the tasks; memory of a bulk and time of a plan with the items.
+"""How costs grow: CPU of a call with the tasks and the tenants; memory of a bulk and time of a plan with the items.
 
 Memory is measured with calls that do nothing, and each size in a process of its own.
 """
@@ -9,13 +9,13 @@ import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from benchmarks import rounds, server
+from benchmarks import concurrent_calls, rounds, server, tenants
 from benchmarks.bulk import exhaust, gather, task_group
 from benchmarks.peers.aiohttp_alone import PEER as FLOOR
 from benchmarks.peers.ours import PEER as OURS
 from benchmarks.processes import peak_megabytes, run_python
 from benchmarks.sync_resources import plan_seconds
-from benchmarks.tables import Lines, Settings, Table
+from benchmarks.tables import Band, Lines, Settings, Table
 from benchmarks.workload import TASKS, workload
 from connector_async import bulk
 
@@ -42,7 +42,7 @@ _KINDS: Final[dict[str, Callable[[int], Coroutine[Any, Any, None]]]] = {
 
 async def _by_tasks(base_url: str, settings: Settings) -> Table:
     peers = (FLOOR, OURS)
-    points: dict[str, list[tuple[float, float]]] = {peer.name: [] for peer in peers}
+    points: dict[str, list[tuple[float, float]]] = {OURS.name: [], FLOOR.name: []}
     rows, warnings, all_figures = [], [], {}
     count = settings.size(_CALLS)
     async with contextlib.AsyncExitStack() as stack:
@@ -55,13 +55,14 @@ async def _by_tasks(base_url: str, settings: Settings) -> Table:
                 calls=count,
             )
             figures = measurement.figures
-            for name in clients:
-                points[name].append((tasks, figures[name].cpu_per_call()))
             costs = (f"{figures[name].cpu_per_call():.1f}" for name in clients)
             ratio = figures[OURS.name].cpu_ratio(figures[FLOOR.name])
+            points[OURS.name].append((tasks, ratio.middle))
+            points[FLOOR.name].append((tasks, 1.0))
             rows.append([f"{tasks:,}", *costs, str(ratio), str(measurement.noise())])
             warnings += [f"{tasks:,} tasks: {warning}" for warning in measurement.warnings()]
             all_figures[str(tasks)] = {name: contestant.cpu for name, contestant in figures.items()}
+    (_, of_one), *_ = points[OURS.name]
     return Table(
         name="growth.tasks",
         title=f"µs of CPU of a get, by the number of tasks: {settings.rounds_or(_ROUNDS)} rounds of {count:,} calls",
@@ -70,7 +71,14 @@ async def _by_tasks(base_url: str, settings: Settings) -> Table:
         notes=["Both have at most 100 connections: of 1,000 tasks, 900 wait for one."],
         warnings=warnings,
         figures=all_figures,
-        chart=Lines(title="CPU of a get", x_label="tasks", y_label="µs", lines=points, ours=(OURS.name,)),
+        chart=Lines(
+            title="CPU of a get, by the number of tasks",
+            x_label="tasks",
+            y_label="× raw aiohttp with as many tasks",
+            lines=points,
+            ours=(OURS.name,),
+            band=Band(label="aim: within 10 % of one task", lower=0.9 * of_one, upper=1.1 * of_one),
+        ),
     )
 
 
@@ -102,7 +110,7 @@ def _plan_seconds(_: str, items: int) -> float:
 
 
 def measure(settings: Settings) -> list[Table]:
-    """Return the tables of the tasks, of the memory of a bulk and of the time of a plan."""
+    """Return the tables of the tasks, the tenants, concurrent calls, the memory of a bulk, and the time of a plan."""
     with server.running() as base_url:
         by_tasks = asyncio.run(_by_tasks(base_url, settings))
     memory = _by_items(
@@ -125,7 +133,7 @@ def measure(settings: Settings) -> list[Table]:
         chart="Time of a plan without a change",
         y_label="seconds",
     )
-    return [by_tasks, memory, plan]
+    return [by_tasks, *tenants.measure(settings), *concurrent_calls.measure(settings), memory, plan]
 
 
 def _main() -> None:

@@ -1,7 +1,12 @@
-"""One SVG with the charts of all tables. Its labels are text, in a gray that is readable on light and dark pages."""
+"""One SVG with the charts of all tables, readable on light and dark pages and without colors.
+
+Its labels are text, in a gray of equal contrast on white and on black. Each line has marks of its own, and its name at
+its end.
+"""
 
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,13 +14,16 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.tables import Bars, Lines, Table
+from benchmarks.tables import Band, Bars, Lines, Table
 
-_GRAY: Final = "#808890"
-_OURS: Final = "#e0782f"
-_OTHERS: Final = ("#4c8ed9", "#4aa564", "#a06cd5")
+_GRAY: Final = "#747b83"
+_OURS: Final = "#c9651c"
+_OTHERS: Final = ("#3f82cf", "#3d9457", "#9a66cf")
 _COLUMNS: Final = 2
 _MARKS: Final = ("o-", "s--", "^:", "d-.")  # lines may overlap
+_GLYPHS: Final = "●■▲◆"  # the same marks in labels
+_LABEL_WIDTH: Final = 24  # characters
+_LINE_HEIGHT: Final = 0.075  # of a label, in parts of the height of a chart
 _MINIMUM: Final = 0.01  # what a logarithmic axis shows for zero
 _STYLE: Final[Any] = {
     "svg.fonttype": "none",
@@ -72,16 +80,61 @@ def _draw_bars(axes: Axes, chart: Bars) -> None:
 
 
 def _draw_lines(axes: Axes, chart: Lines) -> None:
-    for place, (name, points) in enumerate(chart.lines.items()):
-        sizes, values = zip(*points, strict=True)
+    shown = {name: [(size, max(value, _MINIMUM)) for size, value in points] for name, points in chart.lines.items()}
+    for place, (name, points) in enumerate(shown.items()):
         color = _OURS if name in chart.ours else _OTHERS[place % len(_OTHERS)]
-        axes.plot(sizes, [max(value, _MINIMUM) for value in values], _MARKS[place], label=name, color=color)
+        axes.plot(*zip(*points, strict=True), _MARKS[place], color=color)
     axes.set_xscale("log")
-    shown = [max(value, _MINIMUM) for points in chart.lines.values() for _, value in points]
-    if max(shown) > 20 * min(shown):
+    sizes = sorted({size for points in shown.values() for size, _ in points})
+    axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
+    axes.minorticks_off()
+    values = [value for points in shown.values() for _, value in points]
+    if chart.band is not None:
+        _draw_band(axes, chart.band)
+        axes.margins(y=0.15)
+    elif max(values) > 20 * min(values):
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:,g}")
     else:
         axes.set_ylim(bottom=0)
     axes.set_xlabel(chart.x_label)
     axes.set_ylabel(chart.y_label)
-    axes.legend(frameon=False)
+    _label_lines(axes, {name: points[-1] for name, points in shown.items()})
+
+
+def _draw_band(axes: Axes, band: Band) -> None:
+    axes.axhspan(band.lower, band.upper, color=_GRAY, alpha=0.15, linewidth=0)
+    for limit in (band.lower, band.upper):
+        axes.axhline(limit, color=_GRAY, linestyle=(0, (6, 3)), linewidth=0.8)
+    axes.annotate(
+        band.label, (0, band.upper), xycoords=("axes fraction", "data"), xytext=(4, 3), textcoords="offset points"
+    )
+
+
+def _label_lines(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
+    """Write the mark and the name of each line beside its end."""
+    axes.autoscale_view()
+    to_fraction = axes.transData + axes.transAxes.inverted()
+    labels = {
+        textwrap.fill(f"{glyph} {name}", _LABEL_WIDTH): float(to_fraction.transform(end)[1])
+        for (name, end), glyph in zip(ends.items(), _GLYPHS, strict=False)
+    }
+    for label, height in _kept_apart(labels).items():
+        axes.annotate(label, (1.03, height), xycoords="axes fraction", va="center")
+
+
+def _kept_apart(labels: Mapping[str, float]) -> dict[str, float]:
+    """Return the heights at which the labels do not overlap, as near to their own as possible."""
+    order = sorted(labels, key=lambda label: labels[label])
+    pushed_up, pushed_down = (_pushed([(label, sign * labels[label]) for label in order[::sign]]) for sign in (1, -1))
+    # In both all labels are far enough from each other, and so they are in the middle.
+    return {label: (pushed_up[label] - pushed_down[label]) / 2 for label in order}
+
+
+def _pushed(labels: Iterable[tuple[str, float]]) -> dict[str, float]:
+    heights, free = {}, -math.inf
+    for label, height in labels:
+        half = _LINE_HEIGHT * (label.count("\n") + 1) / 2
+        heights[label] = max(height, free + half)
+        free = heights[label] + half
+    return heights

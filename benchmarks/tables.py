@@ -38,6 +38,15 @@ class Bars:
 
 
 @attrs.frozen(kw_only=True)
+class Band:
+    """The range that the values of a chart are to be in."""
+
+    label: str
+    lower: float
+    upper: float
+
+
+@attrs.frozen(kw_only=True)
 class Lines:
     """A line of points for each name."""
 
@@ -47,6 +56,7 @@ class Lines:
     lines: Mapping[str, Sequence[tuple[float, float]]]
     ours: Collection[str]
     """The names of this package."""
+    band: Band | None = None
 
 
 @attrs.frozen(kw_only=True)

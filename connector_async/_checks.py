@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
+from types import FunctionType, MethodType
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -137,7 +138,9 @@ def check_plain_callable(name: str, value: object) -> None:
         TypeError: If `value` is a coroutine function or an async generator function, or an object with such a
             `__call__`.
     """
-    if _is_async(value) or _is_async(getattr(value, "__call__", None)):  # noqa: B004
+    # The `__call__` of a function or method is plain. To find that out would double the time that a new service takes.
+    has_own_call = not isinstance(value, FunctionType | MethodType)
+    if _is_async(value) or (has_own_call and _is_async(getattr(value, "__call__", None))):  # noqa: B004
         raise TypeError(f"{name} must be a plain function, not a coroutine function")
 
 

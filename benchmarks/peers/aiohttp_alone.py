@@ -2,21 +2,26 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Final
 
 import aiohttp
 import orjson
 from yarl import URL
 
-from benchmarks.peers import HEADERS, TENANT, TOKEN, Calls, Draft, Peer
+from benchmarks.peers import CONNECTIONS, HEADERS, TENANT, TOKEN, Calls, Draft, Peer
+
+NAME: Final = "raw aiohttp + orjson"
 
 
 @contextlib.asynccontextmanager
-async def _open(base_url: str) -> AsyncIterator[Calls]:
+async def open_calls(base_url: str, *, connections: int = CONNECTIONS) -> AsyncIterator[Calls]:
+    """Open a session with a pool of so many connections."""
     url = URL(f"{base_url}/{TENANT}/appointment")
     # Headers of the session would be merged into those of each request, which costs more.
     headers = {"Authorization": f"Bearer {TOKEN}", **HEADERS}
     json_headers = {**headers, "Content-Type": "application/json"}
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+    connector = aiohttp.TCPConnector(limit=connections)
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), connector=connector) as session:
 
         async def get(appointment_id: str) -> str:
             async with session.get(url.with_query({"appointmentId": appointment_id}), headers=headers) as response:
@@ -33,4 +38,4 @@ async def _open(base_url: str) -> AsyncIterator[Calls]:
         yield Calls(get=get, create=create)
 
 
-PEER = Peer(name="raw aiohttp + orjson", features={}, open=_open)
+PEER = Peer(name=NAME, features={}, open=open_calls)

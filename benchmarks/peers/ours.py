@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
-from benchmarks.peers import TENANT, Calls, Draft, Peer
+from benchmarks.peers import CONNECTIONS, TENANT, Calls, Draft, Peer
 from connector_async import (
     AppointmentService,
     ClientCredentials,
@@ -19,9 +19,12 @@ UNREACHABLE_LIMIT: Final = RateLimit(limit=10**9, per=60, burst=10**6)
 
 
 @contextlib.asynccontextmanager
-async def _open(base_url: str) -> AsyncIterator[Calls]:
+async def open_calls(base_url: str, *, connections: int = CONNECTIONS) -> AsyncIterator[Calls]:
+    """Open a session with a pool of so many connections."""
     auth = ClientCredentials("id", "secret")
-    async with ConnectorSession(base_url, tenant_id=TENANT, auth=auth, rate_limit=UNREACHABLE_LIMIT) as session:
+    async with ConnectorSession(
+        base_url, tenant_id=TENANT, auth=auth, rate_limit=UNREACHABLE_LIMIT, pool_size=connections
+    ) as session:
         appointments = AppointmentService(session, retry=RetryPolicy(attempts=3), deadline=30)
 
         async def get(appointment_id: str) -> str:
@@ -48,5 +51,5 @@ PEER = Peer(
         "deadline": "over all",
         "rate limit": "yes",
     },
-    open=_open,
+    open=open_calls,
 )

@@ -30,7 +30,8 @@ MIN_LIFETIME: Final = 1.0
 MAX_LIFETIME: Final = 24 * 3600.0
 _RENEWAL_PAUSE: Final = 60.0
 _REJECTION_LIFETIME: Final = 5.0
-_RECENT: Final = 10_000
+_TOKENS: Final = 100_000  # an id from outside gets into the table only if there is a token for it
+_REJECTIONS: Final = 10_000
 _REFUSED: Final = -math.inf
 
 
@@ -74,8 +75,8 @@ class RenewingTokenProvider(abc.ABC):
     Any number of callers share one fetch. It runs in its own task, so that a cancelled caller does not affect the
     others. After an `AuthenticationError`, calls fail for 5 seconds without another fetch.
 
-    The most recently used tokens are cached: at least 10,000 and at most 20,000. Expired tokens are dropped first. Each
-    takes 0.5 kB plus its own length. At most 10,000 rejections are kept.
+    The most recently used tokens are cached: at least 100,000 and at most 200,000. Expired tokens are dropped first.
+    Each takes 0.5 kB plus its own length. At most 10,000 rejections are kept.
 
     Args:
         identity: Providers of one class with equal identities are equal, and a session shares the tokens of equal
@@ -100,7 +101,7 @@ class RenewingTokenProvider(abc.ABC):
         self._per_tenant = per_tenant
         self._timeout = timeout
         self._clock = checked_clock(clock)
-        self._cache: RecentlyUsed[_Key, _CachedToken] = RecentlyUsed(_RECENT, is_expired=self._is_expired)
+        self._cache: RecentlyUsed[_Key, _CachedToken] = RecentlyUsed(_TOKENS, is_expired=self._is_expired)
         self._base_urls: set[str] = set()
         """The base URLs in the keys of `_cache`."""
         self._rejections: dict[_Key, tuple[AuthenticationError, float]] = {}
@@ -211,7 +212,7 @@ class RenewingTokenProvider(abc.ABC):
         now = self._clock.monotonic()
         while self._rejections:
             key, (_, expires_at) = next(iter(self._rejections.items()))
-            if now < expires_at and len(self._rejections) <= _RECENT:
+            if now < expires_at and len(self._rejections) <= _REJECTIONS:
                 return
             del self._rejections[key]
 

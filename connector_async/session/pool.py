@@ -165,6 +165,8 @@ class CheckedConnector(aiohttp.TCPConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own signature
     ) -> ResponseHandler:
         try:
+            # Thousands of calls may start in this iteration of the event loop, and take longer than the handshake may.
+            await asyncio.sleep(0)
             return await super()._create_connection(req, traces, timeout)
         except BaseException as error:
             mark_never_connected(error)

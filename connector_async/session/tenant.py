@@ -86,8 +86,11 @@ class Tenant:
             return URL(f"{url}?{check_query('query', query)}", encoded=True)
         return url.with_query(_unreserved_query(query) or check_parameters(query))
 
+    def _built_url(self, path: tuple[str, ...]) -> URL:
+        return URL(self.limiter.key + quote_path(*path), encoded=True)  # the key is the URL of the tenant
+
     def _new_url(self, path: tuple[str, ...]) -> URL:
-        url = URL(self.base_url + quote_path(self.tenant_id, *check_path(path)), encoded=True)
+        url = self._built_url(check_path(path))
         if len(self._urls) < _MOST_URLS:  # an application can use any number of paths
             self._urls[path] = url
         return url
@@ -105,7 +108,7 @@ class Tenant:
 
     async def post_token_request(self, body: bytes) -> Response:
         """Post `body` to the token endpoint; see `TokenSend`."""
-        url = self.url(TOKEN_PATH)
+        url = self._built_url(TOKEN_PATH)  # not kept: it would take a third of a tenant's memory, for one use an hour
         headers = self.headers()
         headers["Content-Type"] = "application/json"
         headers.update(self.extra_headers)

@@ -32,7 +32,7 @@ from connector_async.session import pool
 from connector_async.session import transport as transport_module
 from tests.support.hostile import HostileServer, drop, hang, http
 from tests.support.services import CREATED, FIELDS, FOUND, call, open_service
-from tests.support.virtual_time import LoopClock
+from tests.support.virtual_time import LoopClock, VirtualTimeLoop
 
 STRAY = http(200, orjson.dumps({**FIELDS, "appointmentId": "of another tenant"}))
 
@@ -212,6 +212,20 @@ async def test_create_that_never_got_a_connection_is_not_sent(draft: NewAppointm
         errors = await asyncio.gather(*creates, return_exceptions=True)
         assert [type(error) for error in errors].count(OutcomeUnknownError) == len(server.requests) == 1
         assert [getattr(error, "sent", None) for error in errors].count(False) == 49
+
+
+@pytest.mark.virtual_time
+async def test_start_of_many_other_calls_does_not_count_for_the_handshake() -> None:
+    async def start_others() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        loop._time_source.skipped += 10
+
+    async with HostileServer(FOUND) as server:
+        service = open_service(server, clock=LoopClock(), connect_timeout=5, retry=RetryPolicy.none())
+        appointment, _ = await asyncio.gather(service.get("1"), start_others())
+        await service.session.aclose()
+    assert appointment.title == FIELDS["title"]
 
 
 @pytest.mark.row("H5")

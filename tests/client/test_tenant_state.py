@@ -144,17 +144,17 @@ def test_threads_get_the_same_tenant_object(monkeypatch: pytest.MonkeyPatch) -> 
         assert len({id(session._tenant) for session in sessions}) == 1
 
 
-async def test_each_of_ten_thousand_tenants_fetches_one_token(clock: ManualClock) -> None:
+async def test_each_of_thirty_thousand_tenants_fetches_one_token(clock: ManualClock) -> None:
     endpoint, credentials = Endpoint(), ClientCredentials("id", "secret", clock=clock)
-    tenants = [str(number) for number in range(10_000)]
+    tenants = [str(number) for number in range(30_000)]
     for _ in range(2):
         for tenant in tenants:
             await credentials.token(tenant, endpoint)
-    assert len(endpoint.bodies) == 10_000
+    assert len(endpoint.bodies) == 30_000
 
 
 async def test_tokens_of_unused_tenants_are_dropped(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(renewing, "_RECENT", 100)
+    monkeypatch.setattr(renewing, "_TOKENS", 100)
     endpoint, credentials = Endpoint(), ClientCredentials("id", "secret", clock=clock)
     for number in range(1_000):
         await credentials.token(str(number), endpoint)
@@ -164,7 +164,7 @@ async def test_tokens_of_unused_tenants_are_dropped(clock: ManualClock, monkeypa
 async def test_rejections_expire_after_five_seconds_and_are_bounded(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(renewing, "_RECENT", 100)
+    monkeypatch.setattr(renewing, "_REJECTIONS", 100)
     endpoint, credentials = Endpoint(), ClientCredentials("id", "secret", clock=clock)
     endpoint.rejects = True
     for number in range(300):

@@ -12,11 +12,24 @@ import attrs
 import pytest
 
 from benchmarks import __main__ as suite
-from benchmarks import calendar_file, conversion, instructions, rounds, scale, server, shared_limit, workers, workload
+from benchmarks import (
+    calendar_file,
+    concurrent_calls,
+    conversion,
+    instructions,
+    picture,
+    rounds,
+    scale,
+    server,
+    shared_limit,
+    tenants,
+    workers,
+    workload,
+)
 from benchmarks.libraries import Library, all_libraries
 from benchmarks.peers import Calls, Draft, Peer
 from benchmarks.rounds import FLOOR_AGAIN, Figures, Measurement, quartiles
-from benchmarks.tables import Bars, Lines, Settings, Table, compare
+from benchmarks.tables import Band, Bars, Lines, Settings, Table, compare
 from connector_async.sync.formats import file_source
 from connector_async.sync.records import SourceRecord
 from tests.support.postgres import FLAVORS, PostgresServer
@@ -148,6 +161,33 @@ def test_chart_leaves_out_the_second_run_of_the_floor() -> None:
     assert list(chart.values) == ["floor"]
 
 
+def test_picture_has_the_limits_and_the_mark_of_each_line_at_its_name(tmp_path: Path) -> None:
+    lines = Lines(
+        title="CPU of a get",
+        x_label="tasks",
+        y_label="× raw",
+        lines={"one": [(1, 1.0), (1_000, 1.05)], "other": [(1, 1.2), (1_000, 1.2)]},
+        ours=["one"],
+        band=Band(label="aim: within 10 %", lower=0.9, upper=1.1),
+    )
+
+    picture.draw([Table(name="a.b", title="c", columns=[""], rows=[], chart=lines)], tmp_path / "picture.svg")
+
+    svg = (tmp_path / "picture.svg").read_text(encoding="utf-8")
+    for text in ("aim: within 10 %", "● one", "■ other", "1,000"):
+        assert f">{text}</text>" in svg
+
+
+def test_names_of_lines_with_equal_ends_are_kept_apart() -> None:
+    heights = picture._kept_apart({"one": 0.5, "other": 0.5, "in two\nlines": 0.5, "far": 0.0})
+
+    assert heights["far"] == 0.0
+    below, middle, above = sorted(height for name, height in heights.items() if name != "far")
+    assert below < middle < above
+    assert above - below >= 2 * picture._LINE_HEIGHT
+    assert middle == pytest.approx(0.5, abs=picture._LINE_HEIGHT)
+
+
 @pytest.mark.parametrize("name", PEERS)
 async def test_each_peer_makes_the_calls(name: str) -> None:
     module = importlib.import_module(f"benchmarks.peers.{name}")
@@ -180,6 +220,48 @@ async def test_each_call_uses_a_new_id() -> None:
     await workload.workload(Calls(get=get, create=create), "get", tasks=4)(10)
 
     assert len(set(ids)) == len(ids) == 10
+
+
+async def test_tenants_take_turns() -> None:
+    called: list[str] = []
+
+    async def get(tenant_id: str, _: str) -> str:
+        called.append(tenant_id)
+        return ""
+
+    await tenants._in_turn(get, 3)(5)
+
+    assert called == ["tenant-0", "tenant-1", "tenant-2", "tenant-0", "tenant-1"]
+
+
+async def test_growth_by_tenants_is_measured_beside_one_tenant() -> None:
+    with server.running() as base_url:
+        table = await tenants._by_tenants(base_url, Settings(rounds=1, scale=0.001))
+        alone = await tenants.bytes_of_tenant(base_url, "session", 50)
+        with_token = await tenants.bytes_of_tenant(base_url, "token", 50)
+
+    assert [row[0] for row in table.rows] == ["1", "10", "100"]
+    assert isinstance(table.chart, Lines)
+    assert all([size for size, _ in points] == [1, 10, 100] for points in table.chart.lines.values())
+    assert 500 < alone < with_token < 10_000
+
+
+async def test_calls_at_the_same_time_must_all_end_right() -> None:
+    async def get(appointment_id: str) -> str:
+        return "another title" if appointment_id.endswith("0") else server.TITLE
+
+    with pytest.raises(AssertionError):
+        await concurrent_calls.at_once(get, 10)
+
+
+async def test_calls_at_the_same_time_are_measured_for_each_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(concurrent_calls, "_megabytes", lambda *_: 1.0)
+    with server.running() as base_url:
+        table = await concurrent_calls._measure(base_url, Settings(rounds=1, scale=0.001))
+        growth = await concurrent_calls._growth(base_url, "connector_async", 5, 10)
+
+    assert [row[0] for row in table.rows] == ["100", "1,000"]
+    assert growth >= 0
 
 
 def test_library_that_loses_a_field_is_rejected() -> None:
