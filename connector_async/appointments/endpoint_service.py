@@ -203,6 +203,8 @@ def check_paging(paging: PagingStyle) -> None:
     Raises:
         TypeError: If `paging` is not a style, is a class, or has a method that is a coroutine function.
     """
+    if paging is AUTO_DETECT:  # an application may make a service for each of its requests
+        return
     if isinstance(paging, type):
         raise TypeError("paging must be an instance, such as PageNumbers(), not a class")
     check_type("paging", paging, PagingStyle)
