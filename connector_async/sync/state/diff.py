@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import Any
 
 import attrs
-from sqlalchemy import select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from connector_async.sync.guard import DeleteCount
@@ -13,9 +12,8 @@ from connector_async.sync.records import Calendar, LastSynced
 from connector_async.sync.scope import Selection
 
 from .db.engine import streamed
-from .diff_queries import queries_for
+from .diff_queries import TENANTS, queries_for
 from .reader import KEYS_PER_QUERY, parse_hashes
-from .schema import desired, intents, items
 
 
 @attrs.frozen(kw_only=True)
@@ -67,8 +65,7 @@ class Differences:
 
     async def tenants(self) -> list[str]:
         """Return all tenants with records, items or pending creates, sorted."""
-        queries = [select(table.c.tenant_id) for table in (desired, items, intents)]
-        return sorted((await self._connection.execute(union(*queries))).scalars())
+        return sorted((await self._connection.execute(TENANTS)).scalars())
 
     async def delete_counts(self) -> AsyncGenerator[tuple[Calendar, DeleteCount], None]:
         """Yield how many of the known appointments of each calendar would be deleted, ordered by tenant."""

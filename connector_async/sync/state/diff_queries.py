@@ -273,6 +273,18 @@ def _in_calendar(table: Any, query: Query) -> Query:
 
 
 def _in_tenant(table: Any, query: Query) -> Query:
+def _select_all_tenants(table: Any) -> Query:
+    """Return the query for the tenants with rows of a table. It looks each up in the index; DISTINCT reads all rows."""
+    found = select(func.min(table.c.tenant_id).label("tenant_id")).cte(f"tenants_of_{table.name}", recursive=True)
+    following = select(func.min(table.c.tenant_id)).where(table.c.tenant_id > found.c.tenant_id)
+    found = found.union_all(select(following.scalar_subquery()).where(found.c.tenant_id.is_not(None)))
+    return select(found.c.tenant_id).where(found.c.tenant_id.is_not(None))
+
+
+TENANTS: Final = union(*map(_select_all_tenants, (desired, items, intents)))
+"""All tenants with records, items or pending creates."""
+
+
     return query.where(table.c.tenant_id == bindparam("tenant_id"))
 
 
