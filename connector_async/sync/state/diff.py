@@ -76,12 +76,12 @@ class Differences:
                 count = DeleteCount(deletes=int(deletes), known=int(known), records=int(records))
                 yield Calendar(*calendar), count
 
-    async def tenants_with_work(self, tenant_ids: Sequence[str]) -> set[str]:
-        """Return those of some leased tenants that have something to do or a pending create."""
+    async def tenants_with_changes(self, tenant_ids: Sequence[str]) -> set[str]:
+        """Return those of some leased tenants that have a changed record to do or a pending create."""
         found: set[str] = set()
         for first in range(0, len(tenant_ids), KEYS_PER_QUERY):
             some = {"tenant_ids": tenant_ids[first : first + KEYS_PER_QUERY]}
-            found.update((await self._connection.execute(self._queries.tenants_with_work, some)).scalars())
+            found.update((await self._connection.execute(self._queries.tenants_with_changes, some)).scalars())
         return found
 
     async def calendars(self, tenant_id: str, *, unless_done_by: str | None = None) -> list[Calendar]:
