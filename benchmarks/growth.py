@@ -128,9 +128,9 @@ def measure(settings: Settings) -> list[Table]:
         ("plan",),
         _plan_seconds,
         name="growth.plan",
-        title="Seconds of a sync plan, by the items, all unchanged",
+        title="Seconds of CPU of a sync plan, by the items, all unchanged",
         note="All are in sync in the state, in SQLite on disk; nothing is sent.",
-        chart="Time of a plan without a change",
+        chart="CPU of a plan without a change",
         y_label="seconds",
     )
     return [by_tasks, *tenants.measure(settings), *concurrent_calls.measure(settings), memory, plan]

@@ -36,6 +36,8 @@ from connector_async.sync.scope import Scope
 from connector_async.sync.state import State
 
 _TEN: Final = datetime(2024, 1, 15, 10, tzinfo=UTC)
+_HOUR: Final = timedelta(hours=1)
+_HALF_HOUR: Final = timedelta(minutes=30)
 SCOPE: Final = Scope(start=_TEN - timedelta(days=1), end=_TEN + timedelta(days=60))
 GRACE: Final = 1.0
 
@@ -49,9 +51,9 @@ def calendars_of(tenants: int, users: int) -> list[Calendar]:
 
 def record_of(calendar: Calendar, number: int, generation: int = 0) -> SourceRecord:
     """Return an appointment of the source; another generation has another title."""
-    start = _TEN + timedelta(hours=number)
+    start = _TEN + number * _HOUR
     new = NewAppointment(
-        title=f"Visit {number}, {generation}", start_time=start, end_time=start + timedelta(minutes=30), description="x"
+        title=f"Visit {number}, {generation}", start_time=start, end_time=start + _HALF_HOUR, description="x"
     )
     return SourceRecord(key=f"k{number}", calendar=calendar, appointment=new)
 

@@ -27,9 +27,8 @@ SEPARATORS_IN_UTC: Final = "Z::T--"
 accepts only those of the profile, at a third of the cost of the regular expression. (It takes a `Z` with a NUL for the
 end, and ignores what follows.)"""
 
-_PLACES: Final = ((4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":"), (19, "Z"), (20, "\n"))
-"""Place to character in a line of that form."""
-_LINE: Final = 21
+_DIGITS: Final = b"0123456789"
+_LINE: Final = len("YYYY-MM-DDTHH:MM:SSZ\n")
 
 
 class InstantError(ValueError):
@@ -57,18 +56,17 @@ def parse_instant(string: str, assume_zone: tzinfo | None = None) -> datetime:
 
 
 def have_separators_in_utc(strings: list[str]) -> bool:
-    """Return whether all strings have 20 characters, `SEPARATORS_IN_UTC` and no NUL, without a look at each.
+    """Return whether all strings are `--T::Z` with digits between, and have 20 characters on average.
+
+    `fromisoformat` accepts none of these that is shorter, so if it accepts all of them, they are of the profile.
 
     Raises:
         TypeError: If one of `strings` is not a str.
+        UnicodeEncodeError: If one has a lone surrogate.
     """
     count = len(strings)
-    lines = "\n".join((*strings, ""))
-    return (
-        lines.count("\n") == count
-        and "\0" not in lines
-        and all(lines[place::_LINE] == character * count for place, character in _PLACES)
-    )
+    lines = "\n".join((*strings, "")).encode()
+    return len(lines) == _LINE * count and lines.translate(None, _DIGITS) == b"--T::Z\n" * count
 
 
 @functools.lru_cache(maxsize=1024)  # bounded: a server chooses the names

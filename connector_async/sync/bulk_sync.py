@@ -303,10 +303,8 @@ class BulkSync:
         await self._bind()
         await self._lease(options)
         budget = Budget(self._clock)
-        staged, withheld, tenants = await self._stage(
-            source, options, budget, forget=False, on_unreadable=on_unreadable
-        )
-        context = self._planning_context(source, options, staged, withheld, tenants)
+        staged, tenants = await self._stage(source, options, budget, forget=False, on_unreadable=on_unreadable)
+        context = await self._planning_context(source, options, staged, tenants)
         for tenant_id in sorted(await context.tenants_with_work(tenants)):
             planner = CalendarPlanner(tenant_id, context)
             for calendar in await planner.calendars():
@@ -337,7 +335,8 @@ class BulkSync:
         Raises:
             BudgetSpentError: If the budget ended the reading.
         """
-        staged, withheld, tenants = await self._stage(source, options, budget, forget=True)
+        staged, tenants = await self._stage(source, options, budget, forget=True)
+        context = await self._planning_context(source, options, staged, tenants, journal)
         if staged.problems and mirror is not None and not isinstance(mirror, MergingMirror):
             reason = staged.problems[0][1].reason
             raise SourceError(f"{reason}; the source cannot be rewritten without losing what cannot be read")
@@ -346,17 +345,19 @@ class BulkSync:
         report.unreadable = staged.unreadable
         report.problems = [letter.reason for _, letter in staged.problems[:_SHOWN_PROBLEMS]]
         report.tenants = {tenant_id: TenantReport(records=staged.records[tenant_id]) for tenant_id in tenants}
-        return self._planning_context(source, options, staged, withheld, tenants, journal)
+        return context
 
-    def _planning_context(
+    async def _planning_context(
         self,
         source: Source,
         options: SyncOptions,
         staged: Staged,
-        withheld: Sequence[str],
         tenants: Sequence[str],
         journal: Journal | None = None,
     ) -> PlanningContext:
+        """Check the guard, and return what the planners of all tenants share."""
+        withheld = tenants if staged.withholds_all else sorted(staged.withheld)
+        losing = await self._check_deletes(options, options.selection(withheld, expanded_range(source)), set(tenants))
         return PlanningContext(
             options=options,
             settings=self._settings,
@@ -364,6 +365,7 @@ class BulkSync:
             state=self._state,
             withheld=withheld,
             expanded=expanded_range(source),
+            losing=losing,
             ambiguous=tenants if staged.withholds_all else staged.ambiguous,
             run_id="" if journal is None else journal.run_id,
             lineage="" if journal is None else journal.lineage,
@@ -421,11 +423,8 @@ class BulkSync:
         *,
         forget: bool,
         on_unreadable: Callable[[str], None] | None = None,
-    ) -> tuple[Staged, list[str], list[str]]:
-        """Read the source into the state, and check the guard.
-
-        Returns:
-            What was read, the tenants that keep every appointment, and all tenants.
+    ) -> tuple[Staged, list[str]]:
+        """Read the source into the state, and return what was read, and all tenants.
 
         Raises:
             BudgetSpentError: If the budget ended the reading.
@@ -437,10 +436,7 @@ class BulkSync:
             for _, letter in staged.problems:
                 on_unreadable(letter.reason)
         await restore_pulled(self._state, forget=forget)
-        tenants = await self._lease(options)
-        withheld = tenants if staged.withholds_all else sorted(staged.withheld)
-        await self._check_deletes(options, options.selection(withheld, expanded_range(source)), set(tenants))
-        return staged, withheld, tenants
+        return staged, await self._lease(options)
 
     async def _lease(self, options: SyncOptions) -> list[str]:
         """Keep other runs from the tenants of a run, and return those that the state knows.
@@ -459,8 +455,11 @@ class BulkSync:
             return await Differences(connection, Selection()).tenants()
 
     @repeatable
-    async def _check_deletes(self, options: SyncOptions, selection: Selection, tenants: Collection[str]) -> None:
-        """Raise if more would be deleted of some tenants than allowed."""
+    async def _check_deletes(
+        self, options: SyncOptions, selection: Selection, tenants: Collection[str]
+    ) -> Collection[str]:
+        """Return those of some tenants that lose appointments, and raise if more would be deleted than allowed."""
+        losing: set[str] = set()
         guard = DeleteGuard(options.max_delete, allow_empty=options.allow_empty)
         async with (
             self._state.reading() as connection,
@@ -469,7 +468,10 @@ class BulkSync:
             async for calendar, count in counts:
                 if calendar.tenant_id in tenants:
                     guard.add(calendar, count)
+                    if count.deletes:
+                        losing.add(calendar.tenant_id)
         guard.finish()
+        return losing
 
     async def _run_workers(
         self,

@@ -14,7 +14,7 @@ import orjson
 
 from connector_async._checks import check_appointment_id, check_tenant_id, check_text, check_type, validator
 from connector_async._timestamps import InstantError, format_instant, parse_instant
-from connector_async.models import UNSET, Appointment, DirectoryUser, NewAppointment, Unset
+from connector_async.models import NOTHING_EXTRA, UNSET, Appointment, DirectoryUser, NewAppointment, Unset
 from connector_async.wire import WireFormat
 
 FIELDS: Final = (
@@ -107,7 +107,7 @@ class SourceRecord:
         check_type("calendar", self.calendar, Calendar)
         check_type("appointment", self.appointment, NewAppointment)
         check_type("modified", self.modified, datetime, optional=True)
-        if self.appointment.extra:
+        if self.appointment.extra is not NOTHING_EXTRA:
             raise ValueError("appointment must have no extra: a sync does not know what these fields mean")
         if self.modified is not None and self.modified.utcoffset() is None:
             raise ValueError("modified must be aware: it has no time zone")
@@ -361,9 +361,9 @@ def as_carried(appointment: NewAppointment, wire_format: WireFormat) -> NewAppoi
         ValueError: If another field is set that the format does not carry, or the time zone is not known.
     """
     changes: dict[str, Any] = {}
-    if not wire_format.carries("time_zone") and appointment.time_zone is not UNSET:
+    if appointment.time_zone is not UNSET and not wire_format.carries("time_zone"):
         changes["time_zone"] = UNSET
-    if not wire_format.carries("description_type") and appointment.description_type == _PLAIN:
+    if appointment.description_type == _PLAIN and not wire_format.carries("description_type"):
         changes["description_type"] = UNSET
     if changes:
         appointment = attrs.evolve(appointment, **changes)

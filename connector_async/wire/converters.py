@@ -55,7 +55,6 @@ from .hooks import (
 )
 
 _TIME_ZONE: Final = "timeZone"
-_OPTIONAL_STRING: Final = frozenset((str, type(None)))
 _CHUNK: Final = 256
 """Items that are decoded together: few enough to stay in the processor's cache."""
 
@@ -334,15 +333,13 @@ def _structure_usual(items: list[Any]) -> list[Appointment] | None:
     Each check is of a whole column, in C. `None`: an object is unusual, or not valid.
     """
     try:
-        if set(map(len, items)) != {len(GUIDE_LAYOUT.known_keys)}:
+        if sum(map(len, items)) != len(items) * len(GUIDE_LAYOUT.known_keys):
             return None
         ids, titles = [item["appointmentId"] for item in items], [item["title"] for item in items]
-        "".join(ids + titles)  # a TypeError unless all are strings
         starts, ends = [item["startTime"] for item in items], [item["endTime"] for item in items]
-        if not have_separators_in_utc(starts + ends):
-            return None
         descriptions = [item["description"] for item in items]
-        if not (all(ids) and set(map(type, descriptions)) <= _OPTIONAL_STRING):
+        "".join(ids + titles + [each for each in descriptions if each is not None])  # a TypeError unless all are str
+        if not (all(ids) and have_separators_in_utc(starts + ends)):
             return None
         parse = datetime.fromisoformat
         return list(map(Appointment, ids, titles, map(parse, starts), map(parse, ends), descriptions))

@@ -1,6 +1,7 @@
 """Date-times on the wire: what is accepted, rejected and written, by the regular expression and the fast path."""
 
 import contextlib
+import itertools
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
@@ -173,10 +174,20 @@ def test_separators_of_many_date_times_are_those_of_each() -> None:
     for place in range(41):  # a line that ends elsewhere
         two = f"{string}\n{string}"
         assert have_separators_in_utc([two[:place], two[place + 1 :]]) == (place == 20)
-    for strings in ([string, f"{string}0"], [string[:-2], f"Z0{string}"], [f"{string[:3]}\0{string[4:]}"]):
+    for strings in ([string[:-2], f"Z0{string}"], [f"{string[:3]}\0{string[4:]}"], [f"{string[:3]}٤{string[4:]}"]):
         assert not have_separators_in_utc(strings)
     with pytest.raises(TypeError):
         have_separators_in_utc([string, 1])  # type: ignore[list-item]
+
+
+def test_fromisoformat_accepts_no_shorter_string_with_the_separators_between_digits() -> None:
+    """It accepts longer ones: those with three digits of a second, for example."""
+    for lengths in itertools.product((3, 4, 5, 8), *[(1, 2, 3)] * 5, (0, 1)):
+        string = "{}-{}-{}T{}:{}:{}Z{}".format(*("1" * length for length in lengths))
+        assert have_separators_in_utc([string]) == (len(string) == 20)
+        if len(string) <= 20 and lengths != (4, 2, 2, 2, 2, 2, 0):
+            with pytest.raises(ValueError, match="Invalid isoformat string"):
+                datetime.fromisoformat(string)
 
 
 @given(st.from_regex(r"[0-9W+:.,Tt-]{4}-[0-9W]{2}-[0-9W+.,-]{2}T[0-9+.,-]{2}:[0-9+.]{2}:[0-9+.,-]{2}Z", fullmatch=True))

@@ -281,6 +281,7 @@ _TIME = FIELDS["startTime"]
         {"startTime": "2024-01-15 10:00:00Z"},
         {"startTime": "2024-W03-1T10:00:00Z"},
         {"startTime": "2024-01-15T10:00:Z\0Z"},
+        {"startTime": "2024-01-15T10:00:012Z"},
         {"startTime": "2024-13-15T10:00:00Z"},
         {"endTime": 1},
         {"endTime": f"{_TIME}\n{_TIME}"},
@@ -305,13 +306,24 @@ def test_unusual_item_is_read_alike_alone_and_among_others(changes: dict[str, An
 
 def test_date_times_of_a_page_cannot_make_up_for_each_other() -> None:
     # The second date-time of each pair has what the first one lacks.
-    for pair in (("2024-01-15T10:00:00", f"Z{_TIME}"), (f"{_TIME}\n", _TIME[1:]), (_TIME[:-1], f"\n{_TIME}")):
+    for pair in (
+        ("2024-01-15T10:00:00", f"Z{_TIME}"),
+        (f"{_TIME}\n", _TIME[1:]),
+        (_TIME[:-1], f"\n{_TIME}"),
+        ("2024-01-15T10:00:012Z", "2024-01-15T10:00:0Z"),
+    ):
         for fields in (
             [FIELDS | {"startTime": pair[0]}, FIELDS | {"startTime": pair[1]}],
             [FIELDS | {"startTime": pair[0], "endTime": pair[1]}],
         ):
             with pytest.raises(DecodingError):
                 GUIDE.structure(orjson.dumps(fields), list[Appointment])
+
+
+def test_members_of_items_cannot_make_up_for_each_other() -> None:
+    without = {name: value for name, value in FIELDS.items() if name != "description"}
+    with_unknown, plain = GUIDE.structure(orjson.dumps([FIELDS | {"location": "x"}, without]), list[Appointment])
+    assert (with_unknown.extra, plain.description) == ({"location": "x"}, None)
 
 
 @pytest.mark.parametrize("other", [1, "x", [], None, {}])

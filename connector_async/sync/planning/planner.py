@@ -71,6 +71,8 @@ class PlanningContext:
     """The range of time within which the source has occurrences of recurring events."""
     withheld: Sequence[str] = ()
     """The tenants that keep every appointment, since one of their records could not be read."""
+    losing: Collection[str] = ()
+    """The tenants with known appointments that the source has lost, and that are to be deleted."""
     ambiguous: Collection[str] = ()
     """The tenants with a record that cannot be read, and may be of an appointment that the state does not know."""
     run_id: str = ""
@@ -103,7 +105,8 @@ class PlanningContext:
         if self.options.looks_at_all_calendars:
             return tenant_ids
         async with self.differences() as differences:
-            return await differences.tenants_with_work(tenant_ids)
+            changed = await differences.tenants_with_changes(tenant_ids)
+        return changed.union(tenant_id for tenant_id in tenant_ids if tenant_id in self.losing)
 
     @repeatable
     async def progress(self, tenant_ids: Sequence[str]) -> Mapping[str, TenantProgress]:

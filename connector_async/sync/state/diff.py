@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import Any
 
 import attrs
-from sqlalchemy import select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from connector_async.sync.guard import DeleteCount
@@ -13,9 +12,8 @@ from connector_async.sync.records import Calendar, LastSynced
 from connector_async.sync.scope import Selection
 
 from .db.engine import streamed
-from .diff_queries import queries_for
+from .diff_queries import TENANTS, queries_for
 from .reader import KEYS_PER_QUERY, parse_hashes
-from .schema import desired, intents, items
 
 
 @attrs.frozen(kw_only=True)
@@ -67,8 +65,7 @@ class Differences:
 
     async def tenants(self) -> list[str]:
         """Return all tenants with records, items or pending creates, sorted."""
-        queries = [select(table.c.tenant_id) for table in (desired, items, intents)]
-        return sorted((await self._connection.execute(union(*queries))).scalars())
+        return sorted((await self._connection.execute(TENANTS)).scalars())
 
     async def delete_counts(self) -> AsyncGenerator[tuple[Calendar, DeleteCount], None]:
         """Yield how many of the known appointments of each calendar would be deleted, ordered by tenant."""
@@ -79,12 +76,12 @@ class Differences:
                 count = DeleteCount(deletes=int(deletes), known=int(known), records=int(records))
                 yield Calendar(*calendar), count
 
-    async def tenants_with_work(self, tenant_ids: Sequence[str]) -> set[str]:
-        """Return those of some leased tenants that have something to do or a pending create."""
+    async def tenants_with_changes(self, tenant_ids: Sequence[str]) -> set[str]:
+        """Return those of some leased tenants that have a changed record to do or a pending create."""
         found: set[str] = set()
         for first in range(0, len(tenant_ids), KEYS_PER_QUERY):
             some = {"tenant_ids": tenant_ids[first : first + KEYS_PER_QUERY]}
-            found.update((await self._connection.execute(self._queries.tenants_with_work, some)).scalars())
+            found.update((await self._connection.execute(self._queries.tenants_with_changes, some)).scalars())
         return found
 
     async def calendars(self, tenant_id: str, *, unless_done_by: str | None = None) -> list[Calendar]:

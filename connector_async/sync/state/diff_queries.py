@@ -58,10 +58,10 @@ class DifferenceQueries:
         return query.group_by(*names).order_by(*names)
 
     @functools.cached_property
-    def tenants_with_work(self) -> Query:
-        """Those of some tenants with something to do or with a pending create. It stops at the first key of each."""
-        has_work = [exists(_of_tenants(table, query)) for table, query in self._work()]
-        return _SELECT_TENANTS.where(or_(*has_work))
+    def tenants_with_changes(self) -> Query:
+        """Those of some tenants with a changed record to do or a pending create. It stops at the first key of each."""
+        changes = exists(_of_tenants(desired, self._changed_records()))
+        return _SELECT_TENANTS.where(or_(changes, exists(_of_tenants(intents, select(intents)))))
 
     @functools.cached_property
     def calendars(self) -> Any:
@@ -124,11 +124,8 @@ class DifferenceQueries:
 
     def _calendars(self) -> list[Query]:
         """Return queries for the calendars of a tenant with changed records, removed items and pending creates."""
-        return [_in_tenant(table, query).with_only_columns(*_calendar_columns(table)) for table, query in self._work()]
-
-    def _work(self) -> list[tuple[Any, Query]]:
-        """Return the queries for changed records, removed items and pending creates, each with its table."""
-        return [(desired, self._changed_records()), (items, self._removed_items()), (intents, select(intents))]
+        work = [(desired, self._changed_records()), (items, self._removed_items()), (intents, select(intents))]
+        return [_in_tenant(table, query).with_only_columns(*_calendar_columns(table)) for table, query in work]
 
     def _changed_records(self) -> Query:
         """Return the query for records that differ from the last sync and are to do."""
@@ -274,6 +271,18 @@ def _in_calendar(table: Any, query: Query) -> Query:
 
 def _in_tenant(table: Any, query: Query) -> Query:
     return query.where(table.c.tenant_id == bindparam("tenant_id"))
+
+
+def _select_all_tenants(table: Any) -> Query:
+    """Return the query for the tenants with rows of a table. It looks each up in the index; DISTINCT reads all rows."""
+    found = select(func.min(table.c.tenant_id).label("tenant_id")).cte(f"tenants_of_{table.name}", recursive=True)
+    following = select(func.min(table.c.tenant_id)).where(table.c.tenant_id > found.c.tenant_id)
+    found = found.union_all(select(following.scalar_subquery()).where(found.c.tenant_id.is_not(None)))
+    return select(found.c.tenant_id).where(found.c.tenant_id.is_not(None))
+
+
+TENANTS: Final = union(*map(_select_all_tenants, (desired, items, intents)))
+"""All tenants with records, items or pending creates."""
 
 
 def _calendar_columns(table: Any) -> list[Any]:

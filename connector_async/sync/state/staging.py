@@ -109,10 +109,9 @@ async def stage(
     if staged.problems:
         await _protect_occurrences(state, staged)
         await _protect_other_calendars(state)
-    await _report_duplicate_keys(state, staged, source.name)
+    await _count_records(state, staged, source.name)
     if staged.problems:
         await _find_ambiguous(state, staged)
-    await _count_records(state, staged)
     staged.unreadable = count - staged.records.total()
     return staged
 
@@ -310,22 +309,20 @@ async def _find_ambiguous(state: State, staged: Staged) -> None:
 
 
 @repeatable
-async def _report_duplicate_keys(state: State, staged: Staged, name: str) -> None:
-    duplicates = select(*(desired.c[column] for column in KEY), desired.c.copies).where(desired.c.copies > 1)
-    duplicates = duplicates.where(state.is_leased(desired.c.tenant_id))
+async def _count_records(state: State, staged: Staged, name: str) -> None:
+    """Count the records of each tenant, and report duplicate keys."""
+    is_leased = state.is_leased(desired.c.tenant_id)
+    query = select(desired.c.tenant_id, func.count(desired.c.content_hash), func.max(desired.c.copies))
+    query = query.where(is_leased).group_by(desired.c.tenant_id)
+    duplicates = select(*(desired.c[column] for column in KEY), desired.c.copies).where(desired.c.copies > 1, is_leased)
     async with state.reading() as connection:
-        rows = (await connection.execute(duplicates)).all()
+        counts = (await connection.execute(query)).all()
+        has_duplicates = any(row[2] > 1 for row in counts)
+        rows = (await connection.execute(duplicates)).all() if has_duplicates else []
+    for row in counts:
+        if row[1]:
+            staged.records[row[0]] = row[1]
     for *calendar, key, copies in map(tuple, rows):
         reason = f"{name}: key {key} occurs {copies} times"
         letter = DeadLetter(key=key, operation="read", error="SourceProblem", reason=reason)
         staged.problems.append((Calendar(*calendar), letter))
-
-
-@repeatable
-async def _count_records(state: State, staged: Staged) -> None:
-    query = select(desired.c.tenant_id, func.count()).where(
-        desired.c.content_hash.is_not(None), state.is_leased(desired.c.tenant_id)
-    )
-    async with state.reading() as connection:
-        for row in await connection.execute(query.group_by(desired.c.tenant_id)):
-            staged.records[row[0]] = row[1]
