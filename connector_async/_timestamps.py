@@ -23,12 +23,36 @@ _DATE_TIME = re.compile(
 SEPARATORS: Final = slice(None, 2, -3)
 """Selects the separators of `YYYY-MM-DDTHH:MM:SSZ`, from its end, so that nothing can follow the last one."""
 SEPARATORS_IN_UTC: Final = "Z::T--"
-"""The separators of that form, which is the common one. Of the strings that have them and no NUL, `fromisoformat`
-accepts only those of the profile, at a third of the cost of the regular expression. (It takes a `Z` with a NUL for the
+"""The separators of that form, which is the common one. Of the strings that have them and no NUL, `parse_usual` accepts
+only those of the profile, at a third of the cost of the regular expression. (It takes a `Z` with a NUL for the
 end, and ignores what follows.)"""
 
 _DIGITS: Final = b"0123456789"
 _LINE: Final = len("YYYY-MM-DDTHH:MM:SSZ\n")
+
+
+def _reject_hour_24(string: str) -> datetime:
+    """Return `datetime.fromisoformat(string)`, unless its hour is 24.
+
+    Raises:
+        ValueError: If it is, or the string has no such form.
+    """
+    if string[11:13] == "24":
+        raise ValueError("the hour is 24")
+    return datetime.fromisoformat(string)
+
+
+def _accepts_hour_24() -> bool:
+    try:
+        datetime.fromisoformat("2024-01-15T24:00:00Z")
+    except ValueError:
+        return False
+    return True
+
+
+parse_usual: Final = _reject_hour_24 if _accepts_hour_24() else datetime.fromisoformat
+"""Returns the instant of a string in the common form. Newer versions of Python take hour 24 for the next day, which
+RFC 3339 (section 5.6) does not allow."""
 
 
 class InstantError(ValueError):
@@ -51,14 +75,14 @@ def parse_instant(string: str, assume_zone: tzinfo | None = None) -> datetime:
     """
     if string[SEPARATORS] == SEPARATORS_IN_UTC and "\0" not in string:
         with contextlib.suppress(ValueError):  # a leap second, or a string that _parse rejects as well
-            return datetime.fromisoformat(string)
+            return parse_usual(string)
     return _parse(string.upper(), assume_zone)
 
 
 def have_separators_in_utc(strings: list[str]) -> bool:
     """Return whether all strings are `--T::Z` with digits between, and have 20 characters on average.
 
-    `fromisoformat` accepts none of these that is shorter, so if it accepts all of them, they are of the profile.
+    `parse_usual` accepts none of these that is shorter, so if it accepts all of them, they are of the profile.
 
     Raises:
         TypeError: If one of `strings` is not a str.

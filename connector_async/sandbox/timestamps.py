@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from tzlocal.windows_tz import win_tz
 
 # datetime.fromisoformat alone would also accept week dates, the basic format, comma fractions, other separators and,
-# since Python 3.13, hour 24.
+# in newer versions of Python, hour 24.
 _DATE_TIME: Final = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2}):(\d{2})(?:\.(\d+))?(?:(Z)|([+-])(\d{2}):([0-5]\d))?", re.ASCII
 )

@@ -34,6 +34,7 @@ from connector_async._timestamps import (
     has_offset,
     have_separators_in_utc,
     parse_instant,
+    parse_usual,
     zone_named,
 )
 from connector_async.models import Appointment, AppointmentUpdate, NewAppointment, Unset
@@ -290,7 +291,7 @@ def _make_fast_guide_hook(
             raise MismatchError("expected a string")
         try:
             if start[separators] == in_utc == end[separators] and "\0" not in start and "\0" not in end:
-                start_time, end_time = fromisoformat(start), fromisoformat(end)
+                start_time, end_time = parse_usual(start), parse_usual(end)
             else:
                 start_time, end_time = parse(start), parse(end)
         except ValueError:  # a leap second, or a fault
@@ -302,8 +303,7 @@ def _make_fast_guide_hook(
             check_extra(extra)
         return Appointment(appointment_id, title, start_time, end_time, description, extra=extra)
 
-    fromisoformat, known_keys = datetime.fromisoformat, GUIDE_LAYOUT.known_keys
-    separators, in_utc = SEPARATORS, SEPARATORS_IN_UTC
+    known_keys, separators, in_utc = GUIDE_LAYOUT.known_keys, SEPARATORS, SEPARATORS_IN_UTC
     return structure_appointment
 
 
@@ -341,7 +341,6 @@ def _structure_usual(items: list[Any]) -> list[Appointment] | None:
         "".join(ids + titles + [each for each in descriptions if each is not None])  # a TypeError unless all are str
         if not (all(ids) and have_separators_in_utc(starts + ends)):
             return None
-        parse = datetime.fromisoformat
-        return list(map(Appointment, ids, titles, map(parse, starts), map(parse, ends), descriptions))
+        return list(map(Appointment, ids, titles, map(parse_usual, starts), map(parse_usual, ends), descriptions))
     except (KeyError, TypeError, ValueError):
         return None

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector_async import Appointment, DecodingError, WireFormat
+from connector_async import Appointment, DecodingError, WireFormat, _timestamps
 from connector_async._timestamps import (
     SEPARATORS,
     SEPARATORS_IN_UTC,
@@ -114,6 +114,22 @@ def test_string_outside_the_profile_is_rejected(string: str) -> None:
     with pytest.raises(InstantError) as caught:
         parse_instant(string)
     assert not string or string not in str(caught.value)
+
+
+def test_hour_24_is_rejected_also_where_python_accepts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InstantError):
+        parse_instant("2024-01-15T24:00:00Z")
+    assert _timestamps._reject_hour_24("2024-01-15T10:00:00Z") == TEN
+
+    class NewerDatetime(datetime):
+        @classmethod
+        def fromisoformat(cls, _: str) -> "NewerDatetime":
+            return cls(2024, 1, 16, tzinfo=UTC)
+
+    monkeypatch.setattr(_timestamps, "datetime", NewerDatetime)
+    assert _timestamps._accepts_hour_24()
+    with pytest.raises(ValueError, match="hour"):
+        _timestamps._reject_hour_24("2024-01-15T24:00:00Z")
 
 
 def test_string_without_utc_offset_is_read_in_the_assumed_zone() -> None:

@@ -17,7 +17,7 @@ from .lines import Property
 from .names import MICROSECOND
 from .zones import Zones
 
-_TIME: Final = re.compile(r"(\d{8})(?:(T\d{4})(\d{2}))?(Z?)", re.ASCII)
+_TIME: Final = re.compile(r"(\d{8})(?:(T(?:[01]\d|2[0-3])\d{2})(\d{2}))?(Z?)", re.ASCII)
 _DURATION: Final = re.compile(
     r"\+?P(?:(\d{1,7})W)?(?:(\d{1,7})D)?(?:T(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9})S)?)?", re.ASCII
 )
