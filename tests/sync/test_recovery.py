@@ -205,6 +205,17 @@ async def test_lost_create_in_an_incomplete_preview_is_recorded(state_path: Path
 
 
 @pytest.mark.row("S9")
+async def test_lost_create_is_deleted_although_nothing_else_is_known_of_its_tenant(state_path: Path) -> None:
+    async with CalendarServer(Habits(lose_creates=1, refuse={"acme GET": 502})) as server:
+        first = await run(server, state_path, [record("k0")], assume_empty=True)
+        assert first.counts == {Fate.UNKNOWN: 1}
+        server.habits.refuse = {}
+        report = await run(server, state_path, [], allow_empty=True)
+        assert report.counts == {Fate.DELETED: 1}
+        assert server.titles() == []
+
+
+@pytest.mark.row("S9")
 async def test_preview_is_believed_if_what_it_lacks_was_deleted(state_path: Path) -> None:
     records = [record(f"k{number}", hour=number) for number in range(5)]
     async with CalendarServer() as server:

@@ -59,7 +59,7 @@ class DifferenceQueries:
 
     @functools.cached_property
     def tenants_with_changes(self) -> Query:
-        """Those of some tenants with a changed record to do or a pending create. It stops at the first key of each."""
+        """Those of some tenants with a changed record or a pending create. It stops at the first key of each."""
         changes = exists(_of_tenants(desired, self._changed_records()))
         return _SELECT_TENANTS.where(or_(changes, exists(_of_tenants(intents, select(intents)))))
 
