@@ -10,7 +10,7 @@ from connector_async import Clock
 # Real seconds to wait for pending I/O on the loopback, or in a thread, before a jump of up to a second. A longer jump
 # waits in proportion, since a far timer is seldom what happens next on a busy machine.
 _WAIT_FOR_IO = 0.004
-_LONGEST_WAIT_FOR_IO = 0.05
+_LONGEST_WAIT_FOR_IO = 0.1
 _WAIT_WHILE_BUSY = 0.5
 
 
