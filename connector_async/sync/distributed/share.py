@@ -5,8 +5,8 @@ processes from working on one tenant is its lease in the state, and what is left
 """
 
 import enum
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any, Final, Self
 
 import attrs
@@ -169,12 +169,16 @@ class ShareWorker:
         check_type("share", share, Share)
         if self._is_stopped:
             return ShareResult.MORE
-        run = await self._run(share.run_id)
-        if run is None:
-            return ShareResult.UNKNOWN
         async with AsyncExitStack() as stack:
             try:
-                stored = await stack.enter_async_context(self._claimed(share))
+                stack.enter_context(self._reserved(share.tenant_id))
+            except StateBusyError:
+                return ShareResult.BUSY
+            run = await self._run(share.run_id)
+            if run is None:
+                return ShareResult.UNKNOWN
+            try:
+                stored = await stack.enter_async_context(self._leased(share))
             except StateBusyError:
                 return ShareResult.BUSY
             if stored is None:
@@ -206,9 +210,10 @@ class ShareWorker:
         """
         check_type("share", share, Share)
         check_type("error", error, Exception)
-        async with self._claimed(share, replace_damaged=True) as stored:
-            if stored is not None:
-                await self._record_failed(share, stored, error)
+        with self._reserved(share.tenant_id):
+            async with self._leased(share, replace_damaged=True) as stored:
+                if stored is not None:
+                    await self._record_failed(share, stored, error)
         await end_shared_run(self._state, share.run_id, self._clock)
         return stored is not None
 
@@ -227,27 +232,35 @@ class ShareWorker:
             failure = Failure(operation="sync", error=type(error).__name__, reason=reason)
         await write_share(self._state, share.run_id, attrs.evolve(stored, status=ShareStatus.FAILED), failure)
 
-    @asynccontextmanager
-    async def _claimed(self, share: Share, *, replace_damaged: bool = False) -> AsyncIterator[StoredShare | None]:
-        """Keep the tenant of a share to this block, and return the share, or `None` if it is not waiting.
+    @contextmanager
+    def _reserved(self, tenant_id: str) -> Iterator[None]:
+        """Keep other tasks of this process from a tenant. A lease does not: it is that of the process.
 
         Raises:
-            StateBusyError: If the tenant is worked on, in another process or in this one.
-            StateDamagedError: If the share cannot be read, and is not to be replaced; see `lease_share`.
+            StateBusyError: If the tenant is worked on in this process.
         """
-        tenant_id = share.tenant_id
-        if tenant_id in self._budgets:  # the lease does not keep a process from its own tenants
+        if tenant_id in self._budgets:
             raise StateBusyError(f"{self._state.location}: this process works on tenant {tenant_id}")
         self._budgets[tenant_id] = Budget(self._clock)
         try:
-            stored = await lease_share(self._state, share.run_id, tenant_id, replace_damaged=replace_damaged)
-            try:
-                yield stored
-            finally:
-                if self._state.has_lease(tenant_id):  # not if it was released with the result of the work
-                    await self._state.release([tenant_id])
+            yield
         finally:
             del self._budgets[tenant_id]
+
+    @asynccontextmanager
+    async def _leased(self, share: Share, *, replace_damaged: bool = False) -> AsyncIterator[StoredShare | None]:
+        """Keep other processes from the tenant of a share, and return the share, or `None` if it is not waiting.
+
+        Raises:
+            StateBusyError: If the tenant is worked on in another process.
+            StateDamagedError: If the share cannot be read, and is not to be replaced; see `lease_share`.
+        """
+        stored = await lease_share(self._state, share.run_id, share.tenant_id, replace_damaged=replace_damaged)
+        try:
+            yield stored
+        finally:
+            if self._state.has_lease(share.tenant_id):  # not if it was released with the result of the work
+                await self._state.release([share.tenant_id])
 
     async def _ended(self, share: Share) -> ShareResult:
         """Return the result of a share that is not waiting."""
