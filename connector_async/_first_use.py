@@ -1,12 +1,13 @@
 """Names of a package that are imported at their first use (PEP 562), because most programs do not need them."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 
 def first_use(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a package.
+    """Return the `__getattr__` of a package. It is called once for each name, which becomes a global of the package.
 
     Args:
         package: The name of the package.
@@ -17,6 +18,8 @@ def first_use(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str
     def load(name: str) -> Any:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(modules[name]), name)
+        value = getattr(import_module(modules[name]), name)
+        setattr(sys.modules[package], name, value)
+        return value
 
     return load

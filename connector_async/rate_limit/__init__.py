@@ -5,8 +5,9 @@ for it, first come, first served. It knows neither requests nor models. The stor
 first use, because they need clients from the extras.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
+
+from connector_async._first_use import first_use
 
 from .limit import RateLimit
 from .limiter import MAX_PENALTY, Limiter
@@ -32,10 +33,6 @@ __all__ = [
     "priority",
 ]
 
-_STORES: Final = {"PostgresRateLimitStore": "postgres_store", "RedisRateLimitStore": "redis_store"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _STORES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_STORES[name]}"), name)
+__getattr__ = first_use(
+    __name__, {"postgres_store": ("PostgresRateLimitStore",), "redis_store": ("RedisRateLimitStore",)}
+)
