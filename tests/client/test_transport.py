@@ -61,7 +61,7 @@ async def test_attempt_on_a_dropped_connection_is_one_request(transport: Transpo
 async def test_version_of_aiohttp_without_the_known_switch_does_not_repeat_either(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("connector_async.session.transport._REPEATS", "_repeats")
+    monkeypatch.setattr("connector_async.session.transport._HAS_SWITCH", False)
     transport = Transport(OPTIONS)
     async with HostileServer(http(200, b"1"), drop) as server:
         assert await get(transport, server) == b"1"
