@@ -628,36 +628,27 @@ async def test_share_that_cannot_be_read_is_given_up_and_keeps_no_one_from_its_t
     assert (await report_of(sharing, run_id)).counts == {Fate.CREATED: 3}
 
 
-async def test_permanent_failure_of_a_share_that_a_queue_delivers_again_ends_it(
-    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (StateDamagedError("the state is damaged"), "failed"),
+        (StateError("the state took longer than 5 s for a write"), "ended"),
+    ],
+)
+async def test_share_that_is_delivered_again_has_failed_only_after_a_permanent_failure(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch, error: StateError, status: str
 ) -> None:
     async def fail(*_: object) -> Fate:
-        raise StateDamagedError("the state is damaged")
+        raise error
 
     await sharing.enqueue(RECORDS[:3])
     share = sharing.queue.take()
     with monkeypatch.context() as patch:
         patch.setattr(OperationExecutor, "execute", fail)
-        with pytest.raises(StateDamagedError):
+        with pytest.raises(type(error)):
             await work_share(sharing.place, share, sharing.sync.service)
     assert not await work_share(sharing.place, share, sharing.sync.service)
-    assert await status_of(sharing, share.run_id) == "failed"
-
-
-async def test_transient_failure_of_a_share_leaves_it_waiting(
-    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def fail(*_: object) -> Fate:
-        raise StateError("the state took longer than 5 s for a write")
-
-    await sharing.enqueue(RECORDS[:3])
-    share = sharing.queue.take()
-    with monkeypatch.context() as patch:
-        patch.setattr(OperationExecutor, "execute", fail)
-        with pytest.raises(StateError):
-            await work_share(sharing.place, share, sharing.sync.service)
-    assert not await work_share(sharing.place, share, sharing.sync.service)
-    assert await status_of(sharing, share.run_id) == "ended"
+    assert await status_of(sharing, share.run_id) == status
 
 
 async def test_services_of_another_server_are_rejected_before_a_tenant_is_taken(sharing: Sharing) -> None:
