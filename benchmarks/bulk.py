@@ -6,7 +6,7 @@ Under a rate limit the CPU does not matter. A second table shows which share of 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 import aiometer
@@ -16,7 +16,7 @@ from benchmarks.peers import TENANT, Calls, Draft
 from benchmarks.peers.aiohttp_alone import PEER as FLOOR
 from benchmarks.peers.ours import PEER as OURS
 from benchmarks.peers.ours import UNREACHABLE_LIMIT
-from benchmarks.tables import Settings, Table, compare
+from benchmarks.tables import Settings, Table, by_size, compare
 from benchmarks.workload import OPERATIONS, TASKS, check, new_drafts, new_ids
 from connector_async import (
     AppointmentService,
@@ -118,39 +118,29 @@ async def _measure(base_url: str, settings: Settings) -> list[Table]:
         appointments = AppointmentService(await stack.enter_async_context(session), deadline=30)
         for operation in OPERATIONS:
             contestants = _contestants(operation, raw, our_calls, appointments)
-            by_items = [
-                await rounds.measure(
+            by_items = {
+                settings.size(items): await rounds.measure(
                     contestants,
                     floor=next(iter(contestants)),
                     rounds=settings.rounds_or(default),
                     calls=settings.size(items),
                 )
                 for items, default in _ROUNDS_BY_ITEMS.items()
-            ]
+            }
+            *_, largest = by_items.values()
             ours = (f"{operation}_many", f"gather + semaphore, our {operation}")
             title = f"bulk {operation}, {TASKS} at a time"
-            tables.append(compare(by_items[-1], name=f"bulk.{operation}", title=title, unit="item", ours=ours))
-            tables.append(_by_items(by_items, ours[0], name=f"bulk.{operation}_by_items", title=title))
+            tables.append(compare(largest, name=f"bulk.{operation}", title=title, unit="item", ours=ours))
+            tables.append(
+                by_size(
+                    by_items,
+                    unit="items",
+                    ours=ours[0],
+                    name=f"bulk.{operation}_by_items",
+                    title=f"{title}: µs of CPU of an item, by the number of items",
+                )
+            )
     return tables
-
-
-def _by_items(measurements: Sequence[rounds.Measurement], ours: str, *, name: str, title: str) -> Table:
-    rows, warnings, all_figures = [], [], {}
-    for measurement in measurements:
-        figures, floor = measurement.figures, measurement.figures[measurement.floor]
-        items = f"{floor.calls:,}"
-        costs = (f"{each.cpu_per_call():.1f}" for each in (floor, figures[ours]))
-        rows.append([items, str(len(floor.cpu)), *costs, str(figures[ours].cpu_ratio(floor)), str(measurement.noise())])
-        warnings += [f"{items} items: {warning}" for warning in measurement.warnings()]
-        all_figures[items] = {each: contestant.cpu for each, contestant in figures.items()}
-    return Table(
-        name=name,
-        title=f"{title}: µs of CPU of an item, by the number of items",
-        columns=["items", "rounds", measurements[0].floor, ours, "× (quartiles)", "the floor over itself"],
-        rows=rows,
-        warnings=warnings,
-        figures=all_figures,
-    )
 
 
 async def _measure_rate(calls: int) -> Table:

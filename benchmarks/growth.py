@@ -15,7 +15,7 @@ from benchmarks.peers.aiohttp_alone import PEER as FLOOR
 from benchmarks.peers.ours import PEER as OURS
 from benchmarks.processes import peak_megabytes, run_python
 from benchmarks.sync_resources import plan_seconds
-from benchmarks.tables import Band, Lines, Settings, Table
+from benchmarks.tables import Band, Lines, Settings, Table, by_size
 from benchmarks.workload import TASKS, workload
 from connector_async import bulk
 
@@ -41,41 +41,35 @@ _KINDS: Final[dict[str, Callable[[int], Coroutine[Any, Any, None]]]] = {
 
 
 async def _by_tasks(base_url: str, settings: Settings) -> Table:
-    peers = (FLOOR, OURS)
-    points: dict[str, list[tuple[float, float]]] = {OURS.name: [], FLOOR.name: []}
-    rows, warnings, all_figures = [], [], {}
     count = settings.size(_CALLS)
     async with contextlib.AsyncExitStack() as stack:
-        clients = {peer.name: await stack.enter_async_context(peer.open(base_url)) for peer in peers}
-        for tasks in _TASKS:
-            measurement = await rounds.measure(
+        clients = {peer.name: await stack.enter_async_context(peer.open(base_url)) for peer in (FLOOR, OURS)}
+        by_tasks = {
+            tasks: await rounds.measure(
                 {name: workload(calls, "get", tasks) for name, calls in clients.items()},
                 floor=FLOOR.name,
                 rounds=settings.rounds_or(_ROUNDS),
                 calls=count,
             )
-            figures = measurement.figures
-            costs = (f"{figures[name].cpu_per_call():.1f}" for name in clients)
-            ratio = figures[OURS.name].cpu_ratio(figures[FLOOR.name])
-            points[OURS.name].append((tasks, ratio.middle))
-            points[FLOOR.name].append((tasks, 1.0))
-            rows.append([f"{tasks:,}", *costs, str(ratio), str(measurement.noise())])
-            warnings += [f"{tasks:,} tasks: {warning}" for warning in measurement.warnings()]
-            all_figures[str(tasks)] = {name: contestant.cpu for name, contestant in figures.items()}
-    (_, of_one), *_ = points[OURS.name]
-    return Table(
+            for tasks in _TASKS
+        }
+    ratios = [
+        (float(tasks), each.figures[OURS.name].cpu_ratio(each.figures[FLOOR.name]).middle)
+        for tasks, each in by_tasks.items()
+    ]
+    (_, of_one), *_ = ratios
+    return by_size(
+        by_tasks,
+        unit="tasks",
+        ours=OURS.name,
         name="growth.tasks",
-        title=f"µs of CPU of a get, by the number of tasks: {settings.rounds_or(_ROUNDS)} rounds of {count:,} calls",
-        columns=["tasks", *clients, "× (quartiles)", "the floor over itself"],
-        rows=rows,
+        title=f"µs of CPU of a get, by the number of tasks: rounds of {count:,} calls",
         notes=["Both have at most 100 connections: of 1,000 tasks, 900 wait for one."],
-        warnings=warnings,
-        figures=all_figures,
         chart=Lines(
             title="CPU of a get, by the number of tasks",
             x_label="tasks",
             y_label="× raw aiohttp with as many tasks",
-            lines=points,
+            lines={OURS.name: ratios, FLOOR.name: [(tasks, 1.0) for tasks, _ in ratios]},
             ours=(OURS.name,),
             band=Band(label="aim: within 10 % of one task", lower=0.9 * of_one, upper=1.1 * of_one),
         ),

@@ -86,6 +86,47 @@ class Table:
         )
 
 
+def by_size(
+    measurements: Mapping[int, Measurement],
+    *,
+    unit: str,
+    ours: str,
+    name: str,
+    title: str,
+    notes: Sequence[str] = (),
+    chart: Lines | None = None,
+) -> Table:
+    """Return the table of one contestant beside the floor, with a row for each size.
+
+    Args:
+        measurements: By the size.
+        unit: What the size counts, such as `tasks`.
+        ours: The contestant.
+        name: The module and the name of the table.
+        title: What was measured.
+        notes: Lines below the table.
+        chart: The chart.
+    """
+    rows, warnings, all_figures = [], [], {}
+    for size, measurement in measurements.items():
+        figures, floor = measurement.figures, measurement.figures[measurement.floor]
+        costs = (f"{each.cpu_per_call():.1f}" for each in (floor, figures[ours]))
+        ratio, noise = str(figures[ours].cpu_ratio(floor)), str(measurement.noise())
+        rows.append([f"{size:,}", str(len(floor.cpu)), *costs, ratio, noise])
+        warnings += [f"{size:,} {unit}: {warning}" for warning in measurement.warnings()]
+        all_figures[str(size)] = {contestant: each.cpu for contestant, each in figures.items()}
+    return Table(
+        name=name,
+        title=title,
+        columns=[unit, "rounds", measurement.floor, ours, "× (quartiles)", "the floor over itself"],
+        rows=rows,
+        notes=notes,
+        warnings=warnings,
+        figures=all_figures,
+        chart=chart,
+    )
+
+
 def compare(
     measurement: Measurement,
     *,
