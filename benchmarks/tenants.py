@@ -32,7 +32,7 @@ TENANTS: Final = (1, 100, 10_000, 100_000)
 _CALLS: Final = 1_000
 _ROUNDS: Final = 16
 _KEPT: Final = 10_000
-"""The tenants of which the memory is measured: as many as a session keeps at least."""
+"""The number of tenants when memory is measured: as many as a session keeps at least."""
 
 Get = Callable[[str, str], Awaitable[str]]
 """Gets an appointment of a tenant, and returns its title. Both arguments are ids."""

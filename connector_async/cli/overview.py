@@ -22,7 +22,7 @@ _FLAGS: Final = {
     "--version": "Display application version.",
 }
 _STYLING: Final = frozenset({"FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"})
-"""Variables that rich heeds."""
+"""Variables that change what rich prints."""
 _LEAST_WIDTH: Final = 60
 """In a narrower terminal, names are broken as well."""
 

@@ -49,6 +49,7 @@ _LIMITS: Final = Group("Limits and results", sort_key=4)
 
 
 _LOGIN: Final = "a password is accepted in CONNECTOR_STATE, PGPASSWORD or ~/.pgpass alone"
+_DATABASE: Final = f"URL of a PostgreSQL database, such as postgresql://user@host/database; {_LOGIN}"
 _DEFAULT_STATE: Final = (
     "The default stands beside the file that is synced: visits.connector-sync.db for visits.csv, and "
     "visits.connector-pull.db if a pull writes visits.csv. Commands without such a file take the only one in this "
@@ -79,8 +80,7 @@ class StateOptions(StateFileOptions):
         str | None,
         Parameter(
             group=SETTINGS_GROUP,
-            help="The file of the state, or the URL of a PostgreSQL database, such as postgresql://user@host/database; "
-            f"{_LOGIN}. {_DEFAULT_STATE}",
+            help=f"The file of the state, or the {_DATABASE}. {_DEFAULT_STATE}",
         ),
     ] = None
     embedded_postgres: Annotated[
@@ -160,7 +160,7 @@ class SharedStateOptions(LockedStateOptions):
         str | None,
         Parameter(
             group=SETTINGS_GROUP,
-            help=f"The URL of a PostgreSQL database, such as postgresql://user@host/database; {_LOGIN}.",
+            help=f"The {_DATABASE}.",
         ),
     ] = None
 

@@ -46,7 +46,7 @@ def complete_headers(headers: CIMultiDict[str], url: URL) -> CIMultiDict[str]:
 
 
 def copy_headers_at_once(session: ClientSession) -> None:
-    """Let a session without headers of its own take those of a request without a look at each."""
+    """Let a session that has no default headers copy those of a request at once."""
     if _KNOWS_AIOHTTP:
         object.__setattr__(session, "_prepare_headers", _copied)
 

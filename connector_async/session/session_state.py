@@ -127,7 +127,7 @@ class SessionState:
     """Seconds for each call; `None`: 60 for a single call, none for a bulk call; `math.inf`: none."""
     rate_limit: RateLimit = attrs.field(validator=validator(check_type, RateLimit))
     rate_limit_store: RateLimitStore = attrs.field(validator=validator(check_type, RateLimitStore))
-    headers: Mapping[str, str] = attrs.field(repr=False)
+    headers: Mapping[str, str]
     """Extra headers of each request. A gateway's key is a secret."""
     middlewares: tuple[Middleware, ...]
     telemetry: Telemetry | None = attrs.field(validator=validator(check_type, Telemetry, optional=True))

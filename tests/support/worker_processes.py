@@ -136,7 +136,7 @@ class Workers:
         return +surplus
 
     def reported(self) -> list[str]:
-        """Return the appointments of which a process has written that they may exist twice."""
+        """Return the appointments that may exist twice, according to the warnings of the processes."""
         return re.findall(r"appointment (\S+) was created, but another process", self.messages.read_text())
 
     async def surplus(self) -> Counter[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Creates that happened, but whose process had lost its lease before it could record them: found by another, or not."""
+"""Creates that happened after their process had lost its lease, so that it could not record them."""
 
 import asyncio
 from contextlib import suppress
@@ -21,7 +21,7 @@ class UnrecordedCreates:
     """Warns of creates that may exist twice, once another process has looked at the server and not found them.
 
     Such a create is still pending in the state. The process that has taken the tenant over resolves it after the grace
-    period, and mostly finds it. If this process ends before that, or an hour is over, it warns as well.
+    period, and mostly finds it. If this process ends before that, and after an hour, it warns as well.
 
     Args:
         state: The open state.
@@ -67,6 +67,6 @@ class UnrecordedCreates:
         return await self._journal.has_appointment(create.calendar, create.appointment_id)
 
     async def _is_pending(self, create: UnrecordedCreate) -> bool:
-        """Return whether nobody knows yet what became of a create. If it is sent again, nobody has found it."""
+        """Return whether a create is still pending. One that is sent again is not: its appointment was not found."""
         pending = await self._reader.pending_creates(create.calendar)
         return any((each.key, each.sent_at) == (create.key, create.sent_at) for each in pending)

@@ -35,7 +35,7 @@ _REFUSED: Final = {
 
 
 _DAMAGED_PAGES: Final = {"XX001": "a page is not readable", "XX002": "an index is not readable"}
-"""What the codes of PostgreSQL mean that will not be over."""
+"""What the codes of PostgreSQL mean that say that data is damaged."""
 DAMAGED_VALUE: Final = (ValueError, TypeError, LookupError, OverflowError, OSError)
 """What the conversion of a stored value raises if it is not a value that was stored."""
 _FIRST_RUN: Final = "the first run on a new state looks at the server before it creates anything"

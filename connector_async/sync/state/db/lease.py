@@ -165,7 +165,7 @@ class Leases:
 
 
 class DatabaseClock(Clock):
-    """The time of PostgreSQL's server. Between two measurements, it goes by a clock that nobody sets.
+    """The time of PostgreSQL's server. Between two measurements, it goes by a clock that is never set.
 
     The clocks of several machines are never quite the same, and may be set in the middle of a run.
     """
@@ -185,7 +185,7 @@ class DatabaseClock(Clock):
 
 
 def _since_boot() -> float:
-    """Return the seconds of a clock that nobody sets, and which counts while the machine sleeps as well."""
+    """Return the seconds of a clock that is never set, and that counts while the machine sleeps as well."""
     return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
 
 
