@@ -65,6 +65,19 @@ async def task_group(call: Call, inputs: Iterable[object]) -> None:
             group.create_task(bounded(value))
 
 
+async def workers(call: Call, inputs: Iterable[object]) -> None:
+    """Make a call for each input in workers that share one iterator."""
+    remaining = iter(inputs)
+
+    async def work() -> None:
+        for value in remaining:
+            await call(value)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(TASKS):
+            group.create_task(work())
+
+
 async def _aiometer(call: Call, inputs: Iterable[object]) -> None:
     async with aiometer.amap(call, list(inputs), max_at_once=TASKS) as results:
         async for _ in results:
@@ -100,6 +113,7 @@ def _contestants(
     return {
         "gather + semaphore, raw aiohttp": lambda count: gather(call, inputs(count)),
         "TaskGroup + semaphore, raw aiohttp": lambda count: task_group(call, inputs(count)),
+        "workers over one iterator, raw aiohttp": lambda count: workers(call, inputs(count)),
         "aiometer, raw aiohttp": lambda count: _aiometer(call, inputs(count)),
         f"{operation}_many": many,
         f"gather + semaphore, our {operation}": lambda count: gather(our_call, inputs(count)),

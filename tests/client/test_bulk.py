@@ -5,7 +5,7 @@ import gc
 import itertools
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, cast
@@ -99,6 +99,29 @@ async def test_every_input_has_one_outcome_and_concurrency_is_bounded(inputs: An
     by_index = {outcome.index: outcome for outcome in outcomes}
     assert (by_index[3].attempts, by_index[3].elapsed) == (3, 1.5)
     assert (by_index[65].status, by_index[35].attempts) == (Status.UNKNOWN, None)
+
+
+async def test_calls_that_end_together_end_before_the_next_ones_start() -> None:
+    responses: dict[int, asyncio.Future[None]] = {}
+    events: list[str] = []
+
+    async def call(number: int) -> None:
+        events.append(f"start {number}")
+        responses[number] = asyncio.get_running_loop().create_future()
+        await responses[number]
+        events.append(f"end {number}")
+
+    outcomes = aiter(bulk(call, range(4), concurrency=2))
+    first = asyncio.ensure_future(anext(outcomes))
+    while len(responses) < 2:
+        await asyncio.sleep(0)
+    for number in (0, 1):
+        responses[number].set_result(None)
+    await first
+    while len(responses) < 4:
+        await asyncio.sleep(0)
+    assert events == ["start 0", "start 1", "end 0", "end 1", "start 2", "start 3"]
+    await cast("AsyncGenerator[object]", outcomes).aclose()
 
 
 @pytest.mark.row("B2")
