@@ -12,17 +12,16 @@ from typing import Any
 import aiometer
 
 from benchmarks import rounds, server
-from benchmarks.peers import TENANT, Calls, Draft
+from benchmarks.peers import TENANT, Calls
 from benchmarks.peers.aiohttp_alone import PEER as FLOOR
 from benchmarks.peers.ours import PEER as OURS
-from benchmarks.peers.ours import UNREACHABLE_LIMIT
+from benchmarks.peers.ours import new_appointment, open_service
 from benchmarks.tables import Settings, Table, by_size, compare
-from benchmarks.workload import OPERATIONS, TASKS, check, new_drafts, new_ids
+from benchmarks.workload import OPERATIONS, TASKS, check, in_tasks, new_drafts, new_ids
 from connector_async import (
     AppointmentService,
     ClientCredentials,
     ConnectorSession,
-    NewAppointment,
     RateLimit,
     Status,
 )
@@ -65,19 +64,6 @@ async def task_group(call: Call, inputs: Iterable[object]) -> None:
             group.create_task(bounded(value))
 
 
-async def workers(call: Call, inputs: Iterable[object]) -> None:
-    """Make a call for each input in workers that share one iterator."""
-    remaining = iter(inputs)
-
-    async def work() -> None:
-        for value in remaining:
-            await call(value)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(TASKS):
-            group.create_task(work())
-
-
 async def _aiometer(call: Call, inputs: Iterable[object]) -> None:
     async with aiometer.amap(call, list(inputs), max_at_once=TASKS) as results:
         async for _ in results:
@@ -90,10 +76,16 @@ async def exhaust(outcomes: AsyncIterator[object]) -> None:
         assert getattr(outcome, "status", None) is Status.DONE, outcome
 
 
-def _new(draft: Draft) -> NewAppointment:
-    return NewAppointment(
-        title=draft.title, start_time=draft.start_time, end_time=draft.end_time, description=draft.description
-    )
+def many(appointments: AppointmentService, operation: str, count: int) -> Awaitable[None]:
+    """Make calls with `get_many` or `create_many`."""
+    if operation == "get":
+        return exhaust(aiter(appointments.get_many(new_ids(count), concurrency=TASKS)))
+    return exhaust(aiter(appointments.create_many(map(new_appointment, new_drafts(count)), concurrency=TASKS)))
+
+
+def gather_raw(raw: Calls, operation: str, count: int) -> Awaitable[None]:
+    """Make calls over raw aiohttp with `gather`: the floor."""
+    return gather(raw.get, new_ids(count)) if operation == "get" else gather(raw.create, new_drafts(count))
 
 
 def _contestants(
@@ -105,31 +97,24 @@ def _contestants(
     def inputs(count: int) -> Iterable[Any]:
         return new_ids(count) if operation == "get" else new_drafts(count)
 
-    def many(count: int) -> Awaitable[None]:
-        if operation == "get":
-            return exhaust(aiter(appointments.get_many(new_ids(count), concurrency=TASKS)))
-        return exhaust(aiter(appointments.create_many(map(_new, new_drafts(count)), concurrency=TASKS)))
-
     return {
-        "gather + semaphore, raw aiohttp": lambda count: gather(call, inputs(count)),
+        "gather + semaphore, raw aiohttp": lambda count: gather_raw(raw, operation, count),
         "TaskGroup + semaphore, raw aiohttp": lambda count: task_group(call, inputs(count)),
-        "workers over one iterator, raw aiohttp": lambda count: workers(call, inputs(count)),
+        "tasks that share an iterator, raw aiohttp": lambda count: in_tasks(call, inputs(count)),
         "aiometer, raw aiohttp": lambda count: _aiometer(call, inputs(count)),
-        f"{operation}_many": many,
+        f"{operation}_many": lambda count: many(appointments, operation, count),
         f"gather + semaphore, our {operation}": lambda count: gather(our_call, inputs(count)),
     }
 
 
 async def _measure(base_url: str, settings: Settings) -> list[Table]:
-    auth = ClientCredentials("id", "secret")
     tables = []
     async with contextlib.AsyncExitStack() as stack:
         raw = await stack.enter_async_context(FLOOR.open(base_url))
         our_calls = await stack.enter_async_context(OURS.open(base_url))
         await check(raw)
         await check(our_calls)
-        session = ConnectorSession(base_url, tenant_id=TENANT, auth=auth, rate_limit=UNREACHABLE_LIMIT)
-        appointments = AppointmentService(await stack.enter_async_context(session), deadline=30)
+        appointments = await stack.enter_async_context(open_service(base_url))
         for operation in OPERATIONS:
             contestants = _contestants(operation, raw, our_calls, appointments)
             by_items = {

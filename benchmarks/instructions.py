@@ -6,6 +6,7 @@ floor with the one in `instructions.json`: another build of Python has other num
 
 import argparse
 import asyncio
+import functools
 import gc
 import json
 import os
@@ -22,12 +23,12 @@ from typing import Any, Final
 import attrs
 import orjson
 
-from benchmarks import server
+from benchmarks import bulk, server
 from benchmarks.peers import Peer, aiohttp_alone, ours
 from benchmarks.previews import body_of, dump_by_hand, load_by_hand
 from benchmarks.sync_setup import calendars_of, open_setup, records_of
 from benchmarks.tables import Settings, Table
-from benchmarks.workload import workload
+from benchmarks.workload import TASKS, workload
 from connector_async import Appointment, WireFormat
 from connector_async.sync.bulk_sync import BulkSync
 from connector_async.sync.formats import IterableSource
@@ -79,6 +80,31 @@ def _case_of_calls(operation: str) -> Case:
     return Case("call", _calls(ours.PEER, operation), _calls(aiohttp_alone.PEER, operation), aiohttp_alone.PEER.name)
 
 
+async def _many(base_url: str, operation: str) -> int:
+    async with ours.open_service(base_url) as appointments:
+        await bulk.many(appointments, operation, TASKS)
+        with _counted():
+            await bulk.many(appointments, operation, _CALLS)
+    return _CALLS
+
+
+async def _gather(base_url: str, operation: str) -> int:
+    async with aiohttp_alone.PEER.open(base_url) as calls:
+        await bulk.gather_raw(calls, operation, TASKS)
+        with _counted():
+            await bulk.gather_raw(calls, operation, _CALLS)
+    return _CALLS
+
+
+def _case_of_many(operation: str) -> Case:
+    return Case(
+        "item",
+        functools.partial(_many, operation=operation),
+        functools.partial(_gather, operation=operation),
+        f"gather + semaphore, {aiohttp_alone.PEER.name}",
+    )
+
+
 def _decoding(decode: Callable[[bytes], object]) -> Run:
     async def run(_: str) -> int:
         body = body_of(_ITEMS)
@@ -125,6 +151,8 @@ async def _insert(_: str) -> int:
 CASES: Final[Mapping[str, Case]] = {
     "get": _case_of_calls("get"),
     "create": _case_of_calls("create"),
+    "get_many": _case_of_many("get"),
+    "create_many": _case_of_many("create"),
     "decoding": Case(
         "preview",
         _decoding(lambda body: WireFormat.GUIDE.structure(body, list[Appointment])),
@@ -189,7 +217,7 @@ def measure(_: Settings) -> list[Table]:
     return [
         Table(
             name="instructions.all",
-            title="Instructions of one call, preview or record",
+            title="Instructions of one call, item, preview or record",
             columns=["", "connector_async", "floor", "ratio", "the floor"],
             rows=rows,
             figures={name: list(pair) for name, pair in counts.items()},

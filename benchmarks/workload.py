@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from benchmarks.peers import Calls, Draft
 from benchmarks.rounds import Contestant
@@ -31,13 +31,13 @@ def new_drafts(count: int) -> Iterator[Draft]:
     )
 
 
-async def in_tasks(call: Callable[[str], Awaitable[object]], ids: Iterable[str], tasks: int = TASKS) -> None:
-    """Make a call for each id, in `tasks` tasks."""
-    remaining = iter(ids)
+async def in_tasks(call: Callable[[Any], Awaitable[object]], inputs: Iterable[object], tasks: int = TASKS) -> None:
+    """Make a call for each input, in `tasks` tasks that share one iterator."""
+    remaining = iter(inputs)
 
     async def work() -> None:
-        for appointment_id in remaining:
-            await call(appointment_id)
+        for value in remaining:
+            await call(value)
 
     await asyncio.gather(*(work() for _ in range(tasks)))
 
@@ -49,13 +49,7 @@ def workload(calls: Calls, operation: str, tasks: int = TASKS) -> Contestant:
         await in_tasks(calls.get, new_ids(count), tasks)
 
     async def create(count: int) -> None:
-        remaining = new_drafts(count)
-
-        async def work() -> None:
-            for draft in remaining:
-                await calls.create(draft)
-
-        await asyncio.gather(*(work() for _ in range(tasks)))
+        await in_tasks(calls.create, new_drafts(count), tasks)
 
     return get if operation == "get" else create
 
