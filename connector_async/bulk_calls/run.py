@@ -180,9 +180,9 @@ class Bulk(Generic[InputT, ResultT]):
 
     async def _work(self) -> None:
         while not self._ending:
-            # Calls whose responses arrived together end before the next ones start, so their requests are written
-            # together, too. A server on the same machine then sleeps less often: on the loopback, a call takes an
-            # eighth less CPU. And an eager task factory would run each worker inside the one that starts it.
+            # So that calls whose responses arrived together end before the next requests are written together: on the
+            # loopback, this takes an eighth less CPU. And an eager task factory would run each worker inside the one
+            # that starts it.
             await asyncio.sleep(0)
             await self._room.acquire()
             indexed = None if self._ending else await self._inputs.take()
