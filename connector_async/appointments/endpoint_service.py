@@ -30,7 +30,6 @@ AUTO_DETECT: Final = AutoDetectPaging()
 class EndpointService:
     """Requests of a session's tenant, with a policy, a deadline and headers. `AppointmentService` has the arguments."""
 
-    @hiding_arguments  # a header may be a key
     def __init__(
         self,
         session: ConnectorSession,

@@ -4,7 +4,7 @@ It knows neither an HTTP library nor the fields of an appointment.
 """
 
 from .pickled import reduced
-from .request import TOKEN_PATH, quote_path, user_agent
+from .request import TOKEN_PATH, quote_path, quote_segment, user_agent
 from .response import Response, error_for, request_id, retry_after
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Response",
     "error_for",
     "quote_path",
+    "quote_segment",
     "reduced",
     "request_id",
     "retry_after",

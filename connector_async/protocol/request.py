@@ -3,7 +3,7 @@
 from typing import Final
 from urllib.parse import quote
 
-from connector_async._checks import check_header_text
+from connector_async._checks import check_header_text, is_unreserved
 from connector_async._version import VERSION
 
 TOKEN_PATH: Final = ("authentication", "token")
@@ -22,6 +22,11 @@ def user_agent(suffix: str = "") -> str:
     return f"connector-async/{VERSION} {suffix}".rstrip()
 
 
+def quote_segment(segment: str) -> str:
+    """Return `segment` quoted (RFC 3986, section 3.3), so that it cannot add a segment or a query."""
+    return segment if is_unreserved(segment) else quote(segment, safe="")
+
+
 def quote_path(*segments: str) -> str:
-    """Return `segments` as a path. Each is quoted (RFC 3986, section 3.3), so none can add a segment or a query."""
-    return "".join("/" + quote(segment, safe="") for segment in segments)
+    """Return `segments` as a path, each of them quoted."""
+    return "".join(["/" + quote_segment(segment) for segment in segments])

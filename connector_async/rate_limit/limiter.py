@@ -36,7 +36,7 @@ class Sleep(Protocol):
         ...
 
 
-@attrs.define(eq=False, repr=False)
+@attrs.define(eq=False, repr=False, weakref_slot=False)
 class Limiter:
     """Delays the requests of one key to the pace of a rate limit.
 

@@ -43,6 +43,8 @@ class BulkQueue:
     queue is not kept.
     """
 
+    __slots__ = ("waiting",)
+
     def __init__(self) -> None:
         self.waiting: dict[asyncio.AbstractEventLoop, OrderedDict[asyncio.Future[None], None]] = {}
         """The calls behind the head, by event loop. An event loop is a key while a call is at the head."""

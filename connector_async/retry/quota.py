@@ -4,7 +4,7 @@ It knows neither errors nor requests. The figures are those of botocore's standa
 """
 
 import threading
-from typing import Final, Protocol, runtime_checkable
+from typing import ClassVar, Final, Protocol, runtime_checkable
 
 from connector_async._checks import check_int
 
@@ -25,12 +25,15 @@ class RetryQuota:
         TypeError: If `capacity` is not an int.
     """
 
-    __slots__ = ("_available", "_capacity", "_lock")
+    __slots__ = ("_available", "_capacity")
+
+    _lock: ClassVar = threading.Lock()
+    """One for all: it is held for a moment after a failure, and a lock of its own would double the quota's size."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._capacity = check_int("capacity", capacity, minimum=0)
-        self._available = capacity
-        self._lock = threading.Lock()
+        if type(capacity) is not int or capacity < 0:  # cheap: each new tenant comes here
+            check_int("capacity", capacity, minimum=0)
+        self._capacity = self._available = capacity
 
     @property
     def available(self) -> int:

@@ -8,7 +8,6 @@ from datetime import tzinfo
 from typing import Any, ClassVar, Final, Self
 
 import aiohttp
-import attrs
 from yarl import URL
 
 from connector_async._checks import (
@@ -168,12 +167,9 @@ class ConnectorSession:
         self._tenant = state.tenant(check_tenant_id(tenant_id))
         self._chain: MiddlewareChain | None = None
         auth = state.deduplicate_credentials(auth)
-        if state.middlewares or state.telemetry is not None:
-            # The chain passes the session's headers on with each request, as the middleware leaves them.
-            self._sender = RequestSender(self._tenant, auth, {})
+        self._sender = RequestSender(self._tenant, auth)
+        if state.has_chain:
             self._chain = MiddlewareChain(state.middlewares, self._sender, self._tenant)
-        else:
-            self._sender = RequestSender(self._tenant, auth, state.headers)
 
     def __repr__(self) -> str:
         return f"ConnectorSession({self.base_url!r}, tenant_id={self.tenant_id!r}, wire_format={self.wire_format})"
@@ -230,7 +226,7 @@ class ConnectorSession:
     @property
     def traffic(self) -> Traffic:
         """A copy of the tenant's traffic so far, of all sessions that share its connections."""
-        return attrs.evolve(self._tenant.traffic)
+        return Traffic(self._tenant.requests, self._tenant.waited)
 
     @property
     def closed(self) -> bool:

@@ -19,7 +19,6 @@ from connector_async.exceptions import ConnectorError, DeadlineExceededError
 from connector_async.protocol import Response
 from connector_async.retry import THROTTLED_STATUSES
 
-from .client_request import complete_headers
 from .tenant import Tenant
 
 Transmit = Callable[[str, URL, CIMultiDict[str], bytes | None, Deadline | None], Awaitable[Response]]
@@ -34,7 +33,6 @@ _before_write: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar(
 
 _AUTHORIZATION: Final = istr("Authorization")
 _CONTENT_TYPE: Final = istr("Content-Type")
-_NO_TOKEN: Final = object()
 
 
 @contextmanager
@@ -51,21 +49,16 @@ def before_each_write(hook: Callable[[], Awaitable[None]]) -> Iterator[None]:
 
 
 class RequestSender:
-    """Sends the requests of one tenant with the tokens of one provider, and headers that each request has."""
+    """Sends the requests of one tenant with the tokens of one provider."""
 
-    def __init__(self, tenant: Tenant, auth: TokenProvider, headers: Mapping[str, str]) -> None:
+    def __init__(self, tenant: Tenant, auth: TokenProvider) -> None:
         self.auth = auth
         self._tenant = tenant
-        self._extra_headers = headers
         # Not by `isinstance` with the protocol, which would take a quarter of the time of `for_tenant`.
         self._cached_token: Callable[[str, TokenSend], Token | None] = getattr(auth, "cached_token", _no_cached_token)
-        # The latest token with its headers, for requests without a body and with one. They are replaced together, since
+        # The latest token with its headers, for requests without a body and with one. Both are replaced together, since
         # threads share them.
-        self._latest_headers: tuple[object, CIMultiDict[str], CIMultiDict[str]] = (
-            _NO_TOKEN,
-            CIMultiDict(),
-            CIMultiDict(),
-        )
+        self._latest: list[tuple[Token, CIMultiDict[str]] | None] = [None, None]
 
     async def send(
         self,
@@ -103,11 +96,11 @@ class RequestSender:
         token = self._cached_token(tenant.tenant_id, tenant) or await self._fetch_token(deadline)
         if not tenant.limiter.take():
             token = await self._wait_for_slot(deadline)
-        send = transmit or tenant.transport.send
+        send = transmit or tenant.options.transport.send
         if body is not None and (hook := _before_write.get()) is not None:
             await hook()
-        tenant.traffic.requests += 1
-        response = await send(method, url, self._headers(url, token, body, correlation, extra_headers), body, deadline)
+        tenant.requests += 1
+        response = await send(method, url, self._headers(token, body, correlation, extra_headers), body, deadline)
         if response.status == 401:
             self.auth.invalidate(tenant.tenant_id, token)
             new_token = self._cached_token(tenant.tenant_id, tenant) or await self._fetch_token(deadline)
@@ -118,8 +111,8 @@ class RequestSender:
                     await tenant.wait_for_slot(deadline)
                 if body is not None and (hook := _before_write.get()) is not None:
                     await hook()
-                tenant.traffic.requests += 1
-                headers = self._headers(url, new_token, body, correlation, extra_headers)
+                tenant.requests += 1
+                headers = self._headers(new_token, body, correlation, extra_headers)
                 response = await send(method, url, headers, body, deadline)
         if response.status in THROTTLED_STATUSES:
             await tenant.apply_retry_after(response)
@@ -167,21 +160,20 @@ class RequestSender:
         raise DeadlineExceededError("the deadline expired before a token was fetched")
 
     def _headers(
-        self, url: URL, token: Token, body: bytes | None, correlation: str | None, extra: Mapping[str, str] | None
+        self, token: Token, body: bytes | None, correlation: str | None, extra: Mapping[str, str] | None
     ) -> CIMultiDict[str]:
-        latest_token, headers, json_headers = self._latest_headers
-        if token is not latest_token:
+        has_body = body is not None
+        latest = self._latest[has_body]
+        if latest is None or latest[0] is not token:
             if not isinstance(token, Token):
                 raise TypeError(f"{type(self.auth).__name__} must return a Token, not {type(token).__name__}")
             headers = self._tenant.headers()
-            headers.update(self._extra_headers)
-            headers = complete_headers(headers, url)
             headers[_AUTHORIZATION] = f"Bearer {token.value.reveal()}"
-            json_headers = headers.copy()
-            json_headers[_CONTENT_TYPE] = "application/json"
-            self._latest_headers = (token, headers, json_headers)
-        if body is not None:
-            headers = json_headers
+            if has_body:
+                headers[_CONTENT_TYPE] = "application/json"
+            self._latest[has_body] = (token, headers)
+        else:
+            headers = latest[1]
         if correlation is None and not extra:
             return headers
         headers = headers.copy()

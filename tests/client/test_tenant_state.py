@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+import weakref
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
@@ -61,12 +62,8 @@ def test_entries_used_last_are_kept() -> None:
         used_last = range(max(0, number - 8), number + 1)
         assert [table.get(recent) for recent in used_last] == [str(recent) for recent in used_last]
     assert table.get(50) is None
-    assert table.setdefault(50, "new") == "new"
-    assert table.setdefault(50, "other") == "new"
-    table.remove(50, "other")
-    assert table.get(50) == "new"
-    table.remove(50, "new")
-    assert table.get(50) is None
+    assert table.get_or_make(50, lambda key: f"made for {key}") == "made for 50"
+    assert table.get_or_make(50, str) == "made for 50"
 
 
 def test_expired_entries_are_dropped_first() -> None:
@@ -75,6 +72,24 @@ def test_expired_entries_are_dropped_first() -> None:
     for number in range(100):
         table.put(number, "expired")
     assert table.get(-1) == "alive"
+    assert len(table) <= 20
+
+
+class Value:
+    """Something with weak references."""
+
+
+def test_value_in_use_is_kept_beside_those_used_last() -> None:
+    table: RecentlyUsed[int, Value] = RecentlyUsed(10, keeps_used=True)
+    held = [table.get_or_make(number, lambda _: Value()) for number in range(10)]
+    references = [weakref.ref(table.get_or_make(number, lambda _: Value())) for number in range(10, 100)]
+    assert [table.get(number) for number in range(10)] == held
+    assert sum(reference() is not None for reference in references) <= 20
+    for number in range(100, 200):
+        table.get_or_make(number, lambda _: Value())
+    del held
+    for number in range(200, 300):
+        table.get_or_make(number, lambda _: Value())
     assert len(table) <= 20
 
 
