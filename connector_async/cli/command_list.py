@@ -1,4 +1,4 @@
-"""The list of all commands, with their help. It imports nothing, so that `overview` can print it at once."""
+"""The list of all commands, with their help. It imports nothing, so that the help starts fast."""
 
 from typing import Final
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from connector_async.exceptions import ConnectorError
 
 from .exit_codes import ExitCode, exit_code
+from .help_pages import output_without_parser
 from .messages import error_message, name_options, print_error_object, print_message
-from .overview import overview
 
 if TYPE_CHECKING:
     from cyclopts import App, Argument, CycloptsError
@@ -53,9 +53,9 @@ def _open_closed_streams() -> None:
 
 
 def _main() -> None:
-    text = overview(sys.argv[1:])
+    text = output_without_parser(sys.argv[1:])
     if text is not None:
-        sys.exit(_print_overview(text))
+        sys.exit(_print_help(text))
     try:
         from .commands import app  # noqa: PLC0415 - a missing package becomes a message instead of a traceback
     except ModuleNotFoundError as error:
@@ -69,7 +69,7 @@ def _main() -> None:
     sys.exit(code)
 
 
-def _print_overview(text: str) -> ExitCode:
+def _print_help(text: str) -> ExitCode:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

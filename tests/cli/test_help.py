@@ -1,21 +1,25 @@
 """What the help, the topics and the manual page say, and that their examples are commands."""
 
+import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
+from rich.style import Style
 
 from connector_async.cli.command_list import COMMANDS, GROUPS
 from connector_async.cli.commands import app
 from connector_async.cli.examples import EXAMPLES
 from connector_async.cli.exit_codes import ExitCode
+from connector_async.cli.help_pages import output_without_parser
 from connector_async.cli.manual import manual_page
-from connector_async.cli.overview import overview
 from connector_async.cli.topics import TOPICS
+from tests.support import help_pages
 from tests.support.command_line import CommandLine
 
 REST = {"|", ">", "<"}
@@ -44,40 +48,81 @@ def test_help_of_the_root_has_the_exit_codes_and_the_files(command: CommandLine)
     assert "~/.config/connector-async/config.toml" in shown
 
 
-@pytest.mark.parametrize("width", [60, 80, 133])
-@pytest.mark.parametrize("style", ["", "\x1b[36m"], ids=["piped", "terminal"])
-def test_overview_is_what_the_parser_prints(
-    width: int, style: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_stored_pages_are_those_of_the_parser() -> None:
+    stored = json.loads(help_pages.FILE.read_text(encoding="utf-8"))
+    assert stored == help_pages.parser_pages(), "python -m tests.support.help_pages stores them anew"
+
+
+@pytest.mark.parametrize(("width", "terminal"), [(72, "xterm"), (80, "xterm-256color"), (133, None)])
+def test_page_is_printed_as_by_the_parser(
+    width: int, terminal: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    for cached in (Style.parse, Style._add):
+        cached.cache_clear()  # a style keeps the escape sequence for the terminal that it was first printed on
     monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: bool(style))
-    for arguments in ([], ["--help"], ["-h"], ["--version"], *([group] for group in GROUPS), ["sync", "--help"]):
+    monkeypatch.delenv("COLORTERM", raising=False)
+    monkeypatch.setenv("TERM", terminal or "xterm")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal is not None)
+    for name in ("", *GROUPS, *COMMANDS):
+        arguments = [*name.split(), "--help"]
         app(arguments, console=Console(), result_action="return_value")
-        printed = lines_of(capsys.readouterr().out)
-        shown = overview(arguments) or ""
-        assert lines_of(shown) == printed
-        assert arguments == ["--version"] or ("\x1b" in shown, style in shown) == (bool(style), True)
+        printed = capsys.readouterr().out
+        assert ("\x1b" in printed) is (terminal is not None)
+        assert list(styled(output_without_parser(arguments) or "")) == list(styled(printed)), name
 
 
-def lines_of(shown: str) -> list[str]:
-    """Return the lines without styles and without the spaces that rich leaves where it breaks a line."""
-    return [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in shown.splitlines()]
+def styled(shown: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield each line without the spaces at its end, and the styles of its other characters."""
+    for line in shown.splitlines():
+        text, styles, style = "", [], ""
+        for part in re.split(r"(\x1b\[[0-9;]*m)", line):
+            if part.startswith("\x1b"):
+                style = part.removesuffix("\x1b[0m")
+            else:
+                text += part
+                styles += [style] * len(part.replace(" ", ""))
+        yield text.rstrip(), styles
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"), [("COLUMNS", "59"), ("NO_COLOR", "1"), ("FORCE_COLOR", "1"), ("TERM", "dumb")]
+    ("arguments", "same"),
+    [
+        ([], ["--help"]),
+        (["-h"], ["--help"]),
+        (["help"], ["--help"]),
+        (["sync"], ["sync", "--help"]),
+        (["help", "sync", "run"], ["sync", "run", "-h"]),
+        (["--version"], ["--version"]),
+    ],
+)
+def test_help_without_the_parser_can_be_asked_for_in_each_way(
+    arguments: list[str], same: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    app(same, result_action="return_value")
+    printed = list(styled(capsys.readouterr().out))
+    assert list(styled(output_without_parser(arguments) or "")) == printed
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("COLUMNS", "71"), ("NO_COLOR", "1"), ("FORCE_COLOR", "1"), ("TERM", "dumb")]
 )
 def test_styles_and_narrow_terminals_are_left_to_the_parser(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
-    assert overview(["--help"]) is None
-    assert overview(["--version"]) is not None
+    assert output_without_parser(["--help"]) is None
+    assert output_without_parser(["--version"]) is not None
 
 
-@pytest.mark.parametrize("arguments", [["get"], ["get", "--help"], ["sync", "run"], ["--help", "sync"], ["unknown"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["get"], ["sync", "run"], ["--help", "sync"], ["unknown"], ["unknown", "--help"], ["sync run", "--help"]),
+        *(["get", "1", "--help"], ["update", "--title", "--help"], ["help", "settings"], ["help", "--man"]),
+    ],
+)
 def test_commands_are_left_to_the_parser(arguments: list[str]) -> None:
-    assert overview(arguments) is None
+    assert output_without_parser(arguments) is None
 
 
 def test_defaults_are_shown_in_one_style(command: CommandLine) -> None:

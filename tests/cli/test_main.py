@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from connector_async._version import VERSION
-from connector_async.cli.command_list import COMMANDS
+from connector_async.cli.command_list import COMMANDS, GROUPS
 from connector_async.cli.commands import app
 from connector_async.cli.exit_codes import ExitCode
 from connector_async.cli.main import main
@@ -74,22 +74,31 @@ def test_help_of_a_command_is_the_docstring_of_its_function() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "heavy"),
+    ("commands", "heavy", "environment"),
     [
-        *((arguments, UNNEEDED) for arguments in ([], ["--help"], ["--version"], ["sync", "--help"])),
-        (["demo", "--help"], UNNEEDED_BY_COMMANDS),
+        pytest.param(
+            [[], ["--version"], *([*name.split(), "--help"] for name in ("", *GROUPS, *COMMANDS))],
+            UNNEEDED,
+            {},
+            id="pages",
+        ),
+        pytest.param([["demo", "--help"]], UNNEEDED_BY_COMMANDS, {"NO_COLOR": "1"}, id="parser"),
     ],
 )
-def test_help_and_version_import_what_they_need_alone(arguments: list[str], heavy: Sequence[str]) -> None:
+def test_help_and_version_import_what_they_need_alone(
+    commands: list[list[str]], heavy: Sequence[str], environment: dict[str, str]
+) -> None:
     code = (
-        f"import sys; from connector_async.cli.main import main; sys.argv = ['connector-async', *{arguments}]\n"
-        "try: main()\n"
-        "except SystemExit as ended: assert not ended.code\n"
-        f"heavy = {heavy}\n"
-        "sys.exit(str([name for name in heavy if name in sys.modules]) if set(heavy) & set(sys.modules) else 0)"
+        "import sys; from connector_async.cli.main import main\n"
+        f"for arguments in {commands}:\n"
+        "    sys.argv = ['connector-async', *arguments]\n"
+        "    try: main()\n"
+        "    except SystemExit as ended: assert not ended.code\n"
+        f"    imported = [name for name in {heavy} if name in sys.modules]\n"
+        "    if imported: sys.exit(f'{arguments}: {imported}')\n"
     )
     # Without `site`, whose hooks import other modules, as that of coverage does.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = os.environ | environment | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], env=environment, capture_output=True, text=True, check=False
     )
