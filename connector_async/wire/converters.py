@@ -17,8 +17,9 @@ A layout has two converters. `fast` decodes every body. `explaining` finds the f
 
 import contextlib
 import functools
+import itertools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, tzinfo
 from typing import Any, Final
 
@@ -37,7 +38,7 @@ from connector_async._timestamps import (
     parse_usual,
     zone_named,
 )
-from connector_async.models import Appointment, AppointmentUpdate, NewAppointment, Unset
+from connector_async.models import NOTHING_EXTRA, Appointment, AppointmentUpdate, NewAppointment, Unset
 
 from .field_layout import GUIDE_LAYOUT, FieldLayout
 from .hooks import (
@@ -333,14 +334,49 @@ def _structure_usual(items: list[Any]) -> list[Appointment] | None:
     Each check is of a whole column, in C. `None`: an object is unusual, or not valid.
     """
     try:
-        if sum(map(len, items)) != len(items) * len(GUIDE_LAYOUT.known_keys):
+        if set(map(len, items)) != {len(GUIDE_LAYOUT.known_keys)}:
             return None
-        ids, titles = [item["appointmentId"] for item in items], [item["title"] for item in items]
-        starts, ends = [item["startTime"] for item in items], [item["endTime"] for item in items]
-        descriptions = [item["description"] for item in items]
-        "".join(ids + titles + [each for each in descriptions if each is not None])  # a TypeError unless all are str
+        # An object's own keys are found faster than equal strings: the parser uses the same ones in all objects.
+        columns = {key: [item[key] for item in items] for key in items[0]}
+        ids, titles, descriptions = columns["appointmentId"], columns["title"], columns["description"]
+        starts, ends = columns["startTime"], columns["endTime"]
+        "".join(ids + titles)  # a TypeError unless all are str
+        _check_optional_strings(descriptions)
         if not (all(ids) and have_separators_in_utc(starts + ends)):
             return None
-        return list(map(Appointment, ids, titles, map(parse_usual, starts), map(parse_usual, ends), descriptions))
+        return _build(ids, titles, map(parse_usual, starts), map(parse_usual, ends), descriptions)
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _check_optional_strings(values: list[Any]) -> None:
+    """Raise a TypeError unless all values are str or None."""
+    try:
+        "".join(values)
+    except TypeError:
+        "".join([value for value in values if value is not None])
+
+
+def _build(
+    ids: Sequence[str],
+    titles: Sequence[str],
+    starts: Iterable[datetime],
+    ends: Iterable[datetime],
+    descriptions: Sequence[str | None],
+) -> list[Appointment]:
+    """Return appointments with these fields, equal to those that the class itself would build.
+
+    Calls of the class would take a twentieth of the time of decoding a page.
+    """
+    appointments: list[Any] = list(map(object.__new__, itertools.repeat(Appointment, len(ids))))
+    columns = zip(appointments, ids, titles, starts, ends, descriptions, strict=True)
+    for appointment, appointment_id, title, start, end, description in columns:
+        appointment.appointment_id = appointment_id
+        appointment.title = title
+        appointment.start_time = start
+        appointment.end_time = end
+        appointment.description = description
+        appointment.description_type = None
+        appointment.time_zone = None
+        appointment.extra = NOTHING_EXTRA
+    return appointments

@@ -19,6 +19,7 @@ from connector_async._timestamps import (
     format_instant,
     have_separators_in_utc,
     parse_instant,
+    parse_usual,
 )
 from connector_async.sandbox.timestamps import parse_instant as parse_in_sandbox
 
@@ -180,6 +181,12 @@ def test_nothing_may_follow_the_common_form(tail: str) -> None:
         parse_instant(string)
 
 
+def are_usual(strings: list[str]) -> bool:
+    with contextlib.suppress(ValueError):
+        return have_separators_in_utc(strings) and all(map(parse_usual, strings))
+    return False
+
+
 def test_separators_of_many_date_times_are_those_of_each() -> None:
     string = "2024-01-15T10:00:00Z"
     assert have_separators_in_utc([])
@@ -187,23 +194,32 @@ def test_separators_of_many_date_times_are_those_of_each() -> None:
     for place in (4, 7, 10, 13, 16, 19):
         changed = f"{string[:place]}0{string[place + 1 :]}"
         assert not have_separators_in_utc([string, changed, string])
-    for place in range(41):  # a line that ends elsewhere
-        two = f"{string}\n{string}"
-        assert have_separators_in_utc([two[:place], two[place + 1 :]]) == (place == 20)
-    for strings in ([string[:-2], f"Z0{string}"], [f"{string[:3]}\0{string[4:]}"], [f"{string[:3]}٤{string[4:]}"]):
-        assert not have_separators_in_utc(strings)
+    assert not have_separators_in_utc([f"{string[:3]}\0{string[4:]}"])
     with pytest.raises(TypeError):
         have_separators_in_utc([string, 1])  # type: ignore[list-item]
 
 
-def test_fromisoformat_accepts_no_shorter_string_with_the_separators_between_digits() -> None:
-    """It accepts longer ones: those with three digits of a second, for example."""
-    for lengths in itertools.product((3, 4, 5, 8), *[(1, 2, 3)] * 5, (0, 1)):
-        string = "{}-{}-{}T{}:{}:{}Z{}".format(*("1" * length for length in lengths))
-        assert have_separators_in_utc([string]) == (len(string) == 20)
-        if len(string) <= 20 and lengths != (4, 2, 2, 2, 2, 2, 0):
-            with pytest.raises(ValueError, match="Invalid isoformat string"):
-                datetime.fromisoformat(string)
+def test_usual_date_times_end_where_their_lines_end() -> None:
+    two = "2024-01-15T10:00:00Z\n2024-01-15T10:00:00Z"
+    for place in range(41):
+        for gap in range(3):
+            assert are_usual([two[:place], two[place + gap :]]) == ((place, gap) == (20, 1))
+
+
+ACCEPTED = [
+    "2024-01-15T10:00:00Z",
+    "2024-01-15", "20240115", "2024-W03", "2024-W03-1", "2024W031",
+    "2024-01-15T10", "2024-01-15T10:00", "2024-01-15T10:00:00", "20240115T100000Z", "20240115T100000.0Z",
+    "2024-W03-1T10:00:00Z", "2024-01-15 10:00:00Z", "2024-01-15T10Z", "2024-01-15T10:00:00.5Z",
+    "2024-01-15T10:00:00.123456Z", "2024-01-15T10:00:00+01:00", "2024-01-15T10:00+01:00", "1924-01-15T10:00:00Z",
+]  # fmt: skip
+"""What `fromisoformat` accepts, in many lengths."""
+
+
+def test_other_date_times_cannot_make_up_for_each_other() -> None:
+    for strings in itertools.product(ACCEPTED, repeat=3):
+        assert all(map(datetime.fromisoformat, strings))
+        assert have_separators_in_utc(list(strings)) == (set(strings) == {ACCEPTED[0]})
 
 
 @given(st.from_regex(r"[0-9W+:.,Tt-]{4}-[0-9W]{2}-[0-9W+.,-]{2}T[0-9+.,-]{2}:[0-9+.]{2}:[0-9+.,-]{2}Z", fullmatch=True))
