@@ -104,18 +104,20 @@ class SourceRecord:
 
     def __attrs_post_init__(self) -> None:
         check_text("key", self.key)
-        check_type("calendar", self.calendar, Calendar)
-        check_type("appointment", self.appointment, NewAppointment)
+        if type(self.calendar) is not Calendar or type(self.appointment) is not NewAppointment:  # spares two calls
+            check_type("calendar", self.calendar, Calendar)
+            check_type("appointment", self.appointment, NewAppointment)
         check_type("modified", self.modified, datetime, optional=True)
         if self.appointment.extra is not NOTHING_EXTRA:
             raise ValueError("appointment must have no extra: a sync does not know what these fields mean")
-        if self.modified is not None and self.modified.utcoffset() is None:
+        if self.modified is None:
+            return
+        if self.modified.utcoffset() is None:
             raise ValueError("modified must be aware: it has no time zone")
-        if self.modified is not None:
-            try:
-                sortable(self.modified)
-            except OverflowError:
-                raise ValueError("modified must lie within the years 1 to 9999 in UTC") from None
+        try:
+            sortable(self.modified)
+        except OverflowError:
+            raise ValueError("modified must lie within the years 1 to 9999 in UTC") from None
 
 
 @attrs.frozen(kw_only=True)
@@ -341,12 +343,14 @@ def row_of(record: SourceRecord) -> dict[str, str | None]:
     if calendar.ad_id:
         row["ad_id"], row["domain_id"] = calendar.ad_id, calendar.domain_id
     row["title"] = appointment.title
-    row["start_time"] = format_instant(appointment.start_time)
-    row["end_time"] = format_instant(appointment.end_time)
-    for name in _OPTIONAL:
-        value = getattr(appointment, name)
-        if value is not UNSET:
-            row[name] = value
+    times = orjson.dumps((appointment.start_time, appointment.end_time), option=orjson.OPT_UTC_Z)
+    row["start_time"], row["end_time"] = times[2:-2].decode().split('","')  # as format_instant returns them
+    if appointment.description is not UNSET:
+        row["description"] = appointment.description
+    if appointment.description_type is not UNSET:
+        row["description_type"] = appointment.description_type
+    if appointment.time_zone is not UNSET:
+        row["time_zone"] = appointment.time_zone
     if record.modified is not None:
         row["modified"] = format_instant(record.modified)
     return row
@@ -360,6 +364,8 @@ def as_carried(appointment: NewAppointment, wire_format: WireFormat) -> NewAppoi
     Raises:
         ValueError: If another field is set that the format does not carry, or the time zone is not known.
     """
+    if appointment.time_zone is appointment.description_type is UNSET and appointment.extra is NOTHING_EXTRA:
+        return appointment  # each format carries the other fields
     changes: dict[str, Any] = {}
     if appointment.time_zone is not UNSET and not wire_format.carries("time_zone"):
         changes["time_zone"] = UNSET
