@@ -4,6 +4,7 @@ A `SourceRecord` is one appointment of the source, under a key of its own. The m
 and no API.
 """
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ FIELDS: Final = (
     "modified",
 )
 """The fields of a row, in order. `ad_id` and `domain_id` are given together; those after `end_time` are optional."""
+
+_KNOWN: Final = frozenset(FIELDS)
 
 ABSENT: Final = ""
 """The hash of an appointment that does not exist."""
@@ -259,7 +262,7 @@ def record_from_row(row: Mapping[str, Any], *, tenant_id: str | None = None) -> 
         ValueError: If a field breaks its rule; the message names the field and the rule, never the value.
         TypeError: If a field is not a str; the message names it.
     """
-    for name in row.keys() - FIELDS:
+    for name in row.keys() - _KNOWN:
         raise ValueError(f"{name if name.isidentifier() else 'a field'} is not known")
     appointment = appointment_from_row(row)
     return SourceRecord(
@@ -307,14 +310,18 @@ def calendar_of(row: Mapping[str, Any], *, tenant_id: str | None = None) -> Cale
         ValueError: If the tenant is missing or cannot be sent, or if only one of `ad_id` and `domain_id` is given.
         TypeError: If one of them is not a str.
     """
-    tenant = check_tenant_id(row.get("tenant_id") or tenant_id or "")
-    if not row.get("ad_id") and not row.get("domain_id"):
-        return Calendar(tenant)
+    tenant, domain, user = row.get("tenant_id") or tenant_id or "", row.get("domain_id") or "", row.get("ad_id") or ""
+    are_strings = isinstance(tenant, str) and isinstance(domain, str) and isinstance(user, str)
+    if are_strings and bool(domain) is bool(user):
+        return _calendar(tenant, domain, user)
     return Calendar(
-        tenant,
+        check_tenant_id(tenant),
         domain_id=check_text("domain_id", _required(row, "domain_id")),
         ad_id=check_text("ad_id", _required(row, "ad_id")),
     )
+
+
+_calendar: Final = functools.lru_cache(maxsize=1024)(Calendar)  # the records of a calendar mostly follow each other
 
 
 def record_of(appointment: Appointment, *, key: str, calendar: Calendar) -> SourceRecord:
