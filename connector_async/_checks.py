@@ -3,7 +3,6 @@
 Each check takes the name of the argument and its value. `validator` turns a check into an attrs validator.
 """
 
-import contextlib
 import inspect
 import ipaddress
 import json
@@ -271,12 +270,20 @@ def check_utf8(name: str, value: str) -> str:
     """
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    if value.isascii():
-        return value
-    with contextlib.suppress(UnicodeEncodeError):  # it holds the value, and must not be the context of the error
-        value.encode()
+    if is_utf8(value):
         return value
     raise InvalidArgumentError(f"{name} must be encodable as UTF-8: it has a lone surrogate", argument=name)
+
+
+def is_utf8(value: str) -> bool:
+    """Return whether a string can be encoded as UTF-8: it has no lone surrogate."""
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_header_text(name: str, value: str) -> str:

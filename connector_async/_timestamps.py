@@ -3,7 +3,6 @@
 Every datetime that it returns is aware and in UTC. An instant is a point in time.
 """
 
-import contextlib
 import functools
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -71,8 +70,10 @@ def parse_instant(string: str, assume_zone: tzinfo | None = None) -> datetime:
             or is outside the years 1 to 9999 in UTC.
     """
     if string[SEPARATORS] == SEPARATORS_IN_UTC and "\0" not in string:
-        with contextlib.suppress(ValueError):  # a leap second, or a string that _parse rejects as well
+        try:
             return parse_usual(string)
+        except ValueError:  # a leap second, or a string that _parse rejects as well
+            pass
     return _parse(string.upper(), assume_zone)
 
 

@@ -4,6 +4,7 @@ A `SourceRecord` is one appointment of the source, under a key of its own. The m
 and no API.
 """
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ FIELDS: Final = (
     "modified",
 )
 """The fields of a row, in order. `ad_id` and `domain_id` are given together; those after `end_time` are optional."""
+
+_KNOWN: Final = frozenset(FIELDS)
 
 ABSENT: Final = ""
 """The hash of an appointment that does not exist."""
@@ -104,18 +107,20 @@ class SourceRecord:
 
     def __attrs_post_init__(self) -> None:
         check_text("key", self.key)
-        check_type("calendar", self.calendar, Calendar)
-        check_type("appointment", self.appointment, NewAppointment)
+        if type(self.calendar) is not Calendar or type(self.appointment) is not NewAppointment:  # spares two calls
+            check_type("calendar", self.calendar, Calendar)
+            check_type("appointment", self.appointment, NewAppointment)
         check_type("modified", self.modified, datetime, optional=True)
         if self.appointment.extra is not NOTHING_EXTRA:
             raise ValueError("appointment must have no extra: a sync does not know what these fields mean")
-        if self.modified is not None and self.modified.utcoffset() is None:
+        if self.modified is None:
+            return
+        if self.modified.utcoffset() is None:
             raise ValueError("modified must be aware: it has no time zone")
-        if self.modified is not None:
-            try:
-                sortable(self.modified)
-            except OverflowError:
-                raise ValueError("modified must lie within the years 1 to 9999 in UTC") from None
+        try:
+            sortable(self.modified)
+        except OverflowError:
+            raise ValueError("modified must lie within the years 1 to 9999 in UTC") from None
 
 
 @attrs.frozen(kw_only=True)
@@ -257,7 +262,7 @@ def record_from_row(row: Mapping[str, Any], *, tenant_id: str | None = None) -> 
         ValueError: If a field breaks its rule; the message names the field and the rule, never the value.
         TypeError: If a field is not a str; the message names it.
     """
-    for name in row.keys() - FIELDS:
+    for name in row.keys() - _KNOWN:
         raise ValueError(f"{name if name.isidentifier() else 'a field'} is not known")
     appointment = appointment_from_row(row)
     return SourceRecord(
@@ -305,14 +310,18 @@ def calendar_of(row: Mapping[str, Any], *, tenant_id: str | None = None) -> Cale
         ValueError: If the tenant is missing or cannot be sent, or if only one of `ad_id` and `domain_id` is given.
         TypeError: If one of them is not a str.
     """
-    tenant = check_tenant_id(row.get("tenant_id") or tenant_id or "")
-    if not row.get("ad_id") and not row.get("domain_id"):
-        return Calendar(tenant)
+    tenant, domain, user = row.get("tenant_id") or tenant_id or "", row.get("domain_id") or "", row.get("ad_id") or ""
+    are_strings = isinstance(tenant, str) and isinstance(domain, str) and isinstance(user, str)
+    if are_strings and bool(domain) is bool(user):
+        return _calendar(tenant, domain, user)
     return Calendar(
-        tenant,
+        check_tenant_id(tenant),
         domain_id=check_text("domain_id", _required(row, "domain_id")),
         ad_id=check_text("ad_id", _required(row, "ad_id")),
     )
+
+
+_calendar: Final = functools.lru_cache(maxsize=1024)(Calendar)  # the records of a calendar mostly follow each other
 
 
 def record_of(appointment: Appointment, *, key: str, calendar: Calendar) -> SourceRecord:
@@ -341,12 +350,14 @@ def row_of(record: SourceRecord) -> dict[str, str | None]:
     if calendar.ad_id:
         row["ad_id"], row["domain_id"] = calendar.ad_id, calendar.domain_id
     row["title"] = appointment.title
-    row["start_time"] = format_instant(appointment.start_time)
-    row["end_time"] = format_instant(appointment.end_time)
-    for name in _OPTIONAL:
-        value = getattr(appointment, name)
-        if value is not UNSET:
-            row[name] = value
+    times = orjson.dumps((appointment.start_time, appointment.end_time), option=orjson.OPT_UTC_Z)
+    row["start_time"], row["end_time"] = times[2:-2].decode().split('","')  # as format_instant returns them
+    if appointment.description is not UNSET:
+        row["description"] = appointment.description
+    if appointment.description_type is not UNSET:
+        row["description_type"] = appointment.description_type
+    if appointment.time_zone is not UNSET:
+        row["time_zone"] = appointment.time_zone
     if record.modified is not None:
         row["modified"] = format_instant(record.modified)
     return row
@@ -360,6 +371,8 @@ def as_carried(appointment: NewAppointment, wire_format: WireFormat) -> NewAppoi
     Raises:
         ValueError: If another field is set that the format does not carry, or the time zone is not known.
     """
+    if appointment.time_zone is appointment.description_type is UNSET and appointment.extra is NOTHING_EXTRA:
+        return appointment  # each format carries the other fields
     changes: dict[str, Any] = {}
     if appointment.time_zone is not UNSET and not wire_format.carries("time_zone"):
         changes["time_zone"] = UNSET

@@ -24,6 +24,7 @@ from .reading import Piece, ReadingCounts, RowReader, iterate_in_thread
 from .row_file import RowFileSource
 
 _FIELDS: Final = frozenset(FIELDS)
+_STRINGS: Final = frozenset({str, type(None)})
 _DECODER: Final = json.JSONDecoder()
 _SPACE: Final = frozenset(" \t\r\n")
 
@@ -109,10 +110,10 @@ class _JsonLinesEditor:
                 return self._problem(str(error), number, row)
         elif not row.keys() <= _FIELDS:
             return self._problem(unknown_reason(min(row.keys() - _FIELDS)), number, row)
-        for name in FIELDS:
-            # A record takes every false value for a missing one, so the types are checked here.
-            if not isinstance(row.get(name, ""), str | None):
-                return self._problem(f"{name} must be a str, not {type(row[name]).__name__}", number, row)
+        # A record takes every false value for a missing one, so the types are checked here.
+        if not _STRINGS.issuperset(map(type, row.values())):
+            name = next(name for name in FIELDS if type(row.get(name)) not in _STRINGS)
+            return self._problem(f"{name} must be a str, not {type(row[name]).__name__}", number, row)
         return self._reader.read(row, number)
 
     def _problem(self, reason: str, number: int, row: dict[str, Any]) -> SourceProblem:
