@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from connector_async._first_use import first_use
 
 from .limit import RateLimit
-from .limiter import MAX_PENALTY, Limiter, Sleep
+from .limiter import MAX_PENALTY, Limiter
 from .memory_store import MemoryRateLimitStore
 from .priorities import Priority, bulk_priority, priority
 from .store import RateLimitStore, Reservation
@@ -29,7 +29,6 @@ __all__ = [
     "RateLimitStore",
     "RedisRateLimitStore",
     "Reservation",
-    "Sleep",
     "bulk_priority",
     "priority",
 ]

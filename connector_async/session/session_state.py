@@ -19,7 +19,8 @@ from connector_async.auth import TokenProvider
 from connector_async.auth.renewing import RenewingTokenProvider
 from connector_async.exceptions import InvalidArgumentError
 from connector_async.protocol import quote_segment
-from connector_async.rate_limit import Limiter, RateLimit, RateLimitStore, Sleep
+from connector_async.rate_limit import Limiter, RateLimit, RateLimitStore
+from connector_async.rate_limit.limiter import Sleep
 from connector_async.retry import RetryQuota, RetryQuotaStore, SharedRetryQuota
 from connector_async.wire import WireFormat
 
