@@ -3,10 +3,10 @@
 It knows neither errors nor requests. The figures are those of botocore's standard mode.
 """
 
-import threading
-from typing import ClassVar, Final, Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from connector_async._checks import check_int
+from connector_async._shared_lock import SharedLock
 
 CAPACITY: Final = 500
 RETRY_COST: Final = 14
@@ -27,9 +27,6 @@ class RetryQuota:
 
     __slots__ = ("_available", "_capacity")
 
-    _lock: ClassVar = threading.Lock()
-    """One for all: it is held for a moment after a failure, and a lock of its own would double the quota's size."""
-
     def __init__(self, capacity: int = CAPACITY) -> None:
         if type(capacity) is not int or capacity < 0:  # cheap: each new tenant comes here
             check_int("capacity", capacity, minimum=0)
@@ -48,7 +45,7 @@ class RetryQuota:
             TypeError: If `cost` is not an int.
         """
         check_int("cost", cost, minimum=0)
-        with self._lock:
+        with SharedLock.lock:
             if cost > self._available:
                 return False
             self._available -= cost
@@ -64,7 +61,7 @@ class RetryQuota:
         if self._available == self._capacity:
             return  # without the lock: this is so after nearly every call
         check_int("amount", amount, minimum=0)
-        with self._lock:
+        with SharedLock.lock:
             self._available = min(self._capacity, self._available + amount)
 
 
@@ -88,7 +85,7 @@ class SharedRetryQuota:
     ends before are lost.
     """
 
-    __slots__ = ("_key", "_left", "_lock", "_refund", "_store")
+    __slots__ = ("_key", "_left", "_refund", "_store")
 
     def __init__(self, key: str, store: RetryQuotaStore) -> None:
         self._key = key
@@ -97,7 +94,6 @@ class SharedRetryQuota:
         """What was left when this process last spent or refunded something."""
         self._refund = 0
         """What is to be given back."""
-        self._lock = threading.Lock()
 
     @property
     def available(self) -> int:
@@ -112,7 +108,7 @@ class SharedRetryQuota:
     def refund(self, amount: int) -> None:
         """Note what `send_refund` or the next retry gives back. While nothing is spent this does nothing."""
         if self._left + self._refund < CAPACITY:
-            with self._lock:
+            with SharedLock.lock:
                 self._refund += amount
 
     async def send_refund(self) -> None:
@@ -121,10 +117,10 @@ class SharedRetryQuota:
 
     async def spend(self, cost: int) -> bool:
         """Take `cost` if that much is left, and return whether it was taken."""
-        with self._lock:
+        with SharedLock.lock:
             refund, self._refund = self._refund, 0
         left = await self._store.spend_quota(self._key, cost, refund=refund, capacity=CAPACITY)
-        with self._lock:
+        with SharedLock.lock:
             if left is None:
                 self._left = min(self._left, cost - 1)
                 self._refund += refund

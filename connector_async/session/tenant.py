@@ -6,7 +6,6 @@ It does not know the operations of the API.
 import asyncio
 import contextlib
 import functools
-import threading
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from yarl import URL
 from connector_async import _log
 from connector_async._checks import check_parameters, check_path, check_query, is_unreserved
 from connector_async._clock import Clock, Deadline
+from connector_async._shared_lock import SharedLock
 from connector_async._tracebacks import without_frames
 from connector_async.auth import Token
 from connector_async.exceptions import DecodingError, RateLimitStoreError
@@ -56,7 +56,7 @@ class RequestOptions:
         transport: Sends the requests.
         clock: The clock of the session.
         telemetry: Watches the requests.
-        adds_headers: Whether calls have the extra headers here. Otherwise the middleware passes them on.
+        adds_headers: Whether `headers` has the extra headers. Otherwise the middleware chain adds them.
     """
 
     def __init__(
@@ -77,8 +77,6 @@ class RequestOptions:
         self.telemetry = telemetry
         self.fetches: set[asyncio.Task[Token]] = set()
         """The token fetches of all tenants. The session ends them when it is closed."""
-        self.waits_lock = threading.Lock()
-        """Threads of several event loops share a tenant. A lock for each would take a tenth of its memory."""
         self.url = URL(base_url, encoded=True)
         self.origin = base_url.removesuffix(self.url.raw_path)
         """The base URL without its path."""
@@ -233,7 +231,7 @@ class Tenant:
 
     def _count_waits(self, change: int) -> None:
         """Add the time since the last change if requests waited during it, and change their number."""
-        with self.options.waits_lock:
+        with SharedLock.lock:  # the threads of several event loops share a tenant
             now = self.options.clock.monotonic()
             if self._waiting:
                 self.waited += now - self._waits_counted_at
