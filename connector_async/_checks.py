@@ -326,9 +326,9 @@ def check_headers(name: str, headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_unreserved(value: str) -> bool:
-    """Return whether `value` has letters, digits and hyphens only, as most ids do.
+    """Return whether `value` has letters, digits and hyphens only, and at least one, as most ids do.
 
-    A path, a query and a header carry such a value as it is, and that it is one costs much less than all their rules.
+    A path, a query and a header carry such a value as it is. This check takes much less time than theirs.
     """
     return value.isascii() and value.replace("-", "").isalnum()
 

@@ -10,7 +10,7 @@ V = TypeVar("V")
 
 
 class RecentlyUsed(Generic[K, V]):
-    """A mapping that keeps the entries used last: at least `size` of them, and at most twice as many.
+    """A mapping that keeps the entries used last: at least `size` and at most twice as many, beside those in use.
 
     It is thread-safe. Each entry is in one of two generations. The newer one has the entries used since it was started.
     When it is full, it becomes the older one, and the previous older one is dropped. So the lookup of a recent entry is
@@ -46,7 +46,10 @@ class RecentlyUsed(Generic[K, V]):
             return self._find(key)
 
     def get_or_make(self, key: K, make: Callable[[K], V]) -> V:
-        """Return the value under `key`, after adding the one that `make` returns for it if there is none."""
+        """Return the value under `key`, after adding the one that `make` returns for it if there is none.
+
+        `make` must not use the table.
+        """
         value = self._newer.get(key)
         if value is None:
             with self._lock:
@@ -60,6 +63,7 @@ class RecentlyUsed(Generic[K, V]):
         """Set the value under `key`."""
         with self._lock:
             self._older.pop(key, None)
+            self._in_use.pop(key, None)
             self._add(key, value)
 
     def _find(self, key: K) -> V | None:

@@ -78,7 +78,7 @@ def parse_instant(string: str, assume_zone: tzinfo | None = None) -> datetime:
 
 
 def have_separators_in_utc(strings: list[str]) -> bool:
-    """Return whether all strings have the common form and a year such as 2024, if `parse_usual` accepts each of them.
+    """Return whether strings that `parse_usual` accepts are all `YYYY-MM-DDTHH:MM:SSZ`, in a year such as 2024 or 1066.
 
     In lines of 3 x 7 characters, one slice has the separators of all, after the second digit of the year. No string can
     be longer or shorter than its line: each starts with four digits, and only the start of a line has four in a row.

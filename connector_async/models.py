@@ -303,7 +303,7 @@ class NewAppointment(JsonModel):
             and description_type is time_zone is UNSET
             and extra is NOTHING_EXTRA
         ):
-            # All converters would keep these fields, and all validators accept them, in half of the time.
+            # The converters would keep these fields, and the validators accept them. This takes half of their time.
             _set_frozen(self, "title", title)
             _set_frozen(self, "start_time", start_time)
             _set_frozen(self, "end_time", end_time)

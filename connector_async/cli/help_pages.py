@@ -1,6 +1,6 @@
-"""Prints the help as the parser does, but without it: it needs the modules of the commands, and so the client.
+"""Prints the help as the parser does. The parser itself needs the modules of the commands, and these need the client.
 
-The pages are in `help_pages.json`, without the layout. `python -m tests.support.help_pages` takes them from the parser.
+The pages are in `help_pages.json`, without the layout. `python -m tests.support.help_pages` stores them.
 """
 
 import os
@@ -61,7 +61,7 @@ def output_without_parser(arguments: Sequence[str]) -> str | None:
 
 
 def _page_name(arguments: Sequence[str]) -> str | None:
-    """Return the command or group to print the help of, such as `sync run`; empty: the root; `None`: it is no help."""
+    """Return the command or group to print the help of, such as `sync run`; empty: the root; `None`: none."""
     words = list(arguments)
     if words[-1:] in (["-h"], ["--help"]):
         words.pop()
@@ -81,8 +81,7 @@ def _is_plain() -> bool:
 
 
 def _width() -> int:
-    columns = os.environ.get("COLUMNS", "")
-    if columns.isdigit():
+    if columns := os.environ.get("COLUMNS"):
         return int(columns)
     for descriptor in range(3):  # also where the output is piped into a pager
         try:

@@ -36,6 +36,7 @@ def main() -> None:
         SystemExit: With the exit code of the command, or with a message if a package is not installed.
     """
     _open_closed_streams()
+    _drop_unusable_width()
     try:
         _main()
     except KeyboardInterrupt:  # while modules were imported, or the second one while the first was handled
@@ -50,6 +51,13 @@ def _open_closed_streams() -> None:
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w", closefd=False)
     if sys.stderr is None:
         sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", closefd=False)
+
+
+def _drop_unusable_width() -> None:
+    """Drop a `COLUMNS` that is not a positive number: rich would print for ever, or fail."""
+    columns = os.environ.get("COLUMNS", "80")
+    if not (columns.isascii() and columns.isdigit() and columns.strip("0")):
+        del os.environ["COLUMNS"]
 
 
 def _main() -> None:

@@ -1,6 +1,7 @@
 """What the help, the topics and the manual page say, and that their examples are commands."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -112,6 +113,18 @@ def test_styles_and_narrow_terminals_are_left_to_the_parser(
     monkeypatch.setenv(variable, value)
     assert output_without_parser(["--help"]) is None
     assert output_without_parser(["--version"]) is not None
+
+
+@pytest.mark.parametrize("width", ["0", "²"])
+@pytest.mark.parametrize("style", ["", "NO_COLOR"], ids=["without the parser", "with the parser"])
+def test_width_that_is_no_positive_number_is_ignored(width: str, style: str) -> None:
+    environment = os.environ | {"COLUMNS": width} | dict.fromkeys(filter(None, [style]), "1")
+    program = "from connector_async.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "sync", "--help"], env=environment, capture_output=True, timeout=20, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"Usage: connector-async sync COMMAND" in done.stdout
 
 
 @pytest.mark.parametrize(
