@@ -258,7 +258,7 @@ for _ in range(3):
     call = loop.create_task(session.request("GET", ("appointment",)))
     loop.run_until_complete(asyncio.sleep(0.02))
     loop.close()
-    print(len(credentials._fetches), len(session._state._fetches))
+    print(len(credentials._fetches), len(session._state._request_options.fetches))
 """
 
 
