@@ -319,6 +319,15 @@ def test_sizes_are_scaled_and_at_least_one() -> None:
     assert Settings(rounds=3).rounds_or(7) == 3
 
 
+@pytest.mark.parametrize("name", ["limit", "parts", "middleware", "bulk"])
+def test_module_measures_and_returns_tables(name: str) -> None:
+    module = importlib.import_module(f"benchmarks.{name}")
+    found = module.measure(Settings(rounds=2, scale=0.01))
+    tables = found if isinstance(found, list) else [found]
+    assert tables
+    assert all(table.rows and all(len(row) == len(table.columns) for row in table.rows) for table in tables)
+
+
 def test_ratio_that_has_grown_by_more_than_the_margin_is_reported() -> None:
     ratios = {"get": 1.06, "create": 1.02, "new": 0.1}
     assert instructions.grown(ratios, {"get": 1.0, "create": 1.0}) == [
