@@ -19,6 +19,7 @@ Public are the names in `__all__`, and the modules `exceptions`, `otel`, `rate_l
     _json_form.py  _pydantic.py  _unset.py     models in the JSON of applications, and in pydantic; fields not set
     _checks.py  _recent.py  _tracebacks.py     argument checks; bounded tables; tracebacks without secrets
     _first_use.py  _version.py                 names that are imported at their first use; the version
+    _shared_lock.py                            the lock of quotas and of counted waits
     _postgres.py  _remote_store.py             statements in PostgreSQL; clients of a store in each event loop
 """
 
