@@ -5,6 +5,7 @@ Under a rate limit the CPU does not matter. A second table shows which share of 
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
@@ -17,7 +18,7 @@ from benchmarks.peers.aiohttp_alone import PEER as FLOOR
 from benchmarks.peers.ours import PEER as OURS
 from benchmarks.peers.ours import new_appointment, open_service
 from benchmarks.tables import Settings, Table, by_size, compare
-from benchmarks.workload import OPERATIONS, TASKS, check, in_tasks, new_drafts, new_ids
+from benchmarks.workload import OPERATIONS, TASKS, call_of, check, in_tasks, new_inputs
 from connector_async import (
     AppointmentService,
     ClientCredentials,
@@ -78,27 +79,19 @@ async def exhaust(outcomes: AsyncIterator[object]) -> None:
 
 def many(appointments: AppointmentService, operation: str, count: int) -> Awaitable[None]:
     """Make calls with `get_many` or `create_many`."""
+    inputs = new_inputs(operation, count)
     if operation == "get":
-        return exhaust(aiter(appointments.get_many(new_ids(count), concurrency=TASKS)))
-    return exhaust(aiter(appointments.create_many(map(new_appointment, new_drafts(count)), concurrency=TASKS)))
-
-
-def gather_raw(raw: Calls, operation: str, count: int) -> Awaitable[None]:
-    """Make calls over raw aiohttp with `gather`: the floor."""
-    return gather(raw.get, new_ids(count)) if operation == "get" else gather(raw.create, new_drafts(count))
+        return exhaust(aiter(appointments.get_many(inputs, concurrency=TASKS)))
+    return exhaust(aiter(appointments.create_many(map(new_appointment, inputs), concurrency=TASKS)))
 
 
 def _contestants(
     operation: str, raw: Calls, ours: Calls, appointments: AppointmentService
 ) -> dict[str, rounds.Contestant]:
-    call: Call = raw.get if operation == "get" else raw.create
-    our_call: Call = ours.get if operation == "get" else ours.create
-
-    def inputs(count: int) -> Iterable[Any]:
-        return new_ids(count) if operation == "get" else new_drafts(count)
-
+    call, our_call = call_of(raw, operation), call_of(ours, operation)
+    inputs = functools.partial(new_inputs, operation)
     return {
-        "gather + semaphore, raw aiohttp": lambda count: gather_raw(raw, operation, count),
+        "gather + semaphore, raw aiohttp": lambda count: gather(call, inputs(count)),
         "TaskGroup + semaphore, raw aiohttp": lambda count: task_group(call, inputs(count)),
         "tasks that share an iterator, raw aiohttp": lambda count: in_tasks(call, inputs(count)),
         "aiometer, raw aiohttp": lambda count: _aiometer(call, inputs(count)),

@@ -6,7 +6,6 @@ floor with the one in `instructions.json`: another build of Python has other num
 
 import argparse
 import asyncio
-import functools
 import gc
 import json
 import os
@@ -26,9 +25,10 @@ import orjson
 from benchmarks import bulk, server
 from benchmarks.peers import Peer, aiohttp_alone, ours
 from benchmarks.previews import body_of, dump_by_hand, load_by_hand
+from benchmarks.rounds import Contestant
 from benchmarks.sync_setup import calendars_of, open_setup, records_of
 from benchmarks.tables import Settings, Table
-from benchmarks.workload import TASKS, workload
+from benchmarks.workload import TASKS, call_of, new_inputs, workload
 from connector_async import Appointment, WireFormat
 from connector_async.sync.bulk_sync import BulkSync
 from connector_async.sync.formats import IterableSource
@@ -64,14 +64,17 @@ def _counted() -> Iterator[None]:
     os.getppid()
 
 
+async def _count_calls(contestant: Contestant, *, warm_up: int) -> int:
+    await contestant(warm_up)
+    with _counted():
+        await contestant(_CALLS)
+    return _CALLS
+
+
 def _calls(peer: Peer, operation: str) -> Run:
     async def run(base_url: str) -> int:
         async with peer.open(base_url) as calls:
-            call = workload(calls, operation, tasks=1)
-            await call(1)
-            with _counted():
-                await call(_CALLS)
-        return _CALLS
+            return await _count_calls(workload(calls, operation, tasks=1), warm_up=1)
 
     return run
 
@@ -80,29 +83,17 @@ def _case_of_calls(operation: str) -> Case:
     return Case("call", _calls(ours.PEER, operation), _calls(aiohttp_alone.PEER, operation), aiohttp_alone.PEER.name)
 
 
-async def _many(base_url: str, operation: str) -> int:
-    async with ours.open_service(base_url) as appointments:
-        await bulk.many(appointments, operation, TASKS)
-        with _counted():
-            await bulk.many(appointments, operation, _CALLS)
-    return _CALLS
-
-
-async def _gather(base_url: str, operation: str) -> int:
-    async with aiohttp_alone.PEER.open(base_url) as calls:
-        await bulk.gather_raw(calls, operation, TASKS)
-        with _counted():
-            await bulk.gather_raw(calls, operation, _CALLS)
-    return _CALLS
-
-
 def _case_of_many(operation: str) -> Case:
-    return Case(
-        "item",
-        functools.partial(_many, operation=operation),
-        functools.partial(_gather, operation=operation),
-        f"gather + semaphore, {aiohttp_alone.PEER.name}",
-    )
+    async def many(base_url: str) -> int:
+        async with ours.open_service(base_url) as appointments:
+            return await _count_calls(lambda count: bulk.many(appointments, operation, count), warm_up=TASKS)
+
+    async def floor(base_url: str) -> int:
+        async with aiohttp_alone.PEER.open(base_url) as calls:
+            call = call_of(calls, operation)
+            return await _count_calls(lambda count: bulk.gather(call, new_inputs(operation, count)), warm_up=TASKS)
+
+    return Case("item", many, floor, f"gather + semaphore, {aiohttp_alone.PEER.name}")
 
 
 def _decoding(decode: Callable[[bytes], object]) -> Run:

@@ -31,6 +31,16 @@ def new_drafts(count: int) -> Iterator[Draft]:
     )
 
 
+def new_inputs(operation: str, count: int) -> Iterator[Any]:
+    """Return what `count` calls of an operation get."""
+    return new_ids(count) if operation == "get" else new_drafts(count)
+
+
+def call_of(calls: Calls, operation: str) -> Callable[[Any], Awaitable[str]]:
+    """Return the call of an operation."""
+    return calls.get if operation == "get" else calls.create
+
+
 async def in_tasks(call: Callable[[Any], Awaitable[object]], inputs: Iterable[object], tasks: int = TASKS) -> None:
     """Make a call for each input, in `tasks` tasks that share one iterator."""
     remaining = iter(inputs)
@@ -44,14 +54,7 @@ async def in_tasks(call: Callable[[Any], Awaitable[object]], inputs: Iterable[ob
 
 def workload(calls: Calls, operation: str, tasks: int = TASKS) -> Contestant:
     """Return a contestant that calls an operation in `tasks` tasks."""
-
-    async def get(count: int) -> None:
-        await in_tasks(calls.get, new_ids(count), tasks)
-
-    async def create(count: int) -> None:
-        await in_tasks(calls.create, new_drafts(count), tasks)
-
-    return get if operation == "get" else create
+    return lambda count: in_tasks(call_of(calls, operation), new_inputs(operation, count), tasks)
 
 
 async def check(calls: Calls) -> None:

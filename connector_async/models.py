@@ -322,7 +322,7 @@ class NewAppointment(JsonModel):
                 time_zone=time_zone,
                 extra=extra,
             )
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:  # as in `hiding_arguments`; its wrapper would take 0.3 µs
             error.__traceback__ = None
             raise  # adds only the frame of the caller
 

@@ -136,7 +136,7 @@ def _panel(panel: HelpPanel, width: int, paint: _Paint) -> Iterator[str]:
 
 
 def _paint_notes(lines: Sequence[str], paint: _Paint) -> list[str]:
-    """Return the lines of a description, with its notes in a style of their own."""
+    """Return the lines of a description, and style the notes in it."""
 
     def painted(note: re.Match[str]) -> str:
         style = "31" if note[0] == "[required]" else _gray()

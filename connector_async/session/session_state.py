@@ -107,7 +107,7 @@ class SessionState:
     """The options, tenants and connections that a session shares with those from its `for_tenant`.
 
     A tenant is one object for as long as a session of it exists. Of the other tenants those used last are kept: 10,000
-    at least and 20,000 at most, each of which takes 1 kB. The same holds for credentials.
+    at least and 20,000 at most, at 1 kB each. The same holds for credentials.
 
     Raises:
         ValueError: If an option is out of its range. The message names the option.

@@ -40,7 +40,7 @@ ABSENT: Final = ""
 
 _MAX_SHOWN: Final = 64  # characters of an id in a message
 _PLAIN: Final = "Text"  # the type of a description that names none
-_OPTIONAL: Final = ("description", "description_type", "time_zone")
+_OPTIONAL: Final = ("description_type", "time_zone")
 
 
 @attrs.frozen(order=True)
@@ -285,7 +285,7 @@ def appointment_from_row(row: Mapping[str, Any]) -> NewAppointment:
         start_time=_instant(row, "start_time"),
         end_time=_instant(row, "end_time"),
         description=row.get("description", UNSET),
-        **{name: row[name] for name in _OPTIONAL[1:] if row.get(name)},
+        **{name: row[name] for name in _OPTIONAL if row.get(name)},
     )
 
 
